@@ -1,0 +1,1 @@
+"""Adapters: public data sets to canonical tables."""

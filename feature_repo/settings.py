@@ -1,0 +1,22 @@
+"""Settings of the feature floor."""
+
+from pathlib import Path
+
+from pydantic import Field, PositiveInt
+
+from registry.settings import RegistrySettings
+
+
+class FeatureSettings(RegistrySettings):
+    """Where Feast keeps its registry and its online values, and how raw features are cut."""
+
+    feast_registry_url: str = Field(default="", description="SQLAlchemy URL of Feast's registry.")
+    online_store_url: str = Field(
+        default="", description="redis://host:port/db for Redis; empty for SQLite in the home."
+    )
+    feature_repo: Path = Field(default=Path(__file__).resolve().parent, description="Folder that `feast apply` reads.")
+    history_length: PositiveInt = Field(default=256, description="Events a user keeps in each service.")
+    ingest_memory: str = Field(default="1GB", description="Memory limit of DuckDB while ingesting and cutting snapshots.")
+    ray_from_events: PositiveInt = Field(
+        default=5_000_000, description="Snapshots of a log with at least so many events are cut through Ray."
+    )

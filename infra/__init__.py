@@ -1,0 +1,1 @@
+"""Floor 5: composition. Settings, the `portrait` command line and migrations."""

@@ -1,0 +1,1 @@
+"""The `portrait` command line, a module for each group of commands."""

@@ -1,0 +1,53 @@
+"""The error tree of Portrait. A message says what is wrong, with the value, and what to do.
+
+PortraitError
+├── InvalidInput              the caller's data or arguments; the command line exits with 2
+├── NotFound                  an unknown version, consumer, user, snapshot
+├── Conflict                  somebody else was faster, or the state forbids it
+│   └── FingerprintMismatch   two embedding spaces were about to be mixed
+└── Unavailable               a database, store or server does not answer
+    └── RegistryUnusable      the registry database must not be relied upon
+        ├── RegistryMissing   there is no database, or it has no tables of ours
+        ├── RegistryBehind    it is not at the revision that this code needs
+        └── RegistryForeign   it belongs to another instance than the Feast project
+"""
+
+
+class PortraitError(Exception):
+    """Root of every error that is meant to be read by a person."""
+
+
+class InvalidInput(PortraitError):
+    """The caller's data, settings or arguments are unusable."""
+
+
+class NotFound(PortraitError):
+    """The named thing does not exist."""
+
+
+class Conflict(PortraitError):
+    """The present state forbids the change."""
+
+
+class FingerprintMismatch(Conflict):
+    """Vectors, artifacts or heads of two embedding versions were about to be mixed."""
+
+
+class Unavailable(PortraitError):
+    """A database, store or server does not answer."""
+
+
+class RegistryUnusable(Unavailable):
+    """The registry database cannot be relied upon."""
+
+
+class RegistryMissing(RegistryUnusable):
+    """No database, or one without the registry's tables."""
+
+
+class RegistryBehind(RegistryUnusable):
+    """The database is not at the schema revision that this code needs."""
+
+
+class RegistryForeign(RegistryUnusable):
+    """The registry belongs to another instance than the Feast project."""

@@ -1,0 +1,1 @@
+"""Floor 3: representation models, Ray Train runs and Ray Data backfill."""
