@@ -1,8 +1,23 @@
 """Column layouts that cross module borders. All times are UTC with microseconds."""
 
+from datetime import UTC, datetime, timedelta
+
 import pyarrow as pa
 
 TIME = pa.timestamp("us", tz="UTC")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def microseconds(time: datetime) -> int:
+    """Microseconds since 1970 of an aware datetime, exactly."""
+    return (time - EPOCH) // timedelta(microseconds=1)
+
+
+def from_microseconds(time: int) -> datetime:
+    """The UTC datetime of microseconds since 1970."""
+    return EPOCH + timedelta(microseconds=time)
+
 
 EVENTS = pa.schema(
     [

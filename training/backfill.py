@@ -1,0 +1,176 @@
+"""Backfill: embed all users of a snapshot at one version, offline and online, in one pass.
+
+A bucket is the unit of work and of resuming: its vectors go to one Parquet file and to the online store, then its
+number is recorded. Done twice it changes nothing: the same snapshot gives the same vectors, and a write to the online
+store wins only when it is newer.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+import ray
+import ray.data
+
+from feature_repo.inputs import read_inputs_offline
+from feature_repo.log.event_log import EventLog
+from feature_repo.log.snapshot import Snapshot, cut, load_snapshot
+from feature_repo.schemas import microseconds
+from feature_repo.store import FeatureRepo
+from registry.database import Database
+from registry.errors import Conflict
+from registry.records import Backfill
+from registry.registry import Registry
+from registry.tables import LIVE_STATES
+from training.cluster import ensure_ray
+from training.encoder import Encoder, load_encoder
+from training.offline import bucket_file, stale_folder, version_folder, write_vectors
+from training.settings import TrainingSettings
+from training.staleness import windows_moved
+
+Progress = Callable[[int, int], None]
+"""Called with (users done, users in all)."""
+
+
+@dataclass(frozen=True)
+class BackfillReport:
+    """What one pass did."""
+
+    version: str
+    snapshot: str
+    as_of: datetime
+    users: int
+    embedded: int  # users encoded now; the others were done by an earlier, interrupted pass or are not stale
+    written_online: int  # vectors that were newer than what the online store had
+    seconds: float
+
+    @property
+    def users_per_second(self) -> float:
+        """Encoded users a second, over the whole pass."""
+        return self.embedded / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What every worker of a pass has to know."""
+
+    settings: TrainingSettings
+    version: str
+    snapshot: str
+    backfill: int
+    stale_only: bool
+
+
+class BucketEmbedder:
+    """Embeds one bucket after the other; lives in this process or as an actor of a Ray Data pool."""
+
+    def __init__(self, work: Pass) -> None:
+        self._work = work
+        self._registry = Registry(Database(work.settings.database_url))
+        self._version = self._registry.versions.get(work.version)
+
+    @cached_property
+    def _repo(self) -> FeatureRepo:
+        return FeatureRepo(self._work.settings, self._registry, EventLog(self._registry.database, self._work.settings))
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return load_encoder(self._work.settings.home / self._version.artifact, self._version.fingerprint)
+
+    @cached_property
+    def _snapshot(self) -> Snapshot:
+        return load_snapshot(self._work.settings.home, self._work.snapshot)
+
+    def embed(self, bucket: int) -> tuple[int, int]:
+        """Embed a bucket: (users encoded, vectors that won online)."""
+        home = self._work.settings.home
+        users = read_inputs_offline(self._repo, self._snapshot, bucket)
+        checked = len(users)
+        as_of = microseconds(self._snapshot.as_of)
+        folder = version_folder(home, self._version.id) / self._snapshot.id
+        if self._work.stale_only:
+            stored = self._repo.read_vectors(self._version, users.column("user_id").to_pylist())
+            users = users.filter(windows_moved(users, stored.as_of, as_of, self._encoder.window_days) | ~stored.found)
+            folder = stale_folder(folder)
+        computed_at = time.time_ns() // 1000
+        vectors = self._encoder.encode(users, as_of)
+        position = users.column("position").to_numpy()
+        user_ids = users.column("user_id")
+        write_vectors(bucket_file(folder, bucket), user_ids, vectors, position, as_of, computed_at)
+        written = self._repo.write_vectors(
+            self._version, user_ids.to_pylist(), vectors, position, np.full(len(users), as_of), computed_at
+        )
+        self._registry.backfills.bucket_done(self._work.backfill, bucket, checked)
+        return len(users), written
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Ray Data's way to call `embed`: a batch with a column `bucket`."""
+        done = np.array([self.embed(int(bucket)) for bucket in batch["bucket"]])
+        return {"bucket": batch["bucket"], "embedded": done[:, 0], "written": done[:, 1]}
+
+
+def backfill(
+    repo: FeatureRepo,
+    version_id: str,
+    settings: TrainingSettings,
+    as_of: datetime | None = None,
+    stale_only: bool = False,
+    progress: Progress | None = None,
+) -> BackfillReport:
+    """Embed all users as of a time (default: just after the newest event) at a version.
+
+    With `stale_only`, only users without a vector and those for whom an event has left a window since their vector was
+    computed are embedded. An interrupted pass goes on after its last finished bucket; a finished one is done again.
+
+    Raises NotFound for an unknown version, Conflict for one that is retiring, retired or failed.
+    """
+    started = time.perf_counter()
+    registry = repo.registry
+    version = registry.versions.get(version_id)
+    if version.state not in LIVE_STATES:
+        raise Conflict(f"version {version.id} is {version.state}: only live versions can be backfilled")
+    snapshot = cut(repo.log, as_of)
+    record = registry.backfills.begin(version.id, snapshot.id, snapshot.as_of, snapshot.users)
+    work = Pass(settings, version.id, snapshot.id, record.id, stale_only)
+    todo = _buckets_to_do(snapshot, record)
+    done = snapshot.users - sum(snapshot.buckets[bucket] for bucket in todo)
+    embedded = written = 0
+    for bucket, in_bucket, won in _embed_all(work, todo, settings, snapshot.users):
+        done, embedded, written = done + snapshot.buckets[bucket], embedded + in_bucket, written + won
+        if progress:
+            progress(done, snapshot.users)
+    registry.backfills.finish(record.id)
+    seconds = time.perf_counter() - started
+    return BackfillReport(
+        version.id, snapshot.id, snapshot.as_of, snapshot.users, embedded, written, seconds
+    )
+
+
+def _buckets_to_do(snapshot: Snapshot, record: Backfill) -> list[int]:
+    finished = set() if record.finished_at else {int(bucket) for bucket in record.buckets_done}
+    return [bucket for bucket in sorted(snapshot.buckets) if bucket not in finished]
+
+
+def _embed_all(
+    work: Pass, buckets: list[int], settings: TrainingSettings, users: int
+) -> Iterator[tuple[int, int, int]]:
+    """(bucket, users encoded, vectors that won online) of each bucket, as they finish."""
+    if users < settings.ray_from_users:  # starting a pool costs more than so few users
+        embedder = BucketEmbedder(work)
+        for bucket in buckets:
+            yield (bucket, *embedder.embed(bucket))
+        return
+    ensure_ray(settings)
+    pool = ray.data.from_items([{"bucket": bucket} for bucket in buckets], override_num_blocks=len(buckets))
+    results = pool.map_batches(
+        BucketEmbedder,
+        fn_constructor_args=(work,),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=min(settings.backfill_workers, len(buckets))),
+        num_cpus=1,
+    )
+    for row in results.iter_rows():
+        yield int(row["bucket"]), int(row["embedded"]), int(row["written"])

@@ -1,0 +1,106 @@
+"""Vectors at rest: `embeddings/<version>/<snapshot>/bucket=NN.parquet`, what training sets and `export` read."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feature_repo.inputs import read_inputs_offline
+from feature_repo.log.snapshot import Snapshot, cut
+from feature_repo.schemas import TIME, embeddings, microseconds
+from feature_repo.store import FeatureRepo
+from registry.errors import Conflict, InvalidInput
+from registry.records import EmbeddingVersion
+from registry.tables import LIVE_STATES
+from training.encoder import load_encoder
+
+
+def version_folder(home: Path, version_id: str) -> Path:
+    """Where the vectors of a version lie; the path of its Feast view's source."""
+    return home / "embeddings" / version_id
+
+
+def stale_folder(folder: Path) -> Path:
+    """Vectors of a pass over stale users only: not all users of the snapshot."""
+    return folder.with_name(f"{folder.name}-stale")
+
+
+def bucket_file(folder: Path, bucket: int) -> Path:
+    """The file of one bucket."""
+    return folder / f"bucket={bucket:02d}.parquet"
+
+
+def vector_array(vectors: np.ndarray) -> pa.FixedSizeListArray:
+    """float32 [n, d] as an Arrow fixed-size list, without a copy."""
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+
+
+def write_vectors(
+    path: Path, user_ids: pa.ChunkedArray, vectors: np.ndarray, position: np.ndarray, as_of: int, computed_at: int
+) -> None:
+    """Write a bucket's vectors: float32 [n, d], positions int64 [n], times in microseconds. Visible whole or not."""
+    rows = len(vectors)
+    table = pa.Table.from_arrays(
+        [
+            user_ids.combine_chunks(),
+            vector_array(vectors),
+            pa.array(position, pa.int64()),
+            pa.array(np.full(rows, as_of), pa.int64()).cast(TIME),
+            pa.array(np.full(rows, computed_at), pa.int64()).cast(TIME),
+        ],
+        schema=embeddings(vectors.shape[1]),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_suffix(".writing")  # no reader looks for this ending
+    pq.write_table(table, hidden, compression="zstd")
+    hidden.replace(path)
+
+
+def export(
+    repo: FeatureRepo,
+    version: EmbeddingVersion,
+    out: Path,
+    as_of: datetime | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Snapshot:
+    """Write `user_id` and `vector` of every user of log and users table as of a time (default: the last backfill's).
+
+    Vectors come from a finished backfill of the same snapshot where there is one, and are computed otherwise.
+    Raises Conflict for a version without vectors to come, InvalidInput when the folder of `out` does not exist.
+    """
+    if version.state not in LIVE_STATES:
+        raise Conflict(f"version {version.id} is {version.state}: its vectors are gone or going")
+    if not out.parent.is_dir():
+        raise InvalidInput(f"there is no folder {out.parent} to write {out.name} into")
+    snapshot = cut(repo.log, as_of or version.last_as_of)
+    schema = pa.schema([embeddings(version.dimension).field(name) for name in ("user_id", "vector")])
+    hidden = out.with_name(f".{out.name}.writing")
+    done = 0
+    with pq.ParquetWriter(hidden, schema, compression="zstd") as writer:
+        for table in _tables(repo, version, snapshot):
+            writer.write_table(table.select(schema.names).cast(schema))
+            done += len(table)
+            if progress:
+                progress(done, snapshot.users)
+    hidden.replace(out)
+    return snapshot
+
+
+def _tables(repo: FeatureRepo, version: EmbeddingVersion, snapshot: Snapshot) -> Iterator[pa.Table]:
+    finished = any(
+        backfill.snapshot == snapshot.id and backfill.finished_at for backfill in repo.registry.backfills.list(version.id)
+    )
+    folder = version_folder(repo.settings.home, version.id) / snapshot.id
+    if finished and folder.is_dir():
+        for bucket in sorted(snapshot.buckets):
+            yield pq.read_table(bucket_file(folder, bucket), columns=["user_id", "vector"])
+        return
+    encoder = load_encoder(repo.settings.home / version.artifact, version.fingerprint)
+    for bucket in sorted(snapshot.buckets):
+        users = read_inputs_offline(repo, snapshot, bucket)
+        vectors = encoder.encode(users, microseconds(snapshot.as_of))
+        yield pa.table({"user_id": users.column("user_id"), "vector": vector_array(vectors)})
