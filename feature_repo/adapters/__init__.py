@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from feature_repo.adapters import online_retail
+from feature_repo.adapters import amazon, lastfm, online_retail, sequences
 from feature_repo.adapters.conversion import CanonicalFiles
 from registry.errors import InvalidInput
 
 ADAPTERS: dict[str, Callable[[Path, Path], CanonicalFiles]] = {
     "online-retail": online_retail.convert,
+    "lastfm": lastfm.convert,
+    "amazon": amazon.convert,
+    "sequences": sequences.convert,
 }
 """By the name that `portrait import` takes: (path, folder for the canonical files) -> canonical files."""
 
