@@ -1,18 +1,25 @@
 """The registry's database: one engine, short transactions, and the checks that make it safe to rely on."""
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, select
+from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 
+from registry.database_errors import translate
 from registry.errors import RegistryBehind, RegistryMissing, Unavailable
 
 # The Alembic revision that this code works with; a test holds it to the newest migration.
 SCHEMA_REVISION = "0001"
+
+BUSY_SECONDS = 30
+"""How long a SQLite connection waits for another one's write to end."""
 
 
 class Base(DeclarativeBase):
@@ -24,11 +31,20 @@ class Database:
 
     SQLite runs in WAL mode and takes its write lock when a transaction begins, so that a
     read-then-write transaction never fails half-way; Postgres uses its defaults.
+
+    Safe to share between threads. It can be pickled, to Ray workers for instance: the copy
+    opens connections of its own. Errors of the drivers leave its blocks as registry.errors.
     """
 
     def __init__(self, url: str) -> None:
-        self.url = make_url(url)
-        self.engine = _engine(url)
+        self.url = _with_driver(make_url(url))
+        self.engine = _engine(self.url)
+        # One snapshot for all statements of a reading block, as SQLite gives it by itself.
+        options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._reader = self.engine.execution_options(read_only=True, **options)
+
+    def __reduce__(self) -> tuple[type["Database"], tuple[str]]:
+        return type(self), (self.url.render_as_string(hide_password=False),)
 
     @property
     def is_sqlite(self) -> bool:
@@ -43,9 +59,15 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A read-only session; on SQLite it never waits for a writer."""
-        with self._translated(), Session(self.engine.execution_options(read_only=True)) as session:
+        """A read-only session that sees one moment of the database; it never waits for a writer."""
+        with self._translated(), Session(self._reader, expire_on_commit=False) as session:
             yield session
+
+    @contextmanager
+    def connecting(self) -> Iterator[Connection]:
+        """A bare connection, for what is beneath sessions: migrations."""
+        with self._translated(), self.engine.connect() as connection:
+            yield connection
 
     def require_current(self) -> str:
         """The instance id of this registry.
@@ -55,8 +77,6 @@ class Database:
         """
         from registry.tables import Instance
 
-        if self.is_sqlite and not Path(self.url.database or "").exists():
-            raise RegistryMissing(f"there is no registry at {self.shown_url}: run `portrait apply` first")
         with self.reading() as session:
             revision = _revision(session.connection())
             if revision is None:
@@ -66,7 +86,7 @@ class Database:
                     f"the registry at {self.shown_url} is at revision {revision}, this code needs {SCHEMA_REVISION}: "
                     "run `portrait apply` with the newest code"
                 )
-            instance = session.scalar(select(Instance.id))
+            instance: str | None = session.scalar(select(Instance.id))
         if instance is None:
             raise RegistryMissing(f"the registry at {self.shown_url} has no instance id: run `portrait apply` first")
         return instance
@@ -82,10 +102,18 @@ class Database:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        # Opening a SQLite file that is not there would create it.
+        if self.is_sqlite and not Path(self.url.database or "").exists():
+            raise RegistryMissing(f"there is no registry at {self.shown_url}: run `portrait apply` first")
         try:
             yield
-        except OperationalError as error:
-            raise Unavailable(f"the registry at {self.shown_url} does not answer: {error.orig}") from error
+        except StatementError as error:
+            ours = translate(error, self.shown_url)
+            if ours is None:
+                raise
+            raise ours from error
+        except PoolTimeout as error:
+            raise Unavailable(f"the registry at {self.shown_url} has no connection left: {error}") from error
 
 
 def _revision(connection: Connection) -> str | None:
@@ -95,16 +123,23 @@ def _revision(connection: Connection) -> str | None:
     return revision
 
 
-def _engine(url: str) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": 30})
+def _with_driver(url: URL) -> URL:
+    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        # Without a limit a lost server is waited for until TCP gives up, which takes minutes.
+        limit = {} if "connect_timeout" in url.query else {"connect_timeout": 10}
+        return create_engine(url, pool_pre_ping=True, connect_args=limit)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, not by the driver
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
+        _use_wal(connection)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -112,3 +147,17 @@ def _engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    # Switching to WAL does not wait for other connections as statements do, so two processes
+    # that open a new file at once need this loop; once switched, it stays so.
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > until:
+                raise
+            time.sleep(0.01)

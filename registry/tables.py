@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from registry.database import Base
+from registry.errors import InvalidInput
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -21,7 +22,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Aware to UTC."""
         if value is not None and value.tzinfo is None:
-            raise ValueError(f"naive datetime {value!r}: give it a time zone")
+            raise InvalidInput(f"{value!r} has no time zone: give it one, UTC for instance")
         return value.astimezone(UTC) if value is not None else None
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:

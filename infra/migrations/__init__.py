@@ -1,0 +1,93 @@
+"""Migrations: bring a database to the schema of this code."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, insert, select, text
+
+from registry.database import Database
+from registry.errors import RegistryBehind
+from registry.tables import Instance
+
+# Any number that nobody else takes; processes that upgrade one Postgres database at once wait here.
+_ADVISORY_LOCK = 7_077_261_811
+
+
+def upgrade(database: Database) -> bool:
+    """Bring the database to the newest revision and give it an instance id; True if that changed anything.
+
+    One transaction: it happens wholly or not at all, and several processes may call it at once. Creates
+    the SQLite file. Raises RegistryBehind when the database is at a revision that this code does not know.
+    """
+    _create_file(database)
+    with database.connecting() as connection, _without_foreign_keys(connection), connection.begin():
+        if not database.is_sqlite:  # there the transaction's write lock does it
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        return any([_migrate(database, connection), _identify(connection)])
+
+
+def config() -> Config:
+    """Alembic's configuration for this folder."""
+    options = Config()
+    options.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    options.set_main_option("path_separator", "os")
+    return options
+
+
+def head() -> str | None:
+    """The newest revision."""
+    return ScriptDirectory.from_config(config()).get_current_head()
+
+
+def _create_file(database: Database) -> None:
+    if database.is_sqlite and database.url.database:
+        path = Path(database.url.database)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+@contextmanager
+def _without_foreign_keys(connection: Connection) -> Iterator[None]:
+    # SQLite alters a table by copying and dropping it, which foreign keys would forbid; the pragma
+    # has no effect inside a transaction, so it goes past SQLAlchemy's.
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    raw = connection.connection.driver_connection
+    assert raw is not None
+    raw.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        raw.execute("PRAGMA foreign_keys=ON")
+
+
+def _migrate(database: Database, connection: Connection) -> bool:
+    before = MigrationContext.configure(connection).get_current_revision()
+    if before == head():
+        return False
+    options = config()
+    options.attributes["connection"] = connection
+    try:
+        command.upgrade(options, "head")
+    except CommandError as error:
+        raise RegistryBehind(
+            f"the registry at {database.shown_url} is at revision {before}, which this code does not know: "
+            "use the newest code"
+        ) from error
+    return True
+
+
+def _identify(connection: Connection) -> bool:
+    if connection.scalar(select(Instance.id)) is not None:
+        return False
+    connection.execute(insert(Instance).values(id=str(uuid.uuid4()), created_at=datetime.now(UTC), generation=0))
+    return True

@@ -1,0 +1,34 @@
+"""Alembic's entry: one history over the tables of all floors.
+
+`upgrade` hands its connection over; a developer's `alembic -c infra/migrations/alembic.ini` has none
+and takes the database of the settings.
+"""
+
+from alembic import context
+from sqlalchemy import Connection
+
+import feature_repo.log.tables
+import registry.tables
+from registry.database import Base, Database
+from registry.settings import RegistrySettings
+
+TABLES = (registry.tables, feature_repo.log.tables)  # imported so that Base knows them
+
+
+def _run(connection: Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        transactional_ddl=True,  # on SQLite too: Database begins its transactions itself
+        render_as_batch=connection.dialect.name == "sqlite",
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+given: Connection | None = context.config.attributes.get("connection")
+if given is not None:
+    _run(given)
+else:
+    with Database(RegistrySettings().database_url).engine.begin() as own:
+        _run(own)

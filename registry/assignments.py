@@ -1,0 +1,51 @@
+"""What serving polls: one number, and when it has grown, everything that it needs to route a request."""
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.database import Database
+from registry.errors import RegistryMissing
+from registry.records import Assignment, Consumer, EmbeddingVersion
+from registry.rows import last_as_ofs
+from registry.tables import AssignmentRow, ConsumerRow, EmbeddingVersionRow, Instance
+
+
+@dataclass(frozen=True)
+class ServingState:
+    """Assignments by consumer and all versions by id, at one generation."""
+
+    generation: int
+    assignments: dict[str, Assignment]
+    versions: dict[str, EmbeddingVersion]
+    consumers: dict[str, Consumer] = field(default_factory=dict)  # those without an assignment too
+
+
+def read_generation(database: Database) -> int:
+    """The generation, in one cheap query; it grows with every change that read_state would show."""
+    with database.reading() as session:
+        return _generation(session)
+
+
+def read_state(database: Database) -> ServingState:
+    """Everything at one generation, read in one transaction."""
+    with database.reading() as session:
+        generation = _generation(session)
+        as_ofs = last_as_ofs(session)
+        return ServingState(
+            generation=generation,
+            assignments={row.consumer: Assignment.of(row) for row in session.scalars(select(AssignmentRow))},
+            versions={
+                row.id: EmbeddingVersion.of(row, as_ofs.get(row.id))
+                for row in session.scalars(select(EmbeddingVersionRow))
+            },
+            consumers={row.name: Consumer.of(row) for row in session.scalars(select(ConsumerRow))},
+        )
+
+
+def _generation(session: Session) -> int:
+    generation: int | None = session.scalar(select(Instance.generation))
+    if generation is None:
+        raise RegistryMissing("the registry has no instance row: run `portrait apply` first")
+    return generation

@@ -1,0 +1,130 @@
+"""Backfills: which users of a snapshot a version has embedded, bucket by bucket, so that a killed pass resumes."""
+
+import builtins
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.database import Database
+from registry.errors import Conflict, InvalidInput
+from registry.records import Backfill
+from registry.rows import backfill_row, bump, version_row
+from registry.tables import LIVE_STATES, BackfillRow, EmbeddingVersionRow, VersionState
+from registry.text import one_line
+
+
+class Backfills:
+    """The backfills of a registry's versions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self, version: str, snapshot: str, as_of: datetime, users_expected: int) -> Backfill:
+        """Begin the pass over a snapshot, or return the one already begun, with the buckets that it may skip.
+
+        A finished pass is returned as it is. A registered version becomes backfilling, a ready one stays ready.
+        Raises Conflict for a version that is retiring, retired or failed, or when the snapshot has changed.
+        """
+        if users_expected < 0:
+            raise InvalidInput(f"users_expected {users_expected}: give the users of the snapshot")
+        with self._database.transaction() as session:
+            owner = version_row(session, version, lock=True)
+            _require_live(owner)
+            row = _of_snapshot(session, version, snapshot)
+            if row is None:
+                row = _insert(session, version, one_line("snapshot", snapshot, 128), as_of, users_expected)
+            _require_same(row, as_of, users_expected)
+            if owner.state == VersionState.REGISTERED:
+                owner.state = VersionState.BACKFILLING
+                session.flush()
+                bump(session)
+            return Backfill.of(row)
+
+    def bucket_done(self, backfill_id: int, bucket: int, users: int) -> Backfill:
+        """Note that all `users` of a bucket have their vector; many processes may do so at once.
+
+        A bucket that is done again takes the later count. Raises NotFound, or Conflict when the pass has
+        finished with another count.
+        """
+        if bucket < 0 or users < 0:
+            raise InvalidInput(f"bucket {bucket} with {users} users: neither can be negative")
+        with self._database.transaction() as session:
+            row = backfill_row(session, backfill_id, lock=True)
+            if row.buckets_done.get(str(bucket)) != users:
+                if row.finished_at is not None:
+                    raise Conflict(f"backfill {backfill_id} of {row.version} has finished: begin another one")
+                row.buckets_done = {**row.buckets_done, str(bucket): users}
+            return Backfill.of(row)
+
+    def finish(self, backfill_id: int) -> Backfill:
+        """Finish a pass that covers every user; its version becomes ready. Finishing twice changes nothing.
+
+        Raises Conflict when users are missing, or when the version was failed or retired meanwhile.
+        """
+        with self._database.transaction() as session:
+            version = backfill_row(session, backfill_id).version
+            owner = version_row(session, version, lock=True)
+            row = backfill_row(session, backfill_id, lock=True)
+            if row.finished_at is None:
+                _require_live(owner)
+                _require_complete(row)
+                row.finished_at = datetime.now(UTC)
+                owner.state = VersionState.READY
+                session.flush()
+                bump(session)
+            return Backfill.of(row)
+
+    def latest(self, version: str) -> Backfill | None:
+        """The backfill of a version that was begun last, finished or not; None if there is none. Raises NotFound."""
+        return next(reversed(self.list(version)), None)
+
+    def list(self, version: str) -> builtins.list[Backfill]:
+        """The backfills of a version, the one begun first first; raises NotFound for an unknown version."""
+        with self._database.reading() as session:
+            version_row(session, version)
+            statement = select(BackfillRow).where(BackfillRow.version == version).order_by(BackfillRow.id)
+            return [Backfill.of(row) for row in session.scalars(statement)]
+
+
+def _of_snapshot(session: Session, version: str, snapshot: str) -> BackfillRow | None:
+    statement = select(BackfillRow).where(BackfillRow.version == version, BackfillRow.snapshot == snapshot)
+    return session.scalars(statement.with_for_update(key_share=True)).first()
+
+
+def _insert(session: Session, version: str, snapshot: str, as_of: datetime, users_expected: int) -> BackfillRow:
+    row = BackfillRow(
+        version=version,
+        snapshot=snapshot,
+        as_of=as_of,
+        buckets_done={},
+        users_expected=users_expected,
+        started_at=datetime.now(UTC),
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def _require_live(version: EmbeddingVersionRow) -> None:
+    if version.state not in LIVE_STATES:
+        cause = f" ({version.failure})" if version.failure else ""
+        raise Conflict(f"version {version.id} is {version.state}{cause}: backfill a live version, or train a new one")
+
+
+def _require_same(row: BackfillRow, as_of: datetime, users_expected: int) -> None:
+    if (row.as_of, row.users_expected) != (as_of, users_expected):
+        raise Conflict(
+            f"backfill {row.id} of {row.version} was begun for snapshot {row.snapshot} as of {row.as_of.isoformat()} "
+            f"with {row.users_expected} users, not as of {as_of.isoformat()} with {users_expected}: "
+            "a changed snapshot needs a name of its own"
+        )
+
+
+def _require_complete(row: BackfillRow) -> None:
+    done = sum(row.buckets_done.values())
+    if done != row.users_expected:
+        raise Conflict(
+            f"backfill {row.id} of {row.version} has embedded {done:,} of {row.users_expected:,} users: "
+            f"run `portrait backfill {row.version}` again, it goes on where it stopped"
+        )

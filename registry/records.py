@@ -1,0 +1,188 @@
+"""What the registry hands out: frozen copies of rows, safe to keep and to share between threads."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from registry.tables import (
+    AssignmentRow,
+    BackfillRow,
+    ConsumerRow,
+    EmbeddingVersionRow,
+    EvaluationRow,
+    PromotionKind,
+    PromotionRow,
+    VersionState,
+)
+from registry.verdicts import Verdict
+
+
+@dataclass(frozen=True)
+class EmbeddingVersion:
+    """An immutable trained representation model and its space, and how far its life has come."""
+
+    id: str
+    family: str
+    number: int
+    fingerprint: str
+    dimension: int
+    state: VersionState
+    failure: str | None
+    run: str
+    artifact: str  # directory, relative to the home
+    parent: str | None
+    snapshot: str
+    data_from: datetime | None
+    data_to: datetime
+    feature_schema: dict[str, Any]
+    config: dict[str, Any]
+    metrics: dict[str, float]
+    code_revision: str
+    created_at: datetime
+    last_as_of: datetime | None  # greatest as-of of its finished backfills
+
+    @classmethod
+    def of(cls, row: EmbeddingVersionRow, last_as_of: datetime | None) -> "EmbeddingVersion":
+        """The record of a row."""
+        return cls(
+            id=row.id,
+            family=row.family,
+            number=row.number,
+            fingerprint=row.fingerprint,
+            dimension=row.dimension,
+            state=VersionState(row.state),
+            failure=row.failure,
+            run=row.run,
+            artifact=row.artifact,
+            parent=row.parent,
+            snapshot=row.snapshot,
+            data_from=row.data_from,
+            data_to=row.data_to,
+            feature_schema=row.feature_schema,
+            config=row.config,
+            metrics=row.metrics,
+            code_revision=row.code_revision,
+            created_at=row.created_at,
+            last_as_of=last_as_of,
+        )
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """One pass over all users of a snapshot at one version."""
+
+    id: int
+    version: str
+    snapshot: str
+    as_of: datetime
+    buckets_done: dict[int, int]  # bucket -> users
+    users_expected: int
+    started_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def users_done(self) -> int:
+        """Users in the buckets that are done."""
+        return sum(self.buckets_done.values())
+
+    @property
+    def finished(self) -> bool:
+        """Whether all users have been embedded."""
+        return self.finished_at is not None
+
+    @classmethod
+    def of(cls, row: BackfillRow) -> "Backfill":
+        """The record of a row."""
+        return cls(
+            id=row.id,
+            version=row.version,
+            snapshot=row.snapshot,
+            as_of=row.as_of,
+            buckets_done={int(bucket): users for bucket, users in row.buckets_done.items()},
+            users_expected=row.users_expected,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A metric of a version on a task."""
+
+    id: int
+    version: str
+    fingerprint: str
+    task: str
+    metric: str
+    value: float
+    as_of: datetime
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: EvaluationRow) -> "Evaluation":
+        """The record of a row."""
+        return cls(row.id, row.version, row.fingerprint, row.task, row.metric, row.value, row.as_of, row.created_at)
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """A downstream model that reads embeddings."""
+
+    name: str
+    owner: str
+    task: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: ConsumerRow) -> "Consumer":
+        """The record of a row."""
+        return cls(row.name, row.owner, row.task, row.created_at)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Which version a consumer reads now; `revision` grows by one with every change."""
+
+    consumer: str
+    stable: str
+    canary: str | None
+    canary_share: float | None
+    revision: int
+    changed_at: datetime
+
+    @classmethod
+    def of(cls, row: AssignmentRow) -> "Assignment":
+        """The record of a row."""
+        return cls(row.consumer, row.stable, row.canary, row.canary_share, row.revision, row.changed_at)
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One change of a consumer's assignment."""
+
+    consumer: str
+    revision: int
+    kind: PromotionKind
+    from_version: str | None
+    to_version: str
+    actor: str
+    reason: str
+    forced: bool
+    gates: tuple[Verdict, ...]
+    promoted_at: datetime
+
+    @classmethod
+    def of(cls, row: PromotionRow) -> "Promotion":
+        """The record of a row."""
+        return cls(
+            consumer=row.consumer,
+            revision=row.revision,
+            kind=PromotionKind(row.kind),
+            from_version=row.from_version,
+            to_version=row.to_version,
+            actor=row.actor,
+            reason=row.reason,
+            forced=row.forced,
+            gates=tuple(Verdict.from_json(verdict) for verdict in row.gates),
+            promoted_at=row.promoted_at,
+        )

@@ -1,0 +1,82 @@
+"""Rows by name, locked or not, and the generation: the few SQL phrases that every change of the registry is made of.
+
+Locks are taken in one order everywhere, so that two changes never wait for each other: consumer, version,
+backfill, and the instance last. On SQLite a transaction has the only write lock from its start.
+"""
+
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy import func, inspect, select, update
+from sqlalchemy.orm import Session
+
+from registry.database import Base
+from registry.errors import NotFound, RegistryMissing
+from registry.records import EmbeddingVersion
+from registry.tables import AssignmentRow, BackfillRow, ConsumerRow, EmbeddingVersionRow, Instance
+
+Row = TypeVar("Row", bound=Base)
+
+
+def bump(session: Session) -> int:
+    """Raise the generation, which serving polls, and return it; holds the instance row until the commit."""
+    statement = update(Instance).values(generation=Instance.generation + 1).returning(Instance.generation)
+    generation = session.execute(statement).scalar()
+    if generation is None:
+        raise RegistryMissing("the registry has no instance row: run `portrait apply` first")
+    return generation
+
+
+def version_row(session: Session, version: str, *, lock: bool = False) -> EmbeddingVersionRow:
+    """The row of a version; raises NotFound, which names the known ones."""
+    return _named(session, EmbeddingVersionRow, version, "version", lock)
+
+
+def consumer_row(session: Session, consumer: str, *, lock: bool = False) -> ConsumerRow:
+    """The row of a consumer; raises NotFound, which names the known ones."""
+    return _named(session, ConsumerRow, consumer, "consumer", lock)
+
+
+def backfill_row(session: Session, backfill: int, *, lock: bool = False) -> BackfillRow:
+    """The row of a backfill; raises NotFound."""
+    row = _get(session, BackfillRow, backfill, lock)
+    if row is None:
+        raise NotFound(f"there is no backfill {backfill}: begin one with `portrait backfill VERSION`")
+    return row
+
+
+def assignment_row(session: Session, consumer: str, *, lock: bool = False) -> AssignmentRow | None:
+    """The row of a consumer's assignment, if it has one."""
+    return _get(session, AssignmentRow, consumer, lock)
+
+
+def newest_finished(session: Session, version: str) -> BackfillRow | None:
+    """The finished backfill with the greatest as-of: the one whose vectors stand in the stores."""
+    statement = select(BackfillRow).where(BackfillRow.version == version, BackfillRow.finished_at.is_not(None))
+    return session.scalars(statement.order_by(BackfillRow.as_of.desc(), BackfillRow.id.desc()).limit(1)).first()
+
+
+def last_as_ofs(session: Session) -> dict[str, datetime]:
+    """The greatest as-of of the finished backfills of each version that has one."""
+    statement = select(BackfillRow.version, func.max(BackfillRow.as_of)).where(BackfillRow.finished_at.is_not(None))
+    rows = session.execute(statement.group_by(BackfillRow.version))
+    return {version: as_of for version, as_of in rows}  # noqa: C416 (a row is a tuple, but not for mypy)
+
+
+def version_record(session: Session, row: EmbeddingVersionRow) -> EmbeddingVersion:
+    """The record of a version, with the as-of of its newest finished backfill."""
+    backfill = newest_finished(session, row.id)
+    return EmbeddingVersion.of(row, backfill.as_of if backfill else None)
+
+
+def _get(session: Session, kind: type[Row], key: str | int, lock: bool) -> Row | None:
+    # FOR NO KEY UPDATE: two changes of a row exclude each other, but a new row may refer to it meanwhile.
+    return session.get(kind, key, with_for_update={"key_share": True} if lock else None)
+
+
+def _named(session: Session, kind: type[Row], name: str, word: str, lock: bool) -> Row:
+    row = _get(session, kind, name, lock)
+    if row is None:
+        known = [str(key) for key in session.scalars(select(inspect(kind).primary_key[0]))]
+        raise NotFound(f"there is no {word} {name!r}; known: {', '.join(sorted(known)) or 'none yet'}")
+    return row

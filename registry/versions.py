@@ -1,0 +1,188 @@
+"""Embedding versions: registering them, reading them, marking one failed, and what was measured on them."""
+
+import builtins
+import json
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.database import Database
+from registry.errors import Conflict, FingerprintMismatch, InvalidInput
+from registry.records import EmbeddingVersion, Evaluation
+from registry.rows import bump, last_as_ofs, version_record, version_row
+from registry.tables import LIVE_STATES, AssignmentRow, EmbeddingVersionRow, EvaluationRow, VersionState
+from registry.text import free_text, one_line
+
+_FAMILY = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewVersion:
+    """What a finished training run says about the version to register; the registry gives it a number."""
+
+    family: str  # autoencoder
+    fingerprint: str
+    dimension: int
+    run: str  # unique name of the training run; registering it twice gives one version
+    artifact: str  # directory, relative to the home
+    snapshot: str
+    data_from: datetime | None  # oldest training event
+    data_to: datetime  # as-of of the training snapshot, exclusive
+    feature_schema: Mapping[str, Any]
+    config: Mapping[str, Any]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    code_revision: str = "unknown"
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput, with the value, for what the registry cannot keep."""
+        if not _FAMILY.fullmatch(self.family):
+            raise InvalidInput(f"family {self.family!r}: give lower case letters, digits and _, at most 32")
+        if self.dimension < 1:
+            raise InvalidInput(f"dimension {self.dimension}: give at least 1")
+        for name, limit in (("fingerprint", 64), ("run", 128), ("snapshot", 128), ("code_revision", 64)):
+            one_line(name, getattr(self, name), limit)
+        path = PurePosixPath(self.artifact)
+        if not self.artifact or path.is_absolute() or ".." in path.parts:
+            raise InvalidInput(f"artifact {self.artifact!r}: give a path relative to the home")
+        for name in ("feature_schema", "config", "metrics"):
+            _stored(name, getattr(self, name))
+
+
+class Versions:
+    """The embedding versions of a registry."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def register(self, new: NewVersion) -> EmbeddingVersion:
+        """Give a trained model its version: `<family>-<n>`, state registered, parent the newest earlier one.
+
+        The same run again returns the version it got; with another fingerprint it raises FingerprintMismatch.
+        """
+        with self._database.transaction() as session:
+            row = _of_run(session, new)
+            if row is None:
+                bump(session)  # first, for its lock: two registrations at once take turns and get two numbers
+                row = _of_run(session, new) or _insert(session, new)
+            return version_record(session, row)
+
+    def get(self, id: str) -> EmbeddingVersion:
+        """The version `id`; raises NotFound, which names the known ones."""
+        with self._database.reading() as session:
+            return version_record(session, version_row(session, id))
+
+    def fail(self, id: str, reason: str) -> EmbeddingVersion:
+        """Mark a version as failed, for good; the first reason stays. Raises Conflict when a consumer reads it."""
+        reason = free_text("reason", reason) or "no reason given"
+        with self._database.transaction() as session:
+            row = version_row(session, id, lock=True)
+            if row.state != VersionState.FAILED:
+                _require_failable(session, row)
+                row.state, row.failure = VersionState.FAILED, reason
+                session.flush()
+                bump(session)
+            return version_record(session, row)
+
+    def record_evaluation(
+        self, version: str, *, fingerprint: str, task: str, metric: str, value: float, as_of: datetime
+    ) -> Evaluation:
+        """Keep a metric of a version on a task; raises FingerprintMismatch when another model was measured."""
+        if not math.isfinite(value):
+            raise InvalidInput(f"{metric} of {version} on {task} is {value}: only finite values can be compared")
+        with self._database.transaction() as session:
+            known = version_row(session, version).fingerprint
+            if known != fingerprint:
+                raise FingerprintMismatch(
+                    f"version {version} has fingerprint {known}, but {fingerprint} was evaluated: evaluate its artifact"
+                )
+            row = EvaluationRow(
+                version=version,
+                fingerprint=fingerprint,
+                task=one_line("task", task, 128),
+                metric=one_line("metric", metric, 64),
+                value=float(value),
+                as_of=as_of,
+                created_at=datetime.now(UTC),
+            )
+            session.add(row)
+            session.flush()
+            return Evaluation.of(row)
+
+    def evaluations(self, id: str) -> builtins.list[Evaluation]:
+        """What was measured on a version, oldest first; raises NotFound."""
+        with self._database.reading() as session:
+            version_row(session, id)
+            statement = select(EvaluationRow).where(EvaluationRow.version == id).order_by(EvaluationRow.id)
+            return [Evaluation.of(row) for row in session.scalars(statement)]
+
+    def list(self, states: Collection[VersionState] | None = None) -> builtins.list[EmbeddingVersion]:
+        """All versions, or those in one of `states`, by family and number."""
+        statement = select(EmbeddingVersionRow).order_by(EmbeddingVersionRow.family, EmbeddingVersionRow.number)
+        if states is not None:
+            statement = statement.where(EmbeddingVersionRow.state.in_(builtins.list(states)))
+        with self._database.reading() as session:
+            as_ofs = last_as_ofs(session)
+            return [EmbeddingVersion.of(row, as_ofs.get(row.id)) for row in session.scalars(statement)]
+
+
+def _of_run(session: Session, new: NewVersion) -> EmbeddingVersionRow | None:
+    row = session.scalars(select(EmbeddingVersionRow).where(EmbeddingVersionRow.run == new.run)).first()
+    if row is not None and row.fingerprint != new.fingerprint:
+        raise FingerprintMismatch(
+            f"run {new.run} is registered as {row.id} with fingerprint {row.fingerprint}, not {new.fingerprint}: "
+            "a changed model needs a run of its own"
+        )
+    return row
+
+
+def _insert(session: Session, new: NewVersion) -> EmbeddingVersionRow:
+    family = select(EmbeddingVersionRow).where(EmbeddingVersionRow.family == new.family)
+    newest = session.scalars(family.order_by(EmbeddingVersionRow.number.desc()).limit(1)).first()
+    number = newest.number + 1 if newest else 1
+    row = EmbeddingVersionRow(
+        id=f"{new.family}-{number}",
+        family=new.family,
+        number=number,
+        fingerprint=new.fingerprint,
+        dimension=new.dimension,
+        state=VersionState.REGISTERED,
+        run=new.run,
+        artifact=new.artifact,
+        parent=newest.id if newest else None,
+        snapshot=new.snapshot,
+        data_from=new.data_from,
+        data_to=new.data_to,
+        feature_schema=_stored("feature_schema", new.feature_schema),
+        config=_stored("config", new.config),
+        metrics=_stored("metrics", new.metrics),
+        code_revision=new.code_revision,
+        created_at=datetime.now(UTC),
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def _stored(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """`value` as it comes back from the database; raises InvalidInput for what is no JSON, NaN included."""
+    try:
+        stored: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{name} cannot be kept as JSON ({error}): {value!r}") from error
+    return stored
+
+
+def _require_failable(session: Session, row: EmbeddingVersionRow) -> None:
+    if row.state not in LIVE_STATES:
+        raise Conflict(f"version {row.id} is {row.state}: it can no longer fail")
+    reads = (AssignmentRow.stable == row.id) | (AssignmentRow.canary == row.id)
+    consumers = session.scalars(select(AssignmentRow.consumer).where(reads).order_by(AssignmentRow.consumer)).all()
+    if consumers:
+        raise Conflict(f"version {row.id} is read by {', '.join(consumers)}: roll them back or promote another first")
