@@ -1,0 +1,1 @@
+"""The demo: the whole path in one command, and the report that it ends with."""
