@@ -1,0 +1,125 @@
+"""The bytes that Feast keeps in its online stores, made and read without Python lists or messages per value.
+
+Feast stores a feature as a serialized `feast.types.Value`. A vector's message is a constant header, given
+its length, followed by the packed little-endian floats; so a matrix is encoded by one `tobytes` and decoded
+by one `frombuffer`. A contract test holds every function here to Feast's own code.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import FloatList, Value
+
+from registry.errors import InvalidInput, Unavailable
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+# Redis compares orders as doubles: integers are exact up to here (positions for ever, times until the year 2255).
+GREATEST = 2**53
+
+Vectors = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What decides between two writes of a row, and when the value was computed; times in microseconds since 1970."""
+
+    position: int
+    as_of: int
+    computed_at: int
+
+
+@dataclass(frozen=True)
+class VectorRows:
+    """Stored vectors of n asked users, in their order; a row that was not found is all zero."""
+
+    found: npt.NDArray[np.bool_]  # [n]
+    vectors: Vectors  # [n, d]
+    position: Integers  # [n]
+    as_of: Integers  # [n] microseconds since 1970
+    computed_at: Integers  # [n] microseconds since 1970
+
+
+def microseconds(time: datetime) -> int:
+    """Exact microseconds since 1970; a naive time is UTC, as Feast has it."""
+    return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // MICROSECOND
+
+
+def user_keys(user_ids: Iterable[str], join_key: str = "user_id") -> list[bytes]:
+    """Feast's entity keys (serialization version 3) of a one-column string entity."""
+    prefix, length = _key_prefix(join_key), struct.Struct("<I").pack
+    return [prefix + length(len(encoded)) + encoded for encoded in map(str.encode, user_ids)]
+
+
+@lru_cache
+def _key_prefix(join_key: str) -> bytes:
+    # The key of the empty string, without the four bytes of its value's length.
+    return bytes(serialize_entity_key(EntityKey(join_keys=[join_key], entity_values=[Value(string_val="")])))[:-4]
+
+
+@lru_cache
+def vector_header(dimension: int) -> bytes:
+    """What precedes the packed floats of a vector."""
+    message = Value(float_list_val=FloatList(val=[0.0] * dimension))
+    return bytes(message.SerializeToString())[: -4 * dimension]
+
+
+def encode_vectors(vectors: Vectors) -> list[bytes]:
+    """The stored value of each row of float32 [n, d]."""
+    header, packed = vector_header(vectors.shape[1]), vectors.astype("<f4", copy=False).tobytes()
+    size = 4 * vectors.shape[1]
+    return [header + packed[start : start + size] for start in range(0, len(packed), size)]
+
+
+def vector_rows(stored: Sequence[tuple[bytes, int, int, int] | None], dimension: int) -> VectorRows:
+    """Rows in the order asked for, from (value, position, as_of, computed_at), or None where nothing is stored.
+
+    An empty value is Feast's null and counts as nothing.
+    """
+    present = [(row, entry) for row, entry in enumerate(stored) if entry is not None and entry[0]]
+    at = [row for row, _ in present]
+    found = np.zeros(len(stored), dtype=np.bool_)
+    vectors = np.zeros((len(stored), dimension), dtype=np.float32)
+    order = np.zeros((3, len(stored)), dtype=np.int64)
+    if present:
+        found[at] = True
+        vectors[at] = decode_vectors([entry[0] for _, entry in present], dimension)
+        order[:, at] = np.array([entry[1:] for _, entry in present], dtype=np.int64).T
+    return VectorRows(found, vectors, *order)
+
+
+def decode_vectors(values: Sequence[bytes], dimension: int) -> Vectors:
+    """float32 [n, d] from stored values.
+
+    Raises Unavailable when a value is not a vector of this dimension: the stored data cannot be relied upon.
+    """
+    header = vector_header(dimension)
+    start, size = len(header), len(header) + 4 * dimension
+    for value in values:
+        if len(value) != size or not value.startswith(header):
+            raise Unavailable(
+                f"the online store holds {len(value)} bytes where a vector of {dimension} numbers was due"
+            )
+    packed = b"".join([value[start:] for value in values])
+    return np.frombuffer(packed, dtype="<f4").reshape(len(values), dimension).astype(np.float32)
+
+
+def encode_integers(numbers: Iterable[int]) -> list[bytes]:
+    """The stored value of each int64."""
+    return [Value(int64_val=number).SerializeToString() for number in numbers]
+
+
+def check_order(position: Integers, as_of: Integers) -> None:
+    """Raise InvalidInput for numbers that a store could not compare exactly."""
+    for name, numbers in (("position", position), ("as_of", as_of)):
+        greatest = int(np.abs(numbers).max()) if numbers.size else 0
+        if greatest >= GREATEST:
+            raise InvalidInput(f"a {name} of {greatest} cannot be ordered: it must be below 2**53")

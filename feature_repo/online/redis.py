@@ -1,0 +1,253 @@
+"""The production online store: Feast's Redis store with conditional writes and vectors straight from bytes."""
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Literal
+
+import redis
+import redis.asyncio
+from feast import FeatureView, RepoConfig
+from feast.infra.key_encoding_utils import serialize_entity_key_prefix
+from feast.infra.online_stores.helpers import _mmh3
+from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
+from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import model_validator
+from sqlalchemy import make_url
+
+from feature_repo.online.codec import Integers, VectorRows, Vectors, user_keys, vector_rows
+from feature_repo.online.rows import VECTOR, FeastRow, Row, rows_of_feast, rows_of_vectors
+from registry.errors import Unavailable
+
+# (position, as_of, computed_at) as doubles, which Redis's Lua computes with: exact below 2**53, and unlike
+# text they compare the same in every locale.
+ORDER = struct.Struct("<ddd")
+SCRIPT_ROWS = 256  # rows a script call: about a millisecond in which the server does nothing else
+SCAN_ROWS = 2_000
+
+# KEYS: the entities' hashes. ARGV: seconds to live (0: for ever), the order's field, the number n of further
+# fields, their n names; then for each entity its order and n values.
+WRITE = """
+local ttl, order_field, n = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local at, won = 3 + n, 0
+for i, key in ipairs(KEYS) do
+  local stored = redis.call('HGET', key, order_field)
+  local newer = true
+  if stored then
+    local position, as_of = struct.unpack('<dd', ARGV[at + 1])
+    local stored_position, stored_as_of = struct.unpack('<dd', stored)
+    newer = position > stored_position or (position == stored_position and as_of > stored_as_of)
+  end
+  if newer then
+    local fields = {order_field, ARGV[at + 1]}
+    for f = 1, n do
+      fields[#fields + 1] = ARGV[3 + f]
+      fields[#fields + 1] = ARGV[at + 1 + f]
+    end
+    redis.call('HSET', key, unpack(fields))
+    if ttl > 0 then redis.call('EXPIRE', key, ttl) end
+    won = won + 1
+  end
+  at = at + 1 + n
+end
+return won
+"""
+
+
+class PortraitRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]  # Feast ships no types
+    """`location` is the server's URL: redis://user:password@host:port/db, or rediss:// for TLS."""
+
+    type: Literal["feature_repo.online.redis.PortraitRedisOnlineStore"] = (
+        "feature_repo.online.redis.PortraitRedisOnlineStore"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _portrait(cls, values: dict[str, Any]) -> dict[str, Any]:
+        values = dict(values)
+        if "location" in values:
+            values["connection_string"] = values.pop("location")
+        if values.get("redis_type", "redis") != "redis":
+            raise ValueError(f"redis_type {values['redis_type']!r}: writes are conditional on a single server only")
+        return values
+
+
+class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast ships no types
+    """A script decides on the server whether a write wins: only with a greater (position, as_of)."""
+
+    _client: redis.Redis | None = None
+    _client_async: redis.asyncio.Redis | None = None
+
+    def online_write_batch(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[FeastRow],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Write rows of Feast where they are newer than the stored ones."""
+        self._write(config, table.name, rows_of_feast(data))
+        if progress:
+            progress(len(data))
+
+    async def online_write_batch_async(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[FeastRow],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Write rows of Feast where they are newer than the stored ones."""
+        client = await self._get_client_async(config.online_store)
+        script = client.register_script(WRITE)
+        with _explained(config):
+            for keys, arguments in _calls(config, table.name, rows_of_feast(data)):
+                await script(keys, arguments)
+        if progress:
+            progress(len(data))
+
+    def write_vectors(
+        self,
+        config: RepoConfig,
+        view: str,
+        user_ids: Sequence[str],
+        vectors: Vectors,
+        position: Integers,
+        as_of: Integers,
+        computed_at: int,
+    ) -> int:
+        """Write vectors [n, d] where they are newer than the stored ones; returns how many won.
+
+        `position` and `as_of` (microseconds) are int64 [n]; `computed_at` is in microseconds.
+        """
+        return self._write(config, view, rows_of_vectors(user_ids, vectors, position, as_of, computed_at))
+
+    def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
+        """The stored vectors of these users."""
+        with _explained(config), self._get_client(config.online_store).pipeline(transaction=False) as pipeline:
+            _ask(pipeline, config, view, user_ids)
+            return _answer(pipeline.execute(), dimension)
+
+    async def read_vectors_async(
+        self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int
+    ) -> VectorRows:
+        """The stored vectors of these users, without blocking the event loop."""
+        client = await self._get_client_async(config.online_store)
+        with _explained(config):
+            async with client.pipeline(transaction=False) as pipeline:
+                _ask(pipeline, config, view, user_ids)
+                return _answer(await pipeline.execute(), dimension)
+
+    def count_rows(self, config: RepoConfig, view: str, feature: str = VECTOR) -> int:
+        """How many entities have this feature; walks over all keys of the store."""
+        client, count = self._get_client(config.online_store), 0
+        for keys in _scan(client, config, ["user_id"]):
+            with _explained(config), client.pipeline(transaction=False) as pipeline:
+                for key in keys:
+                    pipeline.hexists(key, _field(view, feature))
+                count += sum(pipeline.execute())
+        return count
+
+    def delete_table(self, config: RepoConfig, table: FeatureView) -> None:
+        """Delete the view's fields of every entity, in chunks; a hash without fields is gone."""
+        client = self._get_client(config.online_store)
+        fields = [
+            _order_field(table.name),
+            _time_field(table.name),
+            *(_field(table.name, f.name) for f in table.features),
+        ]
+        for keys in _scan(client, config, ["user_id"]):
+            with _explained(config), client.pipeline(transaction=False) as pipeline:
+                for key in keys:
+                    pipeline.hdel(key, *fields)
+                pipeline.execute()
+
+    def _get_client(self, online_store_config: RedisOnlineStoreConfig) -> redis.Redis:
+        if not self._client:
+            self._client = redis.Redis.from_url(online_store_config.connection_string)
+        return self._client
+
+    async def _get_client_async(self, online_store_config: RedisOnlineStoreConfig) -> redis.asyncio.Redis:
+        if not self._client_async:
+            self._client_async = redis.asyncio.Redis.from_url(online_store_config.connection_string)
+        return self._client_async
+
+    def _write(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
+        script = self._get_client(config.online_store).register_script(WRITE)
+        with _explained(config):
+            return sum(int(script(keys, arguments)) for keys, arguments in _calls(config, view, rows))
+
+
+@contextmanager
+def _explained(config: RepoConfig) -> Iterator[None]:
+    try:
+        yield
+    except redis.RedisError as error:
+        server = make_url(config.online_store.connection_string).render_as_string(hide_password=True)
+        raise Unavailable(f"the online store {server} does not answer: {error}") from error
+
+
+def _calls(config: RepoConfig, view: str, rows: Iterable[Row]) -> Iterator[tuple[list[bytes], list[bytes | int]]]:
+    """Keys and arguments of each call of the script."""
+    rows, project = iter(rows), config.project.encode()
+    while chunk := list(islice(rows, SCRIPT_ROWS)):
+        features = list(chunk[0].values)
+        names = [_time_field(view), *(_field(view, feature) for feature in features)]
+        arguments: list[bytes | int] = [
+            config.online_store.key_ttl_seconds or 0,
+            _order_field(view),
+            len(names),
+            *names,
+        ]
+        for _, values, order in chunk:
+            arguments += [ORDER.pack(order.position, order.as_of, order.computed_at), _timestamp(order.as_of)]
+            arguments += [values[feature] for feature in features]
+        yield [row.key + project for row in chunk], arguments
+
+
+def _ask(pipeline: Any, config: RepoConfig, view: str, user_ids: Sequence[str]) -> None:
+    fields, project = [_field(view, VECTOR), _order_field(view)], config.project.encode()
+    for key in user_keys(user_ids):
+        pipeline.hmget(key + project, fields)
+
+
+def _answer(replies: list[list[bytes | None]], dimension: int) -> VectorRows:
+    return vector_rows([_stored(*reply) for reply in replies], dimension)
+
+
+def _stored(vector: bytes | None, order: bytes | None) -> tuple[bytes, int, int, int] | None:
+    if vector is None or order is None:
+        return None
+    position, as_of, computed_at = ORDER.unpack(order)
+    return vector, int(position), int(as_of), int(computed_at)
+
+
+def _scan(client: redis.Redis, config: RepoConfig, join_keys: list[str]) -> Iterator[list[bytes]]:
+    # The prefix is compared here: its bytes may mean something to the server's pattern language.
+    prefix = serialize_entity_key_prefix(join_keys)
+    every = client.scan_iter(b"*" + config.project.encode(), count=SCAN_ROWS)
+    keys = (key for key in every if key.startswith(prefix))
+    while chunk := list(islice(keys, SCAN_ROWS)):
+        yield chunk
+
+
+@lru_cache(maxsize=4096)
+def _field(view: str, feature: str) -> bytes:
+    return bytes(_mmh3(f"{view}:{feature}"))
+
+
+def _time_field(view: str) -> bytes:
+    return f"_ts:{view}".encode()
+
+
+def _order_field(view: str) -> bytes:
+    return f"_order:{view}".encode()
+
+
+@lru_cache(maxsize=1024)
+def _timestamp(microseconds: int) -> bytes:
+    time = Timestamp()
+    time.FromMicroseconds(microseconds)
+    return bytes(time.SerializeToString())

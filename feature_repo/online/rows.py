@@ -1,0 +1,65 @@
+"""Rows on their way into an online store: Feast's own, and matrices of vectors."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import repeat
+from typing import NamedTuple
+
+from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+
+from feature_repo.online.codec import (
+    GREATEST,
+    Integers,
+    Order,
+    Vectors,
+    check_order,
+    encode_integers,
+    encode_vectors,
+    microseconds,
+    user_keys,
+)
+from registry.errors import InvalidInput
+
+VECTOR, POSITION = "vector", "position"
+CHUNK = 5_000  # rows of one transaction: longer ones stall SQLite's readers
+
+FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+
+
+class Row(NamedTuple):
+    """One entity of one view: serialized key, serialized value of each feature, order."""
+
+    key: bytes
+    values: dict[str, bytes]
+    order: Order
+
+
+def rows_of_feast(data: Sequence[FeastRow]) -> Iterator[Row]:
+    """What Feast hands to `online_write_batch`; the position is the feature of that name, else 0."""
+    for key, values, event_time, created_time in data:
+        as_of = microseconds(event_time)
+        computed_at = as_of if created_time is None else microseconds(created_time)
+        position = values[POSITION].int64_val if POSITION in values else 0
+        if max(abs(position), abs(as_of)) >= GREATEST:
+            raise InvalidInput(f"position {position} and time {as_of} cannot be ordered: they must be below 2**53")
+        serialized = {name: value.SerializeToString() for name, value in values.items()}
+        yield Row(serialize_entity_key(key, 3), serialized, Order(position, as_of, computed_at))
+
+
+def rows_of_vectors(
+    user_ids: Sequence[str], vectors: Vectors, position: Integers, as_of: Integers, computed_at: int
+) -> Iterator[Row]:
+    """Rows of an embedding view: `vector` float32 [n, d], `position` and `as_of` int64 [n]."""
+    if vectors.ndim != 2 or not len(user_ids) == len(vectors) == len(position) == len(as_of):
+        raise InvalidInput(
+            f"{len(user_ids)} users, vectors of shape {vectors.shape}, {len(position)} positions "
+            f"and {len(as_of)} times do not belong together"
+        )
+    check_order(position, as_of)
+    positions, times = position.tolist(), as_of.tolist()
+    encoded = zip(encode_vectors(vectors), encode_integers(positions), strict=True)
+    values = ({VECTOR: vector, POSITION: number} for vector, number in encoded)
+    orders = map(Order, positions, times, repeat(computed_at))
+    yield from map(Row, user_keys(user_ids), values, orders)

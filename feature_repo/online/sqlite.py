@@ -1,0 +1,204 @@
+"""The embedded online store: Feast's SQLite store with conditional writes and vectors straight from bytes."""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from feast import Entity, FeatureView, RepoConfig
+from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
+from pydantic import model_validator
+
+from feature_repo.online.codec import Integers, VectorRows, Vectors, user_keys, vector_rows
+from feature_repo.online.rows import CHUNK, VECTOR, FeastRow, Row, rows_of_feast, rows_of_vectors
+from registry.errors import Unavailable
+
+# A row's order beside its value, one column each. The defaults lose against every write.
+ORDER_COLUMNS = {"position": -(2**63), "as_of": -(2**63), "computed_at": 0}
+MICROSECONDS = 1_000_000
+UPSERT = """
+INSERT INTO {table} (entity_key, feature_name, value, event_ts, created_ts, position, as_of, computed_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (entity_key, feature_name) DO UPDATE SET
+    value = excluded.value, event_ts = excluded.event_ts, created_ts = excluded.created_ts,
+    position = excluded.position, as_of = excluded.as_of, computed_at = excluded.computed_at
+WHERE (excluded.position, excluded.as_of) > (position, as_of)
+"""
+
+
+class PortraitSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore[misc]  # Feast ships no types
+    """`location` is the path of the database.
+
+    The type reads as plain "sqlite" once loaded: Feast compares it with that word to decide whether `feast
+    apply` shows and applies a diff of the infrastructure, which is right for this store too.
+    """
+
+    type: Literal["sqlite"] = "sqlite"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _portrait(cls, values: dict[str, Any]) -> dict[str, Any]:
+        values = values | {"type": "sqlite"}
+        if "location" in values:
+            values["path"] = values.pop("location")
+        return values
+
+
+class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Feast ships no types
+    """One connection a thread, WAL, and an upsert that only a greater (position, as_of) wins."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def online_write_batch(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[FeastRow],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Write rows of Feast where they are newer than the stored ones."""
+        self._write(config, table.name, rows_of_feast(data))
+        if progress:
+            progress(len(data))
+
+    def write_vectors(
+        self,
+        config: RepoConfig,
+        view: str,
+        user_ids: Sequence[str],
+        vectors: Vectors,
+        position: Integers,
+        as_of: Integers,
+        computed_at: int,
+    ) -> int:
+        """Write vectors [n, d] where they are newer than the stored ones; returns how many won.
+
+        `position` and `as_of` (microseconds) are int64 [n]; `computed_at` is in microseconds.
+        """
+        return self._write(config, view, rows_of_vectors(user_ids, vectors, position, as_of, computed_at))
+
+    def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
+        """The stored vectors of these users."""
+        keys = user_keys(user_ids)
+        stored: dict[bytes, tuple[bytes, int, int, int]] = {}
+        for start in range(0, len(keys), CHUNK):
+            stored |= self._select(config, view, keys[start : start + CHUNK])
+        return vector_rows([stored.get(key) for key in keys], dimension)
+
+    def count_rows(self, config: RepoConfig, view: str, feature: str = VECTOR) -> int:
+        """How many entities have this feature."""
+        with self._explained(config, view):
+            table = _table(config, view)
+            query = f"SELECT count(*) FROM {table} WHERE feature_name = ?"
+            count: int = self._get_conn(config).execute(query, (feature,)).fetchone()[0]
+        return count
+
+    def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
+        """Delete the database; connections of other threads end with them."""
+        self._get_conn(config).close()
+        self._local = threading.local()
+        super().teardown(config, tables, entities)
+
+    def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
+        path = self._get_db_path(config)
+        connections: dict[str, sqlite3.Connection] = self._local.__dict__
+        if path not in connections:
+            connections[path] = _connect(path)
+        return connections[path]
+
+    def _select(self, config: RepoConfig, view: str, keys: list[bytes]) -> dict[bytes, tuple[bytes, int, int, int]]:
+        query = (
+            f"SELECT entity_key, value, position, as_of, computed_at FROM {_table(config, view)} "
+            f"WHERE feature_name = ? AND entity_key IN ({','.join('?' * len(keys))})"
+        )
+        with self._explained(config, view):
+            try:
+                rows = self._get_conn(config).execute(query, [VECTOR, *keys]).fetchall()
+            except sqlite3.OperationalError as error:
+                if "no such column" not in str(error):  # Feast made the table, nothing was written yet
+                    raise
+                rows = []
+        return {row[0]: row[1:] for row in rows}
+
+    def _write(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
+        won, rows = 0, iter(rows)
+        connection = self._get_conn(config)
+        while chunk := list(islice(rows, CHUNK)):
+            with self._explained(config, view), _transaction(connection):
+                _add_order_columns(connection, _table(config, view))
+                won += _upsert(connection, _table(config, view), chunk)
+        return won
+
+    @contextmanager
+    def _explained(self, config: RepoConfig, view: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            remedy = "run `portrait apply`" if "no such table" in str(error) else "is another program using it?"
+            path = self._get_db_path(config)
+            raise Unavailable(f"the online store {path} failed for view {view}: {error}; {remedy}") from error
+
+
+def _upsert(connection: sqlite3.Connection, table: str, rows: list[Row]) -> int:
+    """Write each feature of each row; returns how many rows won (all features of a row share its order)."""
+    won = 0
+    for feature in {name: None for row in rows for name in row.values}:
+        changed = connection.executemany(
+            UPSERT.format(table=table),
+            (
+                (
+                    key,
+                    feature,
+                    values[feature],
+                    order.as_of // MICROSECONDS,  # Feast's own columns hold whole seconds
+                    order.computed_at // MICROSECONDS,
+                    order.position,
+                    order.as_of,
+                    order.computed_at,
+                )
+                for key, values, order in rows
+                if feature in values
+            ),
+        ).rowcount
+        won = max(won, changed)
+    return won
+
+
+def _add_order_columns(connection: sqlite3.Connection, table: str) -> None:
+    # Here and not where tables are made: `feast apply` makes them by Feast's own class.
+    present = {column[1] for column in connection.execute(f"PRAGMA table_info({table})")}
+    if present:
+        for column in ORDER_COLUMNS.keys() - present:
+            connection.execute(
+                f"ALTER TABLE {table} ADD COLUMN {column} INTEGER NOT NULL DEFAULT {ORDER_COLUMNS[column]}"
+            )
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    # Types are detected for the inherited `online_read`; a thread keeps its connection to itself.
+    connection = sqlite3.connect(
+        path, timeout=30, isolation_level=None, detect_types=sqlite3.PARSE_DECLTYPES, check_same_thread=False
+    )
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _table(config: RepoConfig, view: str) -> str:
+    return '"' + f"{config.project}_{view}".replace('"', '""') + '"'
