@@ -1,0 +1,94 @@
+"""Answers as bytes: JSON by orjson, whose float32 read back bit for bit, or an Arrow stream."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from fastapi import Response
+
+from feature_repo.schemas import TIME
+from serving.batch import EmbeddingBatch
+
+JSON = "application/json"
+ARROW = "application/vnd.apache.arrow.stream"
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
+
+
+def single(batch: EmbeddingBatch, accept: str) -> Response:
+    """The answer for one user: an object, or a stream of one row."""
+    if ARROW in accept:
+        return Response(as_arrow(batch), media_type=ARROW)
+    return Response(orjson.dumps(next(_rows(batch)), option=_OPTIONS), media_type=JSON)
+
+
+def several(batch: EmbeddingBatch, accept: str) -> Response:
+    """The answer for a list of users, in their order."""
+    if ARROW in accept:
+        return Response(as_arrow(batch), media_type=ARROW)
+    return Response(as_json(batch), media_type=JSON)
+
+
+def as_json(batch: EmbeddingBatch) -> bytes:
+    """`{"embeddings": [...]}`, one object a user."""
+    return orjson.dumps({"embeddings": list(_rows(batch))}, option=_OPTIONS)
+
+
+def _rows(batch: EmbeddingBatch) -> Iterator[dict[str, Any]]:
+    # What all rows share is looked up once; orjson takes each float32 row and datetime64 as they are.
+    version, fingerprint, lane = batch.version, batch.fingerprint, batch.lane
+    vectors = np.ascontiguousarray(batch.vectors)
+    times = batch.as_of.astype("datetime64[us]")
+    columns = zip(batch.user_ids, vectors, batch.source, times, batch.age_seconds.tolist(), strict=True)
+    for user, vector, source, as_of, age in columns:
+        yield {
+            "user_id": user,
+            "vector": vector,
+            "version": version,
+            "fingerprint": fingerprint,
+            "lane": lane,
+            "source": source,
+            "as_of": as_of,
+            "age_seconds": age,
+        }
+
+
+def schema(dimension: int) -> pa.Schema:
+    """Columns of an Arrow answer."""
+    return pa.schema(
+        [
+            ("user_id", pa.string()),
+            ("vector", pa.list_(pa.float32(), dimension)),
+            ("version", pa.string()),
+            ("fingerprint", pa.string()),
+            ("lane", pa.string()),
+            ("source", pa.string()),
+            ("as_of", TIME),
+            ("age_seconds", pa.float64()),
+        ]
+    )
+
+
+def as_table(batch: EmbeddingBatch) -> pa.Table:
+    """The answer as a table; the vectors are not copied."""
+    rows, dimension = batch.vectors.shape
+    flat = pa.array(np.ascontiguousarray(batch.vectors).reshape(-1), pa.float32())
+    columns = [
+        pa.array(batch.user_ids, pa.string()),
+        pa.FixedSizeListArray.from_arrays(flat, dimension),
+        *(pa.repeat(text, rows) for text in (batch.version, batch.fingerprint, str(batch.lane))),
+        pa.array(list(map(str, batch.source)), pa.string()),
+        pa.array(batch.as_of, pa.int64()).cast(TIME),
+        pa.array(batch.age_seconds, pa.float64()),
+    ]
+    return pa.Table.from_arrays(columns, schema=schema(dimension))
+
+
+def as_arrow(batch: EmbeddingBatch) -> memoryview:
+    """The answer as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    table = as_table(batch)
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return memoryview(sink.getvalue())

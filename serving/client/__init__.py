@@ -1,0 +1,33 @@
+"""The Python client: `Client("http://127.0.0.1:8000", consumer="homepage_ranker").embedding("user-1").vector`.
+
+Imports httpx and numpy only; batches travel as Arrow where pyarrow is installed and as JSON elsewhere,
+with the same float32 values bit for bit.
+"""
+
+from serving.client.answers import Embedding, Embeddings
+from serving.client.errors import (
+    BadRequest,
+    ClientError,
+    Conflict,
+    MixedVersions,
+    NotFound,
+    ServerError,
+    Unavailable,
+    UnexpectedAnswer,
+)
+from serving.client.http import AsyncClient, Client
+
+__all__ = [
+    "AsyncClient",
+    "BadRequest",
+    "Client",
+    "ClientError",
+    "Conflict",
+    "Embedding",
+    "Embeddings",
+    "MixedVersions",
+    "NotFound",
+    "ServerError",
+    "Unavailable",
+    "UnexpectedAnswer",
+]

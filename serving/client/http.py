@@ -1,0 +1,130 @@
+"""`Client` and its async twin: the same names, the same answers, the same errors."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from serving.client import wire
+from serving.client.answers import Embedding, Embeddings
+
+# The server's own default limit; a server with a smaller one answers 413 and names it.
+BATCH = 1000
+TIMEOUT = 10.0
+
+
+class Client:
+    """Reads embeddings for one consumer.
+
+    Keeps connections open between calls and may be shared by threads; close it or use it as a
+    context manager. Every call raises a `ClientError` of serving.client.errors, and nothing else,
+    when the server is away or refuses.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        consumer: str,
+        key: str | None = None,
+        *,
+        batch_size: int = BATCH,
+        timeout: float = TIMEOUT,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.consumer = consumer
+        self.batch_size = batch_size
+        self._http = httpx.Client(base_url=self.url, headers=_headers(key), timeout=timeout, transport=transport)
+
+    def embedding(self, user: str, *, strict: bool = False) -> Embedding:
+        """One user's embedding; an unknown user gets the prior, or with `strict` raises NotFound."""
+        path = wire.single_path(self.consumer, user)
+        return wire.single_answer(self._send("GET", path, params=_strict(strict)))
+
+    def embeddings(self, users: Sequence[str], *, strict: bool = False) -> Embeddings:
+        """The users' embeddings in their order; as many requests as the batch size asks for."""
+        path, headers = wire.batch_path(self.consumer), wire.batch_headers()
+        return wire.joined(
+            [
+                wire.batch_answer(self._send("POST", path, json={"users": part, "strict": strict}, headers=headers))
+                for part in wire.chunks(users, self.batch_size)
+            ]
+        )
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._http.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **request)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise wire.no_answer(self.url, error) from error
+
+
+class AsyncClient:
+    """`Client` for asyncio."""
+
+    def __init__(
+        self,
+        url: str,
+        consumer: str,
+        key: str | None = None,
+        *,
+        batch_size: int = BATCH,
+        timeout: float = TIMEOUT,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.consumer = consumer
+        self.batch_size = batch_size
+        self._http = httpx.AsyncClient(base_url=self.url, headers=_headers(key), timeout=timeout, transport=transport)
+
+    async def embedding(self, user: str, *, strict: bool = False) -> Embedding:
+        """One user's embedding; an unknown user gets the prior, or with `strict` raises NotFound."""
+        path = wire.single_path(self.consumer, user)
+        return wire.single_answer(await self._send("GET", path, params=_strict(strict)))
+
+    async def embeddings(self, users: Sequence[str], *, strict: bool = False) -> Embeddings:
+        """The users' embeddings in their order; as many requests as the batch size asks for."""
+        path, headers = wire.batch_path(self.consumer), wire.batch_headers()
+        parts = []
+        for part in wire.chunks(users, self.batch_size):
+            response = await self._send("POST", path, json={"users": part, "strict": strict}, headers=headers)
+            parts.append(wire.batch_answer(response))
+        return wire.joined(parts)
+
+    async def aclose(self) -> None:
+        """Give back the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            return await self._http.request(method, path, **request)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise wire.no_answer(self.url, error) from error
+
+
+def _headers(key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key is not None else {}
+
+
+def _strict(strict: bool) -> dict[str, str]:
+    return {"strict": "true"} if strict else {}

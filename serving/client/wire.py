@@ -1,0 +1,135 @@
+"""The HTTP protocol, apart from who sends it: the sync and the async client share every line of it."""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from json import JSONDecodeError
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+
+from serving.client.answers import Embedding, Embeddings
+from serving.client.errors import BY_STATUS, BadRequest, ClientError, ServerError, Unavailable, UnexpectedAnswer
+
+ARROW = "application/vnd.apache.arrow.stream"
+PROBLEM = "application/problem+json"
+
+
+def single_path(consumer: str, user: str) -> str:
+    """Path of one user's embedding."""
+    _require_usable([user])
+    # "." and ".." would be resolved as folders on the way if they were not escaped.
+    escaped = quote(user, safe="") if user.strip(".") else user.replace(".", "%2E")
+    return f"{batch_path(consumer)}/{escaped}"
+
+
+def batch_path(consumer: str) -> str:
+    """Path of a consumer's embeddings."""
+    return f"/v1/consumers/{quote(consumer, safe='')}/embeddings"
+
+
+def batch_headers() -> dict[str, str]:
+    """Arrow is asked for where it can be read."""
+    accepted = f"{ARROW}, application/json;q=0.5" if importlib.util.find_spec("pyarrow") else "application/json"
+    return {"Accept": accepted}
+
+
+def chunks(users: Sequence[str], size: int) -> Iterator[list[str]]:
+    """The users in batches that one request may hold; a lone string is refused, not taken apart."""
+    if isinstance(users, str):
+        raise BadRequest(f"users is the string {users!r}: give a list of user ids, or call embedding()")
+    everyone = list(users)
+    _require_usable(everyone)
+    for start in range(0, len(everyone), size):
+        yield everyone[start : start + size]
+
+
+def single_answer(response: httpx.Response) -> Embedding:
+    """The embedding in an answer; raises the error it stands for."""
+    _raise_for_problem(response)
+    return _row(_json(response))
+
+
+def batch_answer(response: httpx.Response) -> list[Embedding]:
+    """The embeddings in an answer; raises the error it stands for."""
+    _raise_for_problem(response)
+    if response.headers.get("content-type", "").startswith(ARROW):
+        return _arrow_rows(response.content)
+    return [_row(row) for row in _json(response).get("embeddings", ())]
+
+
+def no_answer(url: str, error: httpx.HTTPError | httpx.InvalidURL) -> ClientError:
+    """The error for a request that could not be sent or was not answered."""
+    if isinstance(error, httpx.InvalidURL):
+        return BadRequest(f"{url} with this consumer and user makes no usable address: {error}")
+    reason = str(error) or type(error).__name__
+    return Unavailable(f"{url} does not answer ({reason}): is `portrait serve` running there?")
+
+
+def _require_usable(users: Sequence[object]) -> None:
+    for user in users:
+        if not isinstance(user, str) or not user:
+            raise BadRequest(f"user id {user!r} is not a non-empty string")
+        try:
+            user.encode()
+        except UnicodeEncodeError as error:
+            raise BadRequest(f"user id {user!r} is not valid Unicode: {error.reason}") from error
+
+
+def _raise_for_problem(response: httpx.Response) -> None:
+    if response.status_code < 400:
+        return
+    problem: dict[str, Any] = {}
+    if response.headers.get("content-type", "").startswith(PROBLEM):
+        problem = _json(response)
+    message = problem.get("detail") or problem.get("title") or f"{response.url} answered {response.status_code}"
+    kind: type[ClientError] = BY_STATUS.get(response.status_code, ServerError)
+    raise kind(message, status=response.status_code, problem=problem)
+
+
+def _json(response: httpx.Response) -> dict[str, Any]:
+    try:
+        answer = response.json()
+    except (JSONDecodeError, UnicodeDecodeError) as error:
+        raise UnexpectedAnswer(f"{response.url} did not answer JSON: is it a Portrait server?") from error
+    if not isinstance(answer, dict):
+        raise UnexpectedAnswer(f"{response.url} did not answer an object: is it a Portrait server?")
+    return answer
+
+
+def _row(row: dict[str, Any]) -> Embedding:
+    try:
+        return Embedding(
+            user_id=row["user_id"],
+            vector=np.array(row["vector"], np.float32),
+            version=row["version"],
+            fingerprint=row["fingerprint"],
+            lane=row["lane"],
+            source=row["source"],
+            as_of=datetime.fromisoformat(row["as_of"]),
+            age_seconds=row["age_seconds"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnexpectedAnswer(f"an embedding in the answer is unusable: {error!r}") from error
+
+
+def _arrow_rows(content: bytes) -> list[Embedding]:
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(content) as stream:
+        table = stream.read_all().combine_chunks()
+    vectors = table.column("vector").combine_chunks()
+    matrix = vectors.flatten().to_numpy().reshape(len(vectors), vectors.type.list_size)
+    columns = table.drop_columns(["vector"]).to_pydict()
+    rows = zip(*columns.values(), strict=True)
+    return [
+        Embedding(vector=vector, **dict(zip(columns, row, strict=True)))
+        for vector, row in zip(matrix, rows, strict=True)
+    ]
+
+
+def joined(parts: Sequence[Sequence[Embedding]]) -> Embeddings:
+    """The parts of one call, put together again."""
+    return Embeddings([row for part in parts for row in part])

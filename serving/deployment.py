@@ -1,0 +1,67 @@
+"""The gateway as a Ray Serve deployment: one process that reads the store itself, with no further hop."""
+
+import logging
+from concurrent.futures import Future, wait
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve import Application
+
+from registry.assignments import ServingState
+from registry.errors import PortraitError
+from registry.registry import Registry
+from serving.gateway import create_app
+from serving.parts import StoredRegistry, build_reader
+from serving.pools import PooledReader
+from serving.settings import ServingSettings
+
+log = logging.getLogger(__name__)
+NAME = "gateway"
+
+
+@serve.ingress()
+class Gateway:
+    """A replica: parts built from settings, an ASGI app over them."""
+
+    def __init__(self, settings: ServingSettings) -> None:
+        self._settings = settings
+        self._registry = Registry.open(settings.database_url)
+        reader = build_reader(settings, self._registry)
+        self._assignments = reader.assignments
+        self._pool = PooledReader(reader, settings.store_threads, settings.compute_threads, settings.compute_queue)
+        self._begin()
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """What Serve mounts once the replica is built."""
+        return create_app(self._pool, StoredRegistry(self._registry), self._settings.max_batch)
+
+    def __del__(self) -> None:
+        self._assignments.stop()
+        self._pool.close()
+        self._registry.close()
+
+    def _begin(self) -> None:
+        try:
+            # Before the first request: importing torch and loading a model would hold up all of them.
+            wait(self._warm(self._assignments.refresh()))
+        except PortraitError as error:
+            log.warning("the registry does not answer yet, /readyz says 503 until it does: %s", error)
+        self._assignments.on_change(self._warm)
+        self._assignments.start()
+
+    def _warm(self, state: ServingState) -> list[Future[None]]:
+        assigned = {assignment.stable for assignment in state.assignments.values()}
+        return self._pool.warm(state.versions[version] for version in sorted(assigned))
+
+
+def application(settings: ServingSettings) -> Application:
+    """The Serve application of these settings."""
+    deployment = serve.deployment(
+        Gateway,
+        name=NAME,
+        num_replicas=settings.replicas,
+        max_ongoing_requests=settings.max_ongoing_requests,
+        max_queued_requests=settings.max_queued_requests,
+        logging_config={"enable_access_log": False},  # a log line a request costs a third of the reads; see /metrics
+    )
+    return deployment.bind(settings)

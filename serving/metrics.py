@@ -1,0 +1,97 @@
+"""What /metrics shows: requests by endpoint and status, their latency, and where vectors came from."""
+
+import os
+import time
+from collections import Counter as Tally
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.batch import EmbeddingBatch
+
+LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class Metrics:
+    """The gateway's metrics.
+
+    With PROMETHEUS_MULTIPROC_DIR in the environment (the Serve app sets it for several replicas) every
+    replica of the machine answers for all of them.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._seconds = Histogram(
+            "portrait_request_seconds",
+            "Time from request to answer.",
+            ["endpoint", "status"],
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self._embeddings = Counter(
+            "portrait_embeddings",
+            "Vectors answered; the share of each source is what a consumer's model is fed.",
+            ["consumer", "version", "source"],
+            registry=self.registry,
+        )
+        self._generation = Gauge(
+            "portrait_generation",
+            "Generation of the assignments being served.",
+            registry=self.registry,
+            multiprocess_mode="min",
+        )
+        self._stale = Gauge(
+            "portrait_assignments_stale_seconds",
+            "Seconds since the registry last confirmed the assignments.",
+            registry=self.registry,
+            multiprocess_mode="max",
+        )
+
+    def answered(self, consumer: str, batch: EmbeddingBatch) -> None:
+        """Count the vectors of an answer by source."""
+        for source, count in Tally(batch.source).items():
+            self._embeddings.labels(consumer, batch.version, source.value).inc(count)
+
+    def request(self, endpoint: str, status: int, seconds: float) -> None:
+        """Record one request."""
+        self._seconds.labels(endpoint, str(status)).observe(seconds)
+
+    def render(self, generation: int, stale_seconds: float) -> bytes:
+        """The metrics as Prometheus reads them."""
+        self._generation.set(generation)
+        self._stale.set(stale_seconds)
+        registry = self.registry
+        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+
+class Measured:
+    """ASGI middleware that times every request; plain, as it is on the hot path."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and record its status and time."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            # The route's template, never the path: a label a user would be unbounded.
+            endpoint = getattr(scope.get("route"), "path", "unknown")
+            self._metrics.request(endpoint, status, time.perf_counter() - started)

@@ -1,0 +1,106 @@
+"""Errors as RFC 9457 problem JSON: one place decides which error has which HTTP status."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from registry.errors import Conflict, InvalidInput, NotFound, PortraitError, Unavailable
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class MalformedBody(InvalidInput):
+    """The request's body is not what the endpoint documents."""
+
+
+class BatchTooLarge(InvalidInput):
+    """More users were asked for at once than the settings allow."""
+
+    def __init__(self, asked: str, allowed: str, limit: int) -> None:
+        super().__init__(
+            f"{asked} in one request, the limit is {allowed}: ask in smaller batches, or raise PORTRAIT_MAX_BATCH"
+        )
+        self.limit = limit
+
+
+STATUS: tuple[tuple[type[PortraitError], int, str], ...] = (
+    (BatchTooLarge, 413, "Batch too large"),
+    (MalformedBody, 422, "Malformed body"),
+    (InvalidInput, 400, "Invalid input"),
+    (NotFound, 404, "Not found"),
+    (Conflict, 409, "Conflict"),
+    (Unavailable, 503, "Unavailable"),
+)
+"""First match decides, so a subclass stands before its parent."""
+
+TITLES = {status: title for _, status, title in STATUS} | {500: "Internal error"}
+
+
+def problem(status: int, title: str, detail: str, **extensions: Any) -> Response:
+    """A problem answer; `type` is about:blank, so the title says what the status means here."""
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **extensions}
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
+
+
+def from_error(error: PortraitError) -> Response:
+    """The problem that stands for one of our errors."""
+    extensions = {"limit": error.limit} if isinstance(error, BatchTooLarge) else {}
+    for kind, status, title in STATUS:
+        if isinstance(error, kind):
+            return problem(status, title, str(error), **extensions)
+    return problem(500, TITLES[500], str(error))
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` of the problems that an endpoint may answer."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {status: {"description": TITLES[status], "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses}
+
+
+SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "description": "RFC 9457 problem details.",
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "limit": {"type": "integer", "description": "What the request should have stayed within."},
+    },
+}
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app answer as problem JSON."""
+
+    @app.exception_handler(PortraitError)
+    async def _ours(_request: Request, error: PortraitError) -> Response:
+        return from_error(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(_request: Request, error: RequestValidationError) -> Response:
+        in_body = any(entry["loc"][0] == "body" for entry in error.errors())
+        status = 422 if in_body else 400
+        return problem(status, TITLES[status], _said(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        answer = problem(error.status_code, str(error.detail), f"{request.method} {request.url.path}: {error.detail}")
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(Exception)
+    async def _unforeseen(_request: Request, _error: Exception) -> Response:
+        # The server's log has the trace; the answer does not tell strangers about our insides.
+        return problem(500, TITLES[500], "the gateway failed on this request: its log says why")
+
+
+def _said(errors: Sequence[Any]) -> str:
+    return "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in errors)

@@ -1,0 +1,195 @@
+"""Reading embeddings: stored where there is a vector, computed where something is known, the prior elsewhere."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from registry.errors import FingerprintMismatch, NotFound
+from registry.records import EmbeddingVersion
+from serving.assignments import Assignments, stable_version
+from serving.batch import EmbeddingBatch, Lane, Source
+from serving.encoders import EncoderCache
+
+
+class StoredVectors(Protocol):
+    """Columns of stored vectors; rows without one (`found` false) hold anything."""
+
+    found: NDArray[np.bool_]  # [n]
+    vectors: NDArray[np.float32]  # [n, dimension]
+    as_of: NDArray[np.int64]  # [n] microseconds
+    computed_at: NDArray[np.int64]  # [n] microseconds
+
+
+class OnlineReads(Protocol):
+    """What the reader needs of feature_repo.store.FeatureRepo."""
+
+    def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> StoredVectors:
+        """Stored vectors of a version, in the order of the users; raises Unavailable."""
+        ...
+
+    def read_inputs(self, user_ids: Sequence[str]) -> pa.Table:
+        """History, profile and team features of the users, in their order, blank where nothing is known."""
+        ...
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A request after the store has answered."""
+
+    version: EmbeddingVersion
+    user_ids: Sequence[str]
+    rows: StoredVectors
+
+    @property
+    def complete(self) -> bool:
+        """Whether every user has a stored vector."""
+        return bool(self.rows.found.all())
+
+
+class EmbeddingReader:
+    """Reads embeddings for consumers: `portrait get` calls `read`, the gateway its steps.
+
+    The steps are apart because they run in different places: `assigned` never waits, `lookup` waits
+    for the store, `complete` may compute.
+    """
+
+    def __init__(self, repo: OnlineReads, assignments: Assignments, encoders: EncoderCache) -> None:
+        self.repo = repo
+        self.assignments = assignments
+        self.encoders = encoders
+
+    def read(self, consumer: str, users: Sequence[str], strict: bool = False) -> EmbeddingBatch:
+        """Embeddings of users at the version that the consumer reads now.
+
+        Raises NotFound for an unknown consumer (and, with `strict`, for users of whom nothing is
+        known), Conflict for a consumer without a version, Unavailable when a store does not answer.
+        """
+        found = self.lookup(self.assigned(consumer), users)
+        return self.stored(found) if found.complete else self.complete(found, strict)
+
+    def assigned(self, consumer: str) -> EmbeddingVersion:
+        """The version that the consumer reads now."""
+        return stable_version(self.assignments.state, consumer)
+
+    def lookup(self, version: EmbeddingVersion, users: Sequence[str]) -> Lookup:
+        """One look-up in the online store."""
+        return Lookup(version, users, self.repo.read_vectors(version, users))
+
+    def stored(self, found: Lookup) -> EmbeddingBatch:
+        """The answer when every vector is stored."""
+        ages = np.maximum(time.time() - found.rows.computed_at * 1e-6, 0.0)
+        sources = [Source.STORED] * len(found.user_ids)
+        return _batch(found, found.rows.vectors, sources, found.rows.as_of, ages)
+
+    def complete(self, found: Lookup, strict: bool = False) -> EmbeddingBatch:
+        """The answer with missing vectors computed at the same version, or its prior."""
+        if found.complete:
+            return self.stored(found)
+        missing = np.flatnonzero(~found.rows.found)
+        inputs = self.repo.read_inputs([found.user_ids[row] for row in missing.tolist()])
+        known = something_known(inputs)
+        if strict and not known.all():
+            raise _unknown([found.user_ids[row] for row in missing[~known].tolist()])
+        as_of = encoding_times(inputs, found.version)
+        computed, is_prior = self._encode(found.version, inputs, known, as_of)
+        return _merged(found, missing, computed, is_prior, as_of)
+
+    def _encode(
+        self, version: EmbeddingVersion, inputs: pa.Table, known: NDArray[np.bool_], as_of: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        encoder = self.encoders.get(version)
+        vectors = np.tile(encoder.prior, (len(known), 1))
+        if known.any():
+            vectors[known] = encoder.encode(inputs.filter(pa.array(known)), as_of[known])
+        if vectors.shape[1] != version.dimension:
+            raise FingerprintMismatch(
+                f"the artifact of {version.id} makes {vectors.shape[1]} dimensions, "
+                f"the registry says {version.dimension}: restore the artifact of run {version.run}"
+            )
+        # The encoder answers the prior for somebody who signed up and left nothing to go by.
+        return vectors, (vectors == encoder.prior).all(axis=1)
+
+
+def something_known(inputs: pa.Table) -> NDArray[np.bool_]:
+    """Which rows hold anything about their user: an event, a position in the log, any profile or team column."""
+    known = np.zeros(inputs.num_rows, bool)
+    for name in inputs.column_names:
+        if name != "user_id":
+            known |= _says_something(name, inputs.column(name))
+    return known
+
+
+def _says_something(name: str, column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    if name == "position":
+        present = pc.greater(column, 0)
+    elif pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        present = pc.greater(pc.list_value_length(column), 0)
+    elif pa.types.is_null(column.type):
+        return np.zeros(len(column), bool)
+    else:
+        present = pc.is_valid(column)
+    mask: NDArray[np.bool_] = pc.fill_null(present, False).to_numpy().astype(bool)
+    return mask
+
+
+def encoding_times(inputs: pa.Table, version: EmbeddingVersion) -> NDArray[np.int64]:
+    """As-of times int64[n]: the version's last backfill, or just after the user's newest event when that is later.
+
+    Never the wall clock, so that batch, refresh and compute-on-read agree.
+    """
+    events = inputs.column("event_times").combine_chunks()
+    offsets = events.offsets.to_numpy()
+    starts, ends = offsets[:-1], offsets[1:]
+    floor = microseconds(version.last_as_of or version.data_to)
+    times = np.full(len(events), floor, np.int64)
+    active = ends > starts
+    newest = events.values.to_numpy(zero_copy_only=False)[ends[active] - 1]  # histories end with the newest event
+    times[active] = np.maximum(times[active], newest + 1)
+    return times
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970, exactly."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _batch(
+    found: Lookup,
+    vectors: NDArray[np.float32],
+    source: Sequence[Source],
+    as_of: NDArray[np.int64],
+    ages: NDArray[np.float64],
+) -> EmbeddingBatch:
+    version = found.version
+    return EmbeddingBatch(found.user_ids, vectors, version.id, version.fingerprint, Lane.STABLE, source, as_of, ages)
+
+
+def _merged(
+    found: Lookup,
+    missing: NDArray[np.intp],
+    computed: NDArray[np.float32],
+    is_prior: NDArray[np.bool_],
+    as_of: NDArray[np.int64],
+) -> EmbeddingBatch:
+    stored = found.rows
+    vectors, times = stored.vectors.copy(), stored.as_of.copy()
+    vectors[missing], times[missing] = computed, as_of
+    ages = np.maximum(time.time() - stored.computed_at * 1e-6, 0.0)
+    ages[missing] = 0.0
+    sources = [Source.STORED] * len(found.user_ids)
+    for row, prior in zip(missing.tolist(), is_prior.tolist(), strict=True):
+        sources[row] = Source.PRIOR if prior else Source.COMPUTED
+    return _batch(found, vectors, sources, times, ages)
+
+
+def _unknown(users: list[str]) -> NotFound:
+    shown = ", ".join(repr(user[:80]) for user in users[:5])
+    more = f" and {len(users) - 5} more" if len(users) > 5 else ""
+    return NotFound(f"nothing is known about {shown}{more}: leave out strict=true to get the prior")

@@ -1,0 +1,32 @@
+"""Settings of the serving floor."""
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from training.settings import TrainingSettings
+
+
+class ServingSettings(TrainingSettings):
+    """How the gateway listens and reads. Ports of 0 mean any free one."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port of the HTTP API.")
+    replicas: PositiveInt = Field(default=1, description="Gateway processes.")
+    max_batch: PositiveInt = Field(default=1000, description="Users a request may name.")
+    poll_seconds: PositiveFloat = Field(default=0.2, le=1.0, description="How often a replica looks for promotions.")
+    store_threads: PositiveInt = Field(default=4, description="Threads that read the SQLite online store, a replica.")
+    compute_threads: PositiveInt = Field(default=2, description="Threads that compute missing vectors, a replica.")
+    compute_queue: PositiveInt = Field(
+        default=64, description="Requests a replica keeps waiting for a computed vector before it answers 503."
+    )
+    max_ongoing_requests: PositiveInt = Field(default=1000, description="Requests a replica works on at once.")
+    max_queued_requests: PositiveInt = Field(default=2000, description="Requests that wait for a replica before 503.")
+    haproxy: bool = Field(
+        default=True, description="Serve through HAProxy where its binary is there; off: Ray's own, slower proxy."
+    )
+    haproxy_stats_port: int = Field(
+        default=0, ge=0, le=65535, description="HAProxy's statistics page; it listens on every interface."
+    )
+    haproxy_metrics_port: int = Field(
+        default=0, ge=0, le=65535, description="HAProxy's own metrics; they listen on every interface."
+    )
+    drain_seconds: float = Field(default=0.0, ge=0, description="How long a stopping replica keeps answering.")

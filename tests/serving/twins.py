@@ -1,0 +1,227 @@
+"""In-memory twins of what the gateway stands on, and a factory for each record."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from feature_repo.schemas import TIME
+from registry.assignments import ServingState
+from registry.errors import NotFound, Unavailable
+from registry.records import Assignment, Consumer, EmbeddingVersion, Promotion
+from registry.tables import PromotionKind, VersionState
+from serving.assignments import Assignments
+from serving.encoders import EncoderCache
+from serving.pools import PooledReader
+from serving.reader import EmbeddingReader
+
+DIMENSION = 8
+BACKFILLED = datetime(2024, 5, 1, tzinfo=UTC)
+COMPUTED = datetime(2024, 5, 2, 3, 4, 5, 678901, tzinfo=UTC)
+FINGERPRINTS = {"autoencoder-1": "f" * 64, "autoencoder-2": "a" * 64}
+
+
+def version(id: str = "autoencoder-1", **changes: Any) -> EmbeddingVersion:
+    family, number = id.rsplit("-", 1)
+    made = EmbeddingVersion(
+        id=id,
+        family=family,
+        number=int(number),
+        fingerprint=FINGERPRINTS.get(id, id),
+        dimension=DIMENSION,
+        state=VersionState.READY,
+        failure=None,
+        run=f"run-{id}",
+        artifact=f"artifacts/run-{id}",
+        parent=None,
+        snapshot="s1",
+        data_from=None,
+        data_to=datetime(2024, 4, 1, tzinfo=UTC),
+        feature_schema={},
+        config={},
+        metrics={"loss": 0.5},
+        code_revision="r1",
+        created_at=datetime(2024, 4, 2, tzinfo=UTC),
+        last_as_of=BACKFILLED,
+    )
+    return replace(made, **changes)
+
+
+def consumer(name: str) -> Consumer:
+    return Consumer(name, "team", "ranking", datetime(2024, 1, 1, tzinfo=UTC))
+
+
+def assignment(name: str, stable: str, revision: int = 1) -> Assignment:
+    return Assignment(name, stable, None, None, revision, datetime(2024, 5, 3, tzinfo=UTC))
+
+
+def promotion(name: str, to_version: str) -> Promotion:
+    moment = datetime(2024, 5, 3, tzinfo=UTC)
+    return Promotion(name, 1, PromotionKind.PROMOTE, None, to_version, "ann", "first", False, (), moment)
+
+
+@dataclass
+class TwinSource:
+    """The registry: two versions, one consumer on each, one without any."""
+
+    versions: dict[str, EmbeddingVersion] = field(
+        default_factory=lambda: {id: version(id) for id in ("autoencoder-1", "autoencoder-2")}
+    )
+    assignments: dict[str, Assignment] = field(
+        default_factory=lambda: {
+            "ranker": assignment("ranker", "autoencoder-1"),
+            "search": assignment("search", "autoencoder-2"),
+        }
+    )
+    number: int = 1
+    away: bool = False
+    reads: int = 0
+
+    def generation(self) -> int:
+        if self.away:
+            raise Unavailable("the registry does not answer")
+        return self.number
+
+    def read(self) -> ServingState:
+        self.reads += 1
+        consumers = {name: consumer(name) for name in ("ranker", "search", "fresh")}
+        return ServingState(self.generation(), dict(self.assignments), dict(self.versions), consumers)
+
+    def promote(self, name: str, to_version: str) -> None:
+        self.assignments[name] = assignment(name, to_version, 2)
+        self.number += 1
+
+
+@dataclass(frozen=True)
+class Rows:
+    """VectorRows."""
+
+    found: NDArray[np.bool_]
+    vectors: NDArray[np.float32]
+    as_of: NDArray[np.int64]
+    computed_at: NDArray[np.int64]
+
+
+def micros(moment: datetime) -> int:
+    return round(moment.timestamp()) * 1_000_000 + moment.microsecond
+
+
+@dataclass
+class TwinStore:
+    """The online store: vectors by version and user, inputs by user."""
+
+    vectors: dict[tuple[str, str], NDArray[np.float32]] = field(default_factory=dict)
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    away: bool = False
+    lookups: int = 0
+
+    def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> Rows:
+        self.lookups += 1
+        if self.away:
+            raise Unavailable("the online store does not answer")
+        rows = [self.vectors.get((version.id, user)) for user in user_ids]
+        found = np.array([row is not None for row in rows], bool)
+        blank = np.zeros(version.dimension, np.float32)
+        vectors = np.array([blank if row is None else row for row in rows], np.float32)
+        return Rows(
+            found,
+            vectors.reshape(len(rows), version.dimension),
+            np.where(found, micros(BACKFILLED), 0).astype(np.int64),
+            np.where(found, micros(COMPUTED), 0).astype(np.int64),
+        )
+
+    def read_inputs(self, user_ids: Sequence[str]) -> pa.Table:
+        blank = {"services": [], "item_ids": [], "event_times": [], "position": 0, "onboarding_items": []}
+        rows = [{**blank, **self.inputs.get(user, {}), "user_id": user} for user in user_ids]
+        return pa.Table.from_pylist(rows, schema=INPUTS)
+
+
+INPUTS = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("services", pa.list_(pa.string())),
+        ("item_ids", pa.list_(pa.string())),
+        ("event_times", pa.list_(pa.int64())),
+        ("position", pa.int64()),
+        ("as_of", TIME),
+        ("created_time", TIME),
+        ("onboarding_items", pa.list_(pa.string())),
+        ("country", pa.string()),
+        ("taste", pa.list_(pa.float32(), 2)),
+        ("unused", pa.null()),
+    ]
+)
+
+
+@dataclass
+class TwinEncoder:
+    """Encodes a user as its number of events and its as-of day; somebody without events as the prior."""
+
+    number: int
+    encoded: list[str] = field(default_factory=list)
+    nbytes: int = 1000
+
+    @property
+    def prior(self) -> NDArray[np.float32]:
+        return np.full(DIMENSION, -self.number, np.float32)
+
+    def encode(self, users: pa.Table, as_of: Any) -> NDArray[np.float32]:
+        self.encoded += users.column("user_id").to_pylist()
+        vectors = np.tile(self.prior, (users.num_rows, 1))
+        for row, (events, moment) in enumerate(zip(users.column("event_times").to_pylist(), as_of, strict=True)):
+            if events:
+                vectors[row] = [self.number, len(events), moment % 1_000_003] + [0.0] * (DIMENSION - 3)
+        return vectors
+
+
+@dataclass
+class TwinRegistry:
+    """The registry's rare queries."""
+
+    source: TwinSource
+
+    def history(self, consumer: str) -> Sequence[Promotion]:
+        return [promotion(consumer, self.source.assignments[consumer].stable)]
+
+    def versions(self) -> Sequence[EmbeddingVersion]:
+        return list(self.source.versions.values())
+
+    def version(self, version: str) -> EmbeddingVersion:
+        if version not in self.source.versions:
+            raise NotFound(f"no version {version!r}")
+        return self.source.versions[version]
+
+
+ODD_VECTOR = np.array([0.1, -0.0, 1e-45, 3.4028235e38, 1 / 3, np.pi, -1.17549435e-38, 16777217], np.float32)
+
+
+@dataclass
+class Twins:
+    """Everything of a gateway, in memory."""
+
+    source: TwinSource
+    store: TwinStore
+    encoders: dict[str, TwinEncoder]
+    reader: EmbeddingReader
+    pool: PooledReader
+
+
+def twins(compute_queue: int = 64) -> Twins:
+    source, store = TwinSource(), TwinStore()
+    for id in source.versions:
+        sign = 1.0 if id == "autoencoder-1" else -1.0
+        store.vectors[id, "ada"] = ODD_VECTOR * np.float32(sign)
+        for number in range(50):
+            store.vectors[id, f"user-{number}"] = np.full(DIMENSION, sign * number, np.float32)
+    store.inputs["bob"] = {"event_times": [micros(BACKFILLED) - 5, micros(BACKFILLED) + 7], "position": 9}
+    store.inputs["early"] = {"event_times": [5, 6], "position": 2}
+    store.inputs["silent"] = {"created_time": BACKFILLED}
+    encoders = {id: TwinEncoder(number) for number, id in enumerate(source.versions, start=1)}
+    assignments = Assignments(source, poll_seconds=0.01)
+    assignments.refresh()
+    reader = EmbeddingReader(store, assignments, EncoderCache(lambda version: encoders[version.id]))
+    return Twins(source, store, encoders, reader, PooledReader(reader, 2, 2, compute_queue))
