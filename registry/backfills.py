@@ -54,7 +54,7 @@ class Backfills:
             if row.buckets_done.get(str(bucket)) != users:
                 if row.finished_at is not None:
                     raise Conflict(f"backfill {backfill_id} of {row.version} has finished: begin another one")
-                row.buckets_done = {**row.buckets_done, str(bucket): users}
+                row.buckets_done = {**row.buckets_done, str(bucket): int(users)}
             return Backfill.of(row)
 
     def finish(self, backfill_id: int) -> Backfill:
@@ -98,7 +98,7 @@ def _insert(session: Session, version: str, snapshot: str, as_of: datetime, user
         snapshot=snapshot,
         as_of=as_of,
         buckets_done={},
-        users_expected=users_expected,
+        users_expected=int(users_expected),
         started_at=datetime.now(UTC),
     )
     session.add(row)

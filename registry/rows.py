@@ -75,7 +75,7 @@ def _get(session: Session, kind: type[Row], key: str | int, lock: bool) -> Row |
 
 
 def _named(session: Session, kind: type[Row], name: str, word: str, lock: bool) -> Row:
-    row = _get(session, kind, name, lock)
+    row = _get(session, kind, name, lock) if name.isprintable() else None  # Postgres refuses some of the others
     if row is None:
         known = [str(key) for key in session.scalars(select(inspect(kind).primary_key[0]))]
         raise NotFound(f"there is no {word} {name!r}; known: {', '.join(sorted(known)) or 'none yet'}")

@@ -135,7 +135,7 @@ class AssignmentRow(Base):
     consumer: Mapped[str] = mapped_column(ForeignKey("consumers.name"), primary_key=True)
     stable: Mapped[str] = mapped_column(ForeignKey("embedding_versions.id"), index=True)
     canary: Mapped[str | None] = mapped_column(ForeignKey("embedding_versions.id"), index=True, default=None)
-    canary_share: Mapped[float | None] = mapped_column(default=None)
+    canary_share: Mapped[float | None] = mapped_column(Float, default=None)
     revision: Mapped[int]
     changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
 

@@ -51,8 +51,9 @@ class NewVersion:
         path = PurePosixPath(self.artifact)
         if not self.artifact or path.is_absolute() or ".." in path.parts:
             raise InvalidInput(f"artifact {self.artifact!r}: give a path relative to the home")
-        for name in ("feature_schema", "config", "metrics"):
+        for name in ("feature_schema", "config"):
             _stored(name, getattr(self, name))
+        _finite(self.metrics)
 
 
 class Versions:
@@ -151,7 +152,7 @@ def _insert(session: Session, new: NewVersion) -> EmbeddingVersionRow:
         family=new.family,
         number=number,
         fingerprint=new.fingerprint,
-        dimension=new.dimension,
+        dimension=int(new.dimension),
         state=VersionState.REGISTERED,
         run=new.run,
         artifact=new.artifact,
@@ -161,7 +162,7 @@ def _insert(session: Session, new: NewVersion) -> EmbeddingVersionRow:
         data_to=new.data_to,
         feature_schema=_stored("feature_schema", new.feature_schema),
         config=_stored("config", new.config),
-        metrics=_stored("metrics", new.metrics),
+        metrics=_finite(new.metrics),
         code_revision=new.code_revision,
         created_at=datetime.now(UTC),
     )
@@ -177,6 +178,13 @@ def _stored(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{name} cannot be kept as JSON ({error}): {value!r}") from error
     return stored
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise InvalidInput(f"metric {name} is {value}: leave it out, only finite values can be compared")
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def _require_failable(session: Session, row: EmbeddingVersionRow) -> None:

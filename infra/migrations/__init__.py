@@ -1,5 +1,6 @@
 """Migrations: bring a database to the schema of this code."""
 
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from registry.database import Database
 from registry.errors import RegistryBehind
 from registry.tables import Instance
 
+# Alembic keeps the running migration in globals of the process.
+_ONE_AT_A_TIME = threading.Lock()
+
 # Any number that nobody else takes; processes that upgrade one Postgres database at once wait here.
 _ADVISORY_LOCK = 7_077_261_811
 
@@ -31,7 +35,8 @@ def upgrade(database: Database) -> bool:
     with database.connecting() as connection, _without_foreign_keys(connection), connection.begin():
         if not database.is_sqlite:  # there the transaction's write lock does it
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        return any([_migrate(database, connection), _identify(connection)])
+        migrated = _migrate(database, connection)
+        return _identify(connection) or migrated
 
 
 def config() -> Config:
@@ -77,13 +82,22 @@ def _migrate(database: Database, connection: Connection) -> bool:
     options = config()
     options.attributes["connection"] = connection
     try:
-        command.upgrade(options, "head")
+        with _ONE_AT_A_TIME:
+            command.upgrade(options, "head")
     except CommandError as error:
         raise RegistryBehind(
             f"the registry at {database.shown_url} is at revision {before}, which this code does not know: "
             "use the newest code"
         ) from error
+    if database.is_sqlite:
+        _require_references(connection)
     return True
+
+
+def _require_references(connection: Connection) -> None:
+    dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    if dangling:
+        raise RuntimeError(f"the migration to {head()} would leave rows that refer to nothing: {dangling[:3]}")
 
 
 def _identify(connection: Connection) -> bool:
