@@ -1,0 +1,267 @@
+"""The row x_u of a user: blocks of pooled item vectors, onboarding, profile and context (GUR section 3).
+
+A row is float32 with NaN where a block is absent; standardising, and making sense of absence, is the model's.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch.nn.functional import embedding_bag
+
+from training.arrays import DAY_US, NO_TIME, UNKNOWN, Events, Float32, Float64, Int64, UserArrays
+
+HOUR_US = DAY_US // 24
+EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday, Monday is 0
+
+
+class BlockKind(StrEnum):
+    """How a block is standardised and scored."""
+
+    VECTOR = "vector"  # centred, one scale for the block: directions keep their relative weight
+    NUMBERS = "numbers"  # centred and scaled each
+    CATEGORY = "category"  # one column with a code
+
+
+@dataclass(frozen=True)
+class Block:
+    """Columns of the row that are present or absent together."""
+
+    name: str
+    kind: BlockKind
+    width: int
+    behaviour: bool = False  # comes from events: a new user has none
+    categories: int = 0  # size of the vocabulary of a category
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The blocks of a row, in order, and what their inner columns stand for."""
+
+    windows_days: tuple[int, ...]
+    modalities: tuple[tuple[str, int], ...]  # name and dimension, in the order of the item table's columns
+    services: int
+    actions: int
+    onboarding: bool
+    categories: tuple[tuple[str, int], ...]  # column and size of its vocabulary
+    numbers: tuple[str, ...]
+    vectors: tuple[tuple[str, int], ...]  # column and length
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks of the row."""
+        shares = self.services + self.actions
+        pooled = [
+            Block(f"{modality}.{days}d", BlockKind.VECTOR, width, behaviour=True)
+            for modality, width in self.modalities
+            for days in self.windows_days
+        ]
+        picked = [Block(f"{m}.onboarding", BlockKind.VECTOR, width) for m, width in self.modalities if self.onboarding]
+        return (
+            *pooled,
+            *picked,
+            Block("activity", BlockKind.NUMBERS, len(ACTIVITY) * (len(self.windows_days) + 1) + 2, behaviour=True),
+            Block("rhythm", BlockKind.NUMBERS, 24 + 7, behaviour=True),
+            *([Block("mix", BlockKind.NUMBERS, shares, behaviour=True)] if shares else []),
+            Block("tenure", BlockKind.NUMBERS, 1),
+            *(Block(name, BlockKind.CATEGORY, 1, categories=size) for name, size in self.categories),
+            *(Block(name, BlockKind.NUMBERS, 2) for name in self.numbers),
+            *(Block(name, BlockKind.VECTOR, length) for name, length in self.vectors),
+        )
+
+    @property
+    def width(self) -> int:
+        """Columns of a row."""
+        return sum(block.width for block in self.blocks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a JSON document."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Self:
+        """The layout that `to_json` wrote."""
+        pairs = {k: tuple(tuple(pair) for pair in document[k]) for k in ("modalities", "categories", "vectors")}
+        singles = {k: tuple(document[k]) for k in ("windows_days", "numbers")}
+        return cls(**{**document, **pairs, **singles})
+
+
+class BlockBuilder:
+    """Computes rows for many users at once, without a loop over users.
+
+    `items` is [items, sum of the modalities' dimensions], NaN where an item lacks a modality.
+    """
+
+    def __init__(self, layout: Layout, items: Float32) -> None:
+        self.layout = layout
+        self.table = _poolable(layout, items)
+        self.windows = np.asarray(layout.windows_days, dtype=np.int64) * DAY_US
+
+    def rows(self, users: UserArrays) -> Float32:
+        """[n, width] float32, NaN in the columns of absent blocks."""
+        rings = _Rings(users, self.windows)
+        columns = [
+            *self._pooled(users, rings),
+            *self._picked(users),
+            _only(rings.active, _activity(users, rings)),
+            _only(rings.active, _rhythm(users.events, len(users))),
+            *([_only(rings.active, self._mix(users))] if self.layout.services + self.layout.actions else []),
+            _tenure(users),
+            *(_code(users.categories[name]) for name, _ in self.layout.categories),
+            *(_number(users.numbers[name]) for name in self.layout.numbers),
+            *(users.vectors[name] for name, _ in self.layout.vectors),
+        ]
+        return np.concatenate([np.asarray(column, dtype=np.float32) for column in columns], axis=1)
+
+    def _pooled(self, users: UserArrays, rings: "_Rings") -> list[Float32]:
+        """Mean item vector of each modality and window."""
+        if not self.layout.modalities:
+            return []
+        known = (users.events.item != UNKNOWN) & (rings.ring < len(self.windows))
+        sums = self._sums(users.events.item[known], rings.bag[known], len(users) * rings.count)
+        nested = np.cumsum(rings.newest_first(sums)[:, : len(self.windows)], axis=1, dtype=np.float32)
+        means = self._means(nested)
+        return [means[m][:, window] for m in range(len(means)) for window in range(len(self.windows))]
+
+    def _picked(self, users: UserArrays) -> list[Float32]:
+        """Mean vector of the onboarding picks, by modality."""
+        if not (self.layout.onboarding and self.layout.modalities):
+            return []
+        return self._means(self._sums(users.onboarding.item, users.onboarding.user, len(users)))
+
+    def _sums(self, items: Int64, bags: Int64, count: int) -> Float32:
+        """[count, table columns] sums of item rows a bag; bags ascend."""
+        starts = np.searchsorted(bags, np.arange(count))
+        summed = embedding_bag(torch.from_numpy(items), self.table, torch.from_numpy(starts), mode="sum")
+        return summed.numpy()
+
+    def _means(self, sums: Float32) -> list[Float32]:
+        """By modality: sums over counts; NaN without any item."""
+        means, start, first_count = [], 0, sums.shape[-1] - len(self.layout.modalities)
+        for place, (_, width) in enumerate(self.layout.modalities):
+            count = sums[..., first_count + place, None]
+            means.append(np.where(count > 0, sums[..., start : start + width] / np.maximum(count, 1), np.nan))
+            start += width
+        return means
+
+    def _mix(self, users: UserArrays) -> Float64:
+        """Shares of the services and actions."""
+        events, n = users.events, len(users)
+        services = _shares(events.user, events.service, n, self.layout.services)
+        actions = _shares(events.user, events.action, n, self.layout.actions)
+        return np.concatenate([services, actions], axis=1)
+
+
+class _Rings:
+    """Events by age: ring 0 is the shortest window, ring k what window k adds, the last ring is older than all.
+
+    Windows are nested, so sums over a window are running sums over its rings: each event is touched once.
+    """
+
+    def __init__(self, users: UserArrays, windows: Int64) -> None:
+        events = users.events
+        self.users = len(users)
+        self.count = len(windows) + 1
+        self.age = users.as_of[events.user] - events.time  # > 0: windows are [as_of - w, as_of)
+        self.ring = np.searchsorted(windows, self.age, side="left")
+        # Within a user events ascend in time, so rings descend: numbered backwards, bags ascend.
+        self.bag = events.user * self.count + (self.count - 1 - self.ring)
+        self.active = np.bincount(events.user, minlength=self.users) > 0
+
+    def newest_first(self, bags: Float32) -> Float32:
+        """[users * rings, k] as [users, rings, k], ring 0 first."""
+        return bags.reshape(self.users, self.count, -1)[:, ::-1]
+
+    def totals(self, weights: Float64 | None = None, keep: Any = slice(None)) -> Float64:
+        """[users, windows + 1]: sums over the events in each window, and over all."""
+        chosen = None if weights is None else weights[keep]
+        bags = np.bincount(self.bag[keep], chosen, minlength=self.users * self.count).astype(np.float64)
+        return np.cumsum(bags.reshape(self.users, self.count)[:, ::-1], axis=1)
+
+
+ACTIVITY: tuple[Callable[[Events, _Rings], Float64], ...] = (
+    lambda _, rings: rings.totals(),
+    lambda events, rings: rings.totals(keep=_last_of_day(events)),
+    lambda events, rings: rings.totals(keep=_last_of_item(events)),
+    lambda events, rings: rings.totals(events.weight),
+)
+"""Per window and over all: events, active days, distinct items, summed weight."""
+
+
+def _activity(users: UserArrays, rings: _Rings) -> Float64:
+    """[n, width] logarithms of the ACTIVITY, and of days since the last and the first event."""
+    totals = [count(users.events, rings) for count in ACTIVITY]
+    days = rings.age / DAY_US
+    newest, oldest = np.full(len(users), np.inf), np.zeros(len(users))
+    np.minimum.at(newest, users.events.user, days)
+    np.maximum.at(oldest, users.events.user, days)
+    return _log(np.column_stack([*totals, newest, oldest]))
+
+
+def _last_of_day(events: Events) -> Int64:
+    """The last event of each user and day: a day is in a window if its last event is."""
+    day = events.time // DAY_US
+    last = np.append((day[1:] != day[:-1]) | (events.user[1:] != events.user[:-1]), True)
+    return np.flatnonzero(last[: len(day)])
+
+
+def _last_of_item(events: Events) -> Int64:
+    """The last event of each user and item: an item is in a window if its last event is."""
+    if not len(events.user):
+        return np.empty(0, np.int64)
+    keys = events.user * (events.distinct.max() + 1) + events.distinct
+    _, backwards = np.unique(keys[::-1], return_index=True)
+    return len(keys) - 1 - backwards
+
+
+def _rhythm(events: Events, n: int) -> Float64:
+    """[n, 24 + 7] shares of the hours and weekdays, UTC."""
+    hour = events.time // HOUR_US % 24
+    weekday = (events.time // DAY_US + EPOCH_WEEKDAY) % 7
+    return np.concatenate([_shares(events.user, hour, n, 24), _shares(events.user, weekday, n, 7)], axis=1)
+
+
+def _shares(user: Int64, code: Int64, n: int, size: int) -> Float64:
+    """[n, size] share of each code among a user's events that have one."""
+    if size == 0:
+        return np.empty((n, 0))
+    known = code != UNKNOWN
+    flat = np.bincount(user[known] * size + code[known], minlength=n * size)
+    counts: Float64 = flat.reshape(n, size).astype(np.float64)
+    shares: Float64 = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return shares
+
+
+def _tenure(users: UserArrays) -> Float64:
+    days = (users.as_of - np.where(users.created == NO_TIME, users.as_of, users.created)) / DAY_US
+    return _only(users.created != NO_TIME, _log(days)[:, None])
+
+
+def _number(values: Float64) -> Float64:
+    """[n, 2]: a number as it is, and its logarithm, since many are heavy-tailed."""
+    return np.stack([values, _log(values)], axis=1)
+
+
+def _code(codes: Int64) -> Float64:
+    return np.where(codes == UNKNOWN, np.nan, codes.astype(np.float64))[:, None]
+
+
+def _only(present: Any, columns: Float64) -> Float64:
+    return np.where(present[:, None], columns, np.nan)
+
+
+def _log(values: Float64) -> Float64:
+    return np.sign(values) * np.log1p(np.abs(values))
+
+
+def _poolable(layout: Layout, items: Float32) -> torch.Tensor:
+    """[items, dimensions + modalities]: zeros for absent modalities, and a count of 1 for present ones."""
+    present, start = [], 0
+    for _, width in layout.modalities:
+        present.append(~np.isnan(items[:, start]))
+        start += width
+    counts = np.stack(present, axis=1) if present else np.empty((len(items), 0))
+    return torch.from_numpy(np.concatenate([np.nan_to_num(items), counts], axis=1).astype(np.float32))

@@ -1,0 +1,46 @@
+"""Configuration of the autoencoder."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Everything about a run that is not data; the defaults are the measured ones of docs/log.md."""
+
+    dimension: int = 120  # of z; the paper's only public reimplementation has 120
+    hidden: tuple[int, ...] = (512,)  # widths between blocks and z, mirrored in the decoder
+    windows_days: tuple[int, ...] = (7, 30, 180)  # GUR: one week, one month, six months
+    item_dimension: int = 80  # of the collaborative and the text encoder
+    cooccurrence_window: int = 10  # events of a user that stand so near count as seen together
+    min_item_users: int = 2  # rarer items have no collaborative vector
+    max_items: int = 100_000  # with a collaborative vector; the most used ones
+    block_dropout: float = 0.2  # share of blocks that corruption hides
+    cold_start: float = 0.1  # share of rows that lose all behaviour: trains what a new user gets
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    epochs: int = 30
+    epoch_steps: int = 100  # at least; a small population is passed several times an epoch
+    patience: int = 4  # epochs without a better held-out loss before training stops
+    held_out: float = 0.1  # share of users that only the early stopping sees
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError with the first value that cannot work."""
+        positive = (
+            "dimension item_dimension cooccurrence_window min_item_users max_items batch_size learning_rate "
+            "epochs epoch_steps patience"
+        )
+        for name in positive.split():
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be positive")
+        for name in ("block_dropout", "cold_start", "held_out"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay={self.weight_decay} must not be negative")
+        if not self.hidden or min(self.hidden) <= 0:
+            raise ValueError(f"hidden={self.hidden} must name positive widths")
+        windows = self.windows_days
+        if not windows or min(windows) <= 0 or list(windows) != sorted(set(windows)):
+            raise ValueError(f"windows_days={windows} must be positive and growing")

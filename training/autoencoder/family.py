@@ -1,0 +1,117 @@
+"""The autoencoder as a family: how it is prepared, trained, stored and loaded."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from feature_repo.input_schema import InputSchema
+from training.arrays import Bool, Float32, Int64
+from training.artifact import PRIOR, Content
+from training.autoencoder.blocks import BlockBuilder, Layout
+from training.autoencoder.config import AutoencoderConfig
+from training.autoencoder.model import Autoencoder
+from training.autoencoder.prepare import Prepared, prepare
+from training.autoencoder.trainee import AutoencoderTrainee
+from training.batch import Batcher, Vocabularies
+from training.config import override
+from training.inputs import TrainingInputs
+from training.progress import Progress
+
+CHUNK = 8192
+
+
+class AutoencoderFamily:
+    """GUR's denoising autoencoder over blocks of a user's features."""
+
+    name = "autoencoder"
+    revision = 1
+
+    def configure(self, overrides: Mapping[str, str]) -> AutoencoderConfig:
+        """The default config with overrides."""
+        return override(AutoencoderConfig(), overrides)
+
+    def config_from_json(self, document: Mapping[str, Any]) -> AutoencoderConfig:
+        """The config of a JSON document; its lists are tuples."""
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}
+        return AutoencoderConfig(**values)
+
+    def prepare(self, inputs: TrainingInputs, config: AutoencoderConfig, folder: Path, progress: Progress) -> None:
+        """Fit the modality encoders and write the rows of all users."""
+        prepare(inputs, config, folder, progress)
+
+    def trainee(self, folder: Path, config: AutoencoderConfig, device: torch.device) -> AutoencoderTrainee:
+        """The model with its rows."""
+        return AutoencoderTrainee(Prepared(folder), config, device)
+
+    @torch.no_grad()
+    def finish(
+        self, folder: Path, config: AutoencoderConfig, weights: Mapping[str, torch.Tensor], inputs: TrainingInputs
+    ) -> Content:
+        """Standardise z over the training users; the prior is their mean vector."""
+        prepared = Prepared(folder)
+        model = Autoencoder(prepared.layout.blocks, config.dimension, config.hidden)
+        model.load_state_dict(dict(weights))
+        model.eval()
+        z = np.concatenate([model.compress(rows).numpy() for rows in _chunks(prepared.rows)])
+        model.z_mean.copy_(torch.from_numpy(z.mean(axis=0, dtype=np.float64)))
+        deviation = z.std(axis=0, dtype=np.float64)
+        model.z_scale.copy_(torch.from_numpy(np.where(deviation > 1e-6, deviation, 1)))
+        vectors = np.concatenate([model.encode(rows).numpy() for rows in _chunks(prepared.rows)])
+        tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+        return Content(
+            family=self.name,
+            revision=self.revision,
+            dimension=config.dimension,
+            document={
+                "schema": inputs.visible.to_json(),
+                "onboarding": inputs.onboarding,
+                "vocabularies": prepared.vocabularies.to_json(),
+                "layout": prepared.layout.to_json(),
+                "hidden": list(config.hidden),
+            },
+            weights={**tensors, PRIOR: vectors.mean(axis=0, dtype=np.float64).astype(np.float32)},
+            items=prepared.vocabularies.items.values,
+            item_vectors=prepared.item_vectors,
+        )
+
+    def representation(self, content: Content, device: str) -> "AutoencoderRepresentation":
+        """The model of an artifact."""
+        return AutoencoderRepresentation(content, device)
+
+
+class AutoencoderRepresentation:
+    """A trained autoencoder: blocks on the CPU, the network on the device."""
+
+    def __init__(self, content: Content, device: str) -> None:
+        document = content.document
+        layout = Layout.from_json(document["layout"])
+        self.batcher = Batcher(
+            InputSchema.from_json(document["schema"]),
+            Vocabularies.from_json(document["vocabularies"], content.items),
+            document["onboarding"],
+        )
+        names = [name for name, _ in layout.modalities]
+        items = [content.item_vectors[name] for name in names]
+        self.builder = BlockBuilder(layout, np.concatenate(items, axis=1) if items else np.empty((0, 0), np.float32))
+        self.model = Autoencoder(layout.blocks, content.dimension, tuple(document["hidden"]))
+        weights = {name: torch.from_numpy(tensor) for name, tensor in content.weights.items() if name != PRIOR}
+        self.model.load_state_dict(weights)
+        self.device = torch.device(device)
+        self.window_days = layout.windows_days
+        self.model.eval().requires_grad_(False).to(self.device)
+        self.nbytes = sum(t.nbytes for t in content.weights.values()) + self.builder.table.nbytes
+
+    def represent(self, users: pa.Table, as_of: Int64) -> tuple[Float32, Bool]:
+        """Vectors, and whether any block of the user is there."""
+        rows = self.builder.rows(self.batcher.arrays(users, as_of))
+        with torch.inference_mode():
+            vectors: Float32 = self.model.encode(torch.from_numpy(rows).to(self.device)).cpu().numpy()
+        return vectors, np.asarray(~np.isnan(rows).all(axis=1))
+
+
+def _chunks(rows: Float32) -> list[torch.Tensor]:
+    return [torch.from_numpy(np.array(rows[start : start + CHUNK])) for start in range(0, len(rows), CHUNK)]

@@ -1,0 +1,191 @@
+"""Everything before gradient descent: modality encoders, then the rows of all users in one file."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from safetensors.numpy import load_file, save_file
+
+from registry.errors import InvalidInput
+from training.arrays import Float32, Float64
+from training.autoencoder.blocks import Block, BlockBuilder, BlockKind, Layout
+from training.autoencoder.config import AutoencoderConfig
+from training.batch import Batcher, Vocabularies
+from training.inputs import TrainingInputs
+from training.modality import Modality
+from training.modality.collaborative import Cooccurrence, collaborative
+from training.modality.ready import ready
+from training.modality.text import text
+from training.progress import Progress
+from training.survey import catalogue_keys, survey
+from training.vocabulary import Vocabulary
+
+ROWS = "rows.f32"
+FEWEST_USERS = 10
+CHUNK = 8192  # users whose rows are computed at once
+
+
+def prepare(inputs: TrainingInputs, config: AutoencoderConfig, folder: Path, progress: Progress) -> None:
+    """Write rows, standardisation, vocabularies and item vectors into the folder."""
+    vocabularies, users_per_item = survey(inputs, progress)
+    modalities = _fit_modalities(inputs, config, vocabularies, users_per_item, progress)
+    vocabularies, modalities = _with_vectors(vocabularies, modalities)
+    layout = _layout(inputs, config, vocabularies, modalities)
+    builder = BlockBuilder(layout, item_table(modalities))
+    moments = _Moments(layout)
+    with (folder / ROWS).open("wb") as file:
+        for rows in _rows(inputs, Batcher(inputs.visible, vocabularies, inputs.onboarding), builder, progress):
+            moments.add(rows)
+            rows.tofile(file)
+    users = (folder / ROWS).stat().st_size // (4 * layout.width)
+    if users < FEWEST_USERS:
+        raise InvalidInput(
+            f"{users} users have events or a profile before {inputs.as_of}, training needs {FEWEST_USERS}: "
+            "ingest more events or choose a later --as-of"
+        )
+    save_file(moments.standardisation(), folder / "standardisation.safetensors")
+    save_file({modality.name: modality.vectors for modality in modalities}, folder / "items.safetensors")
+    document = {"layout": layout.to_json(), "vocabularies": vocabularies.to_json(), "items": vocabularies.items.values}
+    (folder / "prepared.json").write_text(json.dumps(document, ensure_ascii=False))
+
+
+class Prepared:
+    """What `prepare` left in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        document = json.loads((folder / "prepared.json").read_text())
+        self.layout = Layout.from_json(document["layout"])
+        self.vocabularies = Vocabularies.from_json(document["vocabularies"], document["items"])
+        self.standardisation: dict[str, Float32] = load_file(folder / "standardisation.safetensors")
+        self.item_vectors: dict[str, Float32] = load_file(folder / "items.safetensors")
+        path = folder / ROWS
+        shape = (path.stat().st_size // 4 // self.layout.width, self.layout.width)
+        self.rows: Float32 = np.memmap(path, np.float32, "r", shape=shape) if shape[0] else np.empty(shape, np.float32)
+
+
+def item_table(modalities: list[Modality]) -> Float32:
+    """All modalities side by side."""
+    vectors = [modality.vectors for modality in modalities]
+    return np.concatenate(vectors, axis=1) if vectors else np.empty((0, 0), dtype=np.float32)
+
+
+def _fit_modalities(
+    inputs: TrainingInputs,
+    config: AutoencoderConfig,
+    vocabularies: Vocabularies,
+    users_per_item: np.ndarray,
+    progress: Progress,
+) -> list[Modality]:
+    """Modalities by name; vectors that the user brings take the place of a fitted encoder of that name."""
+    items = len(vocabularies.items)
+    common = min(int((users_per_item >= config.min_item_users).sum()), config.max_items)  # the vocabulary's first ones
+    cooccurrence = Cooccurrence(common, config.cooccurrence_window)
+    batcher = Batcher(replace(inputs.visible, profile=(), team=()), vocabularies, onboarding=False)
+    for chunk in _chunks(inputs, progress, "counting what goes together"):
+        events = batcher.arrays(chunk, inputs.as_of_us).events
+        cooccurrence.add(events.user, events.item)
+    codes = vocabularies.items.encode(catalogue_keys(inputs.catalogue))
+    fitted = [
+        collaborative(cooccurrence, config.item_dimension, config.seed, items),
+        text(inputs.catalogue, codes, config.item_dimension, config.seed, items),
+    ]
+    by_name = {modality.name: modality for modality in (*fitted, *ready(inputs.catalogue, codes, items)) if modality}
+    return [by_name[name] for name in sorted(by_name)]
+
+
+def _with_vectors(vocabularies: Vocabularies, modalities: list[Modality]) -> tuple[Vocabularies, list[Modality]]:
+    """Only the items that have a vector: the others could not be told from unknown ones."""
+    known = np.zeros(len(vocabularies.items), dtype=bool)
+    for modality in modalities:
+        known |= ~np.isnan(modality.vectors[:, 0])
+    kept = [value for value, keep in zip(vocabularies.items.values, known, strict=True) if keep]
+    return (
+        replace(vocabularies, items=Vocabulary(kept)),
+        [Modality(modality.name, modality.vectors[known]) for modality in modalities],
+    )
+
+
+def _layout(
+    inputs: TrainingInputs, config: AutoencoderConfig, vocabularies: Vocabularies, modalities: list[Modality]
+) -> Layout:
+    fields = (*inputs.visible.profile, *inputs.visible.team)
+    return Layout(
+        windows_days=config.windows_days,
+        modalities=tuple((modality.name, modality.dimension) for modality in modalities),
+        services=len(vocabularies.services),
+        actions=len(vocabularies.actions),
+        onboarding=inputs.onboarding,
+        categories=tuple((f.name, len(vocabularies.categories[f.name])) for f in fields if f.kind == "category"),
+        numbers=tuple(f.name for f in fields if f.kind == "number"),
+        vectors=tuple((f.name, f.length) for f in fields if f.kind == "vector"),
+    )
+
+
+def _rows(inputs: TrainingInputs, batcher: Batcher, builder: BlockBuilder, progress: Progress) -> Iterator[Float32]:
+    """Rows of the users of whom something is known."""
+    for chunk in _chunks(inputs, progress, "computing blocks"):
+        rows = builder.rows(batcher.arrays(chunk, inputs.as_of_us))
+        yield rows[~np.isnan(rows).all(axis=1)]
+
+
+def _chunks(inputs: TrainingInputs, progress: Progress, stage: str) -> Iterator[pa.Table]:
+    done = 0
+    for bucket in inputs.tables():
+        for start in range(0, bucket.num_rows, CHUNK):
+            yield bucket.slice(start, CHUNK)
+        done += bucket.num_rows
+        progress(done, inputs.users, stage)
+
+
+class _Moments:
+    """Mean and scale of every column, and the entropy of every category, in one pass."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.count: Float64 = np.zeros(layout.width)
+        self.sum: Float64 = np.zeros(layout.width)
+        self.squares: Float64 = np.zeros(layout.width)
+        self.codes = {name: np.zeros(max(size, 1)) for name, size in layout.categories}
+
+    def add(self, rows: Float32) -> None:
+        """Count these rows in."""
+        wide = rows.astype(np.float64)
+        present = ~np.isnan(wide)
+        wide[~present] = 0
+        self.count += present.sum(axis=0)
+        self.sum += wide.sum(axis=0)
+        self.squares += (wide**2).sum(axis=0)
+        for block, columns in self._places():
+            if block.kind == BlockKind.CATEGORY:
+                codes = rows[present[:, columns.start], columns.start].astype(np.int64)
+                self.codes[block.name] += np.bincount(codes, minlength=len(self.codes[block.name]))
+
+    def standardisation(self) -> dict[str, Float32]:
+        """The model's buffers of the same names."""
+        count = np.maximum(self.count, 1)
+        mean = self.sum / count
+        variance = np.maximum(self.squares / count - mean**2, 0)
+        for block, columns in self._places():
+            if block.kind == BlockKind.CATEGORY:
+                mean[columns], variance[columns] = 0, 1
+            if block.kind == BlockKind.VECTOR:
+                variance[columns] = variance[columns].mean()
+        scale = np.where(variance > 1e-12, np.sqrt(variance), 1)
+        entropy = [_entropy(counts) for counts in self.codes.values()]
+        values = {"row_mean": mean, "row_scale": scale, "code_entropy": np.array(entropy)}
+        return {name: value.astype(np.float32) for name, value in values.items()}
+
+    def _places(self) -> Iterator[tuple[Block, slice]]:
+        start = 0
+        for block in self.layout.blocks:
+            yield block, slice(start, start + block.width)
+            start += block.width
+
+
+def _entropy(counts: Float64) -> float:
+    """Nats; at least .1 so that a field with one value does not weigh without bound."""
+    shares = counts[counts > 0] / max(counts.sum(), 1)
+    return max(float(-(shares * np.log(shares)).sum()), 0.1)

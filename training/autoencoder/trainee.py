@@ -1,0 +1,73 @@
+"""The autoencoder's part of the training loop: batches of rows, corruption, loss."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.autoencoder.config import AutoencoderConfig
+from training.autoencoder.model import Autoencoder
+from training.autoencoder.prepare import Prepared
+from training.loop import Schedule
+
+MAX_HELD_OUT = 20_000
+
+
+class AutoencoderTrainee:
+    """Rows come memory-mapped from one file; a batch is a random draw of them."""
+
+    def __init__(self, prepared: Prepared, config: AutoencoderConfig, device: torch.device) -> None:
+        users = len(prepared.rows)
+        torch.manual_seed(config.seed)
+        self.config, self.device, self.rows = config, device, prepared.rows
+        self.model = Autoencoder(prepared.layout.blocks, config.dimension, config.hidden)
+        for name, values in prepared.standardisation.items():
+            self.model.get_buffer(name).copy_(torch.from_numpy(values))
+        self.model.to(device)
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), weight_decay=config.weight_decay)
+        self.schedule = Schedule(config.epochs, config.patience, config.learning_rate, config.seed)
+        self.behaviour = torch.tensor([block.behaviour for block in prepared.layout.blocks], device=device)
+        order = np.random.default_rng(config.seed).permutation(users)
+        aside = min(max(int(users * config.held_out), 1), MAX_HELD_OUT)
+        self.held_out, self.training = np.sort(order[:aside]), order[aside:]
+        self.batch = min(config.batch_size, len(self.training))
+        steps = len(self.training) // self.batch
+        self.passes = -(-config.epoch_steps // steps)
+        self.steps = steps * self.passes
+
+    def batches(self, epoch: int, rank: int, world: int) -> Iterator[Tensor]:
+        """Random rows without replacement within a pass; each worker takes its share of every batch."""
+        rng = np.random.default_rng([self.config.seed, epoch])
+        for _ in range(self.passes):
+            order = rng.permutation(self.training)
+            for start in range(0, len(order) - self.batch + 1, self.batch):
+                yield self._read(np.sort(order[start : start + self.batch])[rank::world])
+
+    def backward(self, batch: Tensor) -> Tensor:
+        """Mean of the blocks' losses, so that no block drowns another."""
+        loss = self._loss(batch, None)
+        torch.autograd.backward(loss)
+        return loss
+
+    def held_out_loss(self) -> float:
+        """The same corruption every time, so that epochs compare."""
+        self.model.eval()
+        generator = torch.Generator().manual_seed(self.config.seed)
+        chunks = [self.held_out[start : start + 4096] for start in range(0, len(self.held_out), 4096)]
+        with torch.no_grad():
+            losses = [float(self._loss(self._read(chunk), generator)) * len(chunk) for chunk in chunks]
+        return sum(losses) / len(self.held_out)
+
+    def _loss(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
+        losses = self.model.losses(rows, self._corruption(len(rows), generator))
+        return losses.nanmean()
+
+    def _corruption(self, rows: int, generator: torch.Generator | None) -> Tensor:
+        """[rows, blocks] what to take away: blocks at random, and all behaviour of some users (cold start)."""
+        blocks = torch.rand(rows, len(self.behaviour), generator=generator) < self.config.block_dropout
+        cold = torch.rand(rows, 1, generator=generator) < self.config.cold_start
+        return blocks.to(self.device) | (cold.to(self.device) & self.behaviour)
+
+    def _read(self, places: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.rows[places]).to(self.device)

@@ -1,0 +1,25 @@
+"""Ray for this process: the cluster of the settings, or one of its own."""
+
+import os
+
+from training.settings import TrainingSettings
+
+
+def ensure_ray(settings: TrainingSettings) -> None:
+    """Connect to Ray unless this process is connected already."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        return
+    if settings.ray_address:
+        ray.init(address=settings.ray_address, log_to_driver=False)
+        return
+    # CPUs are logical: head room beside the workers, or readers and controllers could never be placed.
+    wanted = settings.num_workers * settings.worker_cpus + 2
+    ray.init(
+        num_cpus=max(4, wanted, os.cpu_count() or 1),
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=256 << 20,
+    )

@@ -1,0 +1,87 @@
+"""The one encode: training, backfill, refresh and compute-on-read turn users into vectors here."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from feature_repo.input_schema import InputSchema
+from registry.errors import FingerprintMismatch
+from training import families, probe
+from training.arrays import Bool, Float32, Int64
+from training.artifact import PRIOR, Content, load_content
+from training.artifact import load_prior as load_prior
+
+CHUNK = 8192  # users at a time; bounds memory, changes no vector
+
+
+class Representation(Protocol):
+    """A family's model, loaded: users to vectors."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of weights and item vectors."""
+        ...
+
+    @property
+    def window_days(self) -> tuple[int, ...]:
+        """Lengths of the windows before the as-of time that the model looks at; empty when it has none."""
+        ...
+
+    def represent(self, users: pa.Table, as_of: Int64) -> tuple[Float32, Bool]:
+        """Vectors [n, dimension], and whether anything is known of each user as of the time."""
+        ...
+
+
+class Encoder:
+    """A version's model. Thread-safe; the same input gives the same vector in any batch, up to 1e-5."""
+
+    def __init__(self, content: Content, device: str = "cpu") -> None:
+        self.fingerprint = content.fingerprint
+        self.dimension = content.dimension
+        self.input_schema = InputSchema.from_json(content.document["schema"])
+        self.prior: Float32 = content.weights[PRIOR]
+        self.prior.flags.writeable = False
+        self._representation = families.get(content.family).representation(content, device)
+
+    @property
+    def window_days(self) -> tuple[int, ...]:
+        """Lengths in days of the windows [as_of - w, as_of) of the model; empty when it has none."""
+        return self._representation.window_days
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of weights and item vectors, for caches that hold several encoders."""
+        return self._representation.nbytes
+
+    def encode(self, users: pa.Table, as_of: int | Int64) -> Float32:
+        """Vectors [n, dimension] float32 of users as of a time (microseconds since 1970; one, or one each).
+
+        `users` has the columns of `snapshot.read`. Rows about which nothing is known get the prior exactly.
+        Raises InvalidInput when a column that the model was trained with is missing.
+        """
+        as_of_each = np.ascontiguousarray(np.broadcast_to(np.asarray(as_of, dtype=np.int64), (users.num_rows,)))
+        vectors = np.empty((users.num_rows, self.dimension), dtype=np.float32)
+        for start in range(0, max(users.num_rows, 1), CHUNK):
+            part = slice(start, start + CHUNK)
+            encoded, known = self._representation.represent(users.slice(start, CHUNK), as_of_each[part])
+            vectors[part] = np.where(known[:, None], encoded, self.prior)
+        return vectors
+
+
+def load_encoder(path: Path, expected_fingerprint: str | None = None, device: str = "cpu") -> Encoder:
+    """The encoder of an artifact.
+
+    Raises FingerprintMismatch when the artifact was changed, is another than expected, or encodes its
+    probe to other vectors than when it was trained.
+    """
+    encoder = Encoder(load_content(path, expected_fingerprint), device)
+    users, as_of, expected = probe.load(path)
+    difference = float(np.abs(encoder.encode(users, as_of) - expected).max())
+    if not difference <= probe.TOLERANCE:
+        raise FingerprintMismatch(
+            f"the artifact at {path} encodes its probe {difference:.2g} away from what it did when trained "
+            f"(at most {probe.TOLERANCE}): this code or machine would not continue its space"
+        )
+    return encoder

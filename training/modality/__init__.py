@@ -1,0 +1,18 @@
+"""Modality encoders: frozen maps from items to vectors, fitted before the representation model."""
+
+from dataclasses import dataclass
+
+from training.arrays import Float32
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One vector an item: [items, dimension] float32, rows of NaN for items that the modality does not know."""
+
+    name: str
+    vectors: Float32
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return int(self.vectors.shape[1])

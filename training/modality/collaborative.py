@@ -1,0 +1,69 @@
+"""The `collaborative` modality: items that the same users touch near one another get near vectors.
+
+Positive PMI of co-occurrence within a window, factored by a truncated SVD (GUR's playlist encoder in spirit;
+Levy & Goldberg, NeurIPS'14, for why this is word2vec).
+"""
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.extmath import randomized_svd
+
+from training.arrays import UNKNOWN, Float32, Int64
+from training.modality import Modality
+
+NAME = "collaborative"
+
+
+class Cooccurrence:
+    """Counts of item pairs, added up bucket by bucket."""
+
+    def __init__(self, items: int, window: int) -> None:
+        self.items = items
+        self.window = window
+        self.counts = sparse.csr_array((items, items), dtype=np.float32)
+
+    def add(self, user: Int64, item: Int64) -> None:
+        """Count the pairs at most `window` known events of a user apart; events by user and time."""
+        known = (item != UNKNOWN) & (item < self.items)
+        user, item = user[known], item[known]
+        pairs = [self._pairs(user, item, gap) for gap in range(1, min(self.window, len(item) - 1) + 1)]
+        if pairs:
+            left, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
+            ones = np.ones(len(left), dtype=np.float32)
+            self.counts = self.counts + sparse.coo_array((ones, (left, right)), shape=self.counts.shape).tocsr()
+
+    def _pairs(self, user: Int64, item: Int64, gap: int) -> tuple[Int64, Int64]:
+        left, right = item[:-gap], item[gap:]
+        together = (user[:-gap] == user[gap:]) & (left != right)
+        return left[together], right[together]
+
+
+def collaborative(cooccurrence: Cooccurrence, dimension: int, seed: int, items: int) -> Modality | None:
+    """Unit vectors of the items that co-occur with something; None where hardly any do."""
+    scores = _positive_pmi(sparse.csr_array(cooccurrence.counts + cooccurrence.counts.T))
+    seen = np.flatnonzero(np.diff(scores.indptr))
+    rank = min(dimension, len(seen) - 1)
+    if rank < 2:
+        return None
+    left, singular, _ = randomized_svd(scores[seen][:, seen], rank, n_iter=5, random_state=seed)
+    vectors = np.full((items, rank), np.nan, dtype=np.float32)
+    vectors[seen] = unit(left * np.sqrt(singular))
+    return Modality(NAME, vectors)
+
+
+def unit(vectors: Float32) -> Float32:
+    """Rows of length 1; rows of zeros stay zeros."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(norms > 0, norms, 1)).astype(np.float32)
+
+
+def _positive_pmi(counts: sparse.csr_array) -> sparse.csr_array:
+    """max(0, log(p(i, j) / p(i) p(j))), with p(j) smoothed by the power .75 so that rare items do not dominate."""
+    totals = np.asarray(counts.sum(axis=1)).ravel().astype(np.float64)
+    smoothed = totals**0.75
+    row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+    expected = totals[row] * smoothed[counts.indices] / max(smoothed.sum(), 1.0)
+    scores = np.log(np.maximum(counts.data / np.maximum(expected, 1e-12), 1.0)).astype(np.float32)
+    result = sparse.csr_array((scores, counts.indices, counts.indptr), shape=counts.shape)
+    result.eliminate_zeros()
+    return result

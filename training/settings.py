@@ -1,0 +1,23 @@
+"""Settings of the training floor."""
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from feature_repo.settings import FeatureSettings
+
+
+class TrainingSettings(FeatureSettings):
+    """Where a representation model trains, and on how much of the machine."""
+
+    num_workers: NonNegativeInt = Field(
+        default=1, description="Ray Train workers; 0 trains in this process without Ray."
+    )
+    use_gpu: bool = Field(default=False, description="Give each training worker a GPU.")
+    worker_cpus: PositiveInt = Field(default=1, description="CPUs, and so compute threads, of a training worker.")
+    max_failures: NonNegativeInt = Field(
+        default=3, description="Times a run goes on from its last checkpoint after a worker died."
+    )
+    ray_from_users: PositiveInt = Field(
+        default=200_000, description="Backfills of at least so many users go through a Ray Data pool."
+    )
+    backfill_workers: PositiveInt = Field(default=2, description="Encoders in the pool of a backfill.")
+    ray_address: str = Field(default="", description="Ray cluster to use; empty starts one in this process.")
