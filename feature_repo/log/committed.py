@@ -1,0 +1,66 @@
+"""Committed segments as DuckDB relations, every row with its position."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feature_repo.log.duck import name, texts
+from feature_repo.log.manifest import Kind, Segment
+from feature_repo.schemas import EVENTS
+
+
+@lru_cache(maxsize=100_000)
+def schema_of(path: Path) -> pa.Schema:
+    """Columns of a segment file; segments never change, so the answer is kept."""
+    return pq.read_schema(path)
+
+
+def rows_of(home: Path, segments: Sequence[Segment], columns: Mapping[str, str], positions: bool = True) -> str:
+    """A SELECT of `columns` (name -> DuckDB type) over all rows of the segments, and of their `position`.
+
+    A column that a segment does not have is null there; one that it has in another type is cast.
+    """
+    if not segments:
+        nothing = [f"NULL::{kind} AS {name(column)}" for column, kind in columns.items()]
+        return f"(SELECT {', '.join([*nothing, 'NULL::BIGINT AS position'])} WHERE false)"
+    parts = (
+        _positioned_rows(home, alike, _selected(columns, present))
+        if positions
+        else f"SELECT {_selected(columns, present)} FROM read_parquet({_paths(home, alike)}, hive_partitioning = false)"
+        for present, alike in _by_columns(home, segments)
+    )
+    return "(" + " UNION ALL ".join(parts) + ")"
+
+
+def _selected(columns: Mapping[str, str], present: frozenset[str]) -> str:
+    return ", ".join(
+        f"{name(column) if column in present else 'NULL'}::{kind} AS {name(column)}" for column, kind in columns.items()
+    )
+
+
+def _paths(home: Path, segments: Iterable[Segment]) -> str:
+    return texts(str(home / segment.path) for segment in segments)
+
+
+def _positioned_rows(home: Path, segments: Sequence[Segment], selected: str) -> str:
+    # Joined by file name: with DuckDB's `file_index` a "newest row of each key" query fails inside DuckDB 1.5.
+    paths = _paths(home, segments)
+    firsts = ", ".join(str(segment.first_position) for segment in segments)
+    return (
+        f"SELECT {selected}, first_position + file_row_number AS position "
+        f"FROM read_parquet({paths}, hive_partitioning = false, file_row_number = true, filename = true) "
+        f"JOIN (SELECT unnest({paths}) AS filename, unnest([{firsts}]::BIGINT[]) AS first_position) USING (filename)"
+    )
+
+
+def _by_columns(home: Path, segments: Iterable[Segment]) -> list[tuple[frozenset[str], list[Segment]]]:
+    # DuckDB reads a list of files with the first one's schema: files with other columns or types go apart.
+    alike: dict[tuple[tuple[str, str], ...], list[Segment]] = defaultdict(list)
+    for segment in segments:
+        schema = EVENTS if segment.kind == Kind.EVENTS else schema_of(home / segment.path)
+        alike[tuple((field.name, str(field.type)) for field in schema)].append(segment)
+    return [(frozenset(column for column, _ in fields), group) for fields, group in alike.items()]

@@ -1,0 +1,55 @@
+"""The one way to DuckDB: bounded memory, two threads, UTC, spilling into the home."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import duckdb
+
+Duck: TypeAlias = duckdb.DuckDBPyConnection
+
+THREADS = 2
+
+
+@contextmanager
+def connect(memory: str, spill: Path, threads: int = THREADS, database: Path | None = None) -> Iterator[Duck]:
+    """A connection that keeps to `memory` and spills into the folder `spill`; closed when the block ends."""
+    config = {
+        "memory_limit": memory,
+        "threads": threads,
+        "temp_directory": str(spill),
+        "autoinstall_known_extensions": False,  # never reach for the network
+    }
+    connection = duckdb.connect(str(database) if database else ":memory:", config=config)
+    try:
+        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+        yield connection
+    finally:
+        connection.close()
+
+
+def text(value: str) -> str:
+    """A SQL string literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def name(column: str) -> str:
+    """A quoted SQL name."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def texts(values: Iterable[str]) -> str:
+    """A SQL list of string literals."""
+    return "[" + ", ".join(map(text, values)) + "]"
+
+
+def scalar(duck: Duck, query: str) -> int:
+    """The one number that the query returns."""
+    row = duck.execute(query).fetchone()
+    return int(row[0]) if row and row[0] is not None else 0
+
+
+def one_line(error: Exception) -> str:
+    """The first line of an error, without DuckDB's echo of the query."""
+    return str(error).strip().split("\n", 1)[0]

@@ -1,0 +1,91 @@
+"""Ingest: canonical files into the log, all of them in one commit or nothing at all."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from feature_repo.log.arrival import Arrival
+from feature_repo.log.arriving_events import EventsArrival
+from feature_repo.log.arriving_keyed import ItemsArrival, UsersArrival
+from feature_repo.log.canonical import EVENTS_NEEDED
+from feature_repo.log.duck import connect
+from feature_repo.log.event_log import EventLog
+from feature_repo.log.items import ITEMS_NEEDED
+from feature_repo.log.manifest import append
+from feature_repo.log.progress import Progress, silent
+from feature_repo.log.rejects import Rejects, write_rejects
+from feature_repo.log.report import IngestReport
+from feature_repo.log.segments import new_ingest_id, sync
+from feature_repo.log.source import Source, open_source
+from feature_repo.log.staging import sweep, working_folder
+from feature_repo.log.users import USERS_NEEDED
+from registry.errors import Conflict, InvalidInput
+
+ATTEMPTS = 20
+
+_TABLES: dict[str, tuple[type[Arrival], tuple[str, ...]]] = {
+    "events": (EventsArrival, EVENTS_NEEDED),
+    "items": (ItemsArrival, ITEMS_NEEDED),
+    "users": (UsersArrival, USERS_NEEDED),
+}
+
+
+def ingest(
+    log: EventLog,
+    events: Path | None = None,
+    items: Path | None = None,
+    users: Path | None = None,
+    now: datetime | None = None,
+    progress: Progress | None = None,
+) -> IngestReport:
+    """Take canonical files (Parquet or CSV, plain or gzip) into the log.
+
+    Bad rows go to a rejects file; rows that the log has already are counted as duplicates. Nothing is
+    visible before the one commit at the end, so a killed ingest is simply run again. Times after `now`
+    are rejected. Raises InvalidInput, with nothing written, when a file cannot be used.
+    """
+    files = {what: path for what, path in (("events", events), ("items", items), ("users", users)) if path is not None}
+    if not files:
+        raise InvalidInput("there is nothing to ingest: give --events, --items or --users")
+    progress = progress or silent
+    moment = now or datetime.now(UTC)
+    sources = _opened(log, files)
+    sweep(log.home, log.manifest())
+    with (
+        working_folder(log.home, "ingest") as working,
+        connect(log.settings.ingest_memory, working / "spill", database=working / "stage.duckdb") as duck,
+    ):
+        ingest_id = new_ingest_id(datetime.now(UTC))
+        arrivals: dict[str, Arrival] = {}
+        for done, (what, source) in enumerate(sources.items()):
+            progress("read files", done, len(sources))
+            arrivals[what] = _TABLES[what][0](duck, log.home, ingest_id, source, moment)
+        progress("read files", len(sources), len(sources))
+        rejects = _commit(log, arrivals, working, progress)
+        return IngestReport(**{what: arrival.report(rejects[what]) for what, arrival in arrivals.items()})
+
+
+def _opened(log: EventLog, files: dict[str, Path]) -> dict[str, Source]:
+    # All files are looked at before any is read, in memory: an unusable one leaves no trace in the home.
+    with connect(log.settings.ingest_memory, log.home) as duck:
+        return {what: open_source(duck, path, what, _TABLES[what][1]) for what, path in files.items()}
+
+
+def _commit(log: EventLog, arrivals: dict[str, Arrival], working: Path, progress: Progress) -> dict[str, Rejects]:
+    """Judge against the log as it is, and commit unless it has moved meanwhile: then judge again."""
+    moved: set[int] | None = None
+    for _ in range(ATTEMPTS):
+        manifest = log.manifest()
+        for arrival in arrivals.values():
+            arrival.judge(manifest, moved, progress)
+        segments = [segment for arrival in arrivals.values() for segment in arrival.segments]
+        for folder in {(log.home / segment.path).parent for segment in segments}:
+            sync(folder)
+        rejects = {
+            what: write_rejects(arrival.duck, log.home, working, arrival.source, arrival.rejected)
+            for what, arrival in arrivals.items()
+        }
+        guarded = {bucket for arrival in arrivals.values() for bucket in arrival.guarded}
+        moved = append(log.database, segments, manifest, guarded)
+        if not moved:
+            return rejects
+    raise Conflict(f"other ingests were faster {ATTEMPTS} times in a row: run it again when they are done")

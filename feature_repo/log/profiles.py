@@ -1,0 +1,54 @@
+"""Profiles: the columns that the committed users files have brought, and every user's newest row."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from feature_repo.log.committed import schema_of
+from feature_repo.log.event_log import EventLog
+from feature_repo.log.manifest import Kind, Manifest, Segment
+from feature_repo.log.types import ARROW, duck_type, unified
+from feature_repo.schemas import ORDER, PROFILE_FIXED
+
+USERS_KEYS = ("user_id",)
+STORED_FIXED = {"user_id": "VARCHAR", "created_time": "TIMESTAMPTZ", "onboarding_items": "VARCHAR[]"}
+
+
+def profile_schema(log: EventLog) -> pa.Schema:
+    """PROFILE_FIXED and the further columns of all committed users files, sorted by name.
+
+    A column that came as int64 and float64 is float64; one that came in types with nothing in common is text.
+    """
+    return schema_at(log.home, log.manifest())
+
+
+def schema_at(home: Path, manifest: Manifest) -> pa.Schema:
+    """`profile_schema` of a manifest."""
+    further = further_columns(home, manifest.of(Kind.USERS))
+    return pa.schema([*PROFILE_FIXED, *((column, ARROW[kind]) for column, kind in further.items())])
+
+
+def further_columns(home: Path, segments: Sequence[Segment]) -> dict[str, str]:
+    """DuckDB types of the further columns of users segments, sorted by name."""
+    types: dict[str, str] = {}
+    for schema in {schema_of(home / segment.path) for segment in segments}:
+        for field in schema:
+            if field.name not in STORED_FIXED:
+                kind = duck_type(field.type)
+                types[field.name] = unified(types.get(field.name, kind), kind)
+    return dict(sorted(types.items()))
+
+
+def stored_schema(columns: Mapping[str, str]) -> pa.Schema:
+    """Schema of a users segment with these DuckDB columns: the profile's without its order columns."""
+    order = {column for column, _ in ORDER}
+    fixed = [field for field in PROFILE_FIXED if field.name not in order]
+    return pa.schema([*fixed, *((c, ARROW[kind]) for c, kind in columns.items() if c not in STORED_FIXED)])
+
+
+def stored_types(schema: pa.Schema) -> dict[str, str]:
+    """DuckDB types of a profile schema's columns, without its order columns."""
+    order = {column for column, _ in ORDER}
+    further = {f.name: duck_type(f.type) for f in schema if f.name not in STORED_FIXED and f.name not in order}
+    return STORED_FIXED | further

@@ -1,0 +1,45 @@
+"""What the online store still lacks: the raw features of users with positions beyond the published one."""
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from feature_repo.log import manifest as manifests
+from feature_repo.log.event_log import EventLog, default_as_of
+from feature_repo.log.fold import FoldInput, fold
+from feature_repo.log.manifest import Kind
+from feature_repo.log.profiles import schema_at
+from feature_repo.schemas import HISTORY
+
+
+def publishable(log: EventLog, bucket: int) -> tuple[pa.Table, pa.Table, int]:
+    """Histories (HISTORY) and profiles of the bucket's pending users, and the position they reach up to.
+
+    They are folded at the log's default as-of. All profile rows count, also those of users who signed up
+    later than the newest event: the online store shows what is known now.
+    """
+    manifest = log.manifest()
+    schema = schema_at(log.home, manifest)
+    published = manifest.published.get(bucket, 0)
+    events, users = manifest.of(Kind.EVENTS, (bucket,)), manifest.of(Kind.USERS, (bucket,))
+    up_to = max((segment.last_position for segment in (*events, *users)), default=0)
+    if up_to <= published:
+        return HISTORY.empty_table(), schema.empty_table(), published
+    given = FoldInput(
+        home=log.home,
+        events=events,
+        users=users,
+        profile_schema=schema,
+        history_length=log.settings.history_length,
+        as_of=default_as_of(manifest),
+        computed_at=datetime.now(UTC),
+        beyond=published,
+    )
+    with log.duck() as duck:
+        folded = fold(duck, given)
+    return folded.histories, folded.profiles, up_to
+
+
+def mark_published(log: EventLog, bucket: int, up_to: int) -> None:
+    """Record that the bucket's positions up to `up_to` are in the online store; never goes back."""
+    manifests.mark_published(log.database, bucket, up_to)

@@ -1,0 +1,59 @@
+"""Rejected rows, kept as the file had them: `rejects/<stem>-<content hash>.parquet`."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from feature_repo.log.duck import Duck, name, text
+from feature_repo.log.segments import sync
+from feature_repo.log.source import Source
+
+OWN_COLUMNS = ("row", "reason", "line")
+
+
+@dataclass(frozen=True)
+class Rejects:
+    """The rejected rows of one file: counts by reason, and where they are (None when there are none)."""
+
+    counts: dict[str, int]
+    path: Path | None
+
+
+def write_rejects(duck: Duck, home: Path, working: Path, source: Source, rejected: str) -> Rejects:
+    """Write the rejected rows of a source.
+
+    `rejected` is a relation of (row, reason). The file has `row` (number in the source, from 1),
+    `reason`, every column of the source as text, and `line`: the text of a CSV line that is no row at
+    all (its `row` is null, the reason tells the line's number). The same rejects give the same file.
+    """
+    reasons = f"(SELECT reason FROM {rejected} UNION ALL SELECT reason FROM {source.malformed})"
+    counted = duck.execute(f"SELECT reason, count(*) FROM {reasons} GROUP BY ALL ORDER BY ALL").fetchall()
+    if not counted:
+        return Rejects({}, None)
+    staged = working / f"rejects-{source.what}.parquet"
+    duck.execute(f"""
+        COPY (
+            SELECT row, reason, {_as_text(source)}, NULL::VARCHAR AS line
+            FROM {source.rows()} JOIN {rejected} USING (row)
+            UNION ALL BY NAME
+            SELECT NULL AS row, reason || ' (line ' || line || ')' AS reason, content AS line FROM {source.malformed}
+            ORDER BY row, reason
+        ) TO {text(str(staged))} (FORMAT parquet, COMPRESSION zstd)""")
+    return Rejects(dict(counted), _publish(staged, home, source.path))
+
+
+def _as_text(source: Source) -> str:
+    # A column of the source that is named like one of ours gets an underscore.
+    return ", ".join(
+        f"{source.cell(column)}::VARCHAR AS {name(column + '_' if column.lower() in OWN_COLUMNS else column)}"
+        for column in source.columns
+    )
+
+
+def _publish(staged: Path, home: Path, source: Path) -> Path:
+    with staged.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    path = home / "rejects" / f"{source.name.split('.')[0]}-{content}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sync(staged)
+    return staged.replace(path)
