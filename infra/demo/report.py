@@ -1,8 +1,7 @@
 """What the demo shows at its end: tables for the terminal and a map of the users. Pure functions of their arguments."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ import pyarrow as pa
 from rich.table import Table
 
 from registry.errors import InvalidInput
-from registry.records import Assignment, Consumer, EmbeddingVersion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,32 +24,6 @@ GREY = "#BBBBBB"
 OTHER, UNKNOWN = "other", "unknown"
 TSNE_USERS = 2000  # more take minutes, and the points hide each other
 TSNE_PERPLEXITY = 30.0
-
-
-def versions_table(versions: Iterable[EmbeddingVersion]) -> Table:
-    """Embedding versions: what they are, what they were trained on, how far their vectors reach."""
-    table = _table("Embedding versions", "version", "state", "fingerprint", "dim", "trained on events", "vectors as of")
-    for version in versions:
-        window = f"{_day(version.data_from)} .. {_day(version.data_to)}"
-        table.add_row(
-            version.id,
-            version.state,
-            version.fingerprint[:12],
-            str(version.dimension),
-            window,
-            _day(version.last_as_of),
-        )
-    return table
-
-
-def consumers_table(consumers: Iterable[Consumer], assignments: Mapping[str, Assignment]) -> Table:
-    """Consumers and the version that each reads now; `assignments` by consumer name."""
-    table = _table("Consumers", "consumer", "owner", "task", "reads", "canary", "since")
-    for consumer in consumers:
-        assignment = assignments.get(consumer.name)
-        reads = ("nothing yet", "", "") if assignment is None else _reads(assignment)
-        table.add_row(consumer.name, consumer.owner, consumer.task, *reads)
-    return table
 
 
 def favourites(histories: pa.Table, catalogue: pa.Table, top: int = 3) -> dict[str, list[str]]:
@@ -148,15 +120,6 @@ def _table(title: str, *columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
-
-
-def _day(time: datetime | None) -> str:
-    return "-" if time is None else f"{time:%Y-%m-%d}"
-
-
-def _reads(assignment: Assignment) -> tuple[str, str, str]:
-    canary = "" if assignment.canary is None else f"{assignment.canary} ({assignment.canary_share or 0:.0%})"
-    return assignment.stable, canary, f"{assignment.changed_at:%Y-%m-%d %H:%M}"
 
 
 def _rows_to_show(users: Sequence[str], shown: int | Sequence[str]) -> list[int]:

@@ -1,0 +1,112 @@
+"""Commands about data and Feast: ingest, import, snapshot, env, apply."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.cli.options import AsOf, Json, parse_time
+from infra.cli.output import console, print_json, progress_bar
+
+
+class DataSet(StrEnum):
+    """Public data sets that have an adapter."""
+
+    ONLINE_RETAIL = "online-retail"
+    AMAZON = "amazon"
+    LASTFM = "lastfm"
+    SEQUENCES = "sequences"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command("import")(import_data)
+    for command in (ingest, snapshot, env, apply):
+        app.command()(command)
+
+
+def ingest(
+    events: Annotated[Path | None, typer.Option(help="Events, Parquet or CSV.")] = None,
+    items: Annotated[Path | None, typer.Option(help="Items, Parquet or CSV.")] = None,
+    users: Annotated[Path | None, typer.Option(help="Users, Parquet or CSV.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Take canonical tables into the event log, the catalogue and the profiles.
+
+    Bad rows go to a file in rejects/ with a reason; the same file twice changes nothing.
+    """
+    from infra.pipeline import take_in
+    from infra.portrait import Portrait
+    from infra.tables import ingest_table
+    from registry.errors import InvalidInput
+
+    if events is None and items is None and users is None:
+        raise InvalidInput("nothing to ingest: give --events, --items or --users")
+    with Portrait.prepare() as portrait, progress_bar() as progress:
+        report = take_in(portrait, events, items, users, progress)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        console().print(ingest_table(report))
+
+
+def import_data(
+    data_set: Annotated[DataSet, typer.Argument(help="Which adapter.")],
+    path: Annotated[Path, typer.Argument(help="The data set's file or folder.")],
+    as_json: Json = False,
+) -> None:
+    """Take a public data set in through its adapter; labels go to a file in the home's labels/ folder."""
+    from infra.pipeline import import_data_set
+    from infra.portrait import Portrait
+    from infra.tables import ingest_table
+
+    with Portrait.prepare() as portrait, progress_bar() as progress:
+        report, labels = import_data_set(portrait, data_set.value, path, progress)
+    if as_json:
+        print_json({"report": report.to_json(), "labels": labels})
+        return
+    console().print(ingest_table(report))
+    if labels:
+        console().print(f"labels: {labels}")
+
+
+def snapshot(as_of: AsOf = None, as_json: Json = False) -> None:
+    """Cut history and profile of all users as of a time; what training and backfill read."""
+    from feature_repo.log.snapshot import cut
+    from infra.portrait import Portrait
+
+    with Portrait.open() as portrait, progress_bar() as progress:
+        made = cut(portrait.log, parse_time(as_of), progress)
+    if as_json:
+        print_json(made)
+    else:
+        before = f"{made.as_of:%Y-%m-%d %H:%M:%S}"
+        console().print(f"snapshot {made.id}: {made.users:,} users, {made.events:,} events before {before}")
+
+
+def env() -> None:
+    """Print the variables that plain Feast needs: eval "$(portrait env)"."""
+    from shlex import quote
+
+    from feature_repo.environment import feast_environment
+    from infra.settings import Settings
+
+    lines = [f"export {name}={quote(value)}" for name, value in feast_environment(Settings()).items()]
+    print("\n".join(lines))
+
+
+def apply(as_json: Json = False) -> None:
+    """Bring databases to the newest schema and Feast to what the registry says; `feast plan` is empty right after."""
+    from infra.portrait import Portrait
+
+    with Portrait.prepare() as portrait, progress_bar() as progress:
+        changes = portrait.repo.apply()
+        published = portrait.repo.publish(progress)
+    if as_json:
+        print_json({"changes": changes, "published_users": published})
+        return
+    for change in changes or ["Feast already shows what the registry says"]:
+        console().print(change, markup=False)
+    if published:
+        console().print(f"raw features of {published:,} users are online")

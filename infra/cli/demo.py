@@ -1,0 +1,37 @@
+"""The demo: the whole path with progress, ending with tables and a picture."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.cli.output import console, notices, progress_bar
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's command."""
+    app.command()(demo)
+
+
+def demo(
+    data: Annotated[
+        tuple[str, Path] | None,
+        typer.Option("--data", help="Real data instead of generated users.", metavar="DATA_SET PATH"),
+    ] = None,
+    users: Annotated[int, typer.Option(help="How many users to generate.", min=100)] = 3000,
+    home: Annotated[Path | None, typer.Option(help="Folder of the demo (default .portrait-demo); made anew.")] = None,
+) -> None:
+    """Walk the whole path: ingest, train two versions, embed, promote, serve, roll back."""
+    from infra.demo.home import fresh_home
+    from infra.demo.show import show
+    from infra.demo.walk import DataChoice, walk
+    from registry.settings import PROJECT_ROOT
+
+    out = console()
+    place = fresh_home((home or PROJECT_ROOT / ".portrait-demo").expanduser().resolve())
+    data_set, path = data or (None, None)
+    choice = DataChoice(data_set, path, users)
+    with progress_bar() as progress:
+        outcome = walk(place, choice, lambda stage: notices().print(f"[bold]{stage}[/bold]"), progress)
+    for part in show(outcome):
+        out.print(part)

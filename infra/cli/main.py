@@ -1,0 +1,31 @@
+"""`portrait`: the command line. Nothing heavy is imported before a command runs, so `--help` answers at once."""
+
+import sys
+
+import typer
+
+from infra.cli import consumers, data, demo, models, serve
+from registry.errors import InvalidInput, PortraitError
+
+app = typer.Typer(
+    name="portrait",
+    help="One learned portrait of every user, shared by every model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for group in (demo, data, models, consumers, serve):
+    group.register(app)
+
+
+def main() -> None:
+    """Run a command; errors meant for people are one line on standard error (2: bad input, 1: anything else)."""
+    try:
+        app()
+    except PortraitError as error:
+        print(f"portrait: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InvalidInput) else 1)
+
+
+if __name__ == "__main__":
+    main()

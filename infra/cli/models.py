@@ -1,0 +1,103 @@
+"""Commands about embedding versions: train, backfill, versions, export."""
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.cli.options import AsOf, Json, parse_time
+from infra.cli.output import console, print_json, progress_bar
+
+
+class Family(StrEnum):
+    """Families of representation models."""
+
+    AUTOENCODER = "autoencoder"
+
+
+Version = Annotated[str, typer.Argument(help="Embedding version, such as autoencoder-2.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    for command in (train, backfill, versions, export):
+        app.command()(command)
+
+
+def train(
+    family: Annotated[Family, typer.Argument(help="Family of representation models.")],
+    as_of: AsOf = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Leave this profile or team field out; repeat.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a config field: epochs=5; repeat.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a representation model by Ray Train and register it as an embedding version."""
+    from infra.pipeline import train_version
+    from infra.portrait import Portrait
+
+    with Portrait.open() as portrait, progress_bar() as progress:
+        version = train_version(portrait, family.value, parse_time(as_of), exclude or [], overrides or [], progress)
+    if as_json:
+        print_json(version)
+        return
+    metrics = "  ".join(f"{name} {value:.4g}" for name, value in version.metrics.items())
+    space = f"{version.dimension} dimensions, fingerprint {version.fingerprint[:12]}"
+    artifact = f"artifact with loss.png: {portrait.settings.home / version.artifact}"
+    lines = (f"{version.id} is registered: {space}", metrics, artifact, f"next: portrait backfill {version.id}")
+    console().print(*lines, sep="\n", soft_wrap=True)
+
+
+def backfill(
+    version: Version,
+    as_of: AsOf = None,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Only users whose windows have moved since their vector.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Embed all users at a version, offline and online; goes on where a killed one stopped."""
+    from infra.portrait import Portrait
+    from training.backfill import backfill as run
+
+    with Portrait.open() as portrait, progress_bar() as progress:
+        portrait.repo.apply()
+        portrait.repo.publish()
+        report = run(portrait.repo, version, portrait.settings, parse_time(as_of), stale, progress)
+    if as_json:
+        print_json({**asdict(report), "users_per_second": report.users_per_second})
+        return
+    done = f"{report.embedded:,} of {report.users:,} users embedded, {report.written_online:,} newer online"
+    rate = f"{report.seconds:.1f} s, {report.users_per_second:,.0f} users/s"
+    console().print(f"{report.version} as of {report.as_of:%Y-%m-%d %H:%M:%S}: {done}, {rate}", soft_wrap=True)
+
+
+def versions(as_json: Json = False) -> None:
+    """Embedding versions, newest last, with state, fingerprint, lineage and metrics."""
+    from infra.portrait import Portrait
+    from infra.tables import versions_table
+
+    with Portrait.open() as portrait:
+        rows = portrait.registry.versions.list()
+    if as_json:
+        print_json(rows)
+    else:
+        console().print(versions_table(rows))
+
+
+def export(
+    version: Version,
+    out: Annotated[Path, typer.Option("--out", help="Parquet file to write: user_id and vector.")],
+    as_of: AsOf = None,
+) -> None:
+    """Write the vector of every user as of a time (default: the version's last backfill)."""
+    from infra.portrait import Portrait
+    from training.offline import export as run
+
+    with Portrait.open() as portrait, progress_bar() as progress:
+        known = portrait.registry.versions.get(version)
+        made = run(portrait.repo, known, out.absolute(), parse_time(as_of), progress)
+    console().print(f"{out}: {made.users:,} users at {version} as of {made.as_of:%Y-%m-%d %H:%M:%S}")

@@ -1,0 +1,26 @@
+"""Options and arguments that several commands share."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from registry.errors import InvalidInput
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", help="Only events before this time count (UTC; default: just after the newest event)."),
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.")]
+
+
+def parse_time(value: str | None, option: str = "--as-of") -> datetime | None:
+    """An ISO 8601 date or time as UTC; without a zone it is taken as UTC."""
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise InvalidInput(f"{option} {value!r} is no time: write 2011-06-10 or 2011-06-10T12:00:00Z") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,53 @@
+"""Commands that read embeddings: get, serve."""
+
+from typing import Annotated
+
+import typer
+
+from infra.cli.options import Json
+from infra.cli.output import claim_stdout, console
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(get)
+    app.command()(serve)
+
+
+def get(
+    consumer: Annotated[str, typer.Argument(help="Name of the consumer.")],
+    users: Annotated[list[str], typer.Argument(help="User ids.")],
+    strict: Annotated[bool, typer.Option("--strict", help="An unknown user is an error instead of the prior.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch embeddings by user id, as the gateway would answer."""
+    from infra.portrait import Portrait
+    from infra.tables import embeddings_table
+
+    out = claim_stdout()
+    with Portrait.open() as portrait:
+        answer = portrait.reader.read(consumer, users, strict)
+    if as_json:
+        from serving.answers import as_json as answer_json
+
+        out.write(answer_json(answer).decode() + "\n")
+        out.flush()
+    else:
+        console().print(embeddings_table(answer))
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port (default 8000).")] = None,
+) -> None:
+    """Answer embeddings over HTTP by Ray Serve until interrupted."""
+    from infra.portrait import Portrait
+    from infra.settings import Settings
+    from serving.app import run_forever
+
+    claim_stdout()
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = Settings().model_copy(update=given)
+    with Portrait.open(settings):
+        pass  # a registry that cannot be used is said before Ray starts
+    run_forever(settings)

@@ -1,0 +1,197 @@
+"""The whole path on one machine: events to log, features, two trained versions, vectors, consumers, and their reads.
+
+Every part is the real one: Feast, Ray Train, Ray Serve, SQLAlchemy, Parquet, with the embedded defaults.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feature_repo.log.report import IngestReport
+from feature_repo.log.snapshot import Snapshot, cut
+from feature_repo.progress import Progress
+from infra import generator
+from infra.demo.checks import same_vector_everywhere
+from infra.pipeline import import_data_set, take_in, train_version
+from infra.portrait import Portrait
+from infra.settings import Settings
+from registry.errors import PortraitError
+from registry.records import EmbeddingVersion
+from serving.app import Running, start
+from serving.client import Client
+from training.backfill import backfill
+
+RANKER, CHURN = "homepage_ranker", "churn_model"
+
+
+class DemoFailed(PortraitError):
+    """Something that Portrait promises did not hold."""
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """Generated users, or a data set that has an adapter."""
+
+    data_set: str | None = None
+    path: Path | None = None
+    users: int = 3000
+
+
+@dataclass
+class Outcome:
+    """What the demo has to show."""
+
+    portrait: Portrait
+    ingest: IngestReport
+    labels: dict[str, object]
+    label: str
+    versions: list[EmbeddingVersion] = field(default_factory=list)
+    findings: list[tuple[str, str]] = field(default_factory=list)
+    histories: pa.Table | None = None
+    vectors: tuple[list[str], np.ndarray] | None = None
+    stages: list[tuple[str, float]] = field(default_factory=list)
+
+
+Stage = Callable[[str], None]
+"""Called with what happens next."""
+
+
+def walk(home: Path, choice: DataChoice, say: Stage, progress: Progress) -> Outcome:
+    """Walk the whole path in an empty home."""
+    # The demo is an instance of its own whatever the environment says: no shared server is touched.
+    settings = Settings(home=home, registry_url="", feast_registry_url="", online_store_url="", ray_address="")
+    with Portrait.prepare(settings) as portrait:
+        clock = _Clock(say)
+        clock.next("Generating users" if choice.data_set is None else f"Importing {choice.data_set}")
+        outcome = _take_in(portrait, choice, progress)
+        outcome.stages = clock.stages
+        first = _embed(portrait, outcome, clock, progress, seed=1)
+        for name, task in ((RANKER, "rank the home page"), (CHURN, "who will not come back")):
+            portrait.registry.consumers.add(name, "demo", task)
+            portrait.registry.promotions.promote(name, first.id, "demo", "first version")
+        second = _embed(portrait, outcome, clock, progress, seed=2)
+        clock.next("Serving by Ray Serve")
+        portrait.repo.apply()
+        with start(settings.model_copy(update={"port": 0})) as running:
+            clock.next("Reading, promoting and rolling back")
+            _read(portrait, running, first, second, outcome)
+        clock.next("Drawing")
+        _collect(portrait, portrait.registry.versions.get(second.id), outcome)
+        clock.end()
+        return outcome
+
+
+def _take_in(portrait: Portrait, choice: DataChoice, progress: Progress) -> Outcome:
+    if choice.data_set is None:
+        files = generator.generate(portrait.settings.home / "generated", users=choice.users)
+        report = take_in(portrait, files.events, files.items, files.users, progress)
+        labels = pq.read_table(files.labels, columns=["user_id", "taste"]).to_pydict()
+        return Outcome(portrait, report, dict(zip(labels["user_id"], labels["taste"], strict=True)), "planted taste")
+    if choice.path is None:
+        raise DemoFailed(f"--data {choice.data_set} needs the path of the data set")
+    report, label_file = import_data_set(portrait, choice.data_set, choice.path, progress)
+    if label_file is None:
+        return Outcome(portrait, report, {}, "last seen")
+    table = pq.read_table(label_file)
+    column = next(name for name in table.column_names if name not in ("user_id", "event_time"))
+    labels = dict(zip(table.column("user_id").to_pylist(), table.column(column).to_pylist(), strict=True))
+    return Outcome(portrait, report, labels, column)
+
+
+def _embed(portrait: Portrait, outcome: Outcome, clock: "_Clock", progress: Progress, seed: int) -> EmbeddingVersion:
+    clock.next(f"Training version {seed} by Ray Train")
+    version = train_version(portrait, "autoencoder", overrides=[f"seed={seed}"], progress=progress)
+    clock.next(f"Embedding all users at {version.id}")
+    report = backfill(portrait.repo, version.id, portrait.settings, progress=progress)
+    outcome.findings.append(
+        (f"{version.id} covers", f"{portrait.repo.count_vectors(version):,} of {report.users:,} users")
+    )
+    return version
+
+
+def _read(
+    portrait: Portrait, running: Running, first: EmbeddingVersion, second: EmbeddingVersion, outcome: Outcome
+) -> None:
+    user = portrait.log.user_ids(0)[0]
+    with Client(running.url, consumer=RANKER) as ranker, Client(running.url, consumer=CHURN) as churn:
+        before = same_vector_everywhere(portrait, running.url, RANKER, user, first)
+        outcome.findings.append(("portrait get, HTTP, Client and plain Feast agree", f"bit for bit on {user!r}"))
+        portrait.registry.promotions.promote(RANKER, second.id, "demo", "retrained")
+        seconds = _until(lambda: ranker.embedding(user).version == second.id)
+        outcome.findings.append((f"promotion of {RANKER} to {second.id} visible after", f"{seconds * 1000:.0f} ms"))
+        _require(churn.embedding(user).version == first.id, f"{CHURN} moved though nobody promoted it")
+        portrait.registry.promotions.rollback(RANKER, "demo", "to show that it is one command")
+        seconds = _until(lambda: ranker.embedding(user).version == first.id)
+        again = ranker.embedding(user).vector
+        _require(again.tobytes() == before.tobytes(), "a rollback gave other vectors")
+        outcome.findings.append(("rollback visible after", f"{seconds * 1000:.0f} ms, the same vectors bit for bit"))
+        portrait.registry.promotions.promote(RANKER, second.id, "demo", "retrained")
+        _until(lambda: ranker.embedding(user).version == second.id)
+        cold = churn.embedding("nobody-ever-heard-of-me")
+        outcome.findings.append(("a user whom nobody knows gets", f"the {cold.source} of {cold.version}"))
+    portrait.repo.apply()
+
+
+def _until(condition: Callable[[], bool], within: float = 10.0) -> float:
+    """Seconds until the condition holds."""
+    started = time.perf_counter()
+    while not condition():
+        _require(time.perf_counter() - started < within, f"a promotion was not visible within {within:.0f} s")
+        time.sleep(0.005)
+    return time.perf_counter() - started
+
+
+def _collect(portrait: Portrait, version: EmbeddingVersion, outcome: Outcome) -> None:
+    snapshot = cut(portrait.log)
+    outcome.versions = portrait.registry.versions.list()
+    outcome.histories = pa.concat_tables(snapshot.read(bucket) for bucket in sorted(snapshot.buckets))
+    users = outcome.histories.column("user_id").to_pylist()
+    outcome.vectors = (users, portrait.repo.read_vectors(version, users).vectors)
+    if not outcome.labels:
+        outcome.labels = _last_seen(outcome.histories, snapshot)
+
+
+def _last_seen(histories: pa.Table, snapshot: Snapshot) -> dict[str, object]:
+    """How long ago each user was last seen: what data without labels is coloured by."""
+    labels: dict[str, object] = {}
+    end = snapshot.as_of.timestamp() * 1e6
+    for user, times in zip(histories.column("user_id").to_pylist(), histories.column("event_times"), strict=True):
+        if len(times):
+            days = (end - times[-1].as_py()) / 86_400e6
+            labels[user] = next((name for limit, name in _AGES if days <= limit), "over a year")
+    return labels
+
+
+_AGES = ((30, "within 30 days"), (90, "within 90 days"), (180, "within 180 days"), (365, "within a year"))
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise DemoFailed(otherwise)
+
+
+class _Clock:
+    """Announces stages and remembers how long each took."""
+
+    def __init__(self, say: Stage) -> None:
+        self._say = say
+        self._started = time.perf_counter()
+        self._stage: str | None = None
+        self.stages: list[tuple[str, float]] = []
+
+    def next(self, stage: str) -> None:
+        """The last stage has ended, this one begins."""
+        self.end()
+        self._stage, self._started = stage, time.perf_counter()
+        self._say(stage)
+
+    def end(self) -> None:
+        """The last stage has ended."""
+        if self._stage is not None:
+            self.stages.append((self._stage, time.perf_counter() - self._started))
+            self._stage = None

@@ -1,0 +1,89 @@
+"""The steps that commands and the demo share: take data in, train a version, bring an instance up."""
+
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from feature_repo.adapters import convert
+from feature_repo.inputs import read_inputs_offline
+from feature_repo.log.catalogue import catalogue
+from feature_repo.log.ingest import ingest as ingest_files
+from feature_repo.log.report import IngestReport
+from feature_repo.log.snapshot import cut
+from feature_repo.progress import Progress
+from infra.portrait import Portrait
+from infra.revision import code_revision
+from registry.records import EmbeddingVersion
+from registry.versions import NewVersion
+from training.inputs import TrainingInputs
+from training.run import TrainedModel, train
+
+
+def take_in(
+    portrait: Portrait, events: Path | None, items: Path | None, users: Path | None, progress: Progress | None = None
+) -> IngestReport:
+    """Ingest canonical tables, let Feast follow their columns, and put the raw features of touched users online."""
+    report = ingest_files(portrait.log, events, items, users, progress=progress)
+    portrait.repo.apply()
+    portrait.repo.publish(progress)
+    return report
+
+
+def import_data_set(
+    portrait: Portrait, data_set: str, path: Path, progress: Progress | None = None
+) -> tuple[IngestReport, Path | None]:
+    """Ingest a public data set through its adapter: (report, where its labels lie in the home)."""
+    with tempfile.TemporaryDirectory(dir=portrait.settings.home, prefix=".import-") as folder:
+        files = convert(data_set, path, Path(folder))
+        report = take_in(portrait, files.events, files.items, files.users, progress)
+        if files.labels is None:
+            return report, None
+        labels = portrait.settings.home / "labels" / f"{data_set}.parquet"
+        labels.parent.mkdir(exist_ok=True)
+        files.labels.replace(labels)
+        return report, labels
+
+
+def train_version(
+    portrait: Portrait,
+    family: str,
+    as_of: datetime | None = None,
+    exclude: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> EmbeddingVersion:
+    """Train a representation model on the snapshot as of a time, register it, and give it its Feast view."""
+    snapshot = cut(portrait.log, as_of)
+    inputs = TrainingInputs(
+        tables=lambda: (read_inputs_offline(portrait.repo, snapshot, bucket) for bucket in sorted(snapshot.buckets)),
+        users=snapshot.users,
+        as_of=snapshot.as_of,
+        snapshot=snapshot.id,
+        data_from=snapshot.data_from,
+        catalogue=catalogue(portrait.log),
+        schema=portrait.repo.input_schema(),
+        exclude=tuple(exclude),
+    )
+    model = train(family, overrides, inputs, portrait.settings, progress)
+    version = portrait.registry.versions.register(new_version(model))
+    portrait.repo.apply()
+    return version
+
+
+def new_version(model: TrainedModel) -> NewVersion:
+    """What the registry is told about a trained model."""
+    return NewVersion(
+        family=model.family,
+        fingerprint=model.fingerprint,
+        dimension=model.dimension,
+        run=model.run,
+        artifact=model.artifact,
+        snapshot=model.snapshot,
+        data_from=model.data_from,
+        data_to=model.data_to,
+        feature_schema=model.input_schema.to_json(),
+        config=model.config,
+        metrics=model.metrics,
+        code_revision=code_revision(),
+    )

@@ -1,0 +1,79 @@
+"""Composition: one Portrait instance, its parts built on first use and handed down by constructor."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+from infra.settings import Settings
+from registry.database import Database
+from registry.registry import Registry
+
+if TYPE_CHECKING:  # imported on first use below: Feast alone takes seconds
+    from feature_repo.log.event_log import EventLog
+    from feature_repo.store import FeatureRepo
+    from serving.reader import EmbeddingReader
+
+
+class Portrait:
+    """The parts of one instance, composed from its settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @classmethod
+    def open(cls, settings: Settings | None = None) -> Self:
+        """An instance whose registry is at the newest schema.
+
+        Raises RegistryMissing or RegistryBehind when `portrait apply` has to run first.
+        """
+        portrait = cls(settings or Settings())
+        portrait.database.require_current()
+        return portrait
+
+    @classmethod
+    def prepare(cls, settings: Settings | None = None) -> Self:
+        """An instance whose home exists and whose registry has been migrated to the newest schema."""
+        from infra.migrations import upgrade
+
+        portrait = cls(settings or Settings())
+        portrait.settings.home.mkdir(parents=True, exist_ok=True)
+        upgrade(portrait.database)
+        return portrait
+
+    @cached_property
+    def database(self) -> Database:
+        """The SQL database of registry and log manifest."""
+        return Database(self.settings.database_url)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Versions, consumers, assignments, promotions."""
+        return Registry(self.database)
+
+    @cached_property
+    def log(self) -> "EventLog":
+        """The event log with profiles and catalogue."""
+        from feature_repo.log.event_log import EventLog
+
+        return EventLog(self.database, self.settings)
+
+    @cached_property
+    def repo(self) -> "FeatureRepo":
+        """The seam to Feast."""
+        from feature_repo.store import FeatureRepo
+
+        return FeatureRepo(self.settings, self.registry, self.log)
+
+    @cached_property
+    def reader(self) -> "EmbeddingReader":
+        """What `portrait get` reads with, and the gateway too."""
+        from serving.wiring import build_reader
+
+        reader = build_reader(self.settings, self.registry, self.repo)
+        reader.assignments.refresh()
+        return reader
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.database.close()
