@@ -1,6 +1,7 @@
 """Answers as bytes: JSON by orjson, whose float32 read back bit for bit, or an Arrow stream."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,14 @@ from serving.batch import EmbeddingBatch
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
-_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def single(batch: EmbeddingBatch, accept: str) -> Response:
     """The answer for one user: an object, or a stream of one row."""
     if ARROW in accept:
         return Response(as_arrow(batch), media_type=ARROW)
-    return Response(orjson.dumps(next(_rows(batch)), option=_OPTIONS), media_type=JSON)
+    return Response(orjson.dumps(next(_rows(batch)), option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)
 
 
 def several(batch: EmbeddingBatch, accept: str) -> Response:
@@ -32,14 +33,14 @@ def several(batch: EmbeddingBatch, accept: str) -> Response:
 
 def as_json(batch: EmbeddingBatch) -> bytes:
     """`{"embeddings": [...]}`, one object a user."""
-    return orjson.dumps({"embeddings": list(_rows(batch))}, option=_OPTIONS)
+    return orjson.dumps({"embeddings": list(_rows(batch))}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _rows(batch: EmbeddingBatch) -> Iterator[dict[str, Any]]:
-    # What all rows share is looked up once; orjson takes each float32 row and datetime64 as they are.
+    # What rows share is looked up and formatted once; orjson takes each float32 row as it is.
     version, fingerprint, lane = batch.version, batch.fingerprint, batch.lane
     vectors = np.ascontiguousarray(batch.vectors)
-    times = batch.as_of.astype("datetime64[us]")
+    times = _formatted(batch.as_of.tolist())
     columns = zip(batch.user_ids, vectors, batch.source, times, batch.age_seconds.tolist(), strict=True)
     for user, vector, source, as_of, age in columns:
         yield {
@@ -52,6 +53,12 @@ def _rows(batch: EmbeddingBatch) -> Iterator[dict[str, Any]]:
             "as_of": as_of,
             "age_seconds": age,
         }
+
+
+def _formatted(times: Sequence[int]) -> list[str]:
+    """Microseconds as RFC 3339; the users of a backfill share one as-of time."""
+    texts = {time: (EPOCH + timedelta(microseconds=time)).isoformat().replace("+00:00", "Z") for time in set(times)}
+    return [texts[time] for time in times]
 
 
 def schema(dimension: int) -> pa.Schema:
@@ -77,8 +84,8 @@ def as_table(batch: EmbeddingBatch) -> pa.Table:
     columns = [
         pa.array(batch.user_ids, pa.string()),
         pa.FixedSizeListArray.from_arrays(flat, dimension),
-        *(pa.repeat(text, rows) for text in (batch.version, batch.fingerprint, str(batch.lane))),
-        pa.array(list(map(str, batch.source)), pa.string()),
+        *(pa.repeat(text, rows) for text in (batch.version, batch.fingerprint, batch.lane)),
+        pa.array(batch.source, pa.string()),
         pa.array(batch.as_of, pa.int64()).cast(TIME),
         pa.array(batch.age_seconds, pa.float64()),
     ]

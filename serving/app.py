@@ -5,13 +5,19 @@ running = start(ServingSettings())
 running.stop()
 """
 
+import os
 import signal
 import threading
 from dataclasses import dataclass
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from serving import flags
 from serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from serving.deployment import Build
+    from serving.parts import Parts
 
 APPLICATION = "portrait"
 
@@ -39,21 +45,23 @@ class Running:
         self.stop()
 
 
-def start(settings: ServingSettings) -> Running:
+def start(settings: ServingSettings, build: "Build | None" = None) -> Running:
     """Start the gateway and return when it answers; raises Conflict when the port is taken.
+
+    `build` makes the parts of each replica; the real ones unless a test or a benchmark gives others.
 
     Uses the Ray of this process when there is one, the cluster at `ray_address` when that is set, and
     starts Ray otherwise.
     """
     port = settings.port or flags.free_port(settings.host)
     flags.require_free(settings.host, port)
-    environment = flags.serve_environment(settings)
-    flags.apply(environment)
-    # Only now: Serve reads its flags when it is imported.
+    # Only now: importing Ray Serve takes a second, and a wrong port should be told at once.
     import ray
     from ray import serve
 
     from serving.deployment import application
+
+    environment = flags.serve_environment(settings)
 
     owns_ray = not ray.is_initialized()
     if owns_ray:
@@ -63,7 +71,7 @@ def start(settings: ServingSettings) -> Running:
             http_options={"host": settings.host, "port": port},
             controller_options={"runtime_env": {"env_vars": environment}},
         )
-        serve.run(application(settings), name=APPLICATION, route_prefix="/")
+        serve.run(application(settings, build or _real_parts, environment), name=APPLICATION, route_prefix="/")
     except BaseException:
         Running("", owns_ray).stop()
         raise
@@ -85,9 +93,16 @@ def run_forever(settings: ServingSettings) -> None:
             signal.signal(number, handler)
 
 
+def _real_parts(settings: ServingSettings) -> "Parts":
+    from serving.wiring import build_parts  # in the replica: Feast takes seconds to import
+
+    return build_parts(settings)
+
+
 def _start_ray(settings: ServingSettings) -> None:
     import ray
 
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if settings.ray_address:
         ray.init(address=settings.ray_address, log_to_driver=False)
         return

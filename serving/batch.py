@@ -2,24 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+# Plain strings, as orjson writes them three times as fast as members of an enum.
+Source: TypeAlias = Literal["stored", "computed", "prior"]
+STORED: Final = "stored"
+COMPUTED: Final = "computed"
+PRIOR: Final = "prior"
 
-class Source(StrEnum):
-    """Where a vector comes from."""
-
-    STORED = "stored"
-    COMPUTED = "computed"
-    PRIOR = "prior"
-
-
-class Lane(StrEnum):
-    """Which side of an assignment answered."""
-
-    STABLE = "stable"
+Lane: TypeAlias = Literal["stable"]
+STABLE: Final = "stable"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """The gateway as a Ray Serve deployment: one process that reads the store itself, with no further hop."""
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 
 from fastapi import FastAPI
@@ -9,36 +10,40 @@ from ray.serve import Application
 
 from registry.assignments import ServingState
 from registry.errors import PortraitError
-from registry.registry import Registry
 from serving.gateway import create_app
-from serving.parts import StoredRegistry, build_reader
+from serving.parts import Parts
 from serving.pools import PooledReader
 from serving.settings import ServingSettings
 
 log = logging.getLogger(__name__)
 NAME = "gateway"
+Build = Callable[[ServingSettings], Parts]
 
 
 @serve.ingress()
 class Gateway:
     """A replica: parts built from settings, an ASGI app over them."""
 
-    def __init__(self, settings: ServingSettings) -> None:
-        self._settings = settings
-        self._registry = Registry.open(settings.database_url)
-        reader = build_reader(settings, self._registry)
-        self._assignments = reader.assignments
-        self._pool = PooledReader(reader, settings.store_threads, settings.compute_threads, settings.compute_queue)
+    def __init__(self, settings: ServingSettings, build: Build) -> None:
+        self._max_batch = settings.max_batch
+        self._parts = build(settings)
+        self._assignments = self._parts.reader.assignments
+        self._pool = PooledReader(
+            self._parts.reader,
+            settings.store_threads,
+            settings.compute_threads,
+            settings.compute_queue,
+            self._parts.read_async,
+        )
         self._begin()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """What Serve mounts once the replica is built."""
-        return create_app(self._pool, StoredRegistry(self._registry), self._settings.max_batch)
+        return create_app(self._pool, self._parts.registry, self._max_batch)
 
     def __del__(self) -> None:
         self._assignments.stop()
         self._pool.close()
-        self._registry.close()
 
     def _begin(self) -> None:
         try:
@@ -54,14 +59,16 @@ class Gateway:
         return self._pool.warm(state.versions[version] for version in sorted(assigned))
 
 
-def application(settings: ServingSettings) -> Application:
-    """The Serve application of these settings."""
+def application(settings: ServingSettings, build: Build, environment: dict[str, str]) -> Application:
+    """The Serve application of these settings; `build` runs in every replica, under `environment`."""
     deployment = serve.deployment(
         Gateway,
         name=NAME,
         num_replicas=settings.replicas,
         max_ongoing_requests=settings.max_ongoing_requests,
         max_queued_requests=settings.max_queued_requests,
+        ray_actor_options={"num_cpus": 1, "runtime_env": {"env_vars": environment}},
+        graceful_shutdown_timeout_s=settings.drain_seconds + 5.0,
         logging_config={"enable_access_log": False},  # a log line a request costs a third of the reads; see /metrics
     )
-    return deployment.bind(settings)
+    return deployment.bind(settings, build)

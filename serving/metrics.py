@@ -40,19 +40,19 @@ class Metrics:
             "portrait_generation",
             "Generation of the assignments being served.",
             registry=self.registry,
-            multiprocess_mode="min",
+            multiprocess_mode="mostrecent",
         )
         self._stale = Gauge(
             "portrait_assignments_stale_seconds",
             "Seconds since the registry last confirmed the assignments.",
             registry=self.registry,
-            multiprocess_mode="max",
+            multiprocess_mode="mostrecent",
         )
 
     def answered(self, consumer: str, batch: EmbeddingBatch) -> None:
         """Count the vectors of an answer by source."""
         for source, count in Tally(batch.source).items():
-            self._embeddings.labels(consumer, batch.version, source.value).inc(count)
+            self._embeddings.labels(consumer, batch.version, source).inc(count)
 
     def request(self, endpoint: str, status: int, seconds: float) -> None:
         """Record one request."""
@@ -92,6 +92,6 @@ class Measured:
         try:
             await self._app(scope, receive, watched)
         finally:
-            # The route's template, never the path: a label a user would be unbounded.
-            endpoint = getattr(scope.get("route"), "path", "unknown")
+            # The handler's name, never the path: a label a user would be unbounded.
+            endpoint = getattr(scope.get("endpoint"), "__name__", "unknown")
             self._metrics.request(endpoint, status, time.perf_counter() - started)

@@ -14,6 +14,9 @@ from serving.reader import EmbeddingReader, Lookup, StoredVectors
 
 log = logging.getLogger(__name__)
 
+PROBE = "\x00probe"
+"""A user whom nobody knows: asking for it goes the whole way to the prior."""
+
 Answer = TypeVar("Answer")
 AsyncLookup = Callable[[EmbeddingVersion, Sequence[str]], Awaitable[StoredVectors]]
 
@@ -21,17 +24,24 @@ AsyncLookup = Callable[[EmbeddingVersion, Sequence[str]], Awaitable[StoredVector
 class PooledReader:
     """EmbeddingReader without blocking the loop.
 
-    A store that offers `read_vectors_async` is awaited; another is read in a few threads. Vectors are
+    The store is awaited where `read_async` does so without a thread, and read in a few threads elsewhere. Vectors are
     computed in a pool of their own, so that cold users never hold up stored ones; with
     `compute_queue` requests in it, further ones are refused with Unavailable.
     """
 
-    def __init__(self, reader: EmbeddingReader, store_threads: int, compute_threads: int, compute_queue: int) -> None:
+    def __init__(
+        self,
+        reader: EmbeddingReader,
+        store_threads: int,
+        compute_threads: int,
+        compute_queue: int,
+        read_async: AsyncLookup | None = None,
+    ) -> None:
         self.reader = reader
         self._store = ThreadPoolExecutor(store_threads, thread_name_prefix="store")
         self._compute = ThreadPoolExecutor(compute_threads, thread_name_prefix="compute")
         self._free = threading.BoundedSemaphore(compute_queue)
-        self._read_async: AsyncLookup | None = getattr(reader.repo, "read_vectors_async", None)
+        self._read_async = read_async
 
     async def read(self, consumer: str, users: Sequence[str], strict: bool = False) -> EmbeddingBatch:
         """EmbeddingReader.read, awaited."""
@@ -46,15 +56,15 @@ class PooledReader:
         return await asyncio.get_running_loop().run_in_executor(self._store, work)
 
     def warm(self, versions: Iterable[EmbeddingVersion]) -> list[Future[None]]:
-        """Load the encoders of versions in the background, before somebody waits for them; failures are logged."""
-        return [self._compute.submit(self._load, version) for version in versions]
+        """Load in the background what computing at these versions needs; failures are logged."""
+        return [self._compute.submit(self._warm, version) for version in versions]
 
-    def _load(self, version: EmbeddingVersion) -> None:
+    def _warm(self, version: EmbeddingVersion) -> None:
         try:
-            self.reader.encoders.get(version)
+            self.reader.complete(self.reader.lookup(version, [PROBE]))
         except Exception as error:
             # Stored vectors are served without it; who needs it gets the error again, as an answer.
-            log.error("the encoder of %s does not load: %s", version.id, error)
+            log.error("vectors of %s cannot be computed: %s", version.id, error)
 
     def close(self) -> None:
         """Let running work end and stop the threads."""

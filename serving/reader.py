@@ -11,20 +11,35 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from registry.errors import FingerprintMismatch, NotFound
+from registry.errors import Conflict, InvalidInput, NotFound, Unavailable
 from registry.records import EmbeddingVersion
 from serving.assignments import Assignments, stable_version
-from serving.batch import EmbeddingBatch, Lane, Source
+from serving.batch import COMPUTED, PRIOR, STABLE, STORED, EmbeddingBatch, Source
 from serving.encoders import EncoderCache
 
 
 class StoredVectors(Protocol):
     """Columns of stored vectors; rows without one (`found` false) hold anything."""
 
-    found: NDArray[np.bool_]  # [n]
-    vectors: NDArray[np.float32]  # [n, dimension]
-    as_of: NDArray[np.int64]  # [n] microseconds
-    computed_at: NDArray[np.int64]  # [n] microseconds
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """Which users have a vector, [n]."""
+        ...
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """[n, dimension]."""
+        ...
+
+    @property
+    def as_of(self) -> NDArray[np.int64]:
+        """[n] microseconds."""
+        ...
+
+    @property
+    def computed_at(self) -> NDArray[np.int64]:
+        """[n] microseconds."""
+        ...
 
 
 class OnlineReads(Protocol):
@@ -85,7 +100,7 @@ class EmbeddingReader:
     def stored(self, found: Lookup) -> EmbeddingBatch:
         """The answer when every vector is stored."""
         ages = np.maximum(time.time() - found.rows.computed_at * 1e-6, 0.0)
-        sources = [Source.STORED] * len(found.user_ids)
+        sources: list[Source] = [STORED] * len(found.user_ids)
         return _batch(found, found.rows.vectors, sources, found.rows.as_of, ages)
 
     def complete(self, found: Lookup, strict: bool = False) -> EmbeddingBatch:
@@ -104,15 +119,14 @@ class EmbeddingReader:
     def _encode(
         self, version: EmbeddingVersion, inputs: pa.Table, known: NDArray[np.bool_], as_of: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        encoder = self.encoders.get(version)
-        vectors = np.tile(encoder.prior, (len(known), 1))
-        if known.any():
-            vectors[known] = encoder.encode(inputs.filter(pa.array(known)), as_of[known])
-        if vectors.shape[1] != version.dimension:
-            raise FingerprintMismatch(
-                f"the artifact of {version.id} makes {vectors.shape[1]} dimensions, "
-                f"the registry says {version.dimension}: restore the artifact of run {version.run}"
-            )
+        try:
+            encoder = self.encoders.get(version)
+            vectors = np.tile(encoder.prior, (len(known), 1))
+            if known.any():
+                vectors[known] = encoder.encode(inputs.filter(pa.array(known)), as_of[known])
+        except (InvalidInput, NotFound, Conflict, OSError) as error:
+            # An artifact that is gone, changed or wants columns that are gone: not the fault of who asks.
+            raise Unavailable(f"vectors of {version.id} cannot be computed here: {error}") from error
         # The encoder answers the prior for somebody who signed up and left nothing to go by.
         return vectors, (vectors == encoder.prior).all(axis=1)
 
@@ -168,7 +182,7 @@ def _batch(
     ages: NDArray[np.float64],
 ) -> EmbeddingBatch:
     version = found.version
-    return EmbeddingBatch(found.user_ids, vectors, version.id, version.fingerprint, Lane.STABLE, source, as_of, ages)
+    return EmbeddingBatch(found.user_ids, vectors, version.id, version.fingerprint, STABLE, source, as_of, ages)
 
 
 def _merged(
@@ -183,9 +197,9 @@ def _merged(
     vectors[missing], times[missing] = computed, as_of
     ages = np.maximum(time.time() - stored.computed_at * 1e-6, 0.0)
     ages[missing] = 0.0
-    sources = [Source.STORED] * len(found.user_ids)
+    sources: list[Source] = [STORED] * len(found.user_ids)
     for row, prior in zip(missing.tolist(), is_prior.tolist(), strict=True):
-        sources[row] = Source.PRIOR if prior else Source.COMPUTED
+        sources[row] = PRIOR if prior else COMPUTED
     return _batch(found, vectors, sources, times, ages)
 
 

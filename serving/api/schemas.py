@@ -1,10 +1,13 @@
 """What a client may send and what it gets: separate from what is stored."""
 
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.batch import Lane, Source
+
+UserId = Annotated[str, Field(min_length=1)]
 
 
 class EmbeddingsRequest(BaseModel):
@@ -12,7 +15,7 @@ class EmbeddingsRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    users: list[str] = Field(description="User ids; the answer keeps their order.")
+    users: list[UserId] = Field(description="User ids; the answer keeps their order.")
     strict: bool = Field(default=False, description="404 for users of whom nothing is known, instead of the prior.")
 
 

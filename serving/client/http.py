@@ -66,7 +66,11 @@ class Client:
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
-            return self._http.request(method, path, **request)
+            try:
+                return self._http.request(method, path, **request)
+            except httpx.RemoteProtocolError:
+                # A kept connection that the server closed at this moment; reading twice does no harm.
+                return self._http.request(method, path, **request)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise wire.no_answer(self.url, error) from error
 
@@ -117,7 +121,10 @@ class AsyncClient:
 
     async def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
-            return await self._http.request(method, path, **request)
+            try:
+                return await self._http.request(method, path, **request)
+            except httpx.RemoteProtocolError:
+                return await self._http.request(method, path, **request)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise wire.no_answer(self.url, error) from error
 

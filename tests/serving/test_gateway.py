@@ -139,6 +139,7 @@ def test_a_huge_body_is_refused_before_it_is_parsed(http: TestClient) -> None:
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"[]", b'"ada"', b"null", b"{}", b'{"users": "ada"}', b'{"users": [1]}', b'{"users": [null]}',
+     b'{"users": ["a", ""]}',
      b'{"users": ["a"], "strict": "yes"}', b'{"users": ["a"], "extra": 1}', b'{"users": ["\\ud800"]}', b"\xff\xfe"],
 )  # fmt: skip
 def test_a_malformed_body_is_a_422_that_shows_a_good_one(http: TestClient, body: bytes) -> None:
@@ -150,7 +151,6 @@ def test_bad_queries_are_400s(http: TestClient) -> None:
     _problem(http.get(f"{PATH}/ada?strict=perhaps"), 400, "strict")
     _problem(http.get(f"{PATH}/"), 400, "empty")
     _problem(http.get(f"{PATH}?user=a&user="), 400, "number 2 is empty")
-    _problem(http.post(PATH, json={"users": ["a", ""]}), 400, "number 2 is empty")
 
 
 def test_strict_refuses_only_users_of_whom_nothing_is_known(http: TestClient) -> None:
@@ -206,9 +206,8 @@ def test_metrics_show_where_vectors_came_from(http: TestClient) -> None:
     for source, count in {"stored": 2, "computed": 1, "prior": 1}.items():
         labels = f'consumer="ranker",source="{source}",version="autoencoder-1"'
         assert f"portrait_embeddings_total{{{labels}}} {count}.0" in text
-    endpoint = "/v1/consumers/{consumer}/embeddings"
-    assert f'portrait_request_seconds_count{{endpoint="{endpoint}",status="200"}} 1.0' in text
-    assert f'portrait_request_seconds_count{{endpoint="{endpoint}/{{user:path}}",status="404"}} 1.0' in text
+    assert 'portrait_request_seconds_count{endpoint="embeddings",status="200"} 1.0' in text
+    assert 'portrait_request_seconds_count{endpoint="embedding",status="404"} 1.0' in text
     assert "portrait_generation 1.0" in text
 
 

@@ -16,8 +16,10 @@ from registry.records import Assignment, Consumer, EmbeddingVersion, Promotion
 from registry.tables import PromotionKind, VersionState
 from serving.assignments import Assignments
 from serving.encoders import EncoderCache
+from serving.parts import Parts
 from serving.pools import PooledReader
 from serving.reader import EmbeddingReader
+from serving.settings import ServingSettings
 
 DIMENSION = 8
 BACKFILLED = datetime(2024, 5, 1, tzinfo=UTC)
@@ -194,6 +196,12 @@ class TwinRegistry:
         if version not in self.source.versions:
             raise NotFound(f"no version {version!r}")
         return self.source.versions[version]
+
+
+def parts(_settings: ServingSettings) -> Parts:
+    """What start() builds in a replica, in memory."""
+    made = twins()
+    return Parts(made.reader, TwinRegistry(made.source))
 
 
 ODD_VECTOR = np.array([0.1, -0.0, 1e-45, 3.4028235e38, 1 / 3, np.pi, -1.17549435e-38, 16777217], np.float32)

@@ -1,0 +1,70 @@
+"""OpenAPI: FastAPI's own document, with the hot routes that FastAPI does not know and our problems in it.
+
+The hot routes are declared a second time here, as FastAPI would; nothing calls these functions. A test
+holds both to each other by sending what the document allows.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi.openapi.utils import get_openapi
+from starlette.routing import BaseRoute
+
+from serving import answers, problems
+from serving.api.embeddings import PATH
+from serving.api.schemas import EmbeddingAnswer, EmbeddingsAnswer, EmbeddingsRequest, UserId
+
+Consumer = Annotated[str, Path(description="Name of the downstream model.")]
+Strict = Annotated[bool, Query(description="404 for users of whom nothing is known, instead of the prior.")]
+
+
+def _documented(model: type, *further: int) -> dict[int | str, dict[str, Any]]:
+    arrow = {"schema": {"type": "string", "format": "binary"}}
+    success = {"model": model, "description": "JSON, or Arrow by Accept.", "content": {answers.ARROW: arrow}}
+    return {200: success, **problems.documented(400, 404, 409, 503, *further)}
+
+
+hot = APIRouter(prefix=PATH, tags=["embeddings"], default_response_class=Response)
+
+
+@hot.get("/{user}", responses=_documented(EmbeddingAnswer))
+async def embedding(
+    consumer: Consumer, user: Annotated[str, Path(description="User id; escape / as %2F.")], strict: Strict = False
+) -> None:
+    """One user's embedding."""
+
+
+@hot.get("", responses=_documented(EmbeddingsAnswer, 413))
+async def embeddings_by_query(
+    consumer: Consumer, user: Annotated[list[UserId], Query(min_length=1)], strict: Strict = False
+) -> None:
+    """Embeddings of a few users, named as `?user=a&user=b`."""
+
+
+@hot.post("", responses=_documented(EmbeddingsAnswer, 413, 422))
+async def embeddings(consumer: Consumer, body: EmbeddingsRequest) -> None:
+    """Embeddings of a batch of users, as JSON or as an Arrow stream by Accept."""
+
+
+def document(title: str, version: str, description: str, routes: Sequence[BaseRoute], max_batch: int) -> dict[str, Any]:
+    """The OpenAPI document of the app."""
+    made = get_openapi(title=title, version=version, description=description, routes=[*hot.routes, *routes])
+    schemas = made["components"]["schemas"]
+    schemas["Problem"] = problems.SCHEMA
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["EmbeddingsRequest"]["properties"]["users"]["maxItems"] = max_batch
+    (users,) = (one for one in made["paths"][PATH]["get"]["parameters"] if one["name"] == "user")
+    users["schema"]["maxItems"] = max_batch
+    for path in made["paths"].values():
+        for operation in path.values():
+            _as_problems(operation["responses"])
+    return made
+
+
+def _as_problems(responses: dict[str, Any]) -> None:
+    """FastAPI promises a 422 of its own shape wherever there are parameters; ours is a 400 problem."""
+    if "HTTPValidationError" in str(responses.get("422")):
+        del responses["422"]
+        responses.update({str(status): answer for status, answer in problems.documented(400).items()})

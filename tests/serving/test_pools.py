@@ -1,0 +1,62 @@
+"""The event loop's reader: cold users never hold up stored ones, and too many of them are refused."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from registry.errors import Unavailable
+from registry.records import EmbeddingVersion
+from serving.pools import PooledReader
+from tests.serving.twins import Rows, Twins, twins
+
+
+def test_cold_users_are_bounded_and_stored_ones_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, let_go = twins(compute_queue=3), threading.Event()
+    encode = made.encoders["autoencoder-1"].encode
+
+    def slow(users: Any, as_of: Any) -> Any:
+        assert let_go.wait(10)
+        return encode(users, as_of)
+
+    monkeypatch.setattr(made.encoders["autoencoder-1"], "encode", slow)
+
+    async def run() -> None:
+        waiting = [asyncio.ensure_future(made.pool.read("ranker", ["bob"])) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(Unavailable, match="too many"):
+            await made.pool.read("ranker", ["bob"])
+        stored = await asyncio.wait_for(made.pool.read("ranker", ["ada"]), 5)
+        assert list(stored.source) == ["stored"]
+        waiting[2].cancel()
+        let_go.set()
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [list(answer.source) for answer in answers[:2]] == [["computed"]] * 2  # type: ignore[union-attr]
+        assert list((await made.pool.read("ranker", ["bob"])).source) == ["computed"]
+
+    asyncio.run(run())
+    made.pool.close()
+
+
+def test_a_store_that_can_be_awaited_is(parts: Twins) -> None:
+    threads: list[str] = []
+
+    async def read_async(version: EmbeddingVersion, users: Sequence[str]) -> Rows:
+        threads.append(threading.current_thread().name)
+        return parts.store.read_vectors(version, users)
+
+    pool = PooledReader(parts.reader, 1, 1, 1, read_async)
+    assert list(asyncio.run(pool.read("ranker", ["ada", "nobody"])).source) == ["stored", "prior"]
+    assert threads == ["MainThread"]
+    pool.close()
+
+
+def test_warming_loads_encoders_and_survives_those_that_do_not_load(parts: Twins) -> None:
+    versions = list(parts.reader.assignments.state.versions.values())
+    parts.encoders.pop("autoencoder-1")
+    for done in parts.pool.warm(versions):
+        assert done.result(5) is None
+    parts.encoders.clear()
+    assert parts.reader.encoders.get(versions[1]).prior[0] == -2

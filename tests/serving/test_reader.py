@@ -1,0 +1,92 @@
+"""Where a vector comes from: stored, computed at the same version, or its prior."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from registry.errors import Conflict, FingerprintMismatch, NotFound, Unavailable
+from serving.encoders import EncoderCache
+from serving.reader import encoding_times, microseconds, something_known
+from tests.serving.twins import BACKFILLED, DIMENSION, ODD_VECTOR, Twins, version
+
+
+def test_stored_users_cost_one_look_up_and_no_encoder(parts: Twins) -> None:
+    batch = parts.reader.read("ranker", ["ada", "user-2"])
+    assert batch.vectors.dtype == np.float32 and batch.vectors[0].tobytes() == ODD_VECTOR.tobytes()
+    assert (batch.version, batch.fingerprint, batch.lane) == ("autoencoder-1", "f" * 64, "stable")
+    assert list(batch.source) == ["stored", "stored"]
+    assert batch.as_of.tolist() == [microseconds(BACKFILLED)] * 2
+    assert parts.store.lookups == 1 and parts.encoders["autoencoder-1"].encoded == []
+
+
+def test_missing_users_are_computed_at_the_version_asked_for(parts: Twins) -> None:
+    batch = parts.reader.read("search", ["user-3", "bob", "nobody", "silent", "early"])
+    assert list(batch.source) == ["stored", "computed", "prior", "prior", "computed"]
+    newest = microseconds(BACKFILLED) + 7
+    assert batch.vectors[1].tolist() == [2.0, 2.0, (newest + 1) % 1_000_003, 0, 0, 0, 0, 0]
+    assert batch.vectors[2].tolist() == batch.vectors[3].tolist() == [-2.0] * DIMENSION
+    # bob's newest event is later than the backfill; early's is not.
+    assert batch.as_of.tolist() == [microseconds(BACKFILLED), newest + 1] + [microseconds(BACKFILLED)] * 3
+    assert (batch.age_seconds[1:] == 0).all() and batch.age_seconds[0] > 0
+    assert parts.encoders["autoencoder-2"].encoded == ["bob", "silent", "early"]
+    assert parts.encoders["autoencoder-1"].encoded == []
+
+
+def test_unknown_and_unassigned_consumers(parts: Twins) -> None:
+    with pytest.raises(NotFound, match="fresh, ranker, search"):
+        parts.reader.read("nobody", ["ada"])
+    with pytest.raises(Conflict, match="portrait promote fresh VERSION"):
+        parts.reader.read("fresh", ["ada"])
+
+
+def test_strict_names_the_unknown_users(parts: Twins) -> None:
+    with pytest.raises(NotFound, match=r"'n0', 'n1', 'n2', 'n3', 'n4' and 2 more"):
+        parts.reader.read("ranker", ["ada", "silent", *(f"n{number}" for number in range(7))], strict=True)
+
+
+def test_nobody_at_all(parts: Twins) -> None:
+    batch = parts.reader.read("ranker", [])
+    assert len(batch) == 0 and batch.vectors.shape == (0, DIMENSION)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"event_times": [1]},
+        {"item_ids": ["a"]},
+        {"position": 1},
+        {"created_time": BACKFILLED},
+        {"onboarding_items": ["a"]},
+        {"country": ""},
+        {"taste": [0.0, 0.0]},
+        {"as_of": BACKFILLED},
+    ],
+)
+def test_any_column_makes_a_user_known(parts: Twins, row: dict[str, object]) -> None:
+    parts.store.inputs["somebody"] = row
+    inputs = parts.store.read_inputs(["nobody", "somebody"])
+    assert something_known(inputs).tolist() == [False, True]
+
+
+def test_times_of_a_version_that_was_never_backfilled_start_at_its_data(parts: Twins) -> None:
+    trained = version(last_as_of=None)
+    inputs = parts.store.read_inputs(["bob", "nobody"])
+    assert encoding_times(inputs, trained).tolist() == [microseconds(BACKFILLED) + 8, microseconds(trained.data_to)]
+    # A table cut from a larger one has offsets that do not start at 0.
+    assert encoding_times(inputs.slice(1), trained).tolist() == [microseconds(trained.data_to)]
+
+
+def test_microseconds_are_exact() -> None:
+    assert microseconds(datetime(2262, 1, 1, 0, 0, 0, 999_999, tzinfo=UTC)) == 9_214_646_400_999_999
+
+
+@pytest.mark.parametrize("error", [FingerprintMismatch("changed"), NotFound("gone"), FileNotFoundError("gone")])
+def test_an_artifact_that_cannot_be_used_is_not_the_callers_fault(parts: Twins, error: Exception) -> None:
+    def refuse(_version: object) -> object:
+        raise error
+
+    parts.reader.encoders = EncoderCache(refuse)  # type: ignore[arg-type]
+    assert list(parts.reader.read("ranker", ["ada"]).source) == ["stored"]
+    with pytest.raises(Unavailable, match="autoencoder-1 cannot be computed"):
+        parts.reader.read("ranker", ["ada", "bob"])
