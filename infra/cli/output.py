@@ -79,6 +79,8 @@ def progress_bar() -> Iterator["Progress"]:
 
         def show(step: str, done: int, total: int, note: str = "") -> None:
             if step not in tasks or bars.tasks[tasks[step]].finished:
+                for earlier in bars.tasks:  # a training that stopped early has ended all the same
+                    bars.update(earlier.id, total=earlier.completed)
                 tasks[step] = bars.add_task(step, total=total)
             bars.update(tasks[step], completed=done, total=total, description=f"{step} {note}".strip())
 

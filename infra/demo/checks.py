@@ -19,10 +19,10 @@ def same_vector_everywhere(
 ) -> NDArray[np.float32]:
     """The user's vector, float32 [d], read in four ways; raises VectorsDiffer."""
     portrait.reader.assignments.refresh()
-    services = portrait.repo.feast
-    rows = services.get_online_features(
-        features=services.get_feature_service(consumer), entity_rows=[{"user_id": user}]
-    ).to_dict()
+    store = portrait.repo.feast
+    service = store.get_feature_service(consumer)
+    entity = [{"user_id": user}]
+    rows = store.get_online_features(features=service, entity_rows=entity, full_feature_names=True).to_dict()
     answer = httpx.get(f"{url}/v1/consumers/{consumer}/embeddings/{user}").raise_for_status().json()
     with Client(url, consumer=consumer) as client:
         vectors: dict[str, NDArray[np.float32]] = {
