@@ -6,7 +6,7 @@ store wins only when it is newer.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -18,6 +18,7 @@ import ray.data
 from feature_repo.inputs import read_inputs_offline
 from feature_repo.log.event_log import EventLog
 from feature_repo.log.snapshot import Snapshot, cut, load_snapshot
+from feature_repo.progress import Progress
 from feature_repo.schemas import microseconds
 from feature_repo.store import FeatureRepo
 from registry.database import Database
@@ -30,9 +31,6 @@ from training.encoder import Encoder, load_encoder
 from training.offline import bucket_file, stale_folder, version_folder, write_vectors
 from training.settings import TrainingSettings
 from training.staleness import windows_moved
-
-Progress = Callable[[int, int], None]
-"""Called with (users done, users in all)."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,9 @@ class BucketEmbedder:
         folder = version_folder(home, self._version.id) / self._snapshot.id
         if self._work.stale_only:
             stored = self._repo.read_vectors(self._version, users.column("user_id").to_pylist())
-            users = users.filter(windows_moved(users, stored.as_of, as_of, self._encoder.window_days) | ~stored.found)
+            moved = windows_moved(users, stored.as_of, as_of, self._encoder.window_days)
+            behind = ~stored.found | (stored.position < users.column("position").to_numpy())
+            users = users.filter(moved | behind)
             folder = stale_folder(folder)
         computed_at = time.time_ns() // 1000
         vectors = self._encoder.encode(users, as_of)
@@ -141,12 +141,10 @@ def backfill(
     for bucket, in_bucket, won in _embed_all(work, todo, settings, snapshot.users):
         done, embedded, written = done + snapshot.buckets[bucket], embedded + in_bucket, written + won
         if progress:
-            progress(done, snapshot.users)
+            progress(f"embedding at {version.id}", done, snapshot.users)
     registry.backfills.finish(record.id)
     seconds = time.perf_counter() - started
-    return BackfillReport(
-        version.id, snapshot.id, snapshot.as_of, snapshot.users, embedded, written, seconds
-    )
+    return BackfillReport(version.id, snapshot.id, snapshot.as_of, snapshot.users, embedded, written, seconds)
 
 
 def _buckets_to_do(snapshot: Snapshot, record: Backfill) -> list[int]:

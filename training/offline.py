@@ -1,6 +1,6 @@
 """Vectors at rest: `embeddings/<version>/<snapshot>/bucket=NN.parquet`, what training sets and `export` read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from feature_repo.inputs import read_inputs_offline
 from feature_repo.log.snapshot import Snapshot, cut
+from feature_repo.progress import Progress
 from feature_repo.schemas import TIME, embeddings, microseconds
 from feature_repo.store import FeatureRepo
 from registry.errors import Conflict, InvalidInput
@@ -65,7 +66,7 @@ def export(
     version: EmbeddingVersion,
     out: Path,
     as_of: datetime | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Snapshot:
     """Write `user_id` and `vector` of every user of log and users table as of a time (default: the last backfill's).
 
@@ -85,14 +86,15 @@ def export(
             writer.write_table(table.select(schema.names).cast(schema))
             done += len(table)
             if progress:
-                progress(done, snapshot.users)
+                progress(f"exporting {version.id}", done, snapshot.users)
     hidden.replace(out)
     return snapshot
 
 
 def _tables(repo: FeatureRepo, version: EmbeddingVersion, snapshot: Snapshot) -> Iterator[pa.Table]:
     finished = any(
-        backfill.snapshot == snapshot.id and backfill.finished_at for backfill in repo.registry.backfills.list(version.id)
+        backfill.snapshot == snapshot.id and backfill.finished_at
+        for backfill in repo.registry.backfills.list(version.id)
     )
     folder = version_folder(repo.settings.home, version.id) / snapshot.id
     if finished and folder.is_dir():

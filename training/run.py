@@ -21,7 +21,7 @@ from training.encoder import Encoder
 from training.families import Family
 from training.fitting import fit_weights
 from training.inputs import TrainingInputs
-from training.progress import Progress, silent
+from feature_repo.progress import Progress, silent
 from training.session import METRICS, MetricLog
 from training.settings import TrainingSettings
 from training.workspace import Workspace, claim
@@ -73,7 +73,7 @@ def train(
         log = MetricLog(workspace.folder / METRICS)
         with _watched(log, config.epochs, progress):
             weights = fit_weights(family, plain, workspace.folder, settings)
-        progress(0, 1, "writing the artifact")
+        progress("writing the artifact", 0, 1)
         content = chosen.finish(workspace.folder / "prepared", config, weights, inputs)
         metrics = _metrics(log, inputs, started)
         record = {
@@ -85,7 +85,7 @@ def train(
         }
         path = _publish(workspace, content, inputs, log, record, artifacts)
         shutil.rmtree(workspace.folder)
-        progress(1, 1, "writing the artifact")
+        progress("writing the artifact", 1, 1)
     return TrainedModel(
         run=workspace.run,
         family=family,
@@ -175,9 +175,9 @@ def _watched(log: MetricLog, epochs: int, progress: Progress) -> Iterator[None]:
             lines = log.epochs()
             if lines and lines[-1]["epoch"] > shown:
                 shown = lines[-1]["epoch"]
-                progress(shown + 1, epochs, f"training, held-out loss {lines[-1]['held_out_loss']:.4f}")
+                progress("training", shown + 1, epochs, f"held-out loss {lines[-1]['held_out_loss']:.4f}")
 
-    progress(0, epochs, "training")
+    progress("training", 0, epochs)
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:

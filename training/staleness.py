@@ -10,7 +10,7 @@ DAY = 86_400_000_000
 
 
 def windows_moved(users: pa.Table, since: np.ndarray, as_of: int, window_days: Sequence[int]) -> np.ndarray:
-    """bool [n]: whether an event of the user's history left a window between `since` and `as_of`.
+    """Bool [n]: whether an event of the user's history left a window between `since` and `as_of`.
 
     `since` int64 [n] and `as_of` are microseconds. An event at t is inside the window of w days as of T when
     T - w days <= t < T, so it has left between S and T when S <= t + w days < T.

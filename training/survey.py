@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from feature_repo.input_schema import FieldKind
 from training.batch import Vocabularies, as_text
 from training.inputs import TrainingInputs
-from training.progress import Progress
+from feature_repo.progress import Progress
 from training.vocabulary import Vocabulary, item_keys, place_codes
 
 MAX_CATEGORIES = 1000  # of one field, the most frequent; others count as absent
@@ -34,7 +34,7 @@ def survey(inputs: TrainingInputs, progress: Progress) -> tuple[Vocabularies, np
         for name in fields:
             _count(as_text(users[name].combine_chunks()), categories[name])
         seen += users.num_rows
-        progress(seen, inputs.users, "looking at items")
+        progress("looking at items", seen, inputs.users)
     vocabulary = _by_frequency(items)
     return (
         Vocabularies(

@@ -12,7 +12,7 @@ from feature_repo.log.arrival import Arrival
 from feature_repo.log.duck import Duck, scalar
 from feature_repo.log.manifest import Kind, Manifest, Segment
 from feature_repo.log.profiles import further_columns, stored_schema
-from feature_repo.log.progress import Progress
+from feature_repo.progress import Progress
 from feature_repo.log.rejects import Rejects
 from feature_repo.log.report import TableReport
 from feature_repo.log.source import Source

@@ -11,7 +11,7 @@ from feature_repo.log.duck import connect
 from feature_repo.log.event_log import EventLog
 from feature_repo.log.items import ITEMS_NEEDED
 from feature_repo.log.manifest import append
-from feature_repo.log.progress import Progress, silent
+from feature_repo.progress import Progress, silent
 from feature_repo.log.rejects import Rejects, write_rejects
 from feature_repo.log.report import IngestReport
 from feature_repo.log.segments import new_ingest_id, sync

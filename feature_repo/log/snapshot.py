@@ -14,7 +14,7 @@ from feature_repo.log.fold import FoldInput
 from feature_repo.log.manifest import Kind, Manifest
 from feature_repo.log.on_ray import cut_on_ray
 from feature_repo.log.profiles import schema_at
-from feature_repo.log.progress import Progress, silent
+from feature_repo.progress import Progress, silent
 from feature_repo.log.segments import sync
 from feature_repo.log.stored_snapshot import (
     FOLDER,

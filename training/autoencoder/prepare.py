@@ -19,7 +19,7 @@ from training.modality import Modality
 from training.modality.collaborative import Cooccurrence, collaborative
 from training.modality.ready import ready
 from training.modality.text import text
-from training.progress import Progress
+from feature_repo.progress import Progress
 from training.survey import catalogue_keys, survey
 from training.vocabulary import Vocabulary
 
@@ -137,7 +137,7 @@ def _chunks(inputs: TrainingInputs, progress: Progress, stage: str) -> Iterator[
         for start in range(0, bucket.num_rows, CHUNK):
             yield bucket.slice(start, CHUNK)
         done += bucket.num_rows
-        progress(done, inputs.users, stage)
+        progress(stage, done, inputs.users)
 
 
 class _Moments:
