@@ -26,6 +26,8 @@ GREATEST = 2**53
 
 Vectors = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
+StoredVector = tuple[bytes, int, int, int]
+"""A vector's stored value, its position, as-of and time of computation."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def encode_vectors(vectors: Vectors) -> list[bytes]:
     return [header + packed[start : start + size] for start in range(0, len(packed), size)]
 
 
-def vector_rows(stored: Sequence[tuple[bytes, int, int, int] | None], dimension: int) -> VectorRows:
+def vector_rows(stored: Sequence[StoredVector | None], dimension: int) -> VectorRows:
     """Rows in the order asked for, from (value, position, as_of, computed_at), or None where nothing is stored.
 
     An empty value is Feast's null and counts as nothing.

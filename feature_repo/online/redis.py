@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import model_validator
 from sqlalchemy import make_url
 
-from feature_repo.online.codec import Integers, VectorRows, Vectors, user_keys, vector_rows
+from feature_repo.online.codec import Integers, Order, StoredVector, VectorRows, Vectors, user_keys, vector_rows
 from feature_repo.online.rows import VECTOR, FeastRow, Row, rows_of_feast, rows_of_vectors
 from registry.errors import Unavailable
 
@@ -88,7 +88,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
         progress: Callable[[int], Any] | None,
     ) -> None:
         """Write rows of Feast where they are newer than the stored ones."""
-        self._write(config, table.name, rows_of_feast(data))
+        self.write_rows(config, table.name, rows_of_feast(data))
         if progress:
             progress(len(data))
 
@@ -122,7 +122,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
 
         `position` and `as_of` (microseconds) are int64 [n]; `computed_at` is in microseconds.
         """
-        return self._write(config, view, rows_of_vectors(user_ids, vectors, position, as_of, computed_at))
+        return self.write_rows(config, view, rows_of_vectors(user_ids, vectors, position, as_of, computed_at))
 
     def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
         """The stored vectors of these users."""
@@ -139,6 +139,26 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
             async with client.pipeline(transaction=False) as pipeline:
                 _ask(pipeline, config, view, user_ids)
                 return _answer(await pipeline.execute(), dimension)
+
+    def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
+        """Write rows where they are newer than the stored ones; returns how many won."""
+        script = self._get_client(config.online_store).register_script(WRITE)
+        with _explained(config):
+            return sum(int(script(keys, arguments)) for keys, arguments in _calls(config, view, rows))
+
+    def read_rows(
+        self, config: RepoConfig, view: str, keys: Sequence[bytes], features: Sequence[str]
+    ) -> list[Row | None]:
+        """The stored rows of entities, with those of the features that they have; None where nothing is stored."""
+        fields, project = (
+            [_order_field(view), *(_field(view, feature) for feature in features)],
+            config.project.encode(),
+        )
+        with _explained(config), self._get_client(config.online_store).pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.hmget(key + project, fields)
+            replies = pipeline.execute()
+        return [_row(key, features, *reply) for key, reply in zip(keys, replies, strict=True)]
 
     def count_rows(self, config: RepoConfig, view: str, feature: str = VECTOR) -> int:
         """How many entities have this feature; walks over all keys of the store."""
@@ -173,11 +193,6 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
         if not self._client_async:
             self._client_async = redis.asyncio.Redis.from_url(online_store_config.connection_string)
         return self._client_async
-
-    def _write(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
-        script = self._get_client(config.online_store).register_script(WRITE)
-        with _explained(config):
-            return sum(int(script(keys, arguments)) for keys, arguments in _calls(config, view, rows))
 
 
 @contextmanager
@@ -217,11 +232,18 @@ def _answer(replies: list[list[bytes | None]], dimension: int) -> VectorRows:
     return vector_rows([_stored(*reply) for reply in replies], dimension)
 
 
-def _stored(vector: bytes | None, order: bytes | None) -> tuple[bytes, int, int, int] | None:
+def _stored(vector: bytes | None, order: bytes | None) -> StoredVector | None:
     if vector is None or order is None:
         return None
     position, as_of, computed_at = ORDER.unpack(order)
     return vector, int(position), int(as_of), int(computed_at)
+
+
+def _row(key: bytes, features: Sequence[str], order: bytes | None, *values: bytes | None) -> Row | None:
+    if order is None:
+        return None
+    present = {name: value for name, value in zip(features, values, strict=True) if value is not None}
+    return Row(key, present, Order(*map(int, ORDER.unpack(order))))
 
 
 def _scan(client: redis.Redis, config: RepoConfig, join_keys: list[str]) -> Iterator[list[bytes]]:

@@ -12,7 +12,7 @@ from feast import Entity, FeatureView, RepoConfig
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 from pydantic import model_validator
 
-from feature_repo.online.codec import Integers, VectorRows, Vectors, user_keys, vector_rows
+from feature_repo.online.codec import Integers, Order, StoredVector, VectorRows, Vectors, user_keys, vector_rows
 from feature_repo.online.rows import CHUNK, VECTOR, FeastRow, Row, rows_of_feast, rows_of_vectors
 from registry.errors import Unavailable
 
@@ -61,7 +61,7 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
         progress: Callable[[int], Any] | None,
     ) -> None:
         """Write rows of Feast where they are newer than the stored ones."""
-        self._write(config, table.name, rows_of_feast(data))
+        self.write_rows(config, table.name, rows_of_feast(data))
         if progress:
             progress(len(data))
 
@@ -79,15 +79,37 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
 
         `position` and `as_of` (microseconds) are int64 [n]; `computed_at` is in microseconds.
         """
-        return self._write(config, view, rows_of_vectors(user_ids, vectors, position, as_of, computed_at))
+        return self.write_rows(config, view, rows_of_vectors(user_ids, vectors, position, as_of, computed_at))
 
     def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
         """The stored vectors of these users."""
         keys = user_keys(user_ids)
-        stored: dict[bytes, tuple[bytes, int, int, int]] = {}
+        stored: dict[bytes, StoredVector] = {}
         for start in range(0, len(keys), CHUNK):
-            stored |= self._select(config, view, keys[start : start + CHUNK])
+            rows = self._select(config, view, [VECTOR], keys[start : start + CHUNK])
+            stored |= {key: (value, *order) for key, _, value, *order in rows}
         return vector_rows([stored.get(key) for key in keys], dimension)
+
+    def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
+        """Write rows where they are newer than the stored ones; returns how many won."""
+        won, rows = 0, iter(rows)
+        connection, table = self._get_conn(config), _table(config, view)
+        while chunk := list(islice(rows, CHUNK)):
+            with self._explained(config, view), _transaction(connection):
+                _add_order_columns(connection, table)
+                won += _upsert(connection, table, chunk)
+        return won
+
+    def read_rows(
+        self, config: RepoConfig, view: str, keys: Sequence[bytes], features: Sequence[str]
+    ) -> list[Row | None]:
+        """The stored rows of entities, with those of the features that they have; None where nothing is stored."""
+        found: dict[bytes, Row] = {}
+        for start in range(0, len(keys), CHUNK):
+            for row in self._select(config, view, features, keys[start : start + CHUNK]):
+                key, feature, value, *order = row
+                found.setdefault(key, Row(key, {}, Order(*order))).values[feature] = value
+        return [found.get(key) for key in keys]
 
     def count_rows(self, config: RepoConfig, view: str, feature: str = VECTOR) -> int:
         """How many entities have this feature."""
@@ -110,28 +132,20 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
             connections[path] = _connect(path)
         return connections[path]
 
-    def _select(self, config: RepoConfig, view: str, keys: list[bytes]) -> dict[bytes, tuple[bytes, int, int, int]]:
+    def _select(
+        self, config: RepoConfig, view: str, features: Sequence[str], keys: Sequence[bytes]
+    ) -> list[tuple[Any, ...]]:
         query = (
-            f"SELECT entity_key, value, position, as_of, computed_at FROM {_table(config, view)} "
-            f"WHERE feature_name = ? AND entity_key IN ({','.join('?' * len(keys))})"
+            f"SELECT entity_key, feature_name, value, position, as_of, computed_at FROM {_table(config, view)} "
+            f"WHERE feature_name IN ({_marks(features)}) AND entity_key IN ({_marks(keys)})"
         )
         with self._explained(config, view):
             try:
-                rows = self._get_conn(config).execute(query, [VECTOR, *keys]).fetchall()
+                return self._get_conn(config).execute(query, [*features, *keys]).fetchall()
             except sqlite3.OperationalError as error:
-                if "no such column" not in str(error):  # Feast made the table, nothing was written yet
-                    raise
-                rows = []
-        return {row[0]: row[1:] for row in rows}
-
-    def _write(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
-        won, rows = 0, iter(rows)
-        connection = self._get_conn(config)
-        while chunk := list(islice(rows, CHUNK)):
-            with self._explained(config, view), _transaction(connection):
-                _add_order_columns(connection, _table(config, view))
-                won += _upsert(connection, _table(config, view), chunk)
-        return won
+                if "no such column" in str(error):  # Feast made the table, nothing was written yet
+                    return []
+                raise
 
     @contextmanager
     def _explained(self, config: RepoConfig, view: str) -> Iterator[None]:
@@ -202,3 +216,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _table(config: RepoConfig, view: str) -> str:
     return '"' + f"{config.project}_{view}".replace('"', '""') + '"'
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))

@@ -1,0 +1,70 @@
+"""What training and backfill read: a snapshot's histories and profiles, with the teams' features as of its time."""
+
+import hashlib
+import json
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feature_repo.log.snapshot import Snapshot
+from feature_repo.log.stored_snapshot import file_name
+from feature_repo.store import FeatureRepo
+
+JOIN_USERS = 100_000
+
+
+def read_inputs_offline(repo: FeatureRepo, snapshot: Snapshot, bucket: int) -> pa.Table:
+    """`snapshot.read(bucket)` and a column `<view>__<feature>` for each of the teams' features.
+
+    Those are joined once for all users of the snapshot and kept beside it.
+    """
+    users = snapshot.read(bucket)
+    features = repo.team_views()
+    if not features:
+        return users
+    joined = pq.read_table(_team_snapshot(repo, snapshot) / file_name(bucket), partitioning=None)
+    for column in joined.column_names[1:]:  # both are sorted by user
+        users = users.append_column(joined.schema.field(column), joined.column(column))
+    return users
+
+
+def _team_snapshot(repo: FeatureRepo, snapshot: Snapshot) -> Path:
+    """The folder of the teams' features as of the snapshot, made on first use."""
+    declared = [(feature.column, str(feature.type), feature.length) for feature in repo.team_views()]
+    stamp = hashlib.sha256(json.dumps(declared).encode()).hexdigest()[:12]
+    folder = repo.settings.home / "snapshots" / "team" / f"{snapshot.id}-{stamp}"
+    if not folder.exists():
+        _write(repo, snapshot, folder)
+    return folder
+
+
+def _write(repo: FeatureRepo, snapshot: Snapshot, folder: Path) -> None:
+    hidden = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+    hidden.mkdir(parents=True)
+    for buckets in _groups(snapshot):
+        users = {bucket: snapshot.read(bucket, columns=["user_id"]).column("user_id") for bucket in buckets}
+        joined = repo.team_features([user for column in users.values() for user in column.to_pylist()], snapshot.as_of)
+        start = 0
+        for bucket, column in users.items():
+            pq.write_table(joined.slice(start, len(column)), hidden / file_name(bucket), compression="zstd")
+            start += len(column)
+    try:
+        hidden.rename(folder)
+    except OSError:  # another worker was faster; the content is the same
+        shutil.rmtree(hidden)
+
+
+def _groups(snapshot: Snapshot) -> Iterator[list[int]]:
+    """Buckets in groups of about `JOIN_USERS` users: a join has a fixed cost, and memory an end."""
+    group: list[int] = []
+    for bucket in sorted(snapshot.buckets):
+        group.append(bucket)
+        if sum(snapshot.buckets[member] for member in group) >= JOIN_USERS:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,76 @@
+"""Arrow columns to the values that Feast stores, and back; for histories and profiles, which are not vectors."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+from feast.protos.feast.types import Value_pb2
+from feast.protos.feast.types.Value_pb2 import Value
+
+from registry.errors import InvalidInput
+
+# Arrow type -> the start of the names that Feast's message has for it.
+SCALARS = {
+    pa.string(): "string",
+    pa.bool_(): "bool",
+    pa.int32(): "int32",
+    pa.int64(): "int64",
+    pa.float32(): "float",
+    pa.float64(): "double",
+}
+LISTS = {
+    "string": Value_pb2.StringList,
+    "bool": Value_pb2.BoolList,
+    "int32": Value_pb2.Int32List,
+    "int64": Value_pb2.Int64List,
+    "float": Value_pb2.FloatList,
+    "double": Value_pb2.DoubleList,
+}
+SECOND = 1_000_000  # microseconds; Feast's time stamps are whole seconds
+
+
+def encode_column(column: pa.ChunkedArray) -> list[bytes]:
+    """The stored value of each row; null is Feast's null, an empty message."""
+    encode = _encoder(column.type)
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64())
+    return [b"" if value is None else encode(value) for value in column.to_pylist()]
+
+
+def decode_column(values: Sequence[bytes], kind: pa.DataType) -> pa.Array:
+    """A column of stored values; an empty one is null."""
+    decode = _decoder(kind)
+    return pa.array([decode(Value.FromString(value)) if value else None for value in values], type=kind)
+
+
+def _encoder(kind: pa.DataType) -> Callable[[Any], bytes]:
+    if pa.types.is_timestamp(kind):
+        return lambda time: Value(unix_timestamp_val=time // SECOND).SerializeToString()
+    if pa.types.is_list(kind):
+        name = _name(kind.value_type)
+        field, message = f"{name}_list_val", LISTS[name]
+        return lambda items: Value(**{field: message(val=items)}).SerializeToString()
+    field = f"{_name(kind)}_val"
+    return lambda value: Value(**{field: value}).SerializeToString()
+
+
+def _decoder(kind: pa.DataType) -> Callable[[Value], Any]:
+    if pa.types.is_timestamp(kind):
+        return lambda value: (
+            value.unix_timestamp_val * SECOND if value.WhichOneof("val") == "unix_timestamp_val" else None
+        )
+    if pa.types.is_list(kind):
+        items = _decoded(f"{_name(kind.value_type)}_list_val")
+        return lambda value: None if (found := items(value)) is None else list(found.val)
+    return _decoded(f"{_name(kind)}_val")
+
+
+def _decoded(field: str) -> Callable[[Value], Any]:
+    # A value of another type is one of an older schema of the view: as good as none.
+    return lambda value: getattr(value, field) if value.WhichOneof("val") == field else None
+
+
+def _name(kind: pa.DataType) -> str:
+    if kind not in SCALARS:
+        raise InvalidInput(f"a value of type {kind} cannot be kept in the online store")
+    return SCALARS[kind]

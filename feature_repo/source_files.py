@@ -1,0 +1,32 @@
+"""The folders that Feast's views read, each with a file of no rows: DuckDB refuses a folder without any file."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feature_repo.schemas import HISTORY, embeddings
+from feature_repo.views import embedding_files, history_files, profile_files
+from registry.records import EmbeddingVersion
+from registry.tables import VersionState
+
+
+def prepare_source_files(home: Path, profile: pa.Schema, versions: Iterable[EmbeddingVersion]) -> None:
+    """Make folder and empty file of every view's source where they are missing."""
+    _prepare(history_files(home), HISTORY)
+    _prepare(profile_files(home), profile)
+    for version in versions:
+        if version.state != VersionState.RETIRED:
+            _prepare(embedding_files(home, version.id), embeddings(version.dimension))
+
+
+def _prepare(folder: Path, schema: pa.Schema) -> None:
+    # DuckDB takes the first file's columns for all, and a name with "~" is the last.
+    file = folder / "~no-rows.parquet"
+    if file.exists() and pq.read_schema(file).equals(schema):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    hidden = file.with_suffix(".writing")
+    pq.write_table(schema.empty_table(), hidden)
+    hidden.replace(file)

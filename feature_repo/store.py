@@ -1,0 +1,212 @@
+"""The one seam to Feast: what the floors above declare, write and read through it."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from feast import FeatureStore, FeatureView, RepoConfig
+from feast.errors import FeastObjectNotFoundException
+from feast.infra.online_stores.helpers import get_online_store_from_config
+
+from feature_repo.catalogue_file import write_catalogue
+from feature_repo.environment import feast_config
+from feature_repo.input_schema import InputSchema, profile_fields
+from feature_repo.log.event_log import EventLog
+from feature_repo.log.manifest import mark_published
+from feature_repo.log.partition import BUCKETS
+from feature_repo.log.profiles import profile_schema
+from feature_repo.progress import Progress, silent
+from feature_repo.log.publish import publishable
+from feature_repo.online.codec import Integers, VectorRows, Vectors
+from feature_repo.online.redis import PortraitRedisOnlineStore
+from feature_repo.online_inputs import InputColumns, OnlineStore, read_inputs, rows_of_table
+from feature_repo.settings import FeatureSettings
+from feature_repo.source_files import prepare_source_files
+from feature_repo.synchronise import apply_lock, synchronise
+from feature_repo.team import TeamFeature, applied_team_views, team_features
+from feature_repo.views import HISTORY_VIEW, PROFILE_VIEW, view_name
+from registry.errors import FingerprintMismatch, InvalidInput, Unavailable
+from registry.records import EmbeddingVersion
+from registry.registry import Registry
+
+COLUMNS_SECONDS = 10.0  # as long as Feast's own cache of its registry
+
+
+class FeatureRepo:
+    """Feast as Portrait uses it: declarations, raw features and vectors of one instance.
+
+    Reading and writing online values needs no FeatureStore and is safe from many threads.
+    """
+
+    def __init__(self, settings: FeatureSettings, registry: Registry, log: EventLog) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.log = log
+        self._checked: set[tuple[str, str]] = set()
+        self._columns: tuple[float, InputColumns] | None = None
+
+    @cached_property
+    def config(self) -> RepoConfig:
+        """Feast's configuration of this instance."""
+        return feast_config(self.settings)
+
+    @cached_property
+    def feast(self) -> FeatureStore:
+        """Feast itself, on its registry."""
+        return FeatureStore(config=self.config)
+
+    @cached_property
+    def online(self) -> OnlineStore:
+        """The online store, which works without Feast's registry."""
+        store: OnlineStore = get_online_store_from_config(self.config.online_store)
+        return store
+
+    def close(self) -> None:
+        """Give back the connections to Feast's registry."""
+        if "feast" in self.__dict__:
+            self.feast.registry.write_engine.dispose()
+            del self.feast
+
+    def apply(self) -> list[str]:
+        """Bring Feast to what registry, ingested columns and teams' files declare; returns a line for each change.
+
+        Right after it `feast plan` and `feast apply` have nothing to do. Raises a RegistryUnusable, with nothing
+        changed, when the registry is missing, behind, another instance's, or would lose an embedding view.
+        """
+        self.registry.database.require_current()
+        with apply_lock(self.settings, self.registry.database):
+            prepare_source_files(self.settings.home, profile_schema(self.log), self.registry.versions.list())
+            write_catalogue(self.log)
+            changes = synchronise(self.feast, self.settings)
+        self._checked.clear()
+        self._columns = None
+        return changes
+
+    def publish(self, progress: Progress | None = None) -> int:
+        """Put histories and profiles of all users with news into the online store; returns how many users.
+
+        Safe to interrupt and to run twice at once: a row is replaced by a newer one only.
+        """
+        write_catalogue(self.log)
+        done, report = 0, progress or silent
+        for bucket in range(BUCKETS):
+            histories, profiles, up_to = publishable(self.log, bucket)
+            if len(histories):
+                self.online.write_rows(self.config, HISTORY_VIEW, rows_of_table(histories))
+                self.online.write_rows(self.config, PROFILE_VIEW, rows_of_table(profiles))
+                mark_published(self.log.database, bucket, up_to)
+            done += len(histories)
+            report("publish", bucket + 1, BUCKETS)
+        return done
+
+    def write_vectors(
+        self,
+        version: EmbeddingVersion,
+        user_ids: Sequence[str],
+        vectors: Vectors,
+        position: Integers,
+        as_of: Integers,
+        computed_at: int,
+    ) -> int:
+        """Write vectors float32 [n, d] of a version where they are newer than the stored ones; returns how many won.
+
+        `position` int64 [n]; `as_of` int64 [n] and `computed_at` in microseconds. Raises FingerprintMismatch when
+        the version's view holds another space, InvalidInput for another dimension or numbers that are not finite.
+        """
+        self._require_same_space(version)
+        if vectors.dtype != np.float32 or vectors.shape != (len(user_ids), version.dimension):
+            raise InvalidInput(
+                f"{len(user_ids)} vectors of version {version.id} are float32 of {version.dimension} numbers each, "
+                f"not {vectors.dtype} of shape {vectors.shape}"
+            )
+        if not np.isfinite(vectors).all():
+            row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+            raise InvalidInput(f"the vector of user {user_ids[row]!r} at version {version.id} has numbers not finite")
+        view = view_name(version.id)
+        return self.online.write_vectors(self.config, view, user_ids, vectors, position, as_of, computed_at)
+
+    def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
+        """The stored vectors of users at a version, in this order."""
+        return self.online.read_vectors(self.config, view_name(version.id), user_ids, version.dimension)
+
+    async def read_vectors_async(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
+        """`read_vectors` without blocking the event loop; on SQLite in a thread."""
+        if isinstance(self.online, PortraitRedisOnlineStore):
+            return await self.online.read_vectors_async(self.config, view_name(version.id), user_ids, version.dimension)
+        return await asyncio.to_thread(self.read_vectors, version, user_ids)
+
+    def count_vectors(self, version: EmbeddingVersion) -> int:
+        """How many users have a stored vector at a version; on Redis a walk over all keys."""
+        return self.online.count_rows(self.config, view_name(version.id))
+
+    def read_inputs(self, user_ids: Sequence[str]) -> pa.Table:
+        """What a model is fed about these users, from the online store: the columns of `snapshot.read` and the teams'.
+
+        One row for each user in this order; a user without a row has empty lists, position 0 and nulls.
+        """
+        return read_inputs(self.online, self.config, self._input_columns(), user_ids)
+
+    def team_views(self) -> list[TeamFeature]:
+        """The features that teams have joined to `representation_inputs`, as last applied."""
+        return [feature for view in self._team_views() for feature in team_features(view)]
+
+    def team_features(self, user_ids: Sequence[str], as_of: datetime) -> pa.Table:
+        """`user_id` and the teams' features `<view>__<feature>` of these users, from rows before `as_of`."""
+        columns = self._input_columns().team
+        users = pa.array(user_ids, pa.string())
+        schema = pa.schema([pa.field("user_id", pa.string()), *(f for team in columns.values() for f in team)])
+        if len(schema) == 1 or not len(users):
+            return pa.table([users, *(pa.nulls(len(users), field.type) for field in list(schema)[1:])], schema=schema)
+        # Feast joins rows up to and including the time; ours are windows that end before it.
+        moment = pd.Timestamp(as_of).as_unit("us") - pd.Timedelta(1, "us")
+        asked = pd.DataFrame({"user_id": list(user_ids), "event_timestamp": moment, "row": np.arange(len(users))})
+        features = [f"{feature.view}:{feature.feature}" for feature in self.team_views()]
+        job = self.feast.get_historical_features(asked, features, full_feature_names=True)
+        return job.to_arrow().sort_by("row").select(schema.names).cast(schema)
+
+    def input_schema(self) -> InputSchema:
+        """What a model trained now would be fed beside the history."""
+        return InputSchema(
+            history_length=self.settings.history_length,
+            profile=profile_fields(profile_schema(self.log)),
+            team=tuple(feature.field for feature in self.team_views()),
+        )
+
+    def _require_same_space(self, version: EmbeddingVersion) -> None:
+        if (version.id, version.fingerprint) in self._checked:
+            return
+        stored = self._view(view_name(version.id)).tags.get("fingerprint")
+        if stored != version.fingerprint:
+            raise FingerprintMismatch(
+                f"the view of {version.id} holds vectors of {stored}, these are of {version.fingerprint}: "
+                "they belong to another registry or another run"
+            )
+        self._checked.add((version.id, version.fingerprint))
+
+    def _input_columns(self) -> InputColumns:
+        now = time.monotonic()
+        if self._columns is None or now - self._columns[0] > COLUMNS_SECONDS:
+            self._columns = now, InputColumns.of(self._view(PROFILE_VIEW), self._team_views())
+        return self._columns[1]
+
+    def _team_views(self) -> list[FeatureView]:
+        try:
+            return applied_team_views(self.feast.registry, self.config.project)
+        except FeastObjectNotFoundException as error:
+            raise Unavailable(f"Feast does not know the inputs of models ({error}): run `portrait apply`") from error
+
+    def _view(self, name: str) -> FeatureView:
+        registry, project = self.feast.registry, self.config.project
+        try:
+            return registry.get_feature_view(name, project, allow_cache=True)
+        except FeastObjectNotFoundException:
+            self.feast.refresh_registry()  # another process may have applied it since
+        try:
+            return registry.get_feature_view(name, project, allow_cache=True)
+        except FeastObjectNotFoundException as error:
+            raise Unavailable(f"Feast does not know the view {name}: run `portrait apply`") from error
