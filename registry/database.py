@@ -10,20 +10,17 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, select
 from sqlalchemy.exc import StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import Session
 
 from registry.database_errors import translate
 from registry.errors import RegistryBehind, RegistryMissing, Unavailable
+from registry.tables import Instance
 
 # The Alembic revision that this code works with; a test holds it to the newest migration.
 SCHEMA_REVISION = "0001"
 
 BUSY_SECONDS = 30
 """How long a SQLite connection waits for another one's write to end."""
-
-
-class Base(DeclarativeBase):
-    """Declarative base of all tables, of every floor: one Alembic history covers them."""
 
 
 class Database:
@@ -75,8 +72,6 @@ class Database:
         Raises RegistryMissing when there is no database or no tables, RegistryBehind when its
         schema is another than the code's, Unavailable when the server does not answer.
         """
-        from registry.tables import Instance
-
         with self.reading() as session:
             revision = _revision(session.connection())
             if revision is None:

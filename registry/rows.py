@@ -10,10 +10,9 @@ from typing import TypeVar
 from sqlalchemy import func, inspect, select, update
 from sqlalchemy.orm import Session
 
-from registry.database import Base
 from registry.errors import NotFound, RegistryMissing
 from registry.records import EmbeddingVersion
-from registry.tables import AssignmentRow, BackfillRow, ConsumerRow, EmbeddingVersionRow, Instance
+from registry.tables import AssignmentRow, BackfillRow, Base, ConsumerRow, EmbeddingVersionRow, Instance
 
 Row = TypeVar("Row", bound=Base)
 

@@ -6,11 +6,14 @@ from typing import Any
 
 from sqlalchemy import JSON, BigInteger, CheckConstraint, DateTime, Float, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from registry.database import Base
 from registry.errors import InvalidInput
+
+
+class Base(DeclarativeBase):
+    """Declarative base of all tables, of every floor: one Alembic history covers them."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -5,8 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.database import Base
-from registry.tables import UtcDateTime
+from registry.tables import Base, UtcDateTime
 
 
 class BucketRow(Base):

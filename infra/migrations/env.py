@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 import feature_repo.log.tables
 import registry.tables
-from registry.database import Base, Database
+from registry.database import Database
 from registry.settings import RegistrySettings
 
 TABLES = (registry.tables, feature_repo.log.tables)  # imported so that Base knows them
@@ -18,7 +18,7 @@ TABLES = (registry.tables, feature_repo.log.tables)  # imported so that Base kno
 def _run(connection: Connection) -> None:
     context.configure(
         connection=connection,
-        target_metadata=Base.metadata,
+        target_metadata=registry.tables.Base.metadata,
         transactional_ddl=True,  # on SQLite too: Database begins its transactions itself
         render_as_batch=connection.dialect.name == "sqlite",
     )

@@ -10,11 +10,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
-import registry.tables  # noqa: F401 (both imports fill Base.metadata)
+import feature_repo.log.tables  # noqa: F401 (fills Base.metadata)
 from infra import migrations
 from infra.migrations import upgrade
-from registry.database import SCHEMA_REVISION, Base, Database
+from registry.database import SCHEMA_REVISION, Database
 from registry.errors import RegistryBehind, RegistryMissing
+from registry.tables import Base
 
 
 @pytest.fixture
