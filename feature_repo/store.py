@@ -20,11 +20,11 @@ from feature_repo.log.event_log import EventLog
 from feature_repo.log.manifest import mark_published
 from feature_repo.log.partition import BUCKETS
 from feature_repo.log.profiles import profile_schema
-from feature_repo.progress import Progress, silent
 from feature_repo.log.publish import publishable
 from feature_repo.online.codec import Integers, VectorRows, Vectors
 from feature_repo.online.redis import PortraitRedisOnlineStore
 from feature_repo.online_inputs import InputColumns, OnlineStore, read_inputs, rows_of_table
+from feature_repo.progress import Progress, silent
 from feature_repo.settings import FeatureSettings
 from feature_repo.source_files import prepare_source_files
 from feature_repo.synchronise import apply_lock, synchronise

@@ -26,8 +26,9 @@ from feature_repo.log.ingest import ingest
 from feature_repo.log.snapshot import cut
 from feature_repo.settings import FeatureSettings
 from feature_repo.store import FeatureRepo
+from feature_repo.synchronise import parse_definitions
 from infra.migrations import upgrade
-from registry.errors import FingerprintMismatch, InvalidInput, RegistryForeign, RegistryMissing, RegistryUnusable
+from registry.errors import FingerprintMismatch, InvalidInput, RegistryUnusable
 from registry.records import EmbeddingVersion
 from registry.registry import Registry
 from registry.versions import NewVersion
@@ -174,6 +175,7 @@ def test_feast_finds_nothing_to_do_after_apply(repo: FeatureRepo, tmp_path: Path
     assert "updated feature view user_profile" in repo.apply()
     version = register(repo)
     promote(repo, "homepage_ranker", version)
+    (repo.settings.feature_repo / "listening.py").write_text(TEAM.format(folder=str(tmp_path)))
     assert {"created feature view user_embedding__autoencoder_1", "created feature service homepage_ranker"} <= set(
         repo.apply()
     )
@@ -241,7 +243,7 @@ def test_a_teams_view_joins_the_inputs(repo: FeatureRepo, tmp_path: Path) -> Non
     rows.to_parquet(tmp_path / "listening.parquet")
     (repo.settings.feature_repo / "listening.py").write_text(TEAM.format(folder=str(tmp_path)))
     assert "updated feature service representation_inputs" in repo.apply()
-    require_nothing_to_do(repo.settings)
+    assert repo.apply() == []
     fields = {field.name: (field.kind, field.length) for field in repo.input_schema().team}
     assert fields == {
         "listening__minutes": ("number", 1),
@@ -280,9 +282,13 @@ def filled(repo: FeatureRepo) -> tuple[FeatureRepo, EmbeddingVersion]:
 
 
 def refused(repo: FeatureRepo, version: EmbeddingVersion, error: str) -> None:
-    """Neither Feast's plan nor its apply goes through, and the vectors stay."""
-    for command in ("plan", "apply"):
-        result = feast(repo.settings, command)
+    """Neither our apply nor Feast's goes through, and the vectors stay."""
+    with pytest.raises(RegistryUnusable, match=re.escape(error)):
+        parse_definitions(repo.settings)
+    with pytest.raises(RegistryUnusable, match=re.escape(error)):
+        repo.apply()
+    if not repo.settings.online_store_url:  # the command line takes seconds to start: once is enough
+        result = feast(repo.settings, "apply")
         assert result.returncode != 0, result.stdout
         assert error in result.stderr, result.stderr
     assert repo.count_vectors(version) == 1
@@ -295,8 +301,6 @@ def test_nothing_is_dropped_when_the_registry_is_empty(filled: tuple[FeatureRepo
     with repo.registry.database.transaction() as session:
         session.execute(text("DROP TABLE alembic_version"))
     refused(repo, version, "is empty: run `portrait apply` first")
-    with pytest.raises(RegistryMissing):
-        repo.apply()
 
 
 def test_nothing_is_dropped_when_the_registry_is_behind(filled: tuple[FeatureRepo, EmbeddingVersion]) -> None:
@@ -319,8 +323,6 @@ def test_nothing_is_dropped_when_the_registry_is_anothers(filled: tuple[FeatureR
     with repo.registry.database.transaction() as session:
         session.execute(text("UPDATE instance SET id = 'another'"))
     refused(repo, version, "not to another")
-    with pytest.raises(RegistryForeign):
-        repo.apply()
 
 
 def test_nothing_is_dropped_when_the_registry_has_lost_a_version(filled: tuple[FeatureRepo, EmbeddingVersion]) -> None:
@@ -328,8 +330,6 @@ def test_nothing_is_dropped_when_the_registry_has_lost_a_version(filled: tuple[F
     with repo.registry.database.transaction() as session:
         session.execute(text("DELETE FROM embedding_versions"))
     refused(repo, version, "older copy of the registry")
-    with pytest.raises(RegistryUnusable):
-        repo.apply()
 
 
 def test_a_retiring_versions_view_leaves(filled: tuple[FeatureRepo, EmbeddingVersion]) -> None:
@@ -337,10 +337,12 @@ def test_a_retiring_versions_view_leaves(filled: tuple[FeatureRepo, EmbeddingVer
     with repo.registry.database.transaction() as session:
         session.execute(text("UPDATE embedding_versions SET state = 'retiring'"))
     assert "deleted feature view user_embedding__autoencoder_1" in repo.apply()
-    require_nothing_to_do(repo.settings)
+    assert repo.apply() == []
 
 
 def test_feast_says_what_is_missing_without_the_environment(repo: FeatureRepo) -> None:
+    if repo.settings.online_store_url:
+        pytest.skip("the environment is as bare for servers")
     repo.apply()
     program = Path(sys.executable).with_name("feast")
     bare = {name: value for name, value in os.environ.items() if not name.startswith("PORTRAIT_")}
