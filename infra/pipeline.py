@@ -10,7 +10,7 @@ from feature_repo.inputs import read_inputs_offline
 from feature_repo.log.catalogue import catalogue
 from feature_repo.log.ingest import ingest as ingest_files
 from feature_repo.log.report import IngestReport
-from feature_repo.log.snapshot import cut
+from feature_repo.log.snapshot import Snapshot, cut
 from feature_repo.progress import Progress
 from infra.portrait import Portrait
 from infra.revision import code_revision
@@ -54,8 +54,16 @@ def train_version(
     progress: Progress | None = None,
 ) -> EmbeddingVersion:
     """Train a representation model on the snapshot as of a time, register it, and give it its Feast view."""
-    snapshot = cut(portrait.log, as_of)
-    inputs = TrainingInputs(
+    inputs = training_inputs(portrait, cut(portrait.log, as_of), exclude)
+    model = train(family, overrides, inputs, portrait.settings, progress)
+    version = portrait.registry.versions.register(new_version(model))
+    portrait.repo.apply()
+    return version
+
+
+def training_inputs(portrait: Portrait, snapshot: Snapshot, exclude: Sequence[str] = ()) -> TrainingInputs:
+    """What a model is trained on: the snapshot with the teams' features, and the catalogue."""
+    return TrainingInputs(
         tables=lambda: (read_inputs_offline(portrait.repo, snapshot, bucket) for bucket in sorted(snapshot.buckets)),
         users=snapshot.users,
         as_of=snapshot.as_of,
@@ -65,10 +73,6 @@ def train_version(
         schema=portrait.repo.input_schema(),
         exclude=tuple(exclude),
     )
-    model = train(family, overrides, inputs, portrait.settings, progress)
-    version = portrait.registry.versions.register(new_version(model))
-    portrait.repo.apply()
-    return version
 
 
 def new_version(model: TrainedModel) -> NewVersion:
