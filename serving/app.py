@@ -1,19 +1,19 @@
-"""Starting and stopping the gateway on Ray Serve, from a plain script:
+"""Starting and stopping the gateway on Ray Serve from a plain script.
 
-running = start(ServingSettings())
-...
-running.stop()
+`running = start(ServingSettings())` returns when `running.url` answers; `running.stop()` ends it, and
+`run_forever` does both around a signal.
 """
 
-import os
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from serving import flags
 from serving.settings import ServingSettings
+from training.cluster import ensure_ray
 
 if TYPE_CHECKING:
     from serving.deployment import Build
@@ -30,13 +30,17 @@ class Running:
     owns_ray: bool  # whether stopping it stops Ray too
 
     def stop(self) -> None:
-        """Stop the gateway and what was started for it; nothing of it is left when this returns."""
+        """Stop the gateway and whatever was started for it; other applications of a shared Serve stay."""
         import ray
         from ray import serve
 
-        serve.shutdown()
         if self.owns_ray:
+            serve.shutdown()
             ray.shutdown()
+            return
+        serve.delete(APPLICATION)
+        if not serve.status().applications:
+            serve.shutdown()
 
     def __enter__(self) -> "Running":
         return self
@@ -48,24 +52,23 @@ class Running:
 def start(settings: ServingSettings, build: "Build | None" = None) -> Running:
     """Start the gateway and return when it answers; raises Conflict when the port is taken.
 
-    `build` makes the parts of each replica; the real ones unless a test or a benchmark gives others.
-
-    Uses the Ray of this process when there is one, the cluster at `ray_address` when that is set, and
-    starts Ray otherwise.
+    Uses the Ray of this process when there is one, the cluster at `ray_address` when that is set, and a
+    Ray of its own otherwise. `build` makes the parts of each replica: the real ones unless a test or a
+    benchmark gives others.
     """
     port = settings.port or flags.free_port(settings.host)
-    flags.require_free(settings.host, port)
-    # Only now: importing Ray Serve takes a second, and a wrong port should be told at once.
+    if not settings.ray_address:
+        flags.require_free(settings.host, port)
+    # Only now: Ray takes seconds, and a port that is taken should be told at once.
     import ray
     from ray import serve
 
     from serving.deployment import application
 
     environment = flags.serve_environment(settings)
-
-    owns_ray = not ray.is_initialized()
-    if owns_ray:
-        _start_ray(settings)
+    owns_ray = not ray.is_initialized() and not settings.ray_address
+    ensure_ray(settings)
+    running = Running(f"http://{settings.host}:{port}", owns_ray)
     try:
         serve.start(
             http_options={"host": settings.host, "port": port},
@@ -73,21 +76,26 @@ def start(settings: ServingSettings, build: "Build | None" = None) -> Running:
         )
         serve.run(application(settings, build or _real_parts, environment), name=APPLICATION, route_prefix="/")
     except BaseException:
-        Running("", owns_ray).stop()
+        running.stop()
         raise
-    return Running(f"http://{settings.host}:{port}", owns_ray)
+    return running
 
 
-def run_forever(settings: ServingSettings) -> None:
-    """Serve until SIGINT or SIGTERM, then stop cleanly."""
+def run_forever(
+    settings: ServingSettings,
+    build: "Build | None" = None,
+    announce: Callable[[Running], object] = lambda running: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM, then stop cleanly; `announce` is called once it answers."""
     asked = threading.Event()
 
     def ask(_signal: int, _frame: FrameType | None) -> None:
         asked.set()
 
-    with start(settings):
-        # After Ray has started, which installs a handler of its own that would leave HAProxy behind.
+    with start(settings, build) as running:
+        # Set after Ray has started, whose own handler would end this process and leave HAProxy behind.
         previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        announce(running)
         asked.wait()
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -97,19 +105,3 @@ def _real_parts(settings: ServingSettings) -> "Parts":
     from serving.wiring import build_parts  # in the replica: Feast takes seconds to import
 
     return build_parts(settings)
-
-
-def _start_ray(settings: ServingSettings) -> None:
-    import ray
-
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if settings.ray_address:
-        ray.init(address=settings.ray_address, log_to_driver=False)
-        return
-    # CPUs are Ray's book-keeping only: room for the replicas whatever the machine has.
-    ray.init(
-        num_cpus=settings.replicas + 1,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=128 << 20,
-    )

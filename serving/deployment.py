@@ -67,7 +67,7 @@ def application(settings: ServingSettings, build: Build, environment: dict[str, 
         num_replicas=settings.replicas,
         max_ongoing_requests=settings.max_ongoing_requests,
         max_queued_requests=settings.max_queued_requests,
-        ray_actor_options={"num_cpus": 1, "runtime_env": {"env_vars": environment}},
+        ray_actor_options={"num_cpus": settings.replica_cpus, "runtime_env": {"env_vars": environment}},
         graceful_shutdown_timeout_s=settings.drain_seconds + 5.0,
         logging_config={"enable_access_log": False},  # a log line a request costs a third of the reads; see /metrics
     )

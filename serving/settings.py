@@ -11,6 +11,7 @@ class ServingSettings(TrainingSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port of the HTTP API.")
     replicas: PositiveInt = Field(default=1, description="Gateway processes.")
+    replica_cpus: PositiveFloat = Field(default=1.0, description="CPUs that Ray sets aside for a gateway process.")
     max_batch: PositiveInt = Field(default=1000, description="Users a request may name.")
     poll_seconds: PositiveFloat = Field(default=0.2, le=1.0, description="How often a replica looks for promotions.")
     store_threads: PositiveInt = Field(default=4, description="Threads that read the SQLite online store, a replica.")

@@ -4,6 +4,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from serving.gateway import create_app
+from serving.settings import ServingSettings
+from tests.serving.instance import Instance, make
 from tests.serving.twins import TwinRegistry, Twins, twins
 
 MAX_BATCH = 20
@@ -22,3 +24,11 @@ def http(parts: Twins) -> Iterator[TestClient]:
     app = create_app(parts.pool, TwinRegistry(parts.source), MAX_BATCH)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """A real instance on SQLite; tests promote `ranker` as they like and leave `search` on the first version."""
+    made = make(ServingSettings(home=tmp_path_factory.mktemp("instance")))
+    yield made
+    made.registry.close()
