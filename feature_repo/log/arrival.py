@@ -10,10 +10,10 @@ import duckdb
 
 from feature_repo.log.duck import Duck, one_line, scalar
 from feature_repo.log.manifest import Manifest, Segment
-from feature_repo.progress import Progress
 from feature_repo.log.rejects import Rejects
 from feature_repo.log.report import TableReport
 from feature_repo.log.source import Source
+from feature_repo.progress import Progress
 from registry.errors import InvalidInput, Unavailable
 
 

@@ -9,10 +9,10 @@ from feature_repo.log.arrival import Arrival
 from feature_repo.log.duck import Duck, scalar
 from feature_repo.log.manifest import Manifest, Segment
 from feature_repo.log.partition import BUCKETS
-from feature_repo.progress import Progress
 from feature_repo.log.rejects import Rejects
 from feature_repo.log.report import TableReport
 from feature_repo.log.source import Source
+from feature_repo.progress import Progress
 
 ALL_BUCKETS = frozenset(range(BUCKETS))
 
@@ -24,7 +24,6 @@ class EventsArrival(Arrival):
         super().__init__(duck, home, ingest, source, now)
         with self.reading():
             events.stage_events(duck, source, now)
-            source.note_malformed(duck)
         self._own_ids = events.has_own_ids(duck)
         self._groups = events.groups_of(duck)
         self._judged: dict[events.Group, events.Judged] = {}

@@ -12,10 +12,10 @@ from feature_repo.log.arrival import Arrival
 from feature_repo.log.duck import Duck, scalar
 from feature_repo.log.manifest import Kind, Manifest, Segment
 from feature_repo.log.profiles import further_columns, stored_schema
-from feature_repo.progress import Progress
 from feature_repo.log.rejects import Rejects
 from feature_repo.log.report import TableReport
 from feature_repo.log.source import Source
+from feature_repo.progress import Progress
 
 
 class KeyedArrival(Arrival):
@@ -46,7 +46,6 @@ class KeyedArrival(Arrival):
         with self.reading():
             self._table, canonical = self._stage(committed)
             self.duck.execute(f"CREATE OR REPLACE TABLE {self._table.staged} AS {canonical}")
-            self.source.note_malformed(self.duck)
         self.discard(self._segments)
         self._verdicts = keyed.judge(self.duck, self.home, self._table, committed)
         schema = self._schema(self._table)
@@ -95,7 +94,7 @@ class UsersArrival(KeyedArrival):
 
     def _stage(self, committed: list[Segment]) -> tuple[keyed.KeyedTable, str]:
         table = users.users_table(self.duck, self.source, further_columns(self.home, committed))
-        return table, users.canonical_users(self.source, table, self.now, keep_malformed=True)
+        return table, users.canonical_users(self.source, table, self.now)
 
     def _schema(self, table: keyed.KeyedTable) -> pa.Schema:
         return stored_schema(table.columns)
@@ -109,7 +108,7 @@ class ItemsArrival(KeyedArrival):
     def _stage(self, committed: list[Segment]) -> tuple[keyed.KeyedTable, str]:
         table = items.items_table(self.source, items.known_vectors(self.home, committed))
         lengths = items.vector_lengths(self.duck, self.home, committed, self.source, table)
-        return table, items.canonical_items(self.source, table, lengths, keep_malformed=True)
+        return table, items.canonical_items(self.source, table, lengths)
 
     def _schema(self, table: keyed.KeyedTable) -> pa.Schema:
         return items.items_schema(table.columns)

@@ -12,7 +12,7 @@ DEFAULT_ACTION = "view"
 DEFAULT_WEIGHT = 1.0
 
 
-def canonical_events(source: Source, now: datetime, keep_malformed: bool = False) -> str:
+def canonical_events(source: Source, now: datetime) -> str:
     """A SELECT of `row, bucket`, the columns of EVENTS and `reason` (null when the row is good).
 
     `event_id` is null where the file gives none. Raises InvalidInput for a column of an unfit type.
@@ -34,7 +34,7 @@ def canonical_events(source: Source, now: datetime, keep_malformed: bool = False
                    {number_cell(source, "weight")} AS weight,
                    {given(source, "weight")} AS weight_given,
                    {text_cell(source, "event_id")} AS event_id
-            FROM {source.rows(keep_malformed)}))"""
+            FROM {source.rows}))"""
 
 
 def future(column: str, now: datetime) -> str:

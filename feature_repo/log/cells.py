@@ -28,7 +28,9 @@ def time_cell(source: Source, column: str) -> str:
     kind = source.columns[column]
     if kind != "VARCHAR" and not kind.startswith(TIMES):
         raise _unfit(source, column, "a timestamp")
-    cell = f"trim({source.cell(column)})" if kind == "VARCHAR" else source.cell(column)
+    cell = source.cell(column)
+    if kind == "VARCHAR":  # words like "epoch" are times to DuckDB only
+        cell = f"CASE WHEN regexp_matches({cell}, '^\\s*[0-9]') THEN trim({cell}) END"
     return f"TRY_CAST({cell} AS TIMESTAMPTZ)"
 
 
@@ -65,7 +67,9 @@ def given(source: Source, column: str) -> str:
     if column not in source.columns:
         return "false"
     cell = source.cell(column)
-    return f"trim({cell}, E' \\t\\r\\n') <> ''" if source.columns[column] == "VARCHAR" else f"{cell} IS NOT NULL"
+    if source.columns[column] == "VARCHAR":
+        return f"coalesce(trim({cell}, E' \\t\\r\\n') <> '', false)"
+    return f"{cell} IS NOT NULL"
 
 
 def _unfit(source: Source, column: str, wanted: str) -> InvalidInput:

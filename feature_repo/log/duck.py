@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 import duckdb
 
+from registry.errors import InvalidInput
+
 Duck: TypeAlias = duckdb.DuckDBPyConnection
 
 THREADS = 2
@@ -21,7 +23,10 @@ def connect(memory: str, spill: Path, threads: int = THREADS, database: Path | N
         "temp_directory": str(spill),
         "autoinstall_known_extensions": False,  # never reach for the network
     }
-    connection = duckdb.connect(str(database) if database else ":memory:", config=config)
+    try:
+        connection = duckdb.connect(str(database) if database else ":memory:", config=config)
+    except duckdb.ParserException as error:
+        raise InvalidInput(f"PORTRAIT_INGEST_MEMORY is {memory!r}: give a size such as 1GB") from error
     try:
         connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         yield connection

@@ -56,7 +56,7 @@ class Judged:
 
 def stage_events(duck: Duck, source: Source, now: datetime) -> None:
     """Read the file once into the table `staged_events`; raises duckdb.Error when it cannot be read to its end."""
-    duck.execute(f"CREATE TABLE staged_events AS {canonical_events(source, now, keep_malformed=True)}")
+    duck.execute(f"CREATE TABLE staged_events AS {canonical_events(source, now)}")
     duck.execute("CREATE TABLE taken_rows (first_bucket INTEGER, row BIGINT)")
     duck.execute("CREATE TABLE foreign_rows (row BIGINT)")
 

@@ -36,7 +36,7 @@ _LISTS = ("service", "item_id", "action", "weight", "event_time", "event_id")  #
 
 @dataclass(frozen=True)
 class FoldInput:
-    """What the fold of one bucket reads; it holds no connection, so it can travel to another process."""
+    """What a fold of one or more buckets reads; it holds no connection, so it can travel to another process."""
 
     home: Path
     events: Sequence[Segment]
@@ -51,7 +51,7 @@ class FoldInput:
 
 @dataclass(frozen=True)
 class Folded:
-    """Histories (HISTORY) and profiles (the profile schema) of a bucket, both sorted by user_id."""
+    """Histories (HISTORY) and profiles (the profile schema), both sorted by user_id."""
 
     histories: pa.Table
     profiles: pa.Table

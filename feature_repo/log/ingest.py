@@ -10,14 +10,14 @@ from feature_repo.log.canonical import EVENTS_NEEDED
 from feature_repo.log.duck import connect
 from feature_repo.log.event_log import EventLog
 from feature_repo.log.items import ITEMS_NEEDED
-from feature_repo.log.manifest import append
-from feature_repo.progress import Progress, silent
+from feature_repo.log.manifest import Manifest, append
 from feature_repo.log.rejects import Rejects, write_rejects
 from feature_repo.log.report import IngestReport
 from feature_repo.log.segments import new_ingest_id, sync
 from feature_repo.log.source import Source, open_source
 from feature_repo.log.staging import sweep, working_folder
 from feature_repo.log.users import USERS_NEEDED
+from feature_repo.progress import Progress, silent
 from registry.errors import Conflict, InvalidInput
 
 ATTEMPTS = 20
@@ -58,6 +58,7 @@ def ingest(
         arrivals: dict[str, Arrival] = {}
         for done, (what, source) in enumerate(sources.items()):
             progress("read files", done, len(sources))
+            source = source.prepared(duck, working)
             arrivals[what] = _TABLES[what][0](duck, log.home, ingest_id, source, moment)
         progress("read files", len(sources), len(sources))
         rejects = _commit(log, arrivals, working, progress)
@@ -75,17 +76,34 @@ def _commit(log: EventLog, arrivals: dict[str, Arrival], working: Path, progress
     moved: set[int] | None = None
     for _ in range(ATTEMPTS):
         manifest = log.manifest()
-        for arrival in arrivals.values():
-            arrival.judge(manifest, moved, progress)
+        rejects = _judge(log, arrivals, manifest, moved, working, progress)
         segments = [segment for arrival in arrivals.values() for segment in arrival.segments]
+        guarded = {bucket for arrival in arrivals.values() for bucket in arrival.guarded}
         for folder in {(log.home / segment.path).parent for segment in segments}:
             sync(folder)
-        rejects = {
-            what: write_rejects(arrival.duck, log.home, working, arrival.source, arrival.rejected)
-            for what, arrival in arrivals.items()
-        }
-        guarded = {bucket for arrival in arrivals.values() for bucket in arrival.guarded}
         moved = append(log.database, segments, manifest, guarded)
         if not moved:
             return rejects
     raise Conflict(f"other ingests were faster {ATTEMPTS} times in a row: run it again when they are done")
+
+
+def _judge(
+    log: EventLog,
+    arrivals: dict[str, Arrival],
+    manifest: Manifest,
+    moved: set[int] | None,
+    working: Path,
+    progress: Progress,
+) -> dict[str, Rejects]:
+    """Write the segments, and the rejects before the commit: a kill in between may show them, but never lose them."""
+    try:
+        for arrival in arrivals.values():
+            arrival.judge(manifest, moved, progress)
+        return {
+            what: write_rejects(arrival.duck, log.home, working, arrival.source, arrival.rejected)
+            for what, arrival in arrivals.items()
+        }
+    except BaseException:
+        for arrival in arrivals.values():
+            arrival.discard(arrival.segments)
+        raise

@@ -45,7 +45,7 @@ def items_table(source: Source, known: Sequence[str]) -> KeyedTable:
     return KeyedTable(Kind.ITEMS, ITEMS_KEYS, columns, present | {"service"})
 
 
-def canonical_items(source: Source, table: KeyedTable, lengths: Mapping[str, int], keep_malformed: bool = False) -> str:
+def canonical_items(source: Source, table: KeyedTable, lengths: Mapping[str, int]) -> str:
     """A SELECT of `row, bucket`, the table's columns and `reason`; `lengths` of the vectors are given."""
     vectors = [column for column in table.columns if column.startswith(VECTOR)]
     cells = "".join(
@@ -59,7 +59,7 @@ def canonical_items(source: Source, table: KeyedTable, lengths: Mapping[str, int
             SELECT row, coalesce({text_cell(source, "service")}, '{DEFAULT_SERVICE}') AS service,
                    {text_cell(source, "item_id")} AS item_id, {text_cell(source, "text")} AS text,
                    {full_list(list_cell(source, "tags", "VARCHAR"))} AS tags{cells}
-            FROM {source.rows(keep_malformed)})"""
+            FROM {source.rows})"""
 
 
 def vector_lengths(
@@ -72,7 +72,7 @@ def vector_lengths(
         length = scalar(duck, f"SELECT max(len({name(column)})) FROM {known}")
         if not length and column in source.columns:
             cell = list_cell(source, column, "FLOAT")
-            length = scalar(duck, f"SELECT len({cell}) FROM {source.rows()} WHERE len({cell}) > 0 LIMIT 1")
+            length = scalar(duck, f"SELECT len({cell}) FROM {source.rows} WHERE len({cell}) > 0 LIMIT 1")
         lengths[column] = length
     return lengths
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
@@ -57,11 +58,20 @@ class Manifest:
 
     def of(self, kind: Kind, buckets: Collection[int] | None = None) -> list[Segment]:
         """Segments of a kind, of all buckets or of some, in the order of their positions."""
-        return [s for s in self.segments if s.kind == kind and (buckets is None or s.bucket in buckets)]
+        if buckets is None:
+            return [segment for segment in self.segments if segment.kind == kind]
+        return [segment for bucket in sorted(buckets) for segment in self._by_bucket.get((kind, bucket), ())]
 
     def next_position(self, bucket: int) -> int:
         """Where the bucket's next segment starts."""
         return self.next_positions.get(bucket, FIRST_POSITION)
+
+    @cached_property
+    def _by_bucket(self) -> dict[tuple[Kind, int], list[Segment]]:
+        found: dict[tuple[Kind, int], list[Segment]] = defaultdict(list)
+        for segment in self.segments:
+            found[segment.kind, segment.bucket].append(segment)
+        return dict(found)
 
     @property
     def watermark(self) -> datetime | None:

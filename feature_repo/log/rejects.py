@@ -24,7 +24,7 @@ def write_rejects(duck: Duck, home: Path, working: Path, source: Source, rejecte
 
     `rejected` is a relation of (row, reason). The file has `row` (number in the source, from 1),
     `reason`, every column of the source as text, and `line`: the text of a CSV line that is no row at
-    all (its `row` is null, the reason tells the line's number). The same rejects give the same file.
+    all. The same rejects give the same file.
     """
     reasons = f"(SELECT reason FROM {rejected} UNION ALL SELECT reason FROM {source.malformed})"
     counted = duck.execute(f"SELECT reason, count(*) FROM {reasons} GROUP BY ALL ORDER BY ALL").fetchall()
@@ -34,10 +34,10 @@ def write_rejects(duck: Duck, home: Path, working: Path, source: Source, rejecte
     duck.execute(f"""
         COPY (
             SELECT row, reason, {_as_text(source)}, NULL::VARCHAR AS line
-            FROM {source.rows()} JOIN {rejected} USING (row)
+            FROM {source.rows} JOIN {rejected} USING (row)
             UNION ALL BY NAME
-            SELECT NULL AS row, reason || ' (line ' || line || ')' AS reason, content AS line FROM {source.malformed}
-            ORDER BY row, reason
+            FROM {source.malformed}
+            ORDER BY row
         ) TO {text(str(staged))} (FORMAT parquet, COMPRESSION zstd)""")
     return Rejects(dict(counted), _publish(staged, home, source.path))
 

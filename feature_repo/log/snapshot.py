@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from feature_repo.log.cut_bucket import BucketCut, BucketTask, cut_in_process
+from feature_repo.log.cut_buckets import BucketsCut, CutTask, cut_in_process
 from feature_repo.log.event_log import EventLog, default_as_of
 from feature_repo.log.fold import FoldInput
 from feature_repo.log.manifest import Kind, Manifest
 from feature_repo.log.on_ray import cut_on_ray
 from feature_repo.log.profiles import schema_at
-from feature_repo.progress import Progress, silent
 from feature_repo.log.segments import sync
 from feature_repo.log.stored_snapshot import (
     FOLDER,
@@ -25,7 +24,10 @@ from feature_repo.log.stored_snapshot import (
     save,
     snapshots,
 )
+from feature_repo.progress import Progress, silent
 from registry.errors import InvalidInput, NotFound
+
+GROUP_ROWS = 200_000
 
 __all__ = ["Snapshot", "cut", "load_snapshot", "snapshots"]
 
@@ -54,25 +56,27 @@ def cut(log: EventLog, as_of: datetime | None = None, progress: Progress | None 
 def _cut(log: EventLog, manifest: Manifest, as_of: datetime, snapshot_id: str, progress: Progress) -> Snapshot:
     computed_at = datetime.now(UTC)
     with _hidden_folder(log.home) as hidden:
-        tasks = _tasks(log, manifest, as_of, computed_at, hidden)
         events = sum(segment.rows for segment in manifest.of(Kind.EVENTS))
-        run = cut_on_ray if events >= log.settings.ray_from_events else cut_in_process
-        done: list[BucketCut] = []
+        on_ray = events >= log.settings.ray_from_events
+        groups = [(bucket,) for bucket in _buckets(manifest)] if on_ray else _groups(manifest)
+        tasks = [_task(log, manifest, buckets, as_of, computed_at, hidden) for buckets in groups]
+        done: list[BucketsCut] = []
         progress("cut snapshot", 0, len(tasks))
-        for bucket in run(tasks):
-            done.append(bucket)
+        for written in cut_on_ray(tasks) if on_ray else cut_in_process(tasks):
+            done.append(written)
             progress("cut snapshot", len(done), len(tasks))
         for folder in (HISTORY_FOLDER, PROFILE_FOLDER):
             _show(hidden / folder, log.home / FOLDER / folder / snapshot_id)
+    users = {bucket: count for written in done for bucket, count in written.users.items()}
     snapshot = Snapshot(
         home=log.home,
         id=snapshot_id,
         as_of=as_of,
         history_length=log.settings.history_length,
-        users=sum(bucket.users for bucket in done),
-        events=sum(bucket.events for bucket in done),
-        data_from=min((bucket.oldest for bucket in done if bucket.oldest), default=None),
-        buckets={bucket.bucket: bucket.users for bucket in sorted(done, key=lambda bucket: bucket.bucket)},
+        users=sum(users.values()),
+        events=sum(written.events for written in done),
+        data_from=min((written.oldest for written in done if written.oldest), default=None),
+        buckets=dict(sorted(users.items())),
         created_at=computed_at,
     )
     save(snapshot)
@@ -85,22 +89,39 @@ def _id(manifest: Manifest, as_of: datetime, history_length: int) -> str:
     return f"{as_of:%Y%m%dT%H%M%S}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
-def _tasks(log: EventLog, manifest: Manifest, as_of: datetime, computed_at: datetime, into: Path) -> list[BucketTask]:
-    schema = schema_at(log.home, manifest)
-    tasks = []
-    for bucket in sorted({s.bucket for s in manifest.segments if s.kind != Kind.ITEMS}):
-        given = FoldInput(
-            home=log.home,
-            events=manifest.of(Kind.EVENTS, (bucket,)),
-            users=manifest.of(Kind.USERS, (bucket,)),
-            profile_schema=schema,
-            history_length=log.settings.history_length,
-            as_of=as_of,
-            computed_at=computed_at,
-            signed_up_before=as_of,
-        )
-        tasks.append(BucketTask(bucket, given, into, log.settings.ingest_memory))
-    return tasks
+def _buckets(manifest: Manifest) -> list[int]:
+    return sorted({segment.bucket for segment in manifest.segments if segment.kind != Kind.ITEMS})
+
+
+def _groups(manifest: Manifest) -> list[tuple[int, ...]]:
+    """Buckets that are folded together: a query has a fixed cost, so a small log is one group."""
+    groups: list[tuple[int, ...]] = []
+    held = 0
+    for bucket in _buckets(manifest):
+        rows = sum(s.rows for kind in (Kind.EVENTS, Kind.USERS) for s in manifest.of(kind, (bucket,)))
+        if groups and held + rows <= GROUP_ROWS:
+            groups[-1] += (bucket,)
+            held += rows
+        else:
+            groups.append((bucket,))
+            held = rows
+    return groups
+
+
+def _task(
+    log: EventLog, manifest: Manifest, buckets: tuple[int, ...], as_of: datetime, computed_at: datetime, into: Path
+) -> CutTask:
+    given = FoldInput(
+        home=log.home,
+        events=manifest.of(Kind.EVENTS, buckets),
+        users=manifest.of(Kind.USERS, buckets),
+        profile_schema=schema_at(log.home, manifest),
+        history_length=log.settings.history_length,
+        as_of=as_of,
+        computed_at=computed_at,
+        signed_up_before=as_of,
+    )
+    return CutTask(buckets, given, into, log.settings.ingest_memory)
 
 
 @contextmanager

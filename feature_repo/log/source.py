@@ -1,21 +1,19 @@
 """A caller's file, Parquet or CSV (plain or gzip), as a DuckDB relation of numbered rows."""
 
 import csv
-import gzip
-import zlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feature_repo.log.csv_rows import GZIP_ERRORS, LONGEST_LINE, CsvLayout, is_unicode, open_text, unpack_csv
 from feature_repo.log.duck import Duck, name, one_line, text
 from registry.errors import InvalidInput
 
 DELIMITERS = (",", "\t", ";", "|")
-HEADER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -23,55 +21,53 @@ class Source:
     """An opened file: its columns by name with their DuckDB types (all VARCHAR in a CSV)."""
 
     path: Path
-    what: str  # events, items or users: for messages
+    what: str  # events, items or users: for messages and table names
     columns: dict[str, str]
-    delimiter: str | None = None  # of a CSV
-    compressed: bool = False
+    csv: CsvLayout | None = None
+    data: Path | None = None  # the Parquet file to read; of a CSV only once it is prepared
 
     @property
-    def is_csv(self) -> bool:
-        """Whether the file is text, so that every value is."""
-        return self.delimiter is not None
-
-    def cell(self, column: str) -> str:
-        """The SQL name of a column in the relation of `rows`."""
-        return f"c{list(self.columns).index(column)}"
-
-    def rows(self, keep_malformed: bool = False) -> str:
-        """A relation of `row` (from 1) and `c0`, `c1`, ... in the file's order.
-
-        `keep_malformed` makes DuckDB note the lines of a CSV that are no rows (see `note_malformed`);
-        they are skipped in any case and not numbered.
-        """
-        if not self.is_csv:
-            cells = ", ".join(f"{name(column)} AS c{i}" for i, column in enumerate(self.columns))
-            return (
-                f"(SELECT file_row_number + 1 AS row, {cells} FROM read_parquet({text(str(self.path))}, "
-                "file_row_number = true, binary_as_string = true))"
-            )
-        kinds = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(self.columns)))
-        bad = "store_rejects = true, rejects_table = 'csv_errors', rejects_scan = 'csv_scans'"
-        return (
-            f"(SELECT row_number() OVER () AS row, * FROM read_csv({text(str(self.path))}, auto_detect = false, "
-            f"header = false, skip = 1, delim = {text(self.delimiter or '')}, quote = '\"', escape = '\"', "
-            f"columns = {{{kinds}}}, compression = '{'gzip' if self.compressed else 'none'}', "
-            f"{bad if keep_malformed else 'ignore_errors = true'}))"
-        )
+    def shown(self) -> str:
+        """What messages call it."""
+        return f"{self.what} file {self.path}"
 
     @property
     def malformed(self) -> str:
-        """The table (line, content, reason) that `note_malformed` makes."""
+        """The table (row, reason, line) of the lines that are no rows; see `prepared`."""
         return f"malformed_{self.what}"
 
-    def note_malformed(self, duck: Duck) -> None:
-        """Keep what the last `rows(keep_malformed=True)` skipped, in the table `malformed`."""
-        duck.execute(f"CREATE OR REPLACE TABLE {self.malformed} (line BIGINT, content VARCHAR, reason VARCHAR)")
-        if self.is_csv:
-            duck.execute(
-                f"INSERT INTO {self.malformed} SELECT line, any_value(csv_line), "
-                "'malformed line: ' || lower(min(error_type::VARCHAR)) FROM csv_errors GROUP BY line"
-            )
-            duck.execute("DROP TABLE csv_errors; DROP TABLE csv_scans")
+    def cell(self, column: str) -> str:
+        """The SQL name of a column in the relation `rows`."""
+        return f"c{list(self.columns).index(column)}"
+
+    @property
+    def rows(self) -> str:
+        """A relation of `row` (from 1) and `c0`, `c1`, ... in the file's order."""
+        if self.csv:
+            return f"read_parquet({text(str(self.data))}, hive_partitioning = false)"
+        cells = ", ".join(f"{name(column)} AS c{i}" for i, column in enumerate(self.columns))
+        return (
+            f"(SELECT file_row_number + 1 AS row, {cells} FROM read_parquet({text(str(self.data))}, "
+            "file_row_number = true, binary_as_string = true, hive_partitioning = false))"
+        )
+
+    def prepared(self, duck: Duck, working: Path) -> "Source":
+        """Ready to be read: a CSV is unpacked into the folder `working`; makes the table `malformed`.
+
+        Raises InvalidInput when the file cannot be read to its end or has no rows.
+        """
+        duck.execute(f"CREATE TABLE {self.malformed} (row BIGINT, reason VARCHAR, line VARCHAR)")
+        if not self.csv:
+            return self
+        rows_to, malformed_to = working / f"{self.what}.parquet", working / f"{self.malformed}.parquet"
+        try:
+            rows = unpack_csv(self.path, self.csv, rows_to, malformed_to)
+        except GZIP_ERRORS as error:
+            raise InvalidInput(f"{self.shown} is a damaged gzip file: {error}") from error
+        if rows == 0:
+            raise InvalidInput(f"{self.shown} has no rows")
+        duck.execute(f"INSERT INTO {self.malformed} FROM read_parquet({text(str(malformed_to))})")
+        return replace(self, data=rows_to)
 
 
 def open_source(duck: Duck, path: Path, what: str, needed: Collection[str]) -> Source:
@@ -102,31 +98,24 @@ def _parquet(duck: Duck, path: Path, what: str, shown: str, needed: Collection[s
     _require_columns(shown, names, needed)
     if rows == 0:
         raise InvalidInput(f"{shown} has no rows")
-    return Source(path, what, dict(zip(names, kinds, strict=True)))
+    return Source(path, what, dict(zip(names, kinds, strict=True)), data=path)
 
 
 def _csv(path: Path, what: str, shown: str, needed: Collection[str], compressed: bool) -> Source:
     try:
-        with gzip.open(path, "rb") if compressed else path.open("rb") as file:
-            start = file.read(HEADER_BYTES)
-    except (OSError, EOFError, zlib.error) as error:
+        with open_text(path, compressed) as file:
+            line = file.readline(LONGEST_LINE).strip()
+    except GZIP_ERRORS as error:
         raise InvalidInput(f"{shown} is a damaged gzip file: {one_line(error)}") from error
-    if start[:4] == b"PAR1":
+    if line.startswith("PAR1"):
         raise InvalidInput(f"{shown} is a gzipped Parquet file: unpack it first")
-    header, _, rest = start.partition(b"\n")
-    try:
-        line = header.decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
-        line = "\0"
-    if b"\0" in start or "\0" in line:
+    if "\0" in line or not is_unicode(line):
         raise InvalidInput(f"{shown} is neither Parquet nor CSV in UTF-8")
     if not line:
         raise InvalidInput(f"{shown} has no header line")
     delimiter, names = _header(line, needed)
     _require_columns(shown, names, needed)
-    if not rest.strip():
-        raise InvalidInput(f"{shown} has no rows")
-    return Source(path, what, dict.fromkeys(names, "VARCHAR"), delimiter, compressed)
+    return Source(path, what, dict.fromkeys(names, "VARCHAR"), CsvLayout(delimiter, compressed, len(names)))
 
 
 def _header(line: str, needed: Collection[str]) -> tuple[str, list[str]]:

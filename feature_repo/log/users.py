@@ -38,7 +38,7 @@ def users_table(duck: Duck, source: Source, known: Mapping[str, str]) -> KeyedTa
     return KeyedTable(Kind.USERS, USERS_KEYS, FIXED | types, present)
 
 
-def canonical_users(source: Source, table: KeyedTable, now: datetime, keep_malformed: bool = False) -> str:
+def canonical_users(source: Source, table: KeyedTable, now: datetime) -> str:
     """A SELECT of `row, bucket`, the table's columns and `reason` (null when the row is good)."""
     further = {column: kind for column, kind in table.columns.items() if column not in FIXED}
     cells = "".join(f", {_further_cell(source, c, kind)} AS {name(c)}" for c, kind in further.items())
@@ -49,7 +49,7 @@ def canonical_users(source: Source, table: KeyedTable, now: datetime, keep_malfo
                    {time_cell(source, "created_time")} AS created_time,
                    {given(source, "created_time")} AS time_given,
                    {full_list(list_cell(source, "onboarding_items", "VARCHAR"))} AS onboarding_items{cells}
-            FROM {source.rows(keep_malformed)})"""
+            FROM {source.rows})"""
 
 
 def full_list(cell: str) -> str:
@@ -86,13 +86,13 @@ def _types(duck: Duck, source: Source, columns: list[str]) -> dict[str, str | No
         _require_fit_name(source, column)
     if not columns:
         return {}
-    declared = {column: "VARCHAR" if source.is_csv else _declared_type(source, column) for column in columns}
+    declared = {column: "VARCHAR" if source.csv else _declared_type(source, column) for column in columns}
     counts = duck.execute(
-        f"SELECT {', '.join(f'count({given_value(source, column)})' for column in columns)} FROM {source.rows()}"
+        f"SELECT {', '.join(f'count({given_value(source, column)})' for column in columns)} FROM {source.rows}"
     ).fetchone()
     filled = dict(zip(columns, counts or (), strict=True))
     return {
-        column: None if not filled[column] else _read_type(duck, source, column) if source.is_csv else declared[column]
+        column: None if not filled[column] else _read_type(duck, source, column) if source.csv else declared[column]
         for column in columns
     }
 
@@ -127,7 +127,7 @@ def _read_type(duck: Duck, source: Source, column: str) -> str:
         SELECT bool_and(lower(v) IN ('true', 'false')), bool_and(TRY_CAST(v AS BIGINT) IS NOT NULL AND NOT padded),
                bool_and(TRY_CAST(v AS DOUBLE) IS NOT NULL AND NOT padded),
                bool_and(TRY_CAST(v AS TIMESTAMPTZ) IS NOT NULL)
-        FROM (SELECT v, regexp_matches(v, '^[+-]?0[0-9]') AS padded FROM (SELECT {value} AS v FROM {source.rows()}))
+        FROM (SELECT v, regexp_matches(v, '^[+-]?0[0-9]') AS padded FROM (SELECT {value} AS v FROM {source.rows}))
         WHERE v IS NOT NULL""").fetchone()
     fits = zip(("BOOLEAN", "BIGINT", "DOUBLE", "TIMESTAMPTZ"), row or (), strict=True)
     return next((kind for kind, all_fit in fits if all_fit), "VARCHAR")

@@ -1,6 +1,7 @@
 """A log in a fresh home, and short ways to write canonical files."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,7 @@ def write(tmp_path: Path) -> Write:
 def event(user: str, item: str, day: int, **further: Any) -> dict[str, Any]:
     """A row of an events file: at midnight of a day of January 2024."""
     return {"user_id": user, "item_id": item, "event_time": f"2024-01-{day:02d}", **further}
+
+
+NOW = datetime(2024, 6, 1, tzinfo=UTC)
+"""The moment of every test's ingest."""
