@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_repo.schemas import HISTORY, embeddings
-from feature_repo.views import embedding_files, history_files, profile_files
+from feature_repo.views import CATALOGUE_FIXED, catalogue_files, embedding_files, history_files, profile_files
 from registry.records import EmbeddingVersion
 from registry.tables import VersionState
 
@@ -16,14 +16,15 @@ def prepare_source_files(home: Path, profile: pa.Schema, versions: Iterable[Embe
     """Make folder and empty file of every view's source where they are missing."""
     _prepare(history_files(home), HISTORY)
     _prepare(profile_files(home), profile)
+    _prepare(catalogue_files(home), CATALOGUE_FIXED)
     for version in versions:
         if version.state != VersionState.RETIRED:
             _prepare(embedding_files(home, version.id), embeddings(version.dimension))
 
 
 def _prepare(folder: Path, schema: pa.Schema) -> None:
-    # DuckDB takes the first file's columns for all, and a name with "~" is the last.
-    file = folder / "~no-rows.parquet"
+    # It also names all columns there are, those that no snapshot has yet included.
+    file = folder / "no-rows.parquet"
     if file.exists() and pq.read_schema(file).equals(schema):
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -233,6 +233,25 @@ def test_inputs_are_the_same_online_and_offline(repo: FeatureRepo, tmp_path: Pat
     assert [field.name for field in repo.input_schema().profile] == ["age", "country"]
 
 
+def test_plain_feast_reads_snapshots_from_before_a_column(repo: FeatureRepo, tmp_path: Path) -> None:
+    take_in(repo, tmp_path / "files")
+    repo.apply()
+    first = cut(repo.log)
+    users = pd.DataFrame({"user_id": ["zoe"], "plan": ["gold"]})
+    users.to_parquet(tmp_path / "more.parquet")
+    ingest(repo.log, users=tmp_path / "more.parquet")
+    assert "updated feature view user_profile" in repo.apply()
+    asked = pd.DataFrame({"user_id": ["ann", "zoe"], "event_timestamp": pd.Timestamp(NOW)})
+    for expected in ([None, None], [None, "gold"]):
+        job = repo.feast.get_historical_features(asked.copy(), ["user_profile:plan", "user_profile:country"])
+        found = job.to_arrow().sort_by("user_id").to_pydict()
+        assert found["plan"] == expected
+        assert found["country"] == ["FR", None]
+        assert cut(repo.log).id != first.id
+    repo.feast.materialize(NOW.replace(year=2020), NOW, feature_views=["user_history", "user_profile"])
+    assert repo.read_inputs(["zoe"])["plan"].to_pylist() == ["gold"]
+
+
 def test_a_teams_view_joins_the_inputs(repo: FeatureRepo, tmp_path: Path) -> None:
     take_in(repo, tmp_path / "files")
     repo.apply()
@@ -356,6 +375,6 @@ def test_feast_says_what_is_missing_without_the_environment(repo: FeatureRepo) -
 def test_the_empty_source_files_hold_no_rows(repo: FeatureRepo) -> None:
     register(repo)
     repo.apply()
-    for file in repo.settings.home.rglob("~no-rows.parquet"):
+    for file in repo.settings.home.rglob("no-rows.parquet"):
         assert pq.read_metadata(file).num_rows == 0
     repo.feast.materialize(datetime(2020, 1, 1, tzinfo=UTC), NOW)
