@@ -77,8 +77,8 @@ def schema(dimension: int) -> pa.Schema:
     )
 
 
-def as_table(batch: EmbeddingBatch) -> pa.Table:
-    """The answer as a table; the vectors are not copied."""
+def as_record_batch(batch: EmbeddingBatch) -> pa.RecordBatch:
+    """The answer in columns; the vectors are not copied."""
     rows, dimension = batch.vectors.shape
     flat = pa.array(np.ascontiguousarray(batch.vectors).reshape(-1), pa.float32())
     columns = [
@@ -89,14 +89,14 @@ def as_table(batch: EmbeddingBatch) -> pa.Table:
         pa.array(batch.as_of, pa.int64()).cast(TIME),
         pa.array(batch.age_seconds, pa.float64()),
     ]
-    return pa.Table.from_arrays(columns, schema=schema(dimension))
+    return pa.RecordBatch.from_arrays(columns, schema=schema(dimension))
 
 
 def as_arrow(batch: EmbeddingBatch) -> bytes:
     """The answer as an Arrow IPC stream; bytes, as Serve's own proxy pickles what it passes on."""
     sink = pa.BufferOutputStream()
-    table = as_table(batch)
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
+    columns = as_record_batch(batch)
+    with pa.ipc.new_stream(sink, columns.schema) as writer:
+        writer.write_batch(columns)
     content: bytes = sink.getvalue().to_pybytes()
     return content

@@ -25,7 +25,7 @@ class Gateway:
     """A replica: parts built from settings, an ASGI app over them."""
 
     def __init__(self, settings: ServingSettings, build: Build) -> None:
-        self._max_batch = settings.max_batch
+        self._settings = settings
         self._parts = build(settings)
         self._assignments = self._parts.reader.assignments
         self._pool = PooledReader(
@@ -39,7 +39,9 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """What Serve mounts once the replica is built."""
-        return create_app(self._pool, self._parts.registry, self._max_batch)
+        return create_app(
+            self._pool, self._parts.registry, self._settings.max_batch, shared_metrics=self._settings.replicas > 1
+        )
 
     def __del__(self) -> None:
         self._assignments.stop()

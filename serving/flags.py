@@ -12,6 +12,7 @@ import importlib
 import os
 import socket
 import tempfile
+import time
 from pathlib import Path
 
 from registry.errors import Conflict
@@ -31,11 +32,13 @@ def haproxy_available() -> bool:
 def serve_environment(settings: ServingSettings) -> dict[str, str]:
     """The variables that Ray Serve's processes read when they start; what the person has set stays."""
     chosen = _haproxy_environment(settings) if settings.haproxy and haproxy_available() else {}
+    if settings.replicas > 1:  # any replica of a machine then answers /metrics for all of them
+        chosen["PROMETHEUS_MULTIPROC_DIR"] = str(_folder("metrics") / f"{os.getpid()}-{time.time_ns()}")
     return {name: os.environ.get(name, value) for name, value in chosen.items()}
 
 
 def _haproxy_environment(settings: ServingSettings) -> dict[str, str]:
-    state = Path(tempfile.gettempdir()) / f"portrait-haproxy-{os.getuid()}"  # Ray's own default is shared by all users
+    state = _folder("haproxy")
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -51,6 +54,11 @@ def _haproxy_environment(settings: ServingSettings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(state / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(state / "metrics.sock"),
     }
+
+
+def _folder(what: str) -> Path:
+    # A user's own: what lies in the plain /tmp paths of Ray's defaults belongs to who came first.
+    return Path(tempfile.gettempdir()) / f"portrait-{what}-{os.getuid()}"
 
 
 def free_port(host: str) -> int:

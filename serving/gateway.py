@@ -15,9 +15,11 @@ TITLE, VERSION = "Portrait", "1"
 DESCRIPTION = "One learned portrait of every user, shared by every model."
 
 
-def create_app(reader: PooledReader, registry_reads: RegistryReads, max_batch: int) -> FastAPI:
+def create_app(
+    reader: PooledReader, registry_reads: RegistryReads, max_batch: int, shared_metrics: bool = False
+) -> FastAPI:
     """The HTTP API; nothing is started and nothing is closed by it."""
-    metrics = Metrics()
+    metrics = Metrics(shared_metrics)
     app = FastAPI(title=TITLE, version=VERSION, description=DESCRIPTION)
     app.router.routes[:0] = embeddings.routes(reader, metrics, max_batch)  # first, as routes are tried in order
     app.include_router(registry.router(reader.reader.assignments, registry_reads, reader))

@@ -3,6 +3,7 @@
 import os
 import time
 from collections import Counter as Tally
+from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -17,11 +18,15 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 class Metrics:
     """The gateway's metrics.
 
-    With PROMETHEUS_MULTIPROC_DIR in the environment (the Serve app sets it for several replicas) every
-    replica of the machine answers for all of them.
+    With `shared`, every replica of a machine answers for all of them, through the folder that
+    PROMETHEUS_MULTIPROC_DIR has named since the process started. (That the variable is there is no sign:
+    importing Feast sets it too.)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shared: bool = False) -> None:
+        self._shared = shared
+        if shared:
+            Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
         self.registry = CollectorRegistry()
         self._seconds = Histogram(
             "portrait_request_seconds",
@@ -63,7 +68,7 @@ class Metrics:
         self._generation.set(generation)
         self._stale.set(stale_seconds)
         registry = self.registry
-        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        if self._shared:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)

@@ -60,14 +60,11 @@ def test_without_a_haproxy_binary_serve_uses_its_own_proxy(tmp_path: Path, monke
 
 @contextmanager
 def served(instance: Instance, tmp_path: Path, front: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    script, address = tmp_path / "serve.py", tmp_path / "address"
+    script, address, said = tmp_path / "serve.py", tmp_path / "address", tmp_path / "said"
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), str(instance.settings.home), str(address), front]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with (
-        (tmp_path / "out").open("wb") as out,
-        subprocess.Popen(command, stdout=out, stderr=out, env=environment) as run,
-    ):
+    with said.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=environment) as run:
         try:
             end = time.monotonic() + 120
             while not (address.exists() and address.read_text()):
