@@ -16,7 +16,9 @@ class FeatureSettings(RegistrySettings):
     )
     feature_repo: Path = Field(default=Path(__file__).resolve().parent, description="Folder that `feast apply` reads.")
     history_length: PositiveInt = Field(default=256, description="Events a user keeps in each service.")
-    ingest_memory: str = Field(default="1GB", description="Memory limit of DuckDB while ingesting and cutting snapshots.")
+    ingest_memory: str = Field(
+        default="1GB", description="Memory limit of DuckDB while ingesting and cutting snapshots."
+    )
     ray_from_events: PositiveInt = Field(
         default=5_000_000, description="Snapshots of a log with at least so many events are cut through Ray."
     )
