@@ -62,6 +62,17 @@ def list_cell(source: Source, column: str, item: str) -> str:
     return f"TRY_CAST({cell} AS {item}[])"
 
 
+def full_list(cell: str) -> str:
+    """A list of text without nulls and blanks; null when nothing is left."""
+    kept = f"list_filter({cell}, lambda x: trim(x) <> '')"
+    return f"CASE WHEN len({kept}) > 0 THEN {kept} END"
+
+
+def no_list(source: Source, column: str, item: str) -> str:
+    """Whether the file says something in this cell that is no list of `item`."""
+    return f"({given(source, column)} AND {list_cell(source, column, item)} IS NULL)"
+
+
 def given(source: Source, column: str) -> str:
     """Whether the file says anything in this cell."""
     if column not in source.columns:

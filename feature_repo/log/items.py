@@ -1,18 +1,19 @@
 """What an items file must look like: `item_id`, `service`, `text`, `tags` and `vector_<modality>` columns."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from feature_repo.log.canonical import DEFAULT_SERVICE
-from feature_repo.log.cells import given, list_cell, text_cell
+from feature_repo.log.cells import full_list, list_cell, no_list, text_cell
 from feature_repo.log.committed import rows_of, schema_of
 from feature_repo.log.duck import Duck, name, scalar
 from feature_repo.log.keyed import KeyedTable
 from feature_repo.log.manifest import ITEMS_BUCKET, Kind, Segment
 from feature_repo.log.source import Source
-from feature_repo.log.users import full_list
+from registry.errors import InvalidInput
 
 ITEMS_NEEDED = ("item_id",)
 ITEMS_KEYS = ("service", "item_id")
@@ -38,8 +39,14 @@ def items_schema(columns: Mapping[str, str]) -> pa.Schema:
 
 
 def items_table(source: Source, known: Sequence[str]) -> KeyedTable:
-    """Layout of the catalogue once this file is in; other columns of the file are left out."""
+    """Layout of the catalogue once this file is in; other columns of the file are left out.
+
+    Raises InvalidInput for a vector column with an unfit name.
+    """
     arriving = [column for column in source.columns if column.startswith(VECTOR)]
+    for column in arriving:
+        if not re.fullmatch(r"\w+", column, re.ASCII):
+            raise InvalidInput(f"column `{column}` of {source.shown} needs a name of letters, digits and underscores")
     columns = items_columns(sorted({*known, *arriving}))
     present = frozenset(column for column in source.columns if column in columns)
     return KeyedTable(Kind.ITEMS, ITEMS_KEYS, columns, present | {"service"})
@@ -48,17 +55,22 @@ def items_table(source: Source, known: Sequence[str]) -> KeyedTable:
 def canonical_items(source: Source, table: KeyedTable, lengths: Mapping[str, int]) -> str:
     """A SELECT of `row, bucket`, the table's columns and `reason`; `lengths` of the vectors are given."""
     vectors = [column for column in table.columns if column.startswith(VECTOR)]
-    cells = "".join(
-        f", {list_cell(source, c, 'FLOAT')} AS {name(c)}, {given(source, c)} AS {name('given_' + c)}" for c in vectors
+    vector_cells = (
+        (f"{list_cell(source, c, 'FLOAT')} AS {name(c)}", f"{no_list(source, c, 'FLOAT')} AS {name('no_' + c)}")
+        for c in vectors
     )
+    cells = "".join(f", {vector}, {unread}" for vector, unread in vector_cells)
     names = ", ".join(map(name, table.columns))
     return f"""
         SELECT row, {ITEMS_BUCKET} AS bucket, {names}, CASE
-            WHEN item_id IS NULL THEN 'item_id is null or empty' {_vector_reasons(vectors, lengths)} END AS reason
+            WHEN item_id IS NULL THEN 'item_id is null or empty'
+            WHEN no_tags THEN 'tags is no list'
+            {_vector_reasons(vectors, lengths)} END AS reason
         FROM (
             SELECT row, coalesce({text_cell(source, "service")}, '{DEFAULT_SERVICE}') AS service,
                    {text_cell(source, "item_id")} AS item_id, {text_cell(source, "text")} AS text,
-                   {full_list(list_cell(source, "tags", "VARCHAR"))} AS tags{cells}
+                   {full_list(list_cell(source, "tags", "VARCHAR"))} AS tags,
+                   {no_list(source, "tags", "VARCHAR")} AS no_tags{cells}
             FROM {source.rows})"""
 
 
@@ -81,7 +93,7 @@ def _vector_reasons(vectors: Sequence[str], lengths: Mapping[str, int]) -> str:
     reasons = []
     for column in vectors:
         cell, length = name(column), lengths[column]
-        unread = f"{name('given_' + column)} AND {cell} IS NULL OR len(list_filter({cell}, lambda x: x IS NULL)) > 0"
+        unread = f"{name('no_' + column)} OR len(list_filter({cell}, lambda x: x IS NULL)) > 0"
         reasons += [
             f"WHEN {unread} THEN '{column} is no list of numbers'",
             f"WHEN len(list_filter({cell}, lambda x: NOT isfinite(x))) > 0 THEN '{column} is not finite'",

@@ -5,7 +5,18 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from feature_repo.log.canonical import future
-from feature_repo.log.cells import EARLIEST, FRACTIONAL, TIMES, WHOLE, given, list_cell, text_cell, time_cell
+from feature_repo.log.cells import (
+    EARLIEST,
+    FRACTIONAL,
+    TIMES,
+    WHOLE,
+    full_list,
+    given,
+    list_cell,
+    no_list,
+    text_cell,
+    time_cell,
+)
 from feature_repo.log.duck import Duck, name
 from feature_repo.log.keyed import KeyedTable
 from feature_repo.log.manifest import Kind
@@ -48,14 +59,9 @@ def canonical_users(source: Source, table: KeyedTable, now: datetime) -> str:
             SELECT row, {text_cell(source, "user_id")} AS user_id,
                    {time_cell(source, "created_time")} AS created_time,
                    {given(source, "created_time")} AS time_given,
-                   {full_list(list_cell(source, "onboarding_items", "VARCHAR"))} AS onboarding_items{cells}
+                   {full_list(list_cell(source, "onboarding_items", "VARCHAR"))} AS onboarding_items,
+                   {no_list(source, "onboarding_items", "VARCHAR")} AS no_list{cells}
             FROM {source.rows})"""
-
-
-def full_list(cell: str) -> str:
-    """A list without nulls and blanks; null when nothing is left."""
-    kept = f"list_filter({cell}, lambda x: trim(x) <> '')"
-    return f"CASE WHEN len({kept}) > 0 THEN {kept} END"
 
 
 def _further_cell(source: Source, column: str, kind: str) -> str:
@@ -77,6 +83,7 @@ def _reason(further: Mapping[str, str], now: datetime) -> str:
         WHEN time_given AND (created_time IS NULL OR NOT isfinite(created_time)) THEN 'created_time is not a time'
         WHEN created_time < {EARLIEST} THEN 'created_time lies before 1900'
         WHEN {future("created_time", now)} THEN 'created_time lies in the future'
+        WHEN no_list THEN 'onboarding_items is no list'
         {infinite} END"""
 
 
@@ -121,16 +128,20 @@ def _declared_type(source: Source, column: str) -> str:
 
 
 def _read_type(duck: Duck, source: Source, column: str) -> str:
-    """The narrowest type that every value of a CSV column has; text where a leading zero would get lost."""
+    """The narrowest type that every value of a CSV column has; text where a cast would lose something."""
+    tests = {
+        "BOOLEAN": "bool_and(lower(v) IN ('true', 'false'))",
+        # DuckDB would round 1.5 to a whole number; a leading zero belongs to a code, not to a number.
+        "BIGINT": "bool_and(v SIMILAR TO '[+-]?(0|[1-9][0-9]*)' AND TRY_CAST(v AS BIGINT) IS NOT NULL)",
+        "DOUBLE": "bool_and(TRY_CAST(v AS DOUBLE) IS NOT NULL AND v NOT SIMILAR TO '[+-]?0[0-9].*') "
+        "AND bool_or(v SIMILAR TO '.*[0-9].*')",  # not the words "inf" and "nan" alone
+        "TIMESTAMPTZ": "bool_and(TRY_CAST(v AS TIMESTAMPTZ) IS NOT NULL AND v SIMILAR TO '[0-9].*')",
+    }
     value = f"trim({given_value(source, column)})"
-    row = duck.execute(f"""
-        SELECT bool_and(lower(v) IN ('true', 'false')), bool_and(TRY_CAST(v AS BIGINT) IS NOT NULL AND NOT padded),
-               bool_and(TRY_CAST(v AS DOUBLE) IS NOT NULL AND NOT padded),
-               bool_and(TRY_CAST(v AS TIMESTAMPTZ) IS NOT NULL)
-        FROM (SELECT v, regexp_matches(v, '^[+-]?0[0-9]') AS padded FROM (SELECT {value} AS v FROM {source.rows}))
-        WHERE v IS NOT NULL""").fetchone()
-    fits = zip(("BOOLEAN", "BIGINT", "DOUBLE", "TIMESTAMPTZ"), row or (), strict=True)
-    return next((kind for kind, all_fit in fits if all_fit), "VARCHAR")
+    row = duck.execute(
+        f"SELECT {', '.join(tests.values())} FROM (SELECT {value} AS v FROM {source.rows}) WHERE v IS NOT NULL"
+    ).fetchone()
+    return next((kind for kind, fits in zip(tests, row or (), strict=True) if fits), "VARCHAR")
 
 
 def _require_fit_name(source: Source, column: str) -> None:
