@@ -1,12 +1,16 @@
-"""An HTTP load generator: keep-alive connections on one event loop, just enough HTTP/1.1 to cost little."""
+"""An HTTP load generator: keep-alive connections on one event loop, just enough HTTP/1.1 to cost little.
+
+`benchmarks.echo` shows what it can send at most: reads far below that are limited by the server.
+"""
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import cast
 from urllib.parse import urlsplit
 
 import numpy as np
-from numpy.typing import NDArray
+import uvloop  # Feast depends on uvicorn[standard], which brings it
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ def request(url: str, body: bytes | None = None, accept: str = "application/json
 
 def measure(url: str, requests: list[bytes], connections: int, seconds: float, warm_up: float = 1.0) -> Load:
     """Send the requests round and round over that many connections; raises on any answer but 200."""
-    return asyncio.run(_measure(url, requests, connections, seconds, warm_up))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_measure(url, requests, connections, seconds, warm_up))
 
 
 async def _measure(url: str, requests: list[bytes], connections: int, seconds: float, warm_up: float) -> Load:
@@ -46,38 +51,91 @@ async def _measure(url: str, requests: list[bytes], connections: int, seconds: f
     end = start + seconds
     parts = urlsplit(url)
     assert parts.hostname and parts.port
-    talks = (_talk(parts.hostname, parts.port, requests, offset, start, end) for offset in range(connections))
-    taken = np.concatenate(await asyncio.gather(*talks))
+    # Each connection begins elsewhere in the list.
+    talks = [_Talk(parts.hostname, parts.port, requests, place * 7919, start, end) for place in range(connections)]
+    await asyncio.gather(*(talk.run() for talk in talks))
+    taken = np.array([sample for talk in talks for sample in talk.taken])
+    if not len(taken):
+        raise RuntimeError(f"{url} answered nothing within {seconds} s")
     p50, p99 = np.percentile(taken, [50, 99]) * 1000
     return Load(connections, len(taken), seconds, float(p50), float(p99))
 
 
-async def _talk(
-    host: str, port: int, requests: list[bytes], offset: int, start: float, end: float
-) -> NDArray[np.float64]:
-    reader, writer = await asyncio.open_connection(host, port)
-    taken: list[float] = []
-    turn = offset * 7919  # each connection begins elsewhere in the list
-    while (sent := time.perf_counter()) < end:
-        writer.write(requests[turn % len(requests)])
-        open_still = await _answer(reader)
+@dataclass
+class _Talk:
+    """One client: sends, waits for the answer, sends again; opens a new connection when the server closes."""
+
+    host: str
+    port: int
+    requests: list[bytes]
+    turn: int
+    start: float
+    end: float
+    taken: list[float] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Talk until the end."""
+        while time.perf_counter() < self.end:
+            loop = asyncio.get_running_loop()
+            closed: asyncio.Future[None] = loop.create_future()
+            await loop.create_connection(lambda closed=closed: _Connection(self, closed), self.host, self.port)  # type: ignore[misc]
+            await closed
+
+
+class _Connection(asyncio.Protocol):
+    """Counts the bytes of answers and keeps none of them."""
+
+    def __init__(self, talk: _Talk, closed: asyncio.Future[None]) -> None:
+        self._talk, self._closed = talk, closed
+        self._head, self._missing, self._keep, self._sent = b"", 0, True, 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            arrived = len(data) if self._missing else self._begin(data)
+            self._missing -= arrived
+            if not self._missing and not self._head:
+                self._answered()
+        except Exception as error:
+            self._fail(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._closed.done():
+            self._closed.set_exception(exc) if exc else self._closed.set_result(None)
+
+    def _begin(self, data: bytes) -> int:
+        """Read the head; `_missing` becomes the length of the body, returned is how much of that is there."""
+        self._head += data
+        head, end, body = self._head.partition(b"\r\n\r\n")
+        if not end:
+            return 0
+        status, _, fields = head.lower().partition(b"\r\n")
+        if b" 200" not in status:
+            raise RuntimeError(f"the server answered {self._head[:300]!r}")
+        self._missing = int(fields.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        self._keep = b"connection: close" not in fields
+        self._head = b""
+        return len(body)
+
+    def _answered(self) -> None:
         done = time.perf_counter()
-        if sent >= start and done <= end:
-            taken.append(done - sent)
-        if not open_still:
-            writer.close()
-            reader, writer = await asyncio.open_connection(host, port)
-        turn += 1
-    writer.close()
-    return np.array(taken)
+        if self._sent >= self._talk.start and done <= self._talk.end:
+            self._talk.taken.append(done - self._sent)
+        if self._keep and done < self._talk.end:
+            self._send()
+        else:
+            self._transport.close()
 
+    def _send(self) -> None:
+        requests = self._talk.requests
+        self._talk.turn += 1
+        self._sent = time.perf_counter()
+        self._transport.write(requests[self._talk.turn % len(requests)])
 
-async def _answer(reader: asyncio.StreamReader) -> bool:
-    """Read one answer; whether the connection may be used again."""
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    status, _, fields = head.partition(b"\r\n")
-    if b" 200 " not in status:
-        raise RuntimeError(f"the server answered {status!r}")
-    length = fields.partition(b"content-length:")[2].partition(b"\r\n")[0]
-    await reader.readexactly(int(length))
-    return b"connection: close" not in fields
+    def _fail(self, error: Exception) -> None:
+        if not self._closed.done():
+            self._closed.set_exception(error)
+        self._transport.abort()

@@ -1,0 +1,185 @@
+"""Embedding all users: `training.backfill` beside a plain loop over the same encoder and `feast materialize`."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+from benchmarks.instance import Instance
+from benchmarks.rounds import Measurement, Ratio, Section, alternate, ratio
+from feature_repo.log.event_log import EventLog
+from feature_repo.schemas import microseconds
+from feature_repo.store import FeatureRepo
+from feature_repo.views import view_name
+from training.backfill import BucketEmbedder, backfill
+from training.cluster import ensure_ray
+from training.encoder import Encoder, load_encoder
+from training.offline import bucket_file, write_vectors
+
+AIM = 0.7
+IN_PROCESS, BY_RAY = 10**9, 1  # ray_from_users
+
+
+class OfflineRepo(FeatureRepo):
+    """The seam to Feast without its online writes, which the plain loop has not either."""
+
+    def write_vectors(self, _version: object, user_ids: list[str], *_columns: object) -> int:  # type: ignore[override]
+        """Write nothing."""
+        return len(user_ids)
+
+
+class OfflineEmbedder(BucketEmbedder):
+    """The embedder of a backfill, writing Parquet only."""
+
+    @cached_property
+    def _repo(self) -> FeatureRepo:
+        return OfflineRepo(self._work.settings, self._registry, EventLog(self._registry.database, self._work.settings))
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A pass over all users, in seconds."""
+
+    users: int
+    seconds: float
+    first_users: int = 0  # of the first bucket
+    first_seconds: float = 0.0  # until it was done, start-up included
+
+    @property
+    def rate(self) -> float:
+        """Users a second."""
+        return self.users / self.seconds
+
+    @property
+    def started_rate(self) -> float:
+        """Users a second after the first bucket."""
+        return (self.users - self.first_users) / (self.seconds - self.first_seconds)
+
+
+@dataclass
+class _Clock:
+    """Listens to the progress of a backfill."""
+
+    started: float = field(default_factory=time.perf_counter)
+    first: tuple[int, float] | None = None
+
+    def __call__(self, step: str, done: int, total: int, note: str = "") -> None:
+        """Remember the first bucket."""
+        if self.first is None:
+            self.first = done, time.perf_counter()
+
+
+def measure(instance: Instance, rounds: int) -> Section:
+    """Users a second, each way; those of Ray Data with its start-up and without."""
+    ensure_ray(instance.settings)
+    with TemporaryDirectory(dir=instance.settings.home) as folder:
+        contenders = _contenders(instance, Path(folder))
+        for run in contenders.values():  # file caches, lazy imports
+            run()
+        passes = alternate(contenders, rounds)
+    measured = {name: _measurement(name, [one.rate for one in each]) for name, each in passes.items()}
+    for name in (RAY, RAY_OFFLINE):
+        started = f"{name}, after its start-up"
+        measured[started] = _measurement(started, [one.started_rate for one in passes[name]])
+    return Section("backfill", list(measured.values()), _ratios(measured))
+
+
+ENCODE, LOOP = "plain loop, encode only", "plain loop, with Parquet read and write"
+HERE_OFFLINE, RAY_OFFLINE = "backfill in process, Parquet only", "backfill by Ray Data, Parquet only"
+HERE, RAY = "backfill in process", "backfill by Ray Data"
+MATERIALIZE = "feast materialize"
+
+
+def _contenders(instance: Instance, folder: Path) -> dict[str, Callable[[], Pass]]:
+    encoder = load_encoder(instance.settings.home / instance.version.artifact, instance.version.fingerprint)
+    return {
+        ENCODE: partial(_encode, instance, encoder),
+        LOOP: partial(_loop, instance, encoder, folder),
+        HERE_OFFLINE: partial(_offline, instance, IN_PROCESS),
+        HERE: partial(_backfill, instance, IN_PROCESS),
+        MATERIALIZE: partial(_materialize, instance),
+        RAY_OFFLINE: partial(_offline, instance, BY_RAY),
+        RAY: partial(_backfill, instance, BY_RAY),
+    }
+
+
+def _encode(instance: Instance, encoder: Encoder) -> Pass:
+    snapshot = instance.snapshot
+    tables = [snapshot.read(bucket) for bucket in sorted(snapshot.buckets)]
+    as_of = microseconds(snapshot.as_of)
+    started = time.perf_counter()
+    for table in tables:
+        encoder.encode(table, as_of)
+    return Pass(snapshot.users, time.perf_counter() - started)
+
+
+def _loop(instance: Instance, encoder: Encoder, folder: Path) -> Pass:
+    snapshot, as_of = instance.snapshot, microseconds(instance.snapshot.as_of)
+    started = time.perf_counter()
+    for bucket in sorted(snapshot.buckets):
+        users = snapshot.read(bucket)
+        vectors = encoder.encode(users, as_of)
+        position = users.column("position").to_numpy()
+        write_vectors(bucket_file(folder, bucket), users.column("user_id"), vectors, position, as_of, as_of)
+    return Pass(snapshot.users, time.perf_counter() - started)
+
+
+def _offline(instance: Instance, ray_from_users: int) -> Pass:
+    with patch("training.backfill.BucketEmbedder", OfflineEmbedder):
+        return _run(instance, ray_from_users)
+
+
+def _backfill(instance: Instance, ray_from_users: int) -> Pass:
+    _forget(instance)
+    return _run(instance, ray_from_users)
+
+
+def _run(instance: Instance, ray_from_users: int) -> Pass:
+    settings = instance.settings.model_copy(update={"ray_from_users": ray_from_users})
+    clock = _Clock()
+    report = backfill(instance.portrait.repo, instance.version.id, settings, progress=clock)
+    assert clock.first is not None
+    users, moment = clock.first
+    return Pass(report.embedded, report.seconds, users, moment - clock.started)
+
+
+def _materialize(instance: Instance) -> Pass:
+    """What `feast materialize` runs: the offline Parquet of the last backfill into the online store."""
+    _forget(instance)
+    as_of, day = instance.snapshot.as_of, timedelta(days=1)
+    started = time.perf_counter()
+    instance.portrait.repo.feast.materialize(as_of - day, as_of + day, [view_name(instance.version.id)])
+    seconds = time.perf_counter() - started
+    written = instance.portrait.repo.count_vectors(instance.version)
+    assert written == instance.snapshot.users, f"feast materialize wrote {written} of {instance.snapshot.users} users"
+    return Pass(written, seconds)
+
+
+def _forget(instance: Instance) -> None:
+    """Empty the version's online table, so that every write is one that wins."""
+    repo = instance.portrait.repo
+    view = repo.feast.get_feature_view(view_name(instance.version.id))
+    repo.online.update(repo.config, [view], [], [], [], partial=False)
+    repo.online.update(repo.config, [], [view], [], [], partial=False)
+
+
+def _measurement(name: str, rates: list[float]) -> Measurement:
+    return Measurement(name, "users/s", tuple(rates))
+
+
+def _ratios(by_name: dict[str, Measurement]) -> list[Ratio]:
+    loop, materialize = by_name[LOOP], by_name[MATERIALIZE]
+    offline_started, started = (by_name[f"{name}, after its start-up"] for name in (RAY_OFFLINE, RAY))
+    return [
+        ratio("in process, Parquet only / plain loop", by_name[HERE_OFFLINE], loop, AIM),
+        ratio("Ray Data, Parquet only, after start-up / plain loop", offline_started, loop, AIM),
+        ratio("Ray Data, Parquet only, whole pass / plain loop", by_name[RAY_OFFLINE], loop),
+        ratio("in process, with online writes / plain loop", by_name[HERE], loop),
+        ratio("Ray Data, with online writes, after start-up / plain loop", started, loop),
+        ratio("in process, all of it / feast materialize (online writes only)", by_name[HERE], materialize),
+        ratio("Ray Data, all of it, after start-up / feast materialize", started, materialize),
+    ]

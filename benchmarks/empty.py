@@ -1,0 +1,50 @@
+"""The gateway's empty twin: the same Serve options, middleware and kind of route around a handler that does nothing."""
+
+from fastapi import FastAPI
+from ray import serve
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serving import problems
+from serving.metrics import Measured, Metrics
+from serving.settings import ServingSettings
+
+PREFIX = "/empty"
+PATH = f"{PREFIX}/user"
+ANSWER = b"{}"
+
+
+@serve.ingress()
+class Empty:
+    """A replica that answers `{}`."""
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """What Serve mounts."""
+        return create_app()
+
+
+def create_app() -> FastAPI:
+    """FastAPI with the gateway's middleware; its one route is plain, as the gateway's hot ones are."""
+
+    async def empty(_: Request) -> Response:
+        return Response(ANSWER, media_type="application/json")
+
+    app = FastAPI()
+    app.router.routes.insert(0, Route("/{rest:path}", empty))
+    app.add_middleware(Measured, metrics=Metrics())
+    problems.install(app)
+    return app
+
+
+def deploy(settings: ServingSettings, environment: dict[str, str]) -> None:
+    """Start it beside a gateway that runs already, under PREFIX of the same address."""
+    deployment = serve.deployment(
+        Empty,
+        name="empty",
+        max_ongoing_requests=settings.max_ongoing_requests,
+        max_queued_requests=settings.max_queued_requests,
+        ray_actor_options={"num_cpus": 1, "runtime_env": {"env_vars": environment}},
+        logging_config={"enable_access_log": False},
+    )
+    serve.run(deployment.bind(), name="empty", route_prefix=PREFIX)

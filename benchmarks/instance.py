@@ -1,0 +1,81 @@
+"""What is measured: a real instance of generated users in a home of its own, with one version that is backfilled."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+from feature_repo.log.snapshot import Snapshot, cut
+from infra import generator
+from infra.pipeline import take_in, train_version
+from infra.portrait import Portrait
+from infra.settings import Settings
+from registry.errors import InvalidInput
+from registry.records import EmbeddingVersion
+from training.backfill import backfill
+
+CONSUMER = "benchmark"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance whose consumer `benchmark` reads `version`, of which every user has a stored vector."""
+
+    portrait: Portrait
+    version: EmbeddingVersion
+    snapshot: Snapshot
+    user_ids: list[str]
+
+    @property
+    def settings(self) -> Settings:
+        """Its settings."""
+        return self.portrait.settings
+
+
+@contextmanager
+def instance(users: int, online: str) -> Iterator[Instance]:
+    """Generate, ingest, train briefly, embed and promote; everything is removed afterwards.
+
+    `online` is the URL of a Redis database that is empty, or empty text for SQLite. Raises InvalidInput for a database
+    that is not empty: it would be flushed.
+    """
+    with tempfile.TemporaryDirectory(prefix="portrait-benchmark-") as folder, _empty(online):
+        # Whatever the environment says, no server of somebody's instance is touched.
+        settings = Settings(
+            home=Path(folder), registry_url="", feast_registry_url="", online_store_url=online, ray_address=""
+        )
+        with Portrait.prepare(settings) as portrait:
+            yield _built(portrait, users)
+            portrait.repo.close()
+
+
+def _built(portrait: Portrait, users: int) -> Instance:
+    files = generator.generate(portrait.settings.home / "generated", users=users)
+    take_in(portrait, files.events, files.items, files.users)
+    here = Portrait(portrait.settings.model_copy(update={"num_workers": 0}))
+    version = train_version(here, "autoencoder", overrides=["epochs=2"])  # speed does not depend on what it learned
+    backfill(portrait.repo, version.id, portrait.settings)
+    portrait.registry.consumers.add(CONSUMER, "benchmark", "measure")
+    portrait.registry.promotions.promote(CONSUMER, version.id, "benchmark", "to be read")
+    portrait.repo.apply()
+    snapshot = cut(portrait.log)
+    ids = [user for bucket in sorted(snapshot.buckets) for user in portrait.log.user_ids(bucket)]
+    return Instance(portrait, portrait.registry.versions.get(version.id), snapshot, ids)
+
+
+@contextmanager
+def _empty(online: str) -> Iterator[None]:
+    if not online:
+        yield
+        return
+    client = redis.Redis.from_url(online)
+    if client.dbsize():
+        raise InvalidInput(f"{online} is not empty: the benchmark writes to it and flushes it afterwards")
+    try:
+        yield
+    finally:
+        client.flushdb()
+        client.close()

@@ -1,0 +1,133 @@
+"""Reads by user id: the gateway beside `feast serve` over the same store, an empty handler, and direct reads."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+import httpx
+import numpy as np
+import orjson
+
+from benchmarks import direct, empty, load, servers
+from benchmarks.instance import CONSUMER, Instance
+from benchmarks.load import Load
+from benchmarks.rounds import Measurement, Ratio, Section, alternate, ratio
+from feature_repo.views import view_name
+from registry.errors import PortraitError
+from serving.answers import ARROW
+
+CLIENTS = (1, 4, 16)
+BATCH = 100
+SINGLES, BATCHES = 2000, 200  # distinct requests
+WARM_UP = 0.3  # seconds, before each measurement
+SINGLE_AIM, BATCH_AIM, AIM_CLIENTS = 2.5, 5.0, 4
+
+
+class AnswersDiffer(PortraitError):
+    """Two servers that are compared gave different vectors."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Requests to one server."""
+
+    url: str
+    requests: list[bytes]
+
+
+def measure(instance: Instance, rounds: int, seconds: float) -> Section:
+    """Requests a second and latencies, at each number of clients."""
+    singles, batches = _draw(instance)
+    with ExitStack() as stack:
+        gateway = stack.enter_context(servers.gateway(instance.settings))
+        feast = stack.enter_context(servers.feast_serve(instance.settings))
+        echo = stack.enter_context(servers.echo())
+        _check_same(gateway, feast, instance, batches[0])
+        targets = dict(_targets(gateway, feast, echo, instance, singles, batches))
+        measured = [one for clients in CLIENTS for one in _over_http(targets, clients, rounds, seconds)]
+        measured += _direct(instance, singles, batches, rounds, seconds)
+    return Section("reads", measured, list(_ratios({(one.what, one.clients): one for one in measured})))
+
+
+def _draw(instance: Instance) -> tuple[list[str], list[list[str]]]:
+    """Users of single reads, and of batches that name nobody twice."""
+    rng, users = np.random.default_rng(0), np.array(instance.user_ids, dtype=object)
+    size = min(BATCH, len(users))
+    batches = [users[rng.permutation(len(users))[:size]].tolist() for _ in range(BATCHES)]
+    return users[rng.integers(len(users), size=SINGLES)].tolist(), batches
+
+
+def _targets(
+    gateway: str, feast: str, echo: str, instance: Instance, singles: list[str], batches: list[list[str]]
+) -> Iterator[tuple[str, Target]]:
+    ours = f"{gateway}/v1/consumers/{CONSUMER}/embeddings"
+    theirs = f"{feast}/get-online-features"
+    bodies = [orjson.dumps({"users": users}) for users in batches]
+    yield "gateway, 1 user", Target(gateway, [load.request(f"{ours}/{user}") for user in singles])
+    yield "feast serve, 1 user", Target(feast, [load.request(theirs, _asked(instance, [user])) for user in singles])
+    yield "empty handler of the same app", Target(gateway, [load.request(f"{gateway}{empty.PATH}")])
+    yield "load generator alone", Target(echo, [load.request(echo)])
+    yield "gateway, 100 users, JSON", Target(gateway, [load.request(ours, body) for body in bodies])
+    yield "gateway, 100 users, Arrow", Target(gateway, [load.request(ours, body, ARROW) for body in bodies])
+    yield "feast serve, 100 users", Target(feast, [load.request(theirs, _asked(instance, users)) for users in batches])
+
+
+def _asked(instance: Instance, users: list[str]) -> bytes:
+    return orjson.dumps({"features": [f"{view_name(instance.version.id)}:vector"], "entities": {"user_id": users}})
+
+
+def _over_http(targets: dict[str, Target], clients: int, rounds: int, seconds: float) -> Iterator[Measurement]:
+    runs = {
+        name: partial(load.measure, target.url, target.requests, clients, seconds, WARM_UP)
+        for name, target in targets.items()
+    }
+    for name, loads in alternate(runs, rounds).items():
+        yield _measurement(name, clients, loads)
+
+
+def _direct(
+    instance: Instance, singles: list[str], batches: list[list[str]], rounds: int, seconds: float
+) -> Iterator[Measurement]:
+    with direct.readers(instance) as readers:
+        runs = {
+            f"{name}, {size}": partial(direct.measure, read, requests, seconds)
+            for size, requests in (("1 user", [[user] for user in singles]), ("100 users", batches))
+            for name, read in readers.items()
+        }
+        for name, loads in alternate(runs, rounds).items():
+            yield _measurement(f"direct: {name}", 1, loads)
+
+
+def _measurement(name: str, clients: int, loads: Sequence[Load]) -> Measurement:
+    rates = tuple(one.per_second for one in loads)
+    p50, p99 = (float(np.median([getattr(one, field) for one in loads])) for field in ("p50_ms", "p99_ms"))
+    return Measurement(name, "requests/s", rates, clients, p50, p99)
+
+
+def _ratios(by_name: dict[tuple[str, int], Measurement]) -> Iterator[Ratio]:
+    for clients in CLIENTS:
+        at = "1 client" if clients == 1 else f"{clients} clients"
+        aims = (SINGLE_AIM, BATCH_AIM) if clients == AIM_CLIENTS else (None, None)
+        single, several = by_name["gateway, 1 user", clients], by_name["gateway, 100 users, JSON", clients]
+        arrow = by_name["gateway, 100 users, Arrow", clients]
+        feast = by_name["feast serve, 100 users", clients]
+        yield ratio(f"single read / feast serve, {at}", single, by_name["feast serve, 1 user", clients], aims[0])
+        yield ratio(f"batch-100 JSON / feast serve, {at}", several, feast, aims[1])
+        yield ratio(f"batch-100 Arrow / feast serve, {at}", arrow, feast)
+        yield ratio(f"single read / empty handler, {at}", single, by_name["empty handler of the same app", clients])
+    for ours, size in (("gateway, 1 user", "1 user"), ("gateway, 100 users, JSON", "100 users")):
+        for name in ("FeatureRepo.read_vectors", "the bare store"):
+            alone = by_name[f"direct: {name}, {size}", 1]
+            yield ratio(f"gateway / direct {name}, {size}, 1 client", by_name[ours, 1], alone)
+
+
+def _check_same(gateway: str, feast: str, instance: Instance, users: list[str]) -> None:
+    """What is compared has to be the same work: both give the same float32, bit for bit."""
+    ours = httpx.post(f"{gateway}/v1/consumers/{CONSUMER}/embeddings", json={"users": users}).raise_for_status().json()
+    asked = orjson.loads(_asked(instance, users))
+    theirs = httpx.post(f"{feast}/get-online-features", json=asked).raise_for_status().json()
+    one = np.array([row["vector"] for row in ours["embeddings"]], np.float32)
+    other = np.array(theirs["results"][theirs["metadata"]["feature_names"].index("vector")]["values"], np.float32)
+    if one.tobytes() != other.tobytes() or any(row["source"] != "stored" for row in ours["embeddings"]):
+        raise AnswersDiffer("the gateway and `feast serve` answer different vectors for the same users")

@@ -1,0 +1,67 @@
+"""Measuring on a machine that others use too: contenders take turns, and ratios are taken within a round."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TypeVar
+
+Sample = TypeVar("Sample")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A rate, once a round."""
+
+    what: str
+    unit: str
+    rounds: tuple[float, ...]
+    clients: int = 1
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    cpu_us: float | None = None  # processor time of the server, a request
+
+    @property
+    def median(self) -> float:
+        """The rate of the middle round."""
+        return median(self.rounds)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One rate over another, of the same rounds: the middle one and the extremes."""
+
+    what: str
+    value: float
+    low: float
+    high: float
+    aim: float | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether there is an aim and the middle ratio is at least that."""
+        return self.aim is not None and self.value >= self.aim
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one benchmark found."""
+
+    name: str
+    measurements: list[Measurement]
+    ratios: list[Ratio]
+
+
+def ratio(what: str, ours: Measurement, theirs: Measurement, aim: float | None = None) -> Ratio:
+    """How many times the rate of `theirs` is ours."""
+    each = [one / other for one, other in zip(ours.rounds, theirs.rounds, strict=True)]
+    return Ratio(what, median(each), min(each), max(each), aim)
+
+
+def alternate(contenders: Mapping[str, Callable[[], Sample]], rounds: int) -> dict[str, Sequence[Sample]]:
+    """Run every contender once a round, in the other direction every other round."""
+    samples: dict[str, list[Sample]] = {name: [] for name in contenders}
+    names = list(contenders)
+    for turn in range(rounds):
+        for name in names if turn % 2 == 0 else reversed(names):
+            samples[name].append(contenders[name]())
+    return dict(samples)

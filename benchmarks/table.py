@@ -1,0 +1,53 @@
+"""Measurements and ratios for a terminal, and as JSON."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks.rounds import Measurement, Ratio, Section
+
+
+def measurements_table(section: Section) -> Table:
+    """Rates of a section; a latency is of all rounds together."""
+    table = Table(title=section.name, title_justify="left", title_style="bold")
+    table.add_column("what")
+    for column in ("clients", "rate", "of rounds", "p50 ms", "p99 ms", "CPU us a request"):
+        table.add_column(column, justify="right")
+    for one in section.measurements:
+        table.add_row(one.what, str(one.clients), f"{one.median:,.0f} {one.unit}", _range(one), *_details(one))
+    return table
+
+
+def ratios_table(section: Section) -> Table:
+    """Ratios of a section, with the aims that there are."""
+    table = Table(title=f"{section.name}: ratios", title_justify="left", title_style="bold")
+    table.add_column("what")
+    for column in ("ratio", "of rounds", "aim", ""):
+        table.add_column(column, justify="right")
+    for one in section.ratios:
+        table.add_row(one.what, f"{one.value:.2f}", f"{one.low:.2f} .. {one.high:.2f}", *_aim(one))
+    return table
+
+
+def as_json(section: Section) -> dict[str, Any]:
+    """A section as plain values."""
+    return {
+        "measurements": [{**asdict(one), "median": one.median} for one in section.measurements],
+        "ratios": [asdict(one) for one in section.ratios],
+    }
+
+
+def _range(one: Measurement) -> str:
+    return f"{min(one.rounds):,.0f} .. {max(one.rounds):,.0f}"
+
+
+def _details(one: Measurement) -> list[str]:
+    milliseconds = ["" if value is None else f"{value:.2f}" for value in (one.p50_ms, one.p99_ms)]
+    return [*milliseconds, "" if one.cpu_us is None else f"{one.cpu_us:,.0f}"]
+
+
+def _aim(one: Ratio) -> tuple[str, str]:
+    if one.aim is None:
+        return "", ""
+    return f"{one.aim:g}", "reached" if one.reached else "missed"
