@@ -36,7 +36,7 @@ def import_data_set(
     """Ingest a public data set through its adapter: (report, where its labels lie in the home)."""
     with tempfile.TemporaryDirectory(dir=portrait.settings.home, prefix=".import-") as folder:
         files = convert(data_set, path, Path(folder))
-        report = take_in(portrait, files.events, files.items, files.users, progress)
+        report = take_in(portrait, files.events, files.items, files.users, progress).read_from(path)
         if files.labels is None:
             return report, None
         labels = portrait.settings.home / "labels" / f"{data_set}.parquet"

@@ -1,7 +1,7 @@
 """What an ingest did, table by table."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ class IngestReport:
         """Name and report of each table that was given."""
         named = (("events", self.events), ("items", self.items), ("users", self.users))
         return ((name, report) for name, report in named if report is not None)
+
+    def read_from(self, path: Path) -> "IngestReport":
+        """The report with this path as its tables' file: what an adapter read, and not its passing conversion."""
+        return IngestReport(**{name: replace(report, file=path) for name, report in self.tables()})
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `--json`."""

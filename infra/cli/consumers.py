@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from infra.cli.options import Json, Reason, parse_time
-from infra.cli.output import console, print_json
+from infra.cli.output import console, notices, print_json
 
 Consumer = Annotated[str, typer.Argument(help="Name of the consumer.")]
 
@@ -46,7 +46,6 @@ def add(
 
     with Portrait.open() as portrait:
         portrait.registry.consumers.add(name, owner or portrait.settings.actor, task)
-        _project(portrait)
     console().print(f"consumer {name} is declared; give it a version: portrait promote {name} VERSION")
 
 
@@ -60,10 +59,7 @@ def change(
     from infra.portrait import Portrait
 
     with Portrait.open() as portrait:
-        consumer = portrait.registry.consumers.get(name)
-        portrait.registry.consumers.set(
-            name, owner=consumer.owner if owner is None else owner, task=consumer.task if task is None else task
-        )
+        portrait.registry.consumers.set(name, owner, task)
     console().print(f"consumer {name} is changed")
 
 
@@ -126,7 +122,14 @@ def status(as_json: Json = False) -> None:
 
 def _project(portrait: Any) -> None:
     """Let the Feast services of plain Feast clients follow the registry."""
-    portrait.repo.apply()
+    try:
+        portrait.repo.apply()
+    except (
+        Exception
+    ) as error:  # whatever Feast or its database raises: the registry has committed, and serving follows it
+        notices().print(
+            f"the change is in force, but plain Feast clients do not see it yet ({error}): run `portrait apply`"
+        )
 
 
 def _show_promotion(promotion: Any, as_json: bool) -> None:
