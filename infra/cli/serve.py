@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.options import Json
-from infra.cli.output import claim_stdout, console
+from infra.cli.output import claim_stdout, console, notices
 
 
 def register(app: typer.Typer) -> None:
@@ -50,4 +50,4 @@ def serve(
     settings = Settings().model_copy(update=given)
     with Portrait.open(settings):
         pass  # a registry that cannot be used is said before Ray starts
-    run_forever(settings)
+    run_forever(settings, announce=lambda running: notices().print(f"answering at {running.url} (docs at /docs)"))
