@@ -14,7 +14,7 @@ from feature_repo.log.rejects import Rejects
 from feature_repo.log.report import TableReport
 from feature_repo.log.source import Source
 from feature_repo.progress import Progress
-from registry.errors import InvalidInput, Unavailable
+from registry.errors import InvalidInput
 
 
 class Arrival(ABC):
@@ -52,17 +52,13 @@ class Arrival(ABC):
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Turns DuckDB's errors while it reads the file into one clear line."""
+        """Turn an error of DuckDB that comes from the file into one clear line."""
         try:
             yield
-        except duckdb.OutOfMemoryException as error:
-            raise Unavailable(
-                f"{self.source.what} file {self.source.path} needs more memory: raise PORTRAIT_INGEST_MEMORY"
-            ) from error
+        except duckdb.OutOfMemoryException:
+            raise
         except duckdb.Error as error:
-            raise InvalidInput(
-                f"{self.source.what} file {self.source.path} cannot be read to its end: {one_line(error)}"
-            ) from error
+            raise InvalidInput(f"{self.source.shown} cannot be read to its end: {one_line(error)}") from error
 
     def discard(self, segments: Collection[Segment]) -> None:
         """Remove files that will not be committed."""

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_repo.log.duck import THREADS, connect
+from feature_repo.log.duck import THREADS, connect, enough_memory
 from feature_repo.log.fold import FoldInput, fold
 from feature_repo.log.partition import bucket_of
 from feature_repo.log.segments import sync
@@ -42,7 +42,11 @@ class BucketsCut:
 
 def cut_buckets(task: CutTask) -> BucketsCut:
     """Fold the buckets and write their files."""
-    with spill_folder(task.given.home) as spill, connect(task.memory, spill, task.threads) as duck:
+    with (
+        enough_memory(task.memory),
+        spill_folder(task.given.home) as spill,
+        connect(task.memory, spill, task.threads) as duck,
+    ):
         folded = fold(duck, task.given)
     for folder, table in ((HISTORY_FOLDER, folded.histories), (PROFILE_FOLDER, folded.profiles)):
         for bucket, rows in _by_bucket(table, task.buckets):

@@ -34,6 +34,15 @@ def connect(memory: str, spill: Path, threads: int = THREADS, database: Path | N
         connection.close()
 
 
+@contextmanager
+def enough_memory(memory: str) -> Iterator[None]:
+    """Say which setting to raise when DuckDB cannot do with `memory`."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise InvalidInput(f"PORTRAIT_INGEST_MEMORY is {memory}, which is too little here: raise it") from error
+
+
 def text(value: str) -> str:
     """A SQL string literal."""
     return "'" + value.replace("'", "''") + "'"

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from feature_repo.log.committed import rows_of
-from feature_repo.log.duck import Duck, connect, scalar
+from feature_repo.log.duck import Duck, connect, enough_memory, scalar
 from feature_repo.log.manifest import Kind, Manifest, Segment, read_manifest
 from feature_repo.log.staging import spill_folder
 from feature_repo.settings import FeatureSettings
@@ -55,7 +55,8 @@ class EventLog:
     @contextmanager
     def duck(self) -> Iterator[Duck]:
         """A DuckDB connection within the memory limit of the settings."""
-        with spill_folder(self.home) as spill, connect(self.settings.ingest_memory, spill) as duck:
+        memory = self.settings.ingest_memory
+        with enough_memory(memory), spill_folder(self.home) as spill, connect(memory, spill) as duck:
             yield duck
 
     def _user_segments(self, bucket: int | None = None) -> list[Segment]:

@@ -45,7 +45,7 @@ class Group:
         return range(self.first, self.last + 1)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Judged:
     """What became of a group's rows; the rejected ones are in the table `taken_rows`."""
 

@@ -7,7 +7,7 @@ from feature_repo.log.arrival import Arrival
 from feature_repo.log.arriving_events import EventsArrival
 from feature_repo.log.arriving_keyed import ItemsArrival, UsersArrival
 from feature_repo.log.canonical import EVENTS_NEEDED
-from feature_repo.log.duck import connect
+from feature_repo.log.duck import connect, enough_memory
 from feature_repo.log.event_log import EventLog
 from feature_repo.log.items import ITEMS_NEEDED
 from feature_repo.log.manifest import Manifest, append
@@ -51,6 +51,7 @@ def ingest(
     sources = _opened(log, files)
     sweep(log.home, log.manifest())
     with (
+        enough_memory(log.settings.ingest_memory),
         working_folder(log.home, "ingest") as working,
         connect(log.settings.ingest_memory, working / "spill", database=working / "stage.duckdb") as duck,
     ):

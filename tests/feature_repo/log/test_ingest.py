@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from feature_repo.log import events as events_module
 from feature_repo.log.event_log import EventLog
 from feature_repo.log.ingest import ingest
 from feature_repo.log.manifest import Kind
@@ -274,6 +276,56 @@ def test_an_overtaken_ingest_sees_ids_that_others_took(log: EventLog, write: Wri
     report = adds_up(ingest(log, events=mine, now=NOW, progress=overtake).events)
     assert (report.accepted, report.rejected_rows) == (1, 1)
     assert [row["event_id"] for row in stored_events(log)] == ["e", "f"]
+
+
+def test_two_ingests_at_once_take_every_event_once(database_url: str, home: Path, write: Write) -> None:
+    home.mkdir()
+    database = Database(database_url)
+    upgrade(database)
+    log = EventLog(database, FeatureSettings(home=home))
+    files = [write(f"{n}.parquet", [event(f"u{u}", "i", 1 + n + d) for u in range(40) for d in (0, 1)]) for n in (0, 1)]
+    with ThreadPoolExecutor() as threads:
+        done = list(threads.map(lambda path: ingest(log, events=path, now=NOW), files * 2))
+    reports = [adds_up(report.events) for report in done]
+    assert sum(report.accepted for report in reports) == len(stored_events(log)) == 120
+    for bucket in {segment.bucket for segment in log.manifest().segments}:
+        segments = log.manifest().of(Kind.EVENTS, (bucket,))
+        firsts = [segment.first_position for segment in segments]
+        assert firsts == [1, *(segment.last_position + 1 for segment in segments[:-1])]
+    database.close()
+
+
+def test_large_files_are_taken_in_parts(log: EventLog, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [event(f"u{n % 50}", f"i{n % 7}", 1 + n % 28, event_id=f"e{n}") for n in range(1000)]
+    monkeypatch.setattr(events_module, "GROUP_ROWS", 30)  # fewer than some buckets have
+    monkeypatch.setattr(events_module, "BATCH_ROWS", 7)
+    steps = []
+    report = ingest(
+        log,
+        events=write("e.parquet", rows),
+        now=NOW,
+        progress=lambda step, done, total, note="": steps.append((step, done, total)),
+    )
+    assert adds_up(report.events).accepted == 1000
+    assert {row["event_id"] for row in stored_events(log)} == {row["event_id"] for row in rows}
+    total = steps[-1][2]
+    assert total > 10
+    assert steps[-1] == ("write events", total, total)
+
+
+@pytest.mark.parametrize("memory", ["much", "12"])
+def test_a_memory_limit_that_is_none(log: EventLog, write: Write, memory: str) -> None:
+    limited = EventLog(log.database, log.settings.model_copy(update={"ingest_memory": memory}))
+    with pytest.raises(InvalidInput, match=f"PORTRAIT_INGEST_MEMORY is '{memory}': give a size such as 1GB"):
+        ingest(limited, events=write("e.parquet", [event("u", "i", 1)]))
+
+
+def test_too_little_memory_is_said(log: EventLog, write: Write) -> None:
+    rows = [event(f"u{n}", "i" * 200, 1) for n in range(40_000)]
+    limited = EventLog(log.database, log.settings.model_copy(update={"ingest_memory": "6MB"}))
+    with pytest.raises(InvalidInput, match="PORTRAIT_INGEST_MEMORY is 6MB, which is too little"):
+        ingest(limited, events=write("e.parquet", rows), now=NOW)
+    assert log.manifest().segments == ()
 
 
 def test_positions_of_a_bucket_are_one_sequence(log: EventLog, write: Write) -> None:
