@@ -13,6 +13,7 @@ from feature_repo.environment import environment_missing, feast_config
 from feature_repo.guard import GONE, STAMP, closing_registry, require_nothing_lost, require_same_instance
 from feature_repo.log.event_log import EventLog
 from feature_repo.log.profiles import profile_schema
+from feature_repo.online.place import require_own_tables
 from feature_repo.settings import FeatureSettings
 from feature_repo.team import load_team_views
 from registry.assignments import ServingState, read_state
@@ -41,6 +42,7 @@ def declare(folder: Path) -> dict[str, Any]:
     declared = _raw(settings.home, schema) | _embeddings(settings.home, state)
     with closing_registry(SqlRegistry(config.registry, config.project, None)) as feast:
         require_same_instance(feast, config.project, instance)
+        require_own_tables(feast, config)
         require_nothing_lost(feast.list_feature_views(config.project), declared.keys(), state.versions)
     inputs = [declared[views.HISTORY_VIEW], declared[views.PROFILE_VIEW], *load_team_views(folder)]
     services = _services(state, declared) | {views.INPUTS_SERVICE: views.representation_inputs(inputs)}

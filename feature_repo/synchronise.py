@@ -21,6 +21,7 @@ from feast.repo_operations import extract_objects_for_apply_delete, get_repo_fil
 from sqlalchemy import text
 
 from feature_repo.environment import feast_environment
+from feature_repo.online.place import forget_tables_elsewhere
 from feature_repo.settings import FeatureSettings
 from registry.database import Database
 
@@ -34,6 +35,7 @@ def synchronise(feast: FeatureStore, settings: FeatureSettings) -> list[str]:
 
     Raises what the definitions raise, before anything was changed.
     """
+    forget_tables_elsewhere(feast.registry, feast.config)
     repo = parse_definitions(settings)
     registry_diff, infra_diff, new_infra = feast.plan(repo)
     if feast._should_use_plan():
