@@ -76,4 +76,6 @@ class Portrait:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        if "repo" in self.__dict__:
+            self.repo.close()
         self.database.close()

@@ -7,6 +7,7 @@ store wins only when it is newer.
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -21,7 +22,6 @@ from feature_repo.log.snapshot import Snapshot, cut, load_snapshot
 from feature_repo.progress import Progress
 from feature_repo.schemas import microseconds
 from feature_repo.store import FeatureRepo
-from registry.database import Database
 from registry.errors import Conflict
 from registry.records import Backfill
 from registry.registry import Registry
@@ -67,7 +67,7 @@ class BucketEmbedder:
 
     def __init__(self, work: Pass) -> None:
         self._work = work
-        self._registry = Registry(Database(work.settings.database_url))
+        self._registry = Registry.open(work.settings.database_url)
         self._version = self._registry.versions.get(work.version)
 
     @cached_property
@@ -105,6 +105,12 @@ class BucketEmbedder:
         )
         self._registry.backfills.bucket_done(self._work.backfill, bucket, checked)
         return len(users), written
+
+    def close(self) -> None:
+        """Give back the connections to the databases."""
+        if "_repo" in self.__dict__:
+            self._repo.close()
+        self._registry.close()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Ray Data's way to call `embed`: a batch with a column `bucket`."""
@@ -157,9 +163,9 @@ def _embed_all(
 ) -> Iterator[tuple[int, int, int]]:
     """(bucket, users encoded, vectors that won online) of each bucket, as they finish."""
     if users < settings.ray_from_users:  # starting a pool costs more than so few users
-        embedder = BucketEmbedder(work)
-        for bucket in buckets:
-            yield (bucket, *embedder.embed(bucket))
+        with closing(BucketEmbedder(work)) as embedder:
+            for bucket in buckets:
+                yield (bucket, *embedder.embed(bucket))
         return
     ensure_ray(settings)
     pool = ray.data.from_items([{"bucket": bucket} for bucket in buckets], override_num_blocks=len(buckets))

@@ -16,7 +16,7 @@ from feature_repo.store import FeatureRepo
 from registry.errors import Conflict, InvalidInput
 from registry.records import EmbeddingVersion
 from registry.tables import LIVE_STATES
-from training.encoder import load_encoder
+from training.encoder import Encoder, load_encoder
 
 
 def version_folder(home: Path, version_id: str) -> Path:
@@ -70,7 +70,7 @@ def export(
 ) -> Snapshot:
     """Write `user_id` and `vector` of every user of log and users table as of a time (default: the last backfill's).
 
-    Vectors come from a finished backfill of the same snapshot where there is one, and are computed otherwise.
+    Vectors come from a backfill of the same snapshot where there is one, and are computed otherwise.
     Raises Conflict for a version without vectors to come, InvalidInput when the folder of `out` does not exist.
     """
     if version.state not in LIVE_STATES:
@@ -80,29 +80,30 @@ def export(
     snapshot = cut(repo.log, as_of or version.last_as_of)
     schema = pa.schema([embeddings(version.dimension).field(name) for name in ("user_id", "vector")])
     hidden = out.with_name(f".{out.name}.writing")
-    done = 0
-    with pq.ParquetWriter(hidden, schema, compression="zstd") as writer:
-        for table in _tables(repo, version, snapshot):
-            writer.write_table(table.select(schema.names).cast(schema))
-            done += len(table)
-            if progress:
-                progress(f"exporting {version.id}", done, snapshot.users)
-    hidden.replace(out)
+    try:
+        with pq.ParquetWriter(hidden, schema, compression="zstd") as writer:
+            done = 0
+            for table in _tables(repo, version, snapshot):
+                writer.write_table(table.select(schema.names).cast(schema))
+                done += len(table)
+                if progress:
+                    progress(f"exporting {version.id}", done, snapshot.users)
+        hidden.replace(out)
+    finally:
+        hidden.unlink(missing_ok=True)
     return snapshot
 
 
 def _tables(repo: FeatureRepo, version: EmbeddingVersion, snapshot: Snapshot) -> Iterator[pa.Table]:
-    finished = any(
-        backfill.snapshot == snapshot.id and backfill.finished_at
-        for backfill in repo.registry.backfills.list(version.id)
-    )
+    """The vectors of each bucket: those that a backfill of this snapshot has written, computed where there are none."""
     folder = version_folder(repo.settings.home, version.id) / snapshot.id
-    if finished and folder.is_dir():
-        for bucket in sorted(snapshot.buckets):
-            yield pq.read_table(bucket_file(folder, bucket), columns=["user_id", "vector"])
-        return
-    encoder = load_encoder(repo.settings.home / version.artifact, version.fingerprint)
+    encoder: Encoder | None = None
     for bucket in sorted(snapshot.buckets):
+        file = bucket_file(folder, bucket)
+        if file.exists():
+            yield pq.read_table(file, columns=["user_id", "vector"], partitioning=None)
+            continue
+        encoder = encoder or load_encoder(repo.settings.home / version.artifact, version.fingerprint)
         users = read_inputs_offline(repo, snapshot, bucket)
         vectors = encoder.encode(users, microseconds(snapshot.as_of))
         yield pa.table({"user_id": users.column("user_id"), "vector": vector_array(vectors)})
