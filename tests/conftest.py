@@ -3,11 +3,16 @@
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
+
+if TYPE_CHECKING:  # tests of the lower floors need not wait for Feast and torch
+    from infra.portrait import Portrait
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/9")
 POSTGRES_URL = os.environ.get("POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/test")
@@ -28,9 +33,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-@pytest.fixture
-def postgres_url() -> Iterator[str]:
-    """A fresh Postgres database, dropped after the test."""
+@contextmanager
+def fresh_postgres() -> Iterator[str]:
+    """The URL of a new Postgres database, dropped after the block."""
     url = make_url(POSTGRES_URL).set(drivername="postgresql+psycopg")
     name = f"portrait_{uuid.uuid4().hex[:12]}"
     admin = create_engine(url, isolation_level="AUTOCOMMIT")
@@ -43,6 +48,20 @@ def postgres_url() -> Iterator[str]:
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """A fresh Postgres database, dropped after the test."""
+    with fresh_postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def second_postgres_url() -> Iterator[str]:
+    """Another one, for Feast's registry."""
+    with fresh_postgres() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -76,3 +95,56 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("PORTRAIT_TEST_DATA is not set: tests on real data are left out")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One Ray for all tests that need it: starting it takes seconds."""
+    import ray
+
+    from training.cluster import ensure_ray
+    from training.settings import TrainingSettings
+
+    ensure_ray(TrainingSettings(ray_address=""))
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def registered_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with 300 generated users and a trained version without vectors. Copy it, change nothing in it."""
+    from tests.instances import make_registered
+
+    folder = tmp_path_factory.mktemp("registered")
+    make_registered(folder / "home", folder / "generated")
+    return folder / "home"
+
+
+@pytest.fixture(scope="session")
+def backfilled_home(registered_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with all users embedded at autoencoder-1. Copy it, change nothing in it."""
+    from tests.instances import copy_of
+    from training.backfill import backfill
+
+    home = tmp_path_factory.mktemp("backfilled") / "home"
+    with copy_of(registered_home, home) as portrait:
+        backfill(portrait.repo, "autoencoder-1", portrait.settings)
+    return home
+
+
+@pytest.fixture
+def registered(registered_home: Path, tmp_path: Path) -> "Iterator[Portrait]":
+    """An instance of one's own with a trained version that has no vectors yet."""
+    from tests.instances import copy_of
+
+    with copy_of(registered_home, tmp_path / "home") as portrait:
+        yield portrait
+
+
+@pytest.fixture
+def backfilled(backfilled_home: Path, tmp_path: Path) -> "Iterator[Portrait]":
+    """An instance of one's own in which all users are embedded at autoencoder-1."""
+    from tests.instances import copy_of
+
+    with copy_of(backfilled_home, tmp_path / "home") as portrait:
+        yield portrait

@@ -1,0 +1,161 @@
+"""The main job from an event log to an embedding that a consumer reads, with every real part, on both stacks."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from feast import FeatureStore
+
+from feature_repo.environment import feast_config
+from feature_repo.log.partition import bucket_of
+from infra import generator
+from infra.pipeline import take_in, train_version
+from infra.portrait import Portrait
+from infra.settings import Settings
+from registry.records import EmbeddingVersion
+from serving.app import start
+from serving.client import Client
+from tests.instances import TINY
+from training.backfill import backfill
+
+USERS = 400
+
+
+@pytest.fixture(params=["embedded", "production"])
+def stack(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """SQLite in the home, or Postgres and Redis: nothing but the environment differs."""
+    servers = {"PORTRAIT_REGISTRY_URL": "", "PORTRAIT_FEAST_REGISTRY_URL": "", "PORTRAIT_ONLINE_STORE_URL": ""}
+    if request.param == "production":
+        fixtures = ("postgres_url", "second_postgres_url", "redis_url")
+        servers = dict(zip(servers, map(request.getfixturevalue, fixtures), strict=True))
+    for name, url in servers.items():
+        monkeypatch.setenv(name, url)
+    return str(request.param)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session", "stack")
+def test_from_events_to_a_consumers_embedding(tmp_path: Path) -> None:
+    files = generator.generate(tmp_path / "generated", users=USERS)
+    with Portrait.prepare(Settings()) as portrait:
+        report = take_in(portrait, files.events, files.items, files.users)
+        assert report.events is not None and report.events.accepted == report.events.read
+        assert portrait.log.users_count() == USERS
+
+        first, second = (embedded_version(portrait, seed) for seed in (1, 2))
+        assert first.fingerprint != second.fingerprint
+        for consumer in ("ranker", "churn"):
+            portrait.registry.consumers.add(consumer, "team", consumer)
+            portrait.registry.promotions.promote(consumer, first.id, "test", "first")
+        portrait.repo.apply()
+
+        users = [f"u{number:06d}" for number in range(0, USERS, 40)]
+        with start(portrait.settings.model_copy(update={"port": 0})) as running:
+            before = read_four_ways(portrait, running.url, "ranker", users, first)
+            assert len(np.unique(before, axis=0)) > len(users) // 2
+            assert read_four_ways(portrait, running.url, "churn", users, first).tobytes() == before.tobytes()
+
+            portrait.registry.promotions.promote("ranker", second.id, "test", "retrained")
+            assert seconds_until(reads(running.url, "ranker", second)) < 1.0
+            portrait.repo.apply()
+            after = read_four_ways(portrait, running.url, "ranker", users, second)
+            assert after.tobytes() != before.tobytes()
+            assert read_four_ways(portrait, running.url, "churn", users, first).tobytes() == before.tobytes()
+
+            portrait.registry.promotions.rollback("ranker", "test", "clicks fell")
+            assert seconds_until(reads(running.url, "ranker", first)) < 1.0
+            portrait.repo.apply()
+            assert read_four_ways(portrait, running.url, "ranker", users, first).tobytes() == before.tobytes()
+            assert cold_start(running.url, first) == ("prior", "prior")
+
+
+def embedded_version(portrait: Portrait, seed: int) -> EmbeddingVersion:
+    """A version trained by Ray Train, with everybody's vectors."""
+    version = train_version(portrait, "autoencoder", overrides=[*TINY, f"seed={seed}"])
+    done = backfill(portrait.repo, version.id, portrait.settings)
+    assert done.users == done.embedded == done.written_online == portrait.repo.count_vectors(version) == USERS
+    return portrait.registry.versions.get(version.id)
+
+
+def read_four_ways(
+    portrait: Portrait, url: str, consumer: str, users: list[str], version: EmbeddingVersion
+) -> np.ndarray:
+    """float32 [n, d], after the reader, the client, bare HTTP and plain Feast have agreed on every bit."""
+    ways = {
+        "reader": by_reader(portrait, consumer, users, version),
+        "client": by_client(url, consumer, users, version),
+        "http": by_http(url, consumer, users, version),
+        "feast": by_feast(portrait, consumer, users),
+    }
+    assert all(vectors.dtype == np.float32 and vectors.shape == (len(users), 16) for vectors in ways.values())
+    for name, vectors in ways.items():
+        assert vectors.tobytes() == ways["reader"].tobytes(), f"{name} differs"
+    return ways["reader"]
+
+
+def by_reader(portrait: Portrait, consumer: str, users: list[str], version: EmbeddingVersion) -> np.ndarray:
+    portrait.reader.assignments.refresh()
+    batch = portrait.reader.read(consumer, users)
+    assert (batch.version, batch.fingerprint) == (version.id, version.fingerprint)
+    assert set(batch.source) == {"stored"}
+    return batch.vectors
+
+
+def by_client(url: str, consumer: str, users: list[str], version: EmbeddingVersion) -> np.ndarray:
+    with Client(url, consumer=consumer) as client:
+        batch = client.embeddings(users)
+        single = client.embedding(users[0])
+    assert batch.user_ids == users and batch.versions == [version.id]
+    assert single.vector.tobytes() == batch.matrix[0].tobytes()
+    return batch.matrix
+
+
+def by_http(url: str, consumer: str, users: list[str], version: EmbeddingVersion) -> np.ndarray:
+    answers = [
+        httpx.get(f"{url}/v1/consumers/{consumer}/embeddings/{user}").raise_for_status().json() for user in users
+    ]
+    for user, answer in zip(users, answers, strict=True):
+        assert answer["user_id"] == user and answer["lane"] == "stable" and answer["source"] == "stored"
+        assert (answer["version"], answer["fingerprint"]) == (version.id, version.fingerprint)
+        assert answer["age_seconds"] >= 0 and answer["as_of"]
+    return np.array([answer["vector"] for answer in answers], dtype=np.float32)
+
+
+def by_feast(portrait: Portrait, consumer: str, users: list[str]) -> np.ndarray:
+    """As a program that knows nothing of Portrait reads."""
+    store = FeatureStore(config=feast_config(portrait.settings))
+    rows = store.get_online_features(
+        features=store.get_feature_service(consumer),
+        entity_rows=[{"user_id": user} for user in users],
+        full_feature_names=True,
+    ).to_dict()
+    store.registry.write_engine.dispose()
+    return np.array(rows["user_embedding__vector"], dtype=np.float32)
+
+
+def reads(url: str, consumer: str, version: EmbeddingVersion) -> Callable[[], bool]:
+    """Whether HTTP answers are of this version."""
+    address = f"{url}/v1/consumers/{consumer}/embeddings/u000000"
+    return lambda: httpx.get(address).raise_for_status().json()["fingerprint"] == version.fingerprint
+
+
+def seconds_until(condition: Callable[[], bool]) -> float:
+    started = time.perf_counter()
+    while not condition():
+        assert time.perf_counter() - started < 10, "never became visible"
+        time.sleep(0.01)
+    return time.perf_counter() - started
+
+
+def cold_start(url: str, version: EmbeddingVersion) -> tuple[str, str]:
+    """Where the answers for two people come from of whom nothing is known, in different buckets."""
+    strangers = ("nobody", "no-one")
+    assert len({bucket_of(user) for user in strangers}) == 2
+    with Client(url, consumer="ranker") as client:
+        answers = [client.embedding(user) for user in strangers]
+    assert {answer.version for answer in answers} == {version.id}
+    assert answers[0].vector.tobytes() == answers[1].vector.tobytes()
+    return answers[0].source, answers[1].source
