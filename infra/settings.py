@@ -1,9 +1,11 @@
 """All settings of one instance: those of every floor, from the environment."""
 
 import getpass
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from registry.errors import InvalidInput
 from serving.settings import ServingSettings
 
 
@@ -11,3 +13,15 @@ class Settings(ServingSettings):
     """Every floor's settings, read once from `PORTRAIT_*` variables, plus those of the command line."""
 
     actor: str = Field(default_factory=getpass.getuser, description="Who is written into the promotion history.")
+
+    def __init__(self, **values: Any) -> None:
+        """Values come from the environment where they are not given. Raises InvalidInput naming what is wrong."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise InvalidInput("; ".join(map(_complaint, error.errors()))) from None
+
+
+def _complaint(error: Any) -> str:
+    variable = "_".join(["PORTRAIT", *map(str, error["loc"])]).upper()
+    return f"{variable}={error['input']}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -43,12 +43,9 @@ def ingest(
     visible before the one commit at the end, so a killed ingest is simply run again. Times after `now`
     are rejected. Raises InvalidInput, with nothing written, when a file cannot be used.
     """
-    files = {what: path for what, path in (("events", events), ("items", items), ("users", users)) if path is not None}
-    if not files:
-        raise InvalidInput("there is nothing to ingest: give --events, --items or --users")
     progress = progress or silent
     moment = now or datetime.now(UTC)
-    sources = _opened(log, files)
+    sources = open_files(log, events, items, users)
     sweep(log.home, log.manifest())
     with (
         enough_memory(log.settings.ingest_memory),
@@ -66,8 +63,13 @@ def ingest(
         return IngestReport(**{what: arrival.report(rejects[what]) for what, arrival in arrivals.items()})
 
 
-def _opened(log: EventLog, files: dict[str, Path]) -> dict[str, Source]:
-    # All files are looked at before any is read, in memory: an unusable one leaves no trace in the home.
+def open_files(
+    log: EventLog, events: Path | None = None, items: Path | None = None, users: Path | None = None
+) -> dict[str, Source]:
+    """Look at all files before any is read, in memory: an unusable one leaves no trace. Raises InvalidInput."""
+    files = {what: path for what, path in (("events", events), ("items", items), ("users", users)) if path is not None}
+    if not files:
+        raise InvalidInput("there is nothing to ingest: give --events, --items or --users")
     with connect(log.settings.ingest_memory, log.home) as duck:
         return {what: open_source(duck, path, what, _TABLES[what][1]) for what, path in files.items()}
 

@@ -36,14 +36,15 @@ def ingest(
 
     Bad rows go to a file in rejects/ with a reason; the same file twice changes nothing.
     """
+    from feature_repo.log.ingest import open_files
     from infra.pipeline import take_in
     from infra.portrait import Portrait
+    from infra.settings import Settings
     from infra.tables import ingest_table
-    from registry.errors import InvalidInput
 
-    if events is None and items is None and users is None:
-        raise InvalidInput("nothing to ingest: give --events, --items or --users")
-    with Portrait.prepare() as portrait, progress_bar() as progress:
+    settings = Settings()
+    open_files(Portrait(settings).log, events, items, users)  # a file that cannot be used leaves not even a home
+    with Portrait.prepare(settings) as portrait, progress_bar() as progress:
         report = take_in(portrait, events, items, users, progress)
     if as_json:
         print_json(report.to_json())
