@@ -34,6 +34,7 @@ class Gateway:
             settings.compute_threads,
             settings.compute_queue,
             self._parts.read_async,
+            settings.store_inline_users,
         )
         self._begin()
 

@@ -24,9 +24,10 @@ AsyncLookup = Callable[[EmbeddingVersion, Sequence[str]], Awaitable[StoredVector
 class PooledReader:
     """EmbeddingReader without blocking the loop.
 
-    The store is awaited where `read_async` does so without a thread, and read in a few threads elsewhere. Vectors are
-    computed in a pool of their own, so that cold users never hold up stored ones; with
-    `compute_queue` requests in it, further ones are refused with Unavailable.
+    The store is awaited where `read_async` does so without a thread. Elsewhere a read of at most `inline_users` is done
+    at once, as it takes less than handing it to a thread would, and a larger one in a few threads. Vectors are computed
+    in a pool of their own, so that cold users never hold up stored ones; with `compute_queue` requests in it, further
+    ones are refused with Unavailable.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class PooledReader:
         compute_threads: int,
         compute_queue: int,
         read_async: AsyncLookup | None = None,
+        inline_users: int = 0,
     ) -> None:
         self.reader = reader
         self._store = ThreadPoolExecutor(store_threads, thread_name_prefix="store")
         self._compute = ThreadPoolExecutor(compute_threads, thread_name_prefix="compute")
         self._free = threading.BoundedSemaphore(compute_queue)
         self._read_async = read_async
+        self._inline_users = inline_users
 
     async def read(self, consumer: str, users: Sequence[str], strict: bool = False) -> EmbeddingBatch:
         """EmbeddingReader.read, awaited."""
@@ -75,6 +78,8 @@ class PooledReader:
         """EmbeddingReader.lookup, awaited."""
         if self._read_async is not None:
             return Lookup(version, users, await self._read_async(version, users))
+        if len(users) <= self._inline_users:
+            return self.reader.lookup(version, users)
         return await self.in_thread(lambda: self.reader.lookup(version, users))
 
     async def _bounded(self, work: Callable[[], Answer]) -> Answer:

@@ -1,6 +1,6 @@
 """Settings of the serving floor."""
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from training.settings import TrainingSettings
 
@@ -15,6 +15,11 @@ class ServingSettings(TrainingSettings):
     max_batch: PositiveInt = Field(default=1000, description="Users a request may name.")
     poll_seconds: PositiveFloat = Field(default=0.2, le=1.0, description="How often a replica looks for promotions.")
     store_threads: PositiveInt = Field(default=4, description="Threads that read the SQLite online store, a replica.")
+    store_inline_users: NonNegativeInt = Field(
+        default=128,
+        description="Reads of the SQLite online store for at most so many users take no thread: handing one over costs "
+        "several times the read, and readers of a WAL do not wait for its writers.",
+    )
     compute_threads: PositiveInt = Field(default=2, description="Threads that compute missing vectors, a replica.")
     compute_queue: PositiveInt = Field(
         default=64, description="Requests a replica keeps waiting for a computed vector before it answers 503."

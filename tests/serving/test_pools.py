@@ -53,6 +53,21 @@ def test_a_store_that_can_be_awaited_is(parts: Twins) -> None:
     pool.close()
 
 
+def test_small_reads_take_no_thread_and_large_ones_do(parts: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, threads = parts.store.read_vectors, []
+
+    def noted(version: EmbeddingVersion, users: Sequence[str]) -> Rows:
+        threads.append((len(users), threading.current_thread() is threading.main_thread()))
+        return read(version, users)
+
+    monkeypatch.setattr(parts.store, "read_vectors", noted)
+    pool = PooledReader(parts.reader, 1, 1, 1, inline_users=2)
+    for users in (["ada"], ["ada"] * 2, ["ada"] * 3):
+        asyncio.run(pool.read("ranker", users))
+    assert threads == [(1, True), (2, True), (3, False)]
+    pool.close()
+
+
 def test_warming_loads_encoders_and_survives_those_that_do_not_load(parts: Twins) -> None:
     versions = list(parts.reader.assignments.state.versions.values())
     parts.encoders.pop("autoencoder-1")
