@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
-from registry.settings import RegistrySettings
+from registry.settings import RegistrySettings, require_url
 
 
 class FeatureSettings(RegistrySettings):
@@ -15,6 +15,8 @@ class FeatureSettings(RegistrySettings):
         default="", description="redis://host:port/db for Redis; empty for SQLite in the home."
     )
     feature_repo: Path = Field(default=Path(__file__).resolve().parent, description="Folder that `feast apply` reads.")
+    _urls = field_validator("feast_registry_url", "online_store_url")(require_url)
+
     history_length: PositiveInt = Field(default=256, description="Events a user keeps in each service.")
     ingest_memory: str = Field(
         default="1GB", description="Memory limit of DuckDB while ingesting and cutting snapshots."

@@ -24,4 +24,5 @@ class Settings(ServingSettings):
 
 def _complaint(error: Any) -> str:
     variable = "_".join(["PORTRAIT", *map(str, error["loc"])]).upper()
-    return f"{variable}={error['input']}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{variable}={error['input']}: {message[0].lower()}{message[1:]}"

@@ -4,8 +4,19 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+def require_url(url: str) -> str:
+    """The same text; raises ValueError, which settings turn into a complaint, unless it is empty or a URL."""
+    try:
+        make_url(url or "sqlite://")
+    except (ArgumentError, ValueError):
+        raise ValueError("write a URL such as postgresql://user@host/database") from None
+    return url
 
 
 class HomeSettings(BaseSettings):
@@ -28,6 +39,8 @@ class RegistrySettings(HomeSettings):
     registry_url: str = Field(
         default="", description="SQLAlchemy URL of the registry; postgresql:// is taken as psycopg 3."
     )
+
+    _url = field_validator("registry_url")(require_url)
 
     @property
     def database_url(self) -> str:

@@ -105,6 +105,7 @@ def _csv(path: Path, what: str, shown: str, needed: Collection[str], compressed:
     try:
         with open_text(path, compressed) as file:
             line = file.readline(LONGEST_LINE).strip()
+            has_rows = any(row.strip() for row in iter(lambda: file.readline(LONGEST_LINE), ""))
     except GZIP_ERRORS as error:
         raise InvalidInput(f"{shown} is a damaged gzip file: {one_line(error)}") from error
     if line.startswith("PAR1"):
@@ -115,6 +116,8 @@ def _csv(path: Path, what: str, shown: str, needed: Collection[str], compressed:
         raise InvalidInput(f"{shown} has no header line")
     delimiter, names = _header(line, needed)
     _require_columns(shown, names, needed)
+    if not has_rows:
+        raise InvalidInput(f"{shown} has no rows")
     return Source(path, what, dict.fromkeys(names, "VARCHAR"), CsvLayout(delimiter, compressed, len(names)))
 
 

@@ -74,14 +74,20 @@ def progress_bar() -> Iterator["Progress"]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Bars(*columns, console=notices()) as bars:
-        tasks: dict[str, TaskID] = {}
+    bars = Bars(*columns, console=notices())
+    tasks: dict[str, TaskID] = {}
 
-        def show(step: str, done: int, total: int, note: str = "") -> None:
-            if step not in tasks or bars.tasks[tasks[step]].finished:
-                for earlier in bars.tasks:  # a training that stopped early has ended all the same
-                    bars.update(earlier.id, total=earlier.completed)
-                tasks[step] = bars.add_task(step, total=total)
-            bars.update(tasks[step], completed=done, total=total, description=f"{step} {note}".strip())
+    def show(step: str, done: int, total: int, note: str = "") -> None:
+        if not tasks:
+            bars.start()  # and not before: even bars of nothing leave an empty line
+        if step not in tasks or bars.tasks[tasks[step]].finished:
+            for earlier in bars.tasks:  # a training that stopped early has ended all the same
+                bars.update(earlier.id, total=earlier.completed)
+            tasks[step] = bars.add_task(step, total=total)
+        bars.update(tasks[step], completed=done, total=total, description=f"{step} {note}".strip())
 
+    try:
         yield show
+    finally:
+        if tasks:
+            bars.stop()

@@ -24,7 +24,7 @@ def another(value: Any) -> Any:
         return not value
     if isinstance(value, int | float):
         return value + 1 if value >= 1 else value + 0.5 if isinstance(value, float) else 4000
-    return Path("/somewhere/else") if isinstance(value, Path) else "another"
+    return Path("/somewhere/else") if isinstance(value, Path) else "sqlite:///another"
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
@@ -72,6 +72,7 @@ def test_the_registry_lies_in_the_home_unless_told_otherwise(monkeypatch: pytest
         ("PORTRAIT_PORT", "70000", "PORTRAIT_PORT=70000: input should be less than or equal to 65535"),
         ("PORTRAIT_POLL_SECONDS", "2", "PORTRAIT_POLL_SECONDS=2: input should be less than or equal to 1"),
         ("PORTRAIT_USE_GPU", "maybe", "PORTRAIT_USE_GPU=maybe: input should be a valid boolean"),
+        ("PORTRAIT_ONLINE_STORE_URL", "redis:6379", "PORTRAIT_ONLINE_STORE_URL=redis:6379: write a URL such as "),
         ("PORTRAIT_HISTORY_LENGTH", "0", "PORTRAIT_HISTORY_LENGTH=0: input should be greater than 0"),
     ],
 )
