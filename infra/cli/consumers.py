@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from infra.cli.options import Json, Reason, parse_time
-from infra.cli.output import console, notices, print_json
+from infra.cli.output import console, notices, print_json, say
 
 Consumer = Annotated[str, typer.Argument(help="Name of the consumer.")]
 
@@ -46,7 +46,7 @@ def add(
 
     with Portrait.open() as portrait:
         portrait.registry.consumers.add(name, owner or portrait.settings.actor, task)
-    console().print(f"consumer {name} is declared; give it a version: portrait promote {name} VERSION")
+    say(f"consumer {name} is declared; give it a version: portrait promote {name} VERSION")
 
 
 @consumer_app.command("set")
@@ -60,7 +60,7 @@ def change(
 
     with Portrait.open() as portrait:
         portrait.registry.consumers.set(name, owner, task)
-    console().print(f"consumer {name} is changed")
+    say(f"consumer {name} is changed")
 
 
 def promote(
@@ -137,7 +137,7 @@ def _show_promotion(promotion: Any, as_json: bool) -> None:
         print_json(promotion)
         return
     before = promotion.from_version or "nothing"
-    console().print(f"{promotion.consumer}: {before} -> {promotion.to_version} (revision {promotion.revision})")
+    say(f"{promotion.consumer}: {before} -> {promotion.to_version} (revision {promotion.revision})")
 
 
 def _fields(record: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.options import AsOf, Json, parse_time
-from infra.cli.output import console, print_json, progress_bar
+from infra.cli.output import console, print_json, progress_bar, say
 
 
 class DataSet(StrEnum):
@@ -69,7 +69,7 @@ def import_data(
         return
     console().print(ingest_table(report))
     if labels:
-        console().print(f"labels: {labels}")
+        say(f"labels: {labels}")
 
 
 def snapshot(as_of: AsOf = None, as_json: Json = False) -> None:
@@ -83,7 +83,7 @@ def snapshot(as_of: AsOf = None, as_json: Json = False) -> None:
         print_json(made)
     else:
         before = f"{made.as_of:%Y-%m-%d %H:%M:%S}"
-        console().print(f"snapshot {made.id}: {made.users:,} users, {made.events:,} events before {before}")
+        say(f"snapshot {made.id}: {made.users:,} users, {made.events:,} events before {before}")
 
 
 def env() -> None:
@@ -108,6 +108,6 @@ def apply(as_json: Json = False) -> None:
         print_json({"changes": changes, "published_users": published})
         return
     for change in changes or ["Feast already shows what the registry says"]:
-        console().print(change, markup=False)
+        say(change)
     if published:
-        console().print(f"raw features of {published:,} users are online")
+        say(f"raw features of {published:,} users are online")

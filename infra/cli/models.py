@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.options import AsOf, Json, parse_time
-from infra.cli.output import console, print_json, progress_bar
+from infra.cli.output import console, print_json, progress_bar, say
 
 
 class Family(StrEnum):
@@ -48,7 +48,7 @@ def train(
     space = f"{version.dimension} dimensions, fingerprint {version.fingerprint[:12]}"
     artifact = f"artifact with loss.png: {portrait.settings.home / version.artifact}"
     lines = (f"{version.id} is registered: {space}", metrics, artifact, f"next: portrait backfill {version.id}")
-    console().print(*lines, sep="\n", soft_wrap=True)
+    say(*lines)
 
 
 def backfill(
@@ -72,7 +72,7 @@ def backfill(
         return
     done = f"{report.embedded:,} of {report.users:,} users embedded, {report.written_online:,} newer online"
     rate = f"{report.seconds:.1f} s, {report.users_per_second:,.0f} users/s"
-    console().print(f"{report.version} as of {report.as_of:%Y-%m-%d %H:%M:%S}: {done}, {rate}", soft_wrap=True)
+    say(f"{report.version} as of {report.as_of:%Y-%m-%d %H:%M:%S}: {done}, {rate}")
 
 
 def versions(as_json: Json = False) -> None:
@@ -100,4 +100,4 @@ def export(
     with Portrait.open() as portrait, progress_bar() as progress:
         known = portrait.registry.versions.get(version)
         made = run(portrait.repo, known, out.absolute(), parse_time(as_of), progress)
-    console().print(f"{out}: {made.users:,} users at {version} as of {made.as_of:%Y-%m-%d %H:%M:%S}")
+    say(f"{out}: {made.users:,} users at {version} as of {made.as_of:%Y-%m-%d %H:%M:%S}")

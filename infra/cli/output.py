@@ -17,6 +17,7 @@ from rich.progress import Progress as Bars
 if TYPE_CHECKING:
     from feature_repo.progress import Progress
 
+PAGE = 140  # characters
 _clean: TextIO | None = None
 
 
@@ -31,8 +32,14 @@ def claim_stdout() -> TextIO:
 
 
 def console() -> Console:
-    """Tables and sentences for people, on standard output."""
-    return Console(file=claim_stdout(), highlight=False)
+    """Tables for people, on standard output; as wide as the terminal, or as a page where there is none."""
+    out = claim_stdout()
+    return Console(file=out, highlight=False, width=None if out.isatty() else PAGE)
+
+
+def say(*lines: str) -> None:
+    """Sentences for people, on standard output, each on a line of its own however long."""
+    console().print(*lines, sep="\n", soft_wrap=True, markup=False)
 
 
 def notices() -> Console:
