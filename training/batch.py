@@ -66,7 +66,7 @@ class Batcher:
         Raises InvalidInput when the table lacks a column that the model was trained with.
         """
         self._require_columns(users)
-        as_of_each = _one_each(as_of, users.num_rows)
+        as_of_each = one_each(as_of, users.num_rows)
         created = _times(_column(users, "created_time"))
         hidden = created >= as_of_each
         profile = {f.name for f in self.schema.profile}
@@ -150,8 +150,9 @@ def _time_order(user: Int64, time: Int64) -> Int64 | None:
     return np.lexsort((time, user)) if backwards.any() else None
 
 
-def _one_each(as_of: int | Int64, users: int) -> Int64:
-    times = np.broadcast_to(np.asarray(as_of, dtype=np.int64), (users,)) if np.ndim(as_of) == 0 else np.asarray(as_of)
+def one_each(as_of: int | Int64, users: int) -> Int64:
+    """An as-of time for each user; raises InvalidInput when there are neither one nor as many as users."""
+    times = np.full(users, as_of, dtype=np.int64) if np.ndim(as_of) == 0 else np.asarray(as_of, dtype=np.int64)
     if times.shape != (users,):
         raise InvalidInput(f"as_of has shape {times.shape} for {users} users: give one time, or one for each user")
     return times

@@ -12,6 +12,7 @@ from training import families, probe
 from training.arrays import Bool, Float32, Int64
 from training.artifact import PRIOR, Content, load_content
 from training.artifact import load_prior as load_prior
+from training.batch import one_each
 
 CHUNK = 8192  # users at a time; bounds memory, changes no vector
 
@@ -61,7 +62,7 @@ class Encoder:
         `users` has the columns of `snapshot.read`. Rows about which nothing is known get the prior exactly.
         Raises InvalidInput when a column that the model was trained with is missing.
         """
-        as_of_each = np.ascontiguousarray(np.broadcast_to(np.asarray(as_of, dtype=np.int64), (users.num_rows,)))
+        as_of_each = one_each(as_of, users.num_rows)
         vectors = np.empty((users.num_rows, self.dimension), dtype=np.float32)
         for start in range(0, max(users.num_rows, 1), CHUNK):
             part = slice(start, start + CHUNK)

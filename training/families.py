@@ -5,10 +5,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from feature_repo.progress import Progress
 from registry.errors import NotFound
 from training.artifact import Content
 from training.inputs import TrainingInputs
-from training.progress import Progress
 
 if TYPE_CHECKING:
     import torch

@@ -44,7 +44,7 @@ class Trainee(Protocol):
         ...
 
     def held_out_loss(self) -> float:
-        """The loss on the users kept aside; the same on every worker."""
+        """The loss on the users kept aside, the same on every worker; called in evaluation mode, without gradients."""
         ...
 
 
@@ -73,7 +73,9 @@ def fit(trainee: Trainee, session: Session) -> None:
         # Seeded anew every epoch, so that no generator's state has to survive a crash.
         torch.manual_seed(trainee.schedule.seed * 1_000_003 + epoch * 1_009 + session.rank)
         loss = _train_epoch(trainee, session, epoch)
-        held_out = trainee.held_out_loss()
+        trainee.model.eval()
+        with torch.no_grad():
+            held_out = trainee.held_out_loss()
         state = _after(trainee, state, epoch, held_out)
         session.report(
             {

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.input_schema import InputSchema
+from feature_repo.progress import Progress, silent
 from training import families, probe
 from training.artifact import Content, save_content, seal
 from training.config import assignments
@@ -21,7 +22,6 @@ from training.encoder import Encoder
 from training.families import Family
 from training.fitting import fit_weights
 from training.inputs import TrainingInputs
-from feature_repo.progress import Progress, silent
 from training.session import METRICS, MetricLog
 from training.settings import TrainingSettings
 from training.workspace import Workspace, claim

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_repo.input_schema import FieldKind
+from feature_repo.progress import Progress
 from training.batch import Vocabularies, as_text
 from training.inputs import TrainingInputs
-from feature_repo.progress import Progress
 from training.vocabulary import Vocabulary, item_keys, place_codes
 
 MAX_CATEGORIES = 1000  # of one field, the most frequent; others count as absent

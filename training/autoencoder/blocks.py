@@ -63,7 +63,8 @@ class Layout:
         return (
             *pooled,
             *picked,
-            Block("activity", BlockKind.NUMBERS, len(ACTIVITY) * (len(self.windows_days) + 1) + 2, behaviour=True),
+            Block("recency", BlockKind.NUMBERS, 2, behaviour=True),
+            Block("activity", BlockKind.NUMBERS, len(ACTIVITY) * (len(self.windows_days) + 1), behaviour=True),
             Block("rhythm", BlockKind.NUMBERS, 24 + 7, behaviour=True),
             *([Block("mix", BlockKind.NUMBERS, shares, behaviour=True)] if shares else []),
             Block("tenure", BlockKind.NUMBERS, 1),
@@ -106,6 +107,7 @@ class BlockBuilder:
         columns = [
             *self._pooled(users, rings),
             *self._picked(users),
+            _only(rings.active, _recency(users, rings)),
             _only(rings.active, _activity(users, rings)),
             _only(rings.active, _rhythm(users.events, len(users))),
             *([_only(rings.active, self._mix(users))] if self.layout.services + self.layout.actions else []),
@@ -173,7 +175,7 @@ class _Rings:
 
     def newest_first(self, bags: Float32) -> Float32:
         """[users * rings, k] as [users, rings, k], ring 0 first."""
-        return bags.reshape(self.users, self.count, -1)[:, ::-1]
+        return bags.reshape(self.users, self.count, bags.shape[-1])[:, ::-1]
 
     def totals(self, weights: Float64 | None = None, keep: Any = slice(None)) -> Float64:
         """[users, windows + 1]: sums over the events in each window, and over all."""
@@ -192,13 +194,17 @@ ACTIVITY: tuple[Callable[[Events, _Rings], Float64], ...] = (
 
 
 def _activity(users: UserArrays, rings: _Rings) -> Float64:
-    """[n, width] logarithms of the ACTIVITY, and of days since the last and the first event."""
-    totals = [count(users.events, rings) for count in ACTIVITY]
+    """[n, width] logarithms of the ACTIVITY."""
+    return _log(np.column_stack([count(users.events, rings) for count in ACTIVITY]))
+
+
+def _recency(users: UserArrays, rings: _Rings) -> Float64:
+    """[n, 2] logarithms of the days since the last and since the first event."""
     days = rings.age / DAY_US
     newest, oldest = np.full(len(users), np.inf), np.zeros(len(users))
     np.minimum.at(newest, users.events.user, days)
     np.maximum.at(oldest, users.events.user, days)
-    return _log(np.column_stack([*totals, newest, oldest]))
+    return _log(np.column_stack([newest, oldest]))
 
 
 def _last_of_day(events: Events) -> Int64:

@@ -8,7 +8,7 @@ class AutoencoderConfig:
     """Everything about a run that is not data; the defaults are the measured ones of docs/log.md."""
 
     dimension: int = 120  # of z; the paper's only public reimplementation has 120
-    hidden: tuple[int, ...] = (512,)  # widths between blocks and z, mirrored in the decoder
+    hidden: tuple[int, ...] = (256,)  # widths between blocks and z, mirrored in the decoder
     windows_days: tuple[int, ...] = (7, 30, 180)  # GUR: one week, one month, six months
     item_dimension: int = 80  # of the collaborative and the text encoder
     cooccurrence_window: int = 10  # events of a user that stand so near count as seen together
@@ -16,12 +16,13 @@ class AutoencoderConfig:
     max_items: int = 100_000  # with a collaborative vector; the most used ones
     block_dropout: float = 0.2  # share of blocks that corruption hides
     cold_start: float = 0.1  # share of rows that lose all behaviour: trains what a new user gets
+    latent_noise: float = 1.0  # on z while training, in units of its size: room goes to what explains most
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
-    epochs: int = 30
+    epochs: int = 12
     epoch_steps: int = 100  # at least; a small population is passed several times an epoch
-    patience: int = 4  # epochs without a better held-out loss before training stops
+    patience: int = 3  # epochs without a better held-out loss before training stops
     held_out: float = 0.1  # share of users that only the early stopping sees
     seed: int = 0
 
@@ -37,8 +38,9 @@ class AutoencoderConfig:
         for name in ("block_dropout", "cold_start", "held_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay={self.weight_decay} must not be negative")
+        for name in ("latent_noise", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if not self.hidden or min(self.hidden) <= 0:
             raise ValueError(f"hidden={self.hidden} must name positive widths")
         windows = self.windows_days

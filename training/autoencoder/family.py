@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 
 from feature_repo.input_schema import InputSchema
+from feature_repo.progress import Progress
 from training.arrays import Bool, Float32, Int64
 from training.artifact import PRIOR, Content
 from training.autoencoder.blocks import BlockBuilder, Layout
@@ -19,7 +20,6 @@ from training.autoencoder.trainee import AutoencoderTrainee
 from training.batch import Batcher, Vocabularies
 from training.config import override
 from training.inputs import TrainingInputs
-from training.progress import Progress
 
 CHUNK = 8192
 

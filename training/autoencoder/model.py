@@ -32,8 +32,10 @@ class Autoencoder(nn.Module):
         inputs = dense + EMBEDDING_WIDTH * len(sizes) + len(blocks)
         self.embeddings = nn.ModuleList(nn.Embedding(size + 1, EMBEDDING_WIDTH) for size in sizes)
         self.encoder = _perceptron((inputs, *hidden, dimension))
-        self.shortcut = nn.Linear(inputs, dimension)  # keeps counts and recency readable by a linear model
         self.decoder = _perceptron((dimension, *reversed(hidden), dense + sum(sizes)))
+        # Straight ways beside both halves: lower loss, and z stays readable by the linear heads on top of it.
+        self.encoder_shortcut = nn.Linear(inputs, dimension)
+        self.decoder_shortcut = nn.Linear(dimension, dense + sum(sizes))
         self.register_buffer("row_mean", torch.zeros(width))
         self.register_buffer("row_scale", torch.ones(width))
         self.register_buffer("code_entropy", torch.ones(len(sizes)))
@@ -48,15 +50,17 @@ class Autoencoder(nn.Module):
         """Rows to z before its own standardisation."""
         return self._compress(*self._inputs(rows))
 
-    def losses(self, rows: Tensor, hidden: Tensor) -> Tensor:
-        """[blocks] loss of reconstructing each block after the blocks marked in `hidden` [n, blocks] were taken away.
+    def losses(self, rows: Tensor, hidden: Tensor, noise: Tensor) -> Tensor:
+        """[blocks] loss of reconstructing each block from a corrupted row and a blurred z.
 
-        About 1 for a guess that knows nothing of the user; NaN for a block that no row has.
+        The blocks marked in `hidden` [n, blocks] are taken away; `noise` [n, dimension] is added to z in units of its
+        own size. About 1 for a guess that knows nothing of the user; NaN for a block that no row has.
         """
         dense, codes, present = self._inputs(rows)
         shown = present & ~hidden
         z = self._compress(dense * shown[:, self.places.dense_block], codes * shown[:, self.places.code_block], shown)
-        output = self.decoder(z)
+        z = z + noise * z.detach().square().mean().sqrt()
+        output = self.decoder(z) + self.decoder_shortcut(z)
         dense_output, *logits = output.split([dense.shape[1], *self.places.code_sizes], dim=1)
         squares = (dense_output - dense).square() * present[:, self.places.dense_block]
         totals = squares.new_zeros(present.shape[1]).index_add(0, self.places.dense_block, squares.sum(dim=0))
@@ -77,8 +81,8 @@ class Autoencoder(nn.Module):
 
     def _compress(self, dense: Tensor, codes: Tensor, present: Tensor) -> Tensor:
         embedded = [embedding(codes[:, place]) for place, embedding in enumerate(self.embeddings)]
-        inputs = torch.cat([dense, *embedded, present.to(dense.dtype)], dim=1)
-        z: Tensor = self.encoder(inputs) + self.shortcut(inputs)
+        inputs = torch.cat([dense * self.places.gain, *embedded, present.to(dense.dtype)], dim=1)
+        z: Tensor = self.encoder(inputs) + self.encoder_shortcut(inputs)
         return z
 
 
@@ -91,6 +95,7 @@ class _Places(nn.Module):
     dense_block: Tensor  # block of each of them
     code: Tensor  # columns of codes
     code_block: Tensor
+    gain: Tensor  # of numbers: a block weighs in z as much as another, however wide it is
 
     def __init__(self, blocks: tuple[Block, ...]) -> None:
         super().__init__()
@@ -108,6 +113,8 @@ class _Places(nn.Module):
             "code_block": [owner[column] for column in code],
         }.items():
             self.register_buffer(name, torch.tensor(values, dtype=torch.long), persistent=False)
+        energy = 1 / self.width[self.dense_block]
+        self.register_buffer("gain", (energy / energy.mean()).sqrt(), persistent=False)
 
 
 def _perceptron(widths: tuple[int, ...]) -> nn.Sequential:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import load_file, save_file
 
+from feature_repo.progress import Progress
 from registry.errors import InvalidInput
 from training.arrays import Float32, Float64
 from training.autoencoder.blocks import Block, BlockBuilder, BlockKind, Layout
@@ -19,7 +20,6 @@ from training.modality import Modality
 from training.modality.collaborative import Cooccurrence, collaborative
 from training.modality.ready import ready
 from training.modality.text import text
-from feature_repo.progress import Progress
 from training.survey import catalogue_keys, survey
 from training.vocabulary import Vocabulary
 

@@ -52,15 +52,14 @@ class AutoencoderTrainee:
 
     def held_out_loss(self) -> float:
         """The same corruption every time, so that epochs compare."""
-        self.model.eval()
         generator = torch.Generator().manual_seed(self.config.seed)
         chunks = [self.held_out[start : start + 4096] for start in range(0, len(self.held_out), 4096)]
-        with torch.no_grad():
-            losses = [float(self._loss(self._read(chunk), generator)) * len(chunk) for chunk in chunks]
+        losses = [float(self._loss(self._read(chunk), generator)) * len(chunk) for chunk in chunks]
         return sum(losses) / len(self.held_out)
 
     def _loss(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
-        losses = self.model.losses(rows, self._corruption(len(rows), generator))
+        noise = torch.randn(len(rows), self.config.dimension, generator=generator) * self.config.latent_noise
+        losses = self.model.losses(rows, self._corruption(len(rows), generator), noise.to(self.device))
         return losses.nanmean()
 
     def _corruption(self, rows: int, generator: torch.Generator | None) -> Tensor:

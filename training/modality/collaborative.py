@@ -12,6 +12,7 @@ from training.arrays import UNKNOWN, Float32, Int64
 from training.modality import Modality
 
 NAME = "collaborative"
+MERGE_FROM = 4_000_000  # pairs
 
 
 class Cooccurrence:
@@ -20,7 +21,8 @@ class Cooccurrence:
     def __init__(self, items: int, window: int) -> None:
         self.items = items
         self.window = window
-        self.counts = sparse.csr_array((items, items), dtype=np.float32)
+        self._total = sparse.csr_array((items, items), dtype=np.float32)
+        self._pending: list[sparse.csr_array] = []
 
     def add(self, user: Int64, item: Int64) -> None:
         """Count the pairs at most `window` known events of a user apart; events by user and time."""
@@ -30,7 +32,23 @@ class Cooccurrence:
         if pairs:
             left, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
             ones = np.ones(len(left), dtype=np.float32)
-            self.counts = self.counts + sparse.coo_array((ones, (left, right)), shape=self.counts.shape).tocsr()
+            self._pending.append(sparse.coo_array((ones, (left, right)), shape=self._total.shape).tocsr())
+        # Merged when as much has come as is there already: the work stays in proportion to the pairs.
+        if sum(part.nnz for part in self._pending) > max(self._total.nnz, MERGE_FROM):
+            self._merge()
+
+    def counts(self) -> sparse.csr_array:
+        """How often two items were seen together, in either order."""
+        self._merge()
+        return sparse.csr_array(self._total + self._total.T)
+
+    def _merge(self) -> None:
+        parts = [sparse.coo_array(part) for part in [self._total, *self._pending]]
+        row = np.concatenate([part.coords[0] for part in parts])
+        column = np.concatenate([part.coords[1] for part in parts])
+        count = np.concatenate([part.data for part in parts])
+        self._total = sparse.coo_array((count, (row, column)), shape=self._total.shape).tocsr()
+        self._pending = []
 
     def _pairs(self, user: Int64, item: Int64, gap: int) -> tuple[Int64, Int64]:
         left, right = item[:-gap], item[gap:]
@@ -40,7 +58,7 @@ class Cooccurrence:
 
 def collaborative(cooccurrence: Cooccurrence, dimension: int, seed: int, items: int) -> Modality | None:
     """Unit vectors of the items that co-occur with something; None where hardly any do."""
-    scores = _positive_pmi(sparse.csr_array(cooccurrence.counts + cooccurrence.counts.T))
+    scores = _positive_pmi(cooccurrence.counts())
     seen = np.flatnonzero(np.diff(scores.indptr))
     rank = min(dimension, len(seen) - 1)
     if rank < 2:

@@ -1,0 +1,22 @@
+"""Fixtures of the training floor."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.example import inputs, population, train_here
+from training.run import TrainedModel
+from training.settings import TrainingSettings
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    """A small autoencoder. Its artifact is shared: copy it before changing it."""
+    settings = TrainingSettings(home=tmp_path_factory.mktemp("training"), num_workers=0)
+    return train_here(settings, inputs(population()))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> TrainingSettings:
+    """Settings of a fresh home, training in this process."""
+    return TrainingSettings(home=tmp_path / "home", num_workers=0)

@@ -1,0 +1,147 @@
+"""Artifacts are immutable, and their fingerprint is over meaning."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from registry.errors import FingerprintMismatch, InvalidInput, NotFound
+from training.artifact import Content, load_content, load_prior, seal
+from training.encoder import load_encoder
+from training.run import TrainedModel
+
+FILES = {
+    "encoder.json", "weights.safetensors", "items.parquet", "items.safetensors", "probe.parquet", "probe.safetensors",
+    "run.json", "metrics.jsonl", "loss.png",
+}  # fmt: skip
+
+
+@pytest.fixture
+def artifact(model: TrainedModel, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(model.path, tmp_path / "artifact"))
+
+
+def test_what_is_in_it(model: TrainedModel) -> None:
+    manifest = json.loads((model.path / "manifest.json").read_text())
+    assert set(manifest["files"]) == FILES
+    assert (manifest["family"], manifest["dimension"], manifest["fingerprint"]) == ("autoencoder", 8, model.fingerprint)
+    assert len(model.fingerprint) == 64
+    assert (model.path / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_changed_byte_is_refused(artifact: Path, name: str) -> None:
+    content = bytearray((artifact / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (artifact / name).write_bytes(content)
+    with pytest.raises(FingerprintMismatch, match=f"{name} is missing or was changed"):
+        load_encoder(artifact)
+
+
+def test_a_missing_file_is_refused(artifact: Path) -> None:
+    (artifact / "items.parquet").unlink()
+    with pytest.raises(FingerprintMismatch, match=r"items\.parquet is missing"):
+        load_encoder(artifact)
+
+
+def test_another_fingerprint_is_refused(model: TrainedModel) -> None:
+    load_encoder(model.path, model.fingerprint)
+    with pytest.raises(
+        FingerprintMismatch, match=f"has fingerprint {model.fingerprint[:12]}, expected was 000000000000"
+    ):
+        load_encoder(model.path, "0" * 64)
+
+
+def test_weights_cannot_be_exchanged_under_a_forged_manifest(artifact: Path, model: TrainedModel) -> None:
+    weights = load_file(artifact / "weights.safetensors")
+    save_file({**weights, "z_mean": weights["z_mean"] + 1}, artifact / "weights.safetensors")
+    reseal(artifact, model.fingerprint)
+    with pytest.raises(FingerprintMismatch, match="expected was"):
+        load_encoder(artifact)
+
+
+@pytest.mark.parametrize("of", ["vectors", "users"])
+def test_a_changed_probe_is_refused(artifact: Path, model: TrainedModel, of: str) -> None:
+    """Even under a manifest that fits: the probe must come out as it did after training."""
+    if of == "vectors":
+        probe = load_file(artifact / "probe.safetensors")
+        save_file({**probe, "vectors": probe["vectors"] + np.float32(0.01)}, artifact / "probe.safetensors")
+    else:
+        users = pq.read_table(artifact / "probe.parquet")
+        place = users.column_names.index("age")
+        pq.write_table(users.set_column(place, "age", pc.add(users["age"], 1.0)), artifact / "probe.parquet")
+    reseal(artifact, model.fingerprint)
+    with pytest.raises(FingerprintMismatch, match=r"encodes its probe .* away"):
+        load_encoder(artifact, model.fingerprint)
+
+
+def test_code_that_encodes_otherwise_is_refused(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.autoencoder.model.CLIP", 0.5)
+    with pytest.raises(FingerprintMismatch, match="would not continue its space"):
+        load_encoder(model.path, model.fingerprint)
+
+
+def test_the_probe_is_nobody(model: TrainedModel) -> None:
+    users = pq.read_table(model.path / "probe.parquet")
+    assert all(user.startswith("probe-") for user in users["user_id"].to_pylist())
+    assert users["country"].null_count == 1  # all categories and vectors take part, but for the blank user
+    assert pa.compute.list_value_length(users["item_ids"]).to_pylist()[:2] == [0, 1]
+
+
+def test_no_artifact(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="there is no artifact at"):
+        load_encoder(tmp_path)
+    with pytest.raises(NotFound):
+        load_prior(tmp_path)
+
+
+def test_a_damaged_manifest(artifact: Path) -> None:
+    (artifact / "manifest.json").write_text('{"format": 1')
+    with pytest.raises(InvalidInput, match="damaged"):
+        load_encoder(artifact)
+    (artifact / "manifest.json").write_text('{"format": 99}')
+    with pytest.raises(InvalidInput, match="has format 99, this code reads 1"):
+        load_encoder(artifact)
+
+
+def test_the_fingerprint_is_over_content(model: TrainedModel) -> None:
+    content = load_content(model.path, None)
+    assert content.fingerprint == model.fingerprint
+    other = [
+        replace(content, family="clue"),
+        replace(content, revision=content.revision + 1),
+        replace(content, items=content.items[::-1]),
+        replace(content, document={**content.document, "schema": {**content.document["schema"], "history_length": 9}}),
+        replace(content, weights={**content.weights, "prior": content.weights["prior"] + 1}),
+        replace(content, item_vectors={**content.item_vectors, "text": content.item_vectors["text"] + 1}),
+    ]
+    assert len({each.fingerprint for each in (content, *other)}) == 1 + len(other)
+
+
+def test_the_fingerprint_outlives_files(model: TrainedModel) -> None:
+    """Written again, as another version of a library might, the same content has the same fingerprint."""
+    content: Content = load_content(model.path, None)
+    turned = dict(reversed(content.weights.items()))
+    assert replace(content, weights=turned, document=json.loads(json.dumps(content.document))).fingerprint == (
+        model.fingerprint
+    )
+
+
+def reseal(artifact: Path, fingerprint: str) -> None:
+    """A manifest that fits the files, as a forger would write it."""
+    (artifact / "manifest.json").unlink()
+    content = load_content_of(artifact)
+    seal(artifact, content)
+    manifest = json.loads((artifact / "manifest.json").read_text())
+    (artifact / "manifest.json").write_text(json.dumps({**manifest, "fingerprint": fingerprint}))
+
+
+def load_content_of(artifact: Path) -> Content:
+    return Content("autoencoder", 1, 8, json.loads((artifact / "encoder.json").read_text()), {}, [], {})
