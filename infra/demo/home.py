@@ -11,8 +11,10 @@ MARKER = "made-by-portrait-demo"
 def fresh_home(path: Path) -> Path:
     """An empty home with the demo's marker in it; what an earlier demo left there is removed.
 
-    Raises InvalidInput for a folder that holds anything and does not carry the marker.
+    Raises InvalidInput for a file, and for a folder that holds anything and does not carry the marker.
     """
+    if path.exists() and not path.is_dir():
+        raise InvalidInput(f"{path} is no folder: choose one with --home")
     if path.exists() and any(path.iterdir()):
         if not (path / MARKER).is_file():
             raise InvalidInput(

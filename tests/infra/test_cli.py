@@ -19,7 +19,7 @@ from infra.cli.main import app
 from tests.infra.commands import PROGRAM, Commands
 from tests.instances import TINY, USERS, copy_of
 
-HEAVY = {"torch", "ray", "feast", "sqlalchemy", "pandas", "numpy", "pyarrow", "duckdb", "pydantic"}
+HEAVY = {"torch", "ray", "feast", "sqlalchemy", "pandas", "numpy", "pyarrow", "duckdb"}
 
 
 def commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

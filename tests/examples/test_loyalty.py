@@ -1,0 +1,96 @@
+"""The example of a team's own view: the file, Feast's own `apply`, and a model that sees the new blocks."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import feature_repo
+from feature_repo.environment import feast_environment
+from feature_repo.schemas import TIME
+from infra.pipeline import train_version
+from infra.portrait import Portrait
+from infra.settings import Settings
+from registry.records import EmbeddingVersion
+from registry.settings import PROJECT_ROOT
+from tests.instances import TINY, copy_of
+from tests.training.stored import users_of
+from training.artifact import load_content
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture
+def instance(registered_home: Path, tmp_path: Path) -> Iterator[Portrait]:
+    """An instance with autoencoder-1, whose folder of definitions is a copy that a team may add files to."""
+    folder = tmp_path / "feature_repo"
+    folder.mkdir()
+    for name in ("definitions.py", "feature_store.yaml", ".feastignore"):
+        shutil.copy(Path(feature_repo.__file__).parent / name, folder)
+    with copy_of(registered_home, tmp_path / "home", feature_repo=folder) as portrait:
+        yield portrait
+
+
+def feast_apply(settings: Settings) -> str:
+    """What the real command line prints."""
+    program = Path(sys.executable).with_name("feast")
+    done = subprocess.run(
+        [program, "apply"],
+        cwd=settings.feature_repo,
+        env={**os.environ, **feast_environment(settings)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def trained(settings: Settings) -> tuple[EmbeddingVersion, dict[str, Any]]:
+    """A version of the same config, seed and snapshot as autoencoder-1, and the layout of its row."""
+    with Portrait.open(settings) as portrait:
+        version = train_version(portrait, "autoencoder", overrides=TINY)
+    content = load_content(settings.home / version.artifact, version.fingerprint)
+    return version, content.document["layout"]
+
+
+def write_loyalty(portrait: Portrait) -> None:
+    """A row for every other user."""
+    users = users_of(portrait)[::2]
+    table = pa.table(
+        {
+            "user_id": users,
+            "points": pa.array([float(100 * number % 1700) for number in range(len(users))], pa.float32()),
+            "tier": [("bronze", "silver", "gold")[number % 3] for number in range(len(users))],
+            "updated_at": pa.array([datetime(2024, 3, 1, tzinfo=UTC)] * len(users), TIME),
+        }
+    )
+    (portrait.settings.home / "teams").mkdir()
+    pq.write_table(table, portrait.settings.home / "teams" / "loyalty.parquet")
+
+
+def test_a_teams_view_becomes_blocks_of_the_model(instance: Portrait) -> None:
+    settings, first = instance.settings, instance.registry.versions.get("autoencoder-1")
+    same, before = trained(settings)
+    assert same.fingerprint == first.fingerprint  # so that what differs below is the team's doing
+    assert "loyalty" not in str(before)
+
+    write_loyalty(instance)
+    shutil.copy(PROJECT_ROOT / "examples" / "loyalty.py", settings.feature_repo)
+    assert "Created feature view" in (said := feast_apply(settings)) and "loyalty" in said
+
+    version, layout = trained(settings)
+    assert version.fingerprint != first.fingerprint
+    assert set(layout["numbers"]) - set(before["numbers"]) == {"loyalty__points"}
+    assert {name for name, _ in layout["categories"]} - {name for name, _ in before["categories"]} == {"loyalty__tier"}
+    [fields] = [version.feature_schema["team"]]
+    assert {field["name"] for field in fields} == {"loyalty__points", "loyalty__tier"}
+    assert first.feature_schema["team"] == []
