@@ -1,7 +1,8 @@
 """Answers as bytes: JSON by orjson, whose float32 read back bit for bit, or an Arrow stream."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def _rows(batch: EmbeddingBatch) -> Iterator[dict[str, Any]]:
     # What rows share is looked up and formatted once; orjson takes each float32 row as it is.
     version, fingerprint, lane = batch.version, batch.fingerprint, batch.lane
     vectors = np.ascontiguousarray(batch.vectors)
-    times = _formatted(batch.as_of.tolist())
+    times = map(_formatted, batch.as_of.tolist())
     columns = zip(batch.user_ids, vectors, batch.source, times, batch.age_seconds.tolist(), strict=True)
     for user, vector, source, as_of, age in columns:
         yield {
@@ -55,10 +56,10 @@ def _rows(batch: EmbeddingBatch) -> Iterator[dict[str, Any]]:
         }
 
 
-def _formatted(times: Sequence[int]) -> list[str]:
-    """Microseconds as RFC 3339; the users of a backfill share one as-of time."""
-    texts = {time: (EPOCH + timedelta(microseconds=time)).isoformat().replace("+00:00", "Z") for time in set(times)}
-    return [texts[time] for time in times]
+@lru_cache(maxsize=4096)  # the users of a backfill share one as-of time
+def _formatted(time: int) -> str:
+    """Microseconds as RFC 3339."""
+    return (EPOCH + timedelta(microseconds=time)).isoformat().replace("+00:00", "Z")
 
 
 def schema(dimension: int) -> pa.Schema:

@@ -19,6 +19,9 @@ from registry.errors import Unavailable
 # A row's order beside its value, one column each. The defaults lose against every write.
 ORDER_COLUMNS = {"position": -(2**63), "as_of": -(2**63), "computed_at": 0}
 MICROSECONDS = 1_000_000
+# Read pages where the kernel keeps them: without it each page of a batch is a system call and a copy, a quarter of a
+# read of 100 users.
+MAPPED_BYTES = 1 << 30
 UPSERT = """
 INSERT INTO {table} (entity_key, feature_name, value, event_ts, created_ts, position, as_of, computed_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -126,11 +129,12 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
         super().teardown(config, tables, entities)
 
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
-        path = self._get_db_path(config)
+        # By what the path is made of: making it takes as long as reading a row.
+        place = f"{config.repo_path}\n{config.online_store.path}"
         connections: dict[str, sqlite3.Connection] = self._local.__dict__
-        if path not in connections:
-            connections[path] = _connect(path)
-        return connections[path]
+        if place not in connections:
+            connections[place] = _connect(self._get_db_path(config))
+        return connections[place]
 
     def _select(
         self, config: RepoConfig, view: str, features: Sequence[str], keys: Sequence[bytes]
@@ -200,6 +204,7 @@ def _connect(path: str) -> sqlite3.Connection:
     )
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
     return connection
 
 
