@@ -6,18 +6,22 @@ from training.settings import TrainingSettings
 
 
 def ensure_ray(settings: TrainingSettings) -> None:
-    """Connect to Ray unless this process is connected already."""
+    """Connect to Ray unless this process is connected already.
+
+    That is the cluster of the settings or of RAY_ADDRESS, or else one of this process's own.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
     if ray.is_initialized():
         return
-    if settings.ray_address:
-        ray.init(address=settings.ray_address, log_to_driver=False)
+    if address := settings.ray_address or os.environ.get("RAY_ADDRESS"):
+        ray.init(address=address, log_to_driver=False)
         return
     # CPUs are logical: head room beside the workers, or readers and controllers could never be placed.
     wanted = settings.num_workers * settings.worker_cpus + 2
     ray.init(
+        address="local",  # without it Ray joins whatever cluster was started on this machine
         num_cpus=max(4, wanted, os.cpu_count() or 1),
         include_dashboard=False,
         log_to_driver=False,

@@ -38,9 +38,8 @@ def _fit_here(family: str, config: dict[str, Any], folder: Path) -> dict[str, to
 def _fit_by_ray(
     family: str, config: dict[str, Any], folder: Path, settings: TrainingSettings
 ) -> dict[str, torch.Tensor]:
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
-    from ray.train.v2.api.exceptions import TrainingFailedError
 
     from training.cluster import ensure_ray
 
@@ -65,13 +64,24 @@ def _fit_by_ray(
         result = trainer.fit()
     except TrainingFailedError as error:
         raise Unavailable(
-            f"training failed more than {settings.max_failures} times: {error}; the same command goes on from the "
-            "last checkpoint"
+            f"training failed more than {settings.max_failures} times ({_reason(error)}): the same command goes on "
+            "from the last checkpoint"
         ) from error
     if result.checkpoint is None:
         raise Unavailable(f"training ended without a checkpoint in {folder}: run the same command again")
     with result.checkpoint.as_directory() as checkpoint:
         return _best(Path(checkpoint) / CHECKPOINT)
+
+
+def _reason(error: Exception) -> str:
+    """One line a failed worker; Ray's own message is a page with tracebacks."""
+    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
+    lines = [f"worker {rank}: {_first_line(failure)}" for rank, failure in failures.items()]
+    return "; ".join(lines) or type(error).__name__
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _worker(loop: dict[str, Any]) -> None:

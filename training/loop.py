@@ -16,7 +16,7 @@ from training.session import Session
 class Schedule:
     """How long to train, and how fast to learn when."""
 
-    epochs: int
+    epochs: int  # 0: the weights stay as they were initialised, the baseline that training has to beat
     patience: int
     learning_rate: float
     seed: int
@@ -72,7 +72,7 @@ def fit(trainee: Trainee, session: Session) -> None:
         started = time.monotonic()
         # Seeded anew every epoch, so that no generator's state has to survive a crash.
         torch.manual_seed(trainee.schedule.seed * 1_000_003 + epoch * 1_009 + session.rank)
-        loss = _train_epoch(trainee, session, epoch)
+        loss = _train_epoch(trainee, session, epoch) if trainee.schedule.epochs else None
         trainee.model.eval()
         with torch.no_grad():
             held_out = trainee.held_out_loss()
@@ -80,7 +80,7 @@ def fit(trainee: Trainee, session: Session) -> None:
         session.report(
             {
                 "epoch": epoch,
-                "loss": loss,
+                "loss": held_out if loss is None else loss,
                 "held_out_loss": held_out,
                 "best_epoch": state.best_epoch,
                 "seconds": time.monotonic() - started,

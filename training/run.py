@@ -15,7 +15,7 @@ from typing import Any
 from feature_repo.input_schema import InputSchema
 from feature_repo.progress import Progress, silent
 from training import families, probe
-from training.artifact import Content, save_content, seal
+from training.artifact import FORMAT, Content, save_content, seal
 from training.config import assignments
 from training.curves import draw_losses
 from training.encoder import Encoder
@@ -68,10 +68,10 @@ def train(
     config = chosen.configure(assignments(overrides))
     plain = _plain(config)
     artifacts = settings.home / "artifacts"
-    with claim(artifacts / ".unfinished", family, _request(family, plain, inputs)) as workspace:
+    with claim(artifacts / ".unfinished", family, _request(chosen, plain, inputs)) as workspace:
         _prepare(chosen, inputs, config, workspace, progress)
         log = MetricLog(workspace.folder / METRICS)
-        with _watched(log, config.epochs, progress):
+        with _watched(log, max(config.epochs, 1), progress):
             weights = fit_weights(family, plain, workspace.folder, settings)
         progress("writing the artifact", 0, 1)
         content = chosen.finish(workspace.folder / "prepared", config, weights, inputs)
@@ -139,9 +139,9 @@ def _publish(
     return final
 
 
-def _request(family: str, config: dict[str, Any], inputs: TrainingInputs) -> str:
+def _request(family: Family, config: dict[str, Any], inputs: TrainingInputs) -> str:
     """Equal for runs that would end in the same model."""
-    asked = [family, config, inputs.snapshot, inputs.visible.to_json(), inputs.onboarding]
+    asked = [FORMAT, family.name, family.revision, config, inputs.snapshot, inputs.visible.to_json(), inputs.onboarding]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 

@@ -20,4 +20,7 @@ class TrainingSettings(FeatureSettings):
         default=200_000, description="Backfills of at least so many users go through a Ray Data pool."
     )
     backfill_workers: PositiveInt = Field(default=2, description="Encoders in the pool of a backfill.")
-    ray_address: str = Field(default="", description="Ray cluster to use; empty starts one in this process.")
+    ray_address: str = Field(
+        default="",
+        description="Ray cluster to join; empty starts one of this process's own, unless RAY_ADDRESS is set.",
+    )

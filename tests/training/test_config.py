@@ -21,7 +21,7 @@ def test_values_take_the_type_of_their_field() -> None:
         ("epoch", "5", "--set epoch=5: there is no 'epoch'; the fields are batch_size, .* epochs"),
         ("epochs", "many", "--set epochs=many: 'many' is not one int"),
         ("epochs", "2.5", "--set epochs=2.5: '2.5' is not one int"),
-        ("epochs", "0", "--set epochs=0 must be positive"),
+        ("epochs", "-1", "--set epochs=-1 must not be negative"),
         ("learning_rate", "nan", "'nan' is not one float"),
         ("block_dropout", "1.0", r"block_dropout=1.0 must be at least 0 and below 1"),
         ("hidden", "256,x", "'256,x' is not comma-separated ints"),

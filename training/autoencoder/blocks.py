@@ -6,6 +6,7 @@ A row is float32 with NaN where a block is absent; standardising, and making sen
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from itertools import accumulate
 from typing import Any, Self
 
 import numpy as np
@@ -124,9 +125,10 @@ class BlockBuilder:
             return []
         known = (users.events.item != UNKNOWN) & (rings.ring < len(self.windows))
         sums = self._sums(users.events.item[known], rings.bag[known], len(users) * rings.count)
-        nested = np.cumsum(rings.newest_first(sums)[:, : len(self.windows)], axis=1, dtype=np.float32)
-        means = self._means(nested)
-        return [means[m][:, window] for m in range(len(means)) for window in range(len(self.windows))]
+        by_ring = rings.newest_first(sums)
+        windows = list(accumulate(by_ring[:, ring] for ring in range(len(self.windows))))
+        means = [self._means(window) for window in windows]
+        return [window[modality] for modality in range(len(self.layout.modalities)) for window in means]
 
     def _picked(self, users: UserArrays) -> list[Float32]:
         """Mean vector of the onboarding picks, by modality."""
@@ -144,8 +146,8 @@ class BlockBuilder:
         """By modality: sums over counts; NaN without any item."""
         means, start, first_count = [], 0, sums.shape[-1] - len(self.layout.modalities)
         for place, (_, width) in enumerate(self.layout.modalities):
-            count = sums[..., first_count + place, None]
-            means.append(np.where(count > 0, sums[..., start : start + width] / np.maximum(count, 1), np.nan))
+            count = sums[:, first_count + place, None]
+            means.append(np.where(count > 0, sums[:, start : start + width] / np.maximum(count, 1), np.float32(np.nan)))
             start += width
         return means
 

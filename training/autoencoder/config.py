@@ -20,7 +20,7 @@ class AutoencoderConfig:
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
-    epochs: int = 12
+    epochs: int = 12  # 0 leaves the weights random: the baseline that training has to beat
     epoch_steps: int = 100  # at least; a small population is passed several times an epoch
     patience: int = 3  # epochs without a better held-out loss before training stops
     held_out: float = 0.1  # share of users that only the early stopping sees
@@ -30,7 +30,7 @@ class AutoencoderConfig:
         """Raise ValueError with the first value that cannot work."""
         positive = (
             "dimension item_dimension cooccurrence_window min_item_users max_items batch_size learning_rate "
-            "epochs epoch_steps patience"
+            "epoch_steps patience"
         )
         for name in positive.split():
             if getattr(self, name) <= 0:
@@ -38,7 +38,7 @@ class AutoencoderConfig:
         for name in ("block_dropout", "cold_start", "held_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
-        for name in ("latent_noise", "weight_decay"):
+        for name in ("latent_noise", "weight_decay", "epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if not self.hidden or min(self.hidden) <= 0:

@@ -5,6 +5,7 @@ Levy & Goldberg, NeurIPS'14, for why this is word2vec).
 """
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
@@ -14,6 +15,9 @@ from training.modality import Modality
 NAME = "collaborative"
 MERGE_FROM = 4_000_000  # pairs
 
+Counted = tuple[npt.NDArray[np.signedinteger], npt.NDArray[np.signedinteger], Float32]
+"""Pairs of items, and how often they were seen together."""
+
 
 class Cooccurrence:
     """Counts of item pairs, added up bucket by bucket."""
@@ -21,8 +25,8 @@ class Cooccurrence:
     def __init__(self, items: int, window: int) -> None:
         self.items = items
         self.window = window
-        self._total = sparse.csr_array((items, items), dtype=np.float32)
-        self._pending: list[sparse.csr_array] = []
+        self._counted: list[Counted] = []
+        self._merged = 0  # pairs in the first entry, which is the sum of all before
 
     def add(self, user: Int64, item: Int64) -> None:
         """Count the pairs at most `window` known events of a user apart; events by user and time."""
@@ -31,24 +35,25 @@ class Cooccurrence:
         pairs = [self._pairs(user, item, gap) for gap in range(1, min(self.window, len(item) - 1) + 1)]
         if pairs:
             left, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
-            ones = np.ones(len(left), dtype=np.float32)
-            self._pending.append(sparse.coo_array((ones, (left, right)), shape=self._total.shape).tocsr())
+            self._counted.append(self._sum([(left, right, np.ones(len(left), dtype=np.float32))]))
         # Merged when as much has come as is there already: the work stays in proportion to the pairs.
-        if sum(part.nnz for part in self._pending) > max(self._total.nnz, MERGE_FROM):
-            self._merge()
+        if sum(len(counts) for *_, counts in self._counted[1:]) > max(self._merged, MERGE_FROM):
+            self._counted = [self._sum(self._counted)]
+            self._merged = len(self._counted[0][2])
 
     def counts(self) -> sparse.csr_array:
         """How often two items were seen together, in either order."""
-        self._merge()
-        return sparse.csr_array(self._total + self._total.T)
+        both = [*self._counted, *((right, left, counts) for left, right, counts in self._counted)]
+        left, right, counts = self._sum(both)
+        return sparse.csr_array((counts, (left, right)), shape=(self.items, self.items))
 
-    def _merge(self) -> None:
-        parts = [sparse.coo_array(part) for part in [self._total, *self._pending]]
-        row = np.concatenate([part.coords[0] for part in parts])
-        column = np.concatenate([part.coords[1] for part in parts])
-        count = np.concatenate([part.data for part in parts])
-        self._total = sparse.coo_array((count, (row, column)), shape=self._total.shape).tocsr()
-        self._pending = []
+    def _sum(self, parts: list[Counted]) -> Counted:
+        """The same pairs, each once."""
+        if not parts:
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+        left, right, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
+        summed = sparse.coo_array((counts, (left, right)), shape=(self.items, self.items)).tocsr().tocoo()
+        return summed.coords[0], summed.coords[1], summed.data
 
     def _pairs(self, user: Int64, item: Int64, gap: int) -> tuple[Int64, Int64]:
         left, right = item[:-gap], item[gap:]
