@@ -120,6 +120,15 @@ def test_progress_is_told(settings: TrainingSettings) -> None:
     assert all(0 <= done <= total for _, done, total, _ in told)
 
 
+def test_no_epoch_leaves_the_weights_random(model: TrainedModel, settings: TrainingSettings) -> None:
+    """The baseline that training has to beat; in all else a model like any other."""
+    overrides = [text for text in QUICK if not text.startswith("epochs")]
+    untrained = train("autoencoder", [*overrides, "epochs=0"], inputs(population()), settings)
+    assert untrained.metrics["held_out_loss"] > model.metrics["held_out_loss"]
+    vectors = load_encoder(untrained.path).encode(population(), AS_OF_US)
+    assert np.isfinite(vectors).all() and untrained.fingerprint != model.fingerprint
+
+
 class Killed(BaseException):
     """Stands for the end of the process: nothing may catch it."""
 

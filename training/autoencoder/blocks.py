@@ -3,7 +3,6 @@
 A row is float32 with NaN where a block is absent; standardising, and making sense of absence, is the model's.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from itertools import accumulate
@@ -13,10 +12,8 @@ import numpy as np
 import torch
 from torch.nn.functional import embedding_bag
 
-from training.arrays import DAY_US, NO_TIME, UNKNOWN, Events, Float32, Float64, Int64, UserArrays
-
-HOUR_US = DAY_US // 24
-EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday, Monday is 0
+from training.arrays import DAY_US, NO_TIME, UNKNOWN, Float32, Float64, Int64, UserArrays
+from training.autoencoder.context import ACTIVITY, Rings, activity, log, recency, rhythm, shares
 
 
 class BlockKind(StrEnum):
@@ -104,13 +101,13 @@ class BlockBuilder:
 
     def rows(self, users: UserArrays) -> Float32:
         """[n, width] float32, NaN in the columns of absent blocks."""
-        rings = _Rings(users, self.windows)
+        rings = Rings(users, self.windows)
         columns = [
             *self._pooled(users, rings),
             *self._picked(users),
-            _only(rings.active, _recency(users, rings)),
-            _only(rings.active, _activity(users, rings)),
-            _only(rings.active, _rhythm(users.events, len(users))),
+            _only(rings.active, recency(users, rings)),
+            _only(rings.active, activity(users, rings)),
+            _only(rings.active, rhythm(users.events, len(users))),
             *([_only(rings.active, self._mix(users))] if self.layout.services + self.layout.actions else []),
             _tenure(users),
             *(_code(users.categories[name]) for name, _ in self.layout.categories),
@@ -119,7 +116,7 @@ class BlockBuilder:
         ]
         return np.concatenate([np.asarray(column, dtype=np.float32) for column in columns], axis=1)
 
-    def _pooled(self, users: UserArrays, rings: "_Rings") -> list[Float32]:
+    def _pooled(self, users: UserArrays, rings: Rings) -> list[Float32]:
         """Mean item vector of each modality and window."""
         if not self.layout.modalities:
             return []
@@ -154,103 +151,19 @@ class BlockBuilder:
     def _mix(self, users: UserArrays) -> Float64:
         """Shares of the services and actions."""
         events, n = users.events, len(users)
-        services = _shares(events.user, events.service, n, self.layout.services)
-        actions = _shares(events.user, events.action, n, self.layout.actions)
+        services = shares(events.user, events.service, n, self.layout.services)
+        actions = shares(events.user, events.action, n, self.layout.actions)
         return np.concatenate([services, actions], axis=1)
-
-
-class _Rings:
-    """Events by age: ring 0 is the shortest window, ring k what window k adds, the last ring is older than all.
-
-    Windows are nested, so sums over a window are running sums over its rings: each event is touched once.
-    """
-
-    def __init__(self, users: UserArrays, windows: Int64) -> None:
-        events = users.events
-        self.users = len(users)
-        self.count = len(windows) + 1
-        self.age = users.as_of[events.user] - events.time  # > 0: windows are [as_of - w, as_of)
-        self.ring = np.searchsorted(windows, self.age, side="left")
-        # Within a user events ascend in time, so rings descend: numbered backwards, bags ascend.
-        self.bag = events.user * self.count + (self.count - 1 - self.ring)
-        self.active = np.bincount(events.user, minlength=self.users) > 0
-
-    def newest_first(self, bags: Float32) -> Float32:
-        """[users * rings, k] as [users, rings, k], ring 0 first."""
-        return bags.reshape(self.users, self.count, bags.shape[-1])[:, ::-1]
-
-    def totals(self, weights: Float64 | None = None, keep: Any = slice(None)) -> Float64:
-        """[users, windows + 1]: sums over the events in each window, and over all."""
-        chosen = None if weights is None else weights[keep]
-        bags = np.bincount(self.bag[keep], chosen, minlength=self.users * self.count).astype(np.float64)
-        return np.cumsum(bags.reshape(self.users, self.count)[:, ::-1], axis=1)
-
-
-ACTIVITY: tuple[Callable[[Events, _Rings], Float64], ...] = (
-    lambda _, rings: rings.totals(),
-    lambda events, rings: rings.totals(keep=_last_of_day(events)),
-    lambda events, rings: rings.totals(keep=_last_of_item(events)),
-    lambda events, rings: rings.totals(events.weight),
-)
-"""Per window and over all: events, active days, distinct items, summed weight."""
-
-
-def _activity(users: UserArrays, rings: _Rings) -> Float64:
-    """[n, width] logarithms of the ACTIVITY."""
-    return _log(np.column_stack([count(users.events, rings) for count in ACTIVITY]))
-
-
-def _recency(users: UserArrays, rings: _Rings) -> Float64:
-    """[n, 2] logarithms of the days since the last and since the first event."""
-    days = rings.age / DAY_US
-    newest, oldest = np.full(len(users), np.inf), np.zeros(len(users))
-    np.minimum.at(newest, users.events.user, days)
-    np.maximum.at(oldest, users.events.user, days)
-    return _log(np.column_stack([newest, oldest]))
-
-
-def _last_of_day(events: Events) -> Int64:
-    """The last event of each user and day: a day is in a window if its last event is."""
-    day = events.time // DAY_US
-    last = np.append((day[1:] != day[:-1]) | (events.user[1:] != events.user[:-1]), True)
-    return np.flatnonzero(last[: len(day)])
-
-
-def _last_of_item(events: Events) -> Int64:
-    """The last event of each user and item: an item is in a window if its last event is."""
-    if not len(events.user):
-        return np.empty(0, np.int64)
-    keys = events.user * (events.distinct.max() + 1) + events.distinct
-    _, backwards = np.unique(keys[::-1], return_index=True)
-    return len(keys) - 1 - backwards
-
-
-def _rhythm(events: Events, n: int) -> Float64:
-    """[n, 24 + 7] shares of the hours and weekdays, UTC."""
-    hour = events.time // HOUR_US % 24
-    weekday = (events.time // DAY_US + EPOCH_WEEKDAY) % 7
-    return np.concatenate([_shares(events.user, hour, n, 24), _shares(events.user, weekday, n, 7)], axis=1)
-
-
-def _shares(user: Int64, code: Int64, n: int, size: int) -> Float64:
-    """[n, size] share of each code among a user's events that have one."""
-    if size == 0:
-        return np.empty((n, 0))
-    known = code != UNKNOWN
-    flat = np.bincount(user[known] * size + code[known], minlength=n * size)
-    counts: Float64 = flat.reshape(n, size).astype(np.float64)
-    shares: Float64 = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    return shares
 
 
 def _tenure(users: UserArrays) -> Float64:
     days = (users.as_of - np.where(users.created == NO_TIME, users.as_of, users.created)) / DAY_US
-    return _only(users.created != NO_TIME, _log(days)[:, None])
+    return _only(users.created != NO_TIME, log(days)[:, None])
 
 
 def _number(values: Float64) -> Float64:
     """[n, 2]: a number as it is, and its logarithm, since many are heavy-tailed."""
-    return np.stack([values, _log(values)], axis=1)
+    return np.stack([values, log(values)], axis=1)
 
 
 def _code(codes: Int64) -> Float64:
@@ -259,10 +172,6 @@ def _code(codes: Int64) -> Float64:
 
 def _only(present: Any, columns: Float64) -> Float64:
     return np.where(present[:, None], columns, np.nan)
-
-
-def _log(values: Float64) -> Float64:
-    return np.sign(values) * np.log1p(np.abs(values))
 
 
 def _poolable(layout: Layout, items: Float32) -> torch.Tensor:
