@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from statistics import median
 
 import httpx
 import numpy as np
@@ -12,7 +13,8 @@ import orjson
 from benchmarks import direct, empty, load, servers
 from benchmarks.instance import CONSUMER, Instance
 from benchmarks.load import Load
-from benchmarks.rounds import Measurement, Ratio, Section, alternate, ratio
+from benchmarks.rounds import Measurement, Ratio, Section, alternate, cpu_ratio, ratio
+from benchmarks.server import Server
 from feature_repo.views import view_name
 from registry.errors import PortraitError
 from serving.answers import ARROW
@@ -32,8 +34,23 @@ class AnswersDiffer(PortraitError):
 class Target:
     """Requests to one server."""
 
-    url: str
+    server: Server
     requests: list[bytes]
+
+    def run(self, clients: int, seconds: float) -> "Sample":
+        """One measurement, after a warm-up."""
+        load.measure(self.server.url, self.requests, clients, WARM_UP, 0)
+        before = self.server.cpu_seconds()
+        measured = load.measure(self.server.url, self.requests, clients, seconds, 0)
+        return Sample(measured, (self.server.cpu_seconds() - before) / measured.requests * 1e6)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one turn found."""
+
+    load: Load
+    cpu_us: float | None = None  # of the server, a request
 
 
 def measure(instance: Instance, rounds: int, seconds: float) -> Section:
@@ -43,7 +60,7 @@ def measure(instance: Instance, rounds: int, seconds: float) -> Section:
         gateway = stack.enter_context(servers.gateway(instance.settings))
         feast = stack.enter_context(servers.feast_serve(instance.settings))
         echo = stack.enter_context(servers.echo())
-        _check_same(gateway, feast, instance, batches[0])
+        _check_same(gateway.url, feast.url, instance, batches[0])
         targets = dict(_targets(gateway, feast, echo, instance, singles, batches))
         measured = [one for clients in CLIENTS for one in _over_http(targets, clients, rounds, seconds)]
         measured += _direct(instance, singles, batches, rounds, seconds)
@@ -59,15 +76,15 @@ def _draw(instance: Instance) -> tuple[list[str], list[list[str]]]:
 
 
 def _targets(
-    gateway: str, feast: str, echo: str, instance: Instance, singles: list[str], batches: list[list[str]]
+    gateway: Server, feast: Server, echo: Server, instance: Instance, singles: list[str], batches: list[list[str]]
 ) -> Iterator[tuple[str, Target]]:
-    ours = f"{gateway}/v1/consumers/{CONSUMER}/embeddings"
-    theirs = f"{feast}/get-online-features"
+    ours = f"{gateway.url}/v1/consumers/{CONSUMER}/embeddings"
+    theirs = f"{feast.url}/get-online-features"
     bodies = [orjson.dumps({"users": users}) for users in batches]
     yield "gateway, 1 user", Target(gateway, [load.request(f"{ours}/{user}") for user in singles])
     yield "feast serve, 1 user", Target(feast, [load.request(theirs, _asked(instance, [user])) for user in singles])
-    yield "empty handler of the same app", Target(gateway, [load.request(f"{gateway}{empty.PATH}")])
-    yield "load generator alone", Target(echo, [load.request(echo)])
+    yield "empty handler of the same app", Target(gateway, [load.request(f"{gateway.url}{empty.PATH}")])
+    yield "load generator alone", Target(echo, [load.request(f"{echo.url}/")])
     yield "gateway, 100 users, JSON", Target(gateway, [load.request(ours, body) for body in bodies])
     yield "gateway, 100 users, Arrow", Target(gateway, [load.request(ours, body, ARROW) for body in bodies])
     yield "feast serve, 100 users", Target(feast, [load.request(theirs, _asked(instance, users)) for users in batches])
@@ -78,12 +95,9 @@ def _asked(instance: Instance, users: list[str]) -> bytes:
 
 
 def _over_http(targets: dict[str, Target], clients: int, rounds: int, seconds: float) -> Iterator[Measurement]:
-    runs = {
-        name: partial(load.measure, target.url, target.requests, clients, seconds, WARM_UP)
-        for name, target in targets.items()
-    }
-    for name, loads in alternate(runs, rounds).items():
-        yield _measurement(name, clients, loads)
+    runs = {name: partial(target.run, clients, seconds) for name, target in targets.items()}
+    for name, samples in alternate(runs, rounds).items():
+        yield _measurement(name, clients, samples)
 
 
 def _direct(
@@ -91,18 +105,30 @@ def _direct(
 ) -> Iterator[Measurement]:
     with direct.readers(instance) as readers:
         runs = {
-            f"{name}, {size}": partial(direct.measure, read, requests, seconds)
+            f"{name}, {size}": partial(_read_directly, read, requests, seconds)
             for size, requests in (("1 user", [[user] for user in singles]), ("100 users", batches))
             for name, read in readers.items()
         }
-        for name, loads in alternate(runs, rounds).items():
-            yield _measurement(f"direct: {name}", 1, loads)
+        for name, samples in alternate(runs, rounds).items():
+            yield _measurement(f"direct: {name}", 1, samples)
 
 
-def _measurement(name: str, clients: int, loads: Sequence[Load]) -> Measurement:
-    rates = tuple(one.per_second for one in loads)
-    p50, p99 = (float(np.median([getattr(one, field) for one in loads])) for field in ("p50_ms", "p99_ms"))
-    return Measurement(name, "requests/s", rates, clients, p50, p99)
+def _read_directly(read: direct.Read, requests: Sequence[Sequence[str]], seconds: float) -> Sample:
+    return Sample(direct.measure(read, requests, seconds))
+
+
+def _measurement(name: str, clients: int, samples: Sequence[Sample]) -> Measurement:
+    loads = [sample.load for sample in samples]
+    costs = tuple(sample.cpu_us for sample in samples if sample.cpu_us is not None)
+    return Measurement(
+        name,
+        "requests/s",
+        tuple(one.per_second for one in loads),
+        clients,
+        median(one.p50_ms for one in loads),
+        median(one.p99_ms for one in loads),
+        costs,
+    )
 
 
 def _ratios(by_name: dict[tuple[str, int], Measurement]) -> Iterator[Ratio]:
@@ -116,6 +142,11 @@ def _ratios(by_name: dict[tuple[str, int], Measurement]) -> Iterator[Ratio]:
         yield ratio(f"batch-100 JSON / feast serve, {at}", several, feast, aims[1])
         yield ratio(f"batch-100 Arrow / feast serve, {at}", arrow, feast)
         yield ratio(f"single read / empty handler, {at}", single, by_name["empty handler of the same app", clients])
+        if clients == AIM_CLIENTS:
+            yield cpu_ratio(
+                "processor time: feast serve / single read", by_name["feast serve, 1 user", clients], single
+            )
+            yield cpu_ratio("processor time: feast serve / batch-100 JSON", feast, several)
     for ours, size in (("gateway, 1 user", "1 user"), ("gateway, 100 users, JSON", "100 users")):
         for name in ("FeatureRepo.read_vectors", "the bare store"):
             alone = by_name[f"direct: {name}, {size}", 1]

@@ -18,7 +18,7 @@ class Measurement:
     clients: int = 1
     p50_ms: float | None = None
     p99_ms: float | None = None
-    cpu_us: float | None = None  # processor time of the server, a request
+    cpu_us: tuple[float, ...] = ()  # processor time of the server a request, once a round
 
     @property
     def median(self) -> float:
@@ -53,7 +53,16 @@ class Section:
 
 def ratio(what: str, ours: Measurement, theirs: Measurement, aim: float | None = None) -> Ratio:
     """How many times the rate of `theirs` is ours."""
-    each = [one / other for one, other in zip(ours.rounds, theirs.rounds, strict=True)]
+    return _of_rounds(what, ours.rounds, theirs.rounds, aim)
+
+
+def cpu_ratio(what: str, theirs: Measurement, ours: Measurement) -> Ratio:
+    """How many times our processor time a request theirs is."""
+    return _of_rounds(what, theirs.cpu_us, ours.cpu_us, None)
+
+
+def _of_rounds(what: str, ones: Sequence[float], others: Sequence[float], aim: float | None) -> Ratio:
+    each = [one / other for one, other in zip(ones, others, strict=True)]
     return Ratio(what, median(each), min(each), max(each), aim)
 
 

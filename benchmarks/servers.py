@@ -12,6 +12,7 @@ import httpx
 import ray
 
 from benchmarks import empty
+from benchmarks.server import Server, children_of_this_process, process
 from feature_repo.environment import feast_environment
 from infra.settings import Settings
 from registry.errors import Unavailable
@@ -24,8 +25,8 @@ FEAST_REQUESTS = 1_000_000_000  # of a worker's life: by default it drops its co
 
 
 @contextmanager
-def gateway(settings: Settings) -> Iterator[str]:
-    """The gateway with an empty twin at /empty, on Ray Serve with its flags; yields the URL."""
+def gateway(settings: Settings) -> Iterator[Server]:
+    """The gateway with an empty twin at /empty, on Ray Serve with its flags."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settings = settings.model_copy(update={"port": 0, "host": HOST})
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=128 << 20)
@@ -33,35 +34,35 @@ def gateway(settings: Settings) -> Iterator[str]:
         with start(settings) as running:
             empty.deploy(settings, serve_environment(settings))
             _wait(running.url + empty.PATH)
-            yield running.url
+            yield Server(running.url, children_of_this_process())  # Ray's, and nothing else yet
     finally:
         ray.shutdown()
 
 
 @contextmanager
-def feast_serve(settings: Settings) -> Iterator[str]:
-    """`feast serve` as a person would start it, one worker and no access log; yields the URL."""
+def feast_serve(settings: Settings) -> Iterator[Server]:
+    """`feast serve` as a person would start it, one worker and no access log."""
     port = free_port(HOST)
     options = ["--host", HOST, "--port", str(port), "--workers", "1", "--no-access-log"]
     options += ["--max-requests", str(FEAST_REQUESTS), "--max-requests-jitter", "0"]
     command = [str(Path(sys.executable).with_name("feast")), "--chdir", str(settings.feature_repo), "serve", *options]
-    with _process(command, feast_environment(settings)):
+    with _process(command, feast_environment(settings)) as pid:
         _wait(f"http://{HOST}:{port}/health")
-        yield f"http://{HOST}:{port}"
+        yield Server(f"http://{HOST}:{port}", (process(pid),))
 
 
 @contextmanager
-def echo() -> Iterator[str]:
-    """A server that does nothing; yields the URL."""
+def echo() -> Iterator[Server]:
+    """A server that does nothing."""
     port = free_port(HOST)
-    with _process([sys.executable, "-m", "benchmarks.echo", str(port)], {}):
+    with _process([sys.executable, "-m", "benchmarks.echo", str(port)], {}) as pid:
         _wait(f"http://{HOST}:{port}/")
-        yield f"http://{HOST}:{port}/"
+        yield Server(f"http://{HOST}:{port}", (process(pid),))
 
 
 @contextmanager
-def _process(command: list[str], environment: dict[str, str]) -> Iterator[None]:
-    process = subprocess.Popen(
+def _process(command: list[str], environment: dict[str, str]) -> Iterator[int]:
+    started = subprocess.Popen(
         command,
         env={**os.environ, **environment},
         cwd=PROJECT_ROOT,
@@ -69,14 +70,14 @@ def _process(command: list[str], environment: dict[str, str]) -> Iterator[None]:
         stderr=subprocess.STDOUT,
     )
     try:
-        yield
+        yield started.pid
     finally:
-        process.terminate()
+        started.terminate()
         try:
-            process.wait(15)
+            started.wait(15)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            started.kill()
+            started.wait()
 
 
 def _wait(url: str, within: float = 90.0) -> None:

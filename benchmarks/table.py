@@ -1,6 +1,7 @@
 """Measurements and ratios for a terminal, and as JSON."""
 
 from dataclasses import asdict
+from statistics import median
 from typing import Any
 
 from rich.table import Table
@@ -9,10 +10,10 @@ from benchmarks.rounds import Measurement, Ratio, Section
 
 
 def measurements_table(section: Section) -> Table:
-    """Rates of a section; a latency is of all rounds together."""
+    """Rates of a section, and the middle round's latencies and processor time of the server a request."""
     table = Table(title=section.name, title_justify="left", title_style="bold")
     table.add_column("what")
-    for column in ("clients", "rate", "of rounds", "p50 ms", "p99 ms", "CPU us a request"):
+    for column in ("clients", "rate", "of rounds", "p50 ms", "p99 ms", "CPU us"):
         table.add_column(column, justify="right")
     for one in section.measurements:
         table.add_row(one.what, str(one.clients), f"{one.median:,.0f} {one.unit}", _range(one), *_details(one))
@@ -44,7 +45,7 @@ def _range(one: Measurement) -> str:
 
 def _details(one: Measurement) -> list[str]:
     milliseconds = ["" if value is None else f"{value:.2f}" for value in (one.p50_ms, one.p99_ms)]
-    return [*milliseconds, "" if one.cpu_us is None else f"{one.cpu_us:,.0f}"]
+    return [*milliseconds, f"{median(one.cpu_us):,.0f}" if one.cpu_us else ""]
 
 
 def _aim(one: Ratio) -> tuple[str, str]:
