@@ -11,12 +11,12 @@ from unittest.mock import patch
 
 from benchmarks.instance import Instance
 from benchmarks.rounds import Measurement, Ratio, Section, alternate, ratio
+from feature_repo.cluster import ensure_ray
 from feature_repo.log.event_log import EventLog
 from feature_repo.schemas import microseconds
 from feature_repo.store import FeatureRepo
 from feature_repo.views import view_name
 from training.backfill import BucketEmbedder, backfill
-from training.cluster import ensure_ray
 from training.encoder import Encoder, load_encoder
 from training.offline import bucket_file, write_vectors
 

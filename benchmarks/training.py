@@ -13,11 +13,11 @@ from torch import nn
 
 from benchmarks.instance import Instance
 from benchmarks.rounds import Measurement, Ratio, Section, alternate, ratio
+from feature_repo.cluster import ensure_ray
 from feature_repo.progress import silent
 from infra.pipeline import training_inputs
 from training import families
 from training.autoencoder.config import AutoencoderConfig
-from training.cluster import ensure_ray
 from training.fitting import fit_weights
 from training.loop import Trainee
 from training.session import METRICS, MetricLog

@@ -1,5 +1,6 @@
 """Settings of the feature floor."""
 
+import os
 from pathlib import Path
 
 from pydantic import Field, PositiveInt, field_validator
@@ -24,3 +25,12 @@ class FeatureSettings(RegistrySettings):
     ray_from_events: PositiveInt = Field(
         default=5_000_000, description="Snapshots of a log with at least so many events are cut through Ray."
     )
+    ray_address: str = Field(
+        default="",
+        description="Ray cluster to join; empty starts one of this process's own, unless RAY_ADDRESS is set.",
+    )
+
+    @property
+    def ray_cpus(self) -> int:
+        """CPUs that a cluster started here pretends to have; a few at least, or its own actors could not be placed."""
+        return max(4, os.cpu_count() or 1)

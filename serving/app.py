@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from feature_repo.cluster import ensure_ray
 from serving import flags
 from serving.settings import ServingSettings
-from training.cluster import ensure_ray
 
 if TYPE_CHECKING:
     from serving.deployment import Build

@@ -102,7 +102,7 @@ def ray_session() -> Iterator[None]:
     """One Ray for all tests that need it: starting it takes seconds."""
     import ray
 
-    from training.cluster import ensure_ray
+    from feature_repo.cluster import ensure_ray
     from training.settings import TrainingSettings
 
     ensure_ray(TrainingSettings(ray_address=""))

@@ -16,6 +16,7 @@ import numpy as np
 import ray
 import ray.data
 
+from feature_repo.cluster import ensure_ray
 from feature_repo.inputs import read_inputs_offline
 from feature_repo.log.event_log import EventLog
 from feature_repo.log.snapshot import Snapshot, cut, load_snapshot
@@ -26,7 +27,6 @@ from registry.errors import Conflict
 from registry.records import Backfill
 from registry.registry import Registry
 from registry.tables import LIVE_STATES
-from training.cluster import ensure_ray
 from training.encoder import Encoder, load_encoder
 from training.offline import bucket_file, stale_folder, version_folder, write_vectors
 from training.settings import TrainingSettings

@@ -41,7 +41,7 @@ def _fit_by_ray(
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
-    from training.cluster import ensure_ray
+    from feature_repo.cluster import ensure_ray
 
     os.environ.setdefault(*POLL)
     ensure_ray(settings)

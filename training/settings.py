@@ -20,7 +20,8 @@ class TrainingSettings(FeatureSettings):
         default=200_000, description="Backfills of at least so many users go through a Ray Data pool."
     )
     backfill_workers: PositiveInt = Field(default=2, description="Encoders in the pool of a backfill.")
-    ray_address: str = Field(
-        default="",
-        description="Ray cluster to join; empty starts one of this process's own, unless RAY_ADDRESS is set.",
-    )
+
+    @property
+    def ray_cpus(self) -> int:
+        """Room beside the training workers: without it readers and controllers could never be placed."""
+        return max(super().ray_cpus, self.num_workers * self.worker_cpus + 2)

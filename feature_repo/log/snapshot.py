@@ -62,7 +62,7 @@ def _cut(log: EventLog, manifest: Manifest, as_of: datetime, snapshot_id: str, p
         tasks = [_task(log, manifest, buckets, as_of, computed_at, hidden) for buckets in groups]
         done: list[BucketsCut] = []
         progress("cut snapshot", 0, len(tasks))
-        for written in cut_on_ray(tasks) if on_ray else cut_in_process(tasks):
+        for written in cut_on_ray(tasks, log.settings) if on_ray else cut_in_process(tasks):
             done.append(written)
             progress("cut snapshot", len(done), len(tasks))
         for folder in (HISTORY_FOLDER, PROFILE_FOLDER):

@@ -1,7 +1,6 @@
 """What the demo shows: the right neighbours, the right rows, a picture that is a picture."""
 
 import io
-from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,10 +11,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from infra.demo.report import consumers_table, draw_map, favourites, neighbour_table, versions_table
+from infra.demo.report import draw_map, favourites, neighbour_table
 from registry.errors import InvalidInput
-from registry.records import Assignment, Consumer, EmbeddingVersion
-from registry.tables import VersionState
 
 DAY = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
 USERS = ["ann", "bob", "cid", "dee"]
@@ -72,42 +69,6 @@ def test_favourites_are_the_heaviest_items_by_their_text() -> None:
     catalogue = pa.table({"service": ["music", "music"], "item_id": ["m1", "m2"], "text": ["One", "Two"]})
     assert favourites(histories, catalogue, top=3) == {"ann": ["Two", "One", "m3"], "bob": ["s2"]}
     assert favourites(histories, catalogue, top=1) == {"ann": ["Two"], "bob": ["s2"]}
-
-
-def version(**changes: object) -> EmbeddingVersion:
-    """A version with plain values."""
-    plain = {field.name: "" for field in fields(EmbeddingVersion)}
-    known = {
-        "id": "autoencoder-3",
-        "state": VersionState.READY,
-        "fingerprint": "0123456789abcdef",
-        "dimension": 120,
-        "data_from": None,
-        "data_to": DAY,
-        "last_as_of": DAY,
-    }
-    return EmbeddingVersion(**{**plain, **known, **changes})  # type: ignore[arg-type]
-
-
-def test_versions_show_their_state_window_and_reach() -> None:
-    table = versions_table([version(), version(id="autoencoder-4", state=VersionState.REGISTERED, last_as_of=None)])
-    assert cells(table) == [
-        ["autoencoder-3", "ready", "0123456789ab", "120", "- .. 2024-05-06", "2024-05-06"],
-        ["autoencoder-4", "registered", "0123456789ab", "120", "- .. 2024-05-06", "-"],
-    ]
-
-
-def test_consumers_show_what_they_read() -> None:
-    consumers = [Consumer(name, "search", "ranking", DAY) for name in ("ranker", "mailer", "idle")]
-    assignments = {
-        "ranker": Assignment("ranker", "autoencoder-3", None, None, 1, DAY),
-        "mailer": Assignment("mailer", "autoencoder-3", "autoencoder-4", 0.05, 2, DAY),
-    }
-    assert [row[0:1] + row[3:] for row in cells(consumers_table(consumers, assignments))] == [
-        ["ranker", "autoencoder-3", "", "2024-05-06 07:08"],
-        ["mailer", "autoencoder-3", "autoencoder-4 (5%)", "2024-05-06 07:08"],
-        ["idle", "nothing yet", "", ""],
-    ]
 
 
 @pytest.mark.parametrize(("users", "quick"), [(150, False), (150, True), (2, False)])

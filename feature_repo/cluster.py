@@ -2,10 +2,10 @@
 
 import os
 
-from training.settings import TrainingSettings
+from feature_repo.settings import FeatureSettings
 
 
-def ensure_ray(settings: TrainingSettings) -> None:
+def ensure_ray(settings: FeatureSettings) -> None:
     """Connect to Ray unless this process is connected already.
 
     That is the cluster of the settings or of RAY_ADDRESS, or else one of this process's own.
@@ -18,11 +18,9 @@ def ensure_ray(settings: TrainingSettings) -> None:
     if address := settings.ray_address or os.environ.get("RAY_ADDRESS"):
         ray.init(address=address, log_to_driver=False)
         return
-    # CPUs are logical: head room beside the workers, or readers and controllers could never be placed.
-    wanted = settings.num_workers * settings.worker_cpus + 2
     ray.init(
         address="local",  # without it Ray joins whatever cluster was started on this machine
-        num_cpus=max(4, wanted, os.cpu_count() or 1),
+        num_cpus=settings.ray_cpus,
         include_dashboard=False,
         log_to_driver=False,
         object_store_memory=256 << 20,

@@ -1,0 +1,53 @@
+"""What commands show: the right fields of the right rows."""
+
+from dataclasses import fields
+from datetime import UTC, datetime
+
+from rich.table import Table
+
+from infra.tables import consumers_table, versions_table
+from registry.records import Assignment, Consumer, EmbeddingVersion
+from registry.tables import VersionState
+
+DAY = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
+
+
+def cells(table: Table) -> list[list[str]]:
+    """The table's rows."""
+    return [list(map(str, row)) for row in zip(*(column.cells for column in table.columns), strict=True)]
+
+
+def version(**changes: object) -> EmbeddingVersion:
+    """A version with plain values."""
+    plain = {field.name: "" for field in fields(EmbeddingVersion)}
+    known = {
+        "id": "autoencoder-3",
+        "state": VersionState.READY,
+        "fingerprint": "0123456789abcdef",
+        "dimension": 120,
+        "data_from": None,
+        "data_to": DAY,
+        "last_as_of": DAY,
+    }
+    return EmbeddingVersion(**{**plain, **known, **changes})  # type: ignore[arg-type]
+
+
+def test_versions_show_their_state_window_and_reach() -> None:
+    table = versions_table([version(), version(id="autoencoder-4", state=VersionState.REGISTERED, last_as_of=None)])
+    assert cells(table) == [
+        ["autoencoder-3", "ready", "0123456789ab", "120", "- .. 2024-05-06", "2024-05-06", version().code_revision],
+        ["autoencoder-4", "registered", "0123456789ab", "120", "- .. 2024-05-06", "-", version().code_revision],
+    ]
+
+
+def test_consumers_show_what_they_read() -> None:
+    consumers = [Consumer(name, "search", "ranking", DAY) for name in ("ranker", "mailer", "idle")]
+    assignments = {
+        "ranker": Assignment("ranker", "autoencoder-3", None, None, 1, DAY),
+        "mailer": Assignment("mailer", "autoencoder-3", "autoencoder-4", 0.05, 2, DAY),
+    }
+    assert [row[0:1] + row[3:] for row in cells(consumers_table(consumers, assignments))] == [
+        ["ranker", "autoencoder-3", "1", "2024-05-06 07:08:00"],
+        ["mailer", "autoencoder-3", "2", "2024-05-06 07:08:00"],
+        ["idle", "nothing yet", "", ""],
+    ]
