@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 from benchmarks.instance import Instance
 from benchmarks.rounds import Measurement, Ratio, Section, alternate, ratio
+from benchmarks.threads import torch_threads
 from feature_repo.cluster import ensure_ray
 from feature_repo.log.event_log import EventLog
 from feature_repo.schemas import microseconds
@@ -74,9 +75,9 @@ class _Clock:
 
 
 def measure(instance: Instance, rounds: int) -> Section:
-    """Users a second, each way; those of Ray Data with its start-up and without."""
+    """Users a second, each way on one compute thread; those of Ray Data with its start-up and without."""
     ensure_ray(instance.settings)
-    with TemporaryDirectory(dir=instance.settings.home) as folder:
+    with TemporaryDirectory(dir=instance.settings.home) as folder, torch_threads(1):
         contenders = _contenders(instance, Path(folder))
         for run in contenders.values():  # file caches, lazy imports
             run()
@@ -139,7 +140,7 @@ def _backfill(instance: Instance, ray_from_users: int) -> Pass:
 
 
 def _run(instance: Instance, ray_from_users: int) -> Pass:
-    settings = instance.settings.model_copy(update={"ray_from_users": ray_from_users})
+    settings = instance.settings.model_copy(update={"ray_from_users": ray_from_users, "backfill_workers": 1})
     clock = _Clock()
     report = backfill(instance.portrait.repo, instance.version.id, settings, progress=clock)
     assert clock.first is not None

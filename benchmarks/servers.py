@@ -29,7 +29,7 @@ def gateway(settings: Settings) -> Iterator[Server]:
     """The gateway with an empty twin at /empty, on Ray Serve with its flags."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settings = settings.model_copy(update={"port": 0, "host": HOST})
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=128 << 20)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=128 << 20)
     try:
         with start(settings) as running:
             empty.deploy(settings, serve_environment(settings))

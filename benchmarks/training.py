@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import nn
 
 from benchmarks.instance import Instance
 from benchmarks.rounds import Measurement, Ratio, Section, alternate, ratio
+from benchmarks.threads import torch_threads
 from feature_repo.cluster import ensure_ray
 from feature_repo.progress import silent
 from infra.pipeline import training_inputs
@@ -42,7 +42,7 @@ class Run:
 def measure(instance: Instance, rounds: int) -> Section:
     """Step rates; an epoch ends with the held-out loss in all of them."""
     ensure_ray(instance.settings)
-    with TemporaryDirectory(dir=instance.settings.home) as name, _threads(instance.settings.worker_cpus):
+    with TemporaryDirectory(dir=instance.settings.home) as name, torch_threads(instance.settings.worker_cpus):
         prepared = Path(name) / "prepared"
         prepared.mkdir()
         inputs = training_inputs(instance.portrait, instance.snapshot)
@@ -93,17 +93,6 @@ def _fitted(instance: Instance, prepared: Path, workers: int) -> Run:
     steps = _trainee(prepared).steps * (EPOCHS - 1)
     stepping = sum(epoch["seconds"] for epoch in epochs[1:])
     return Run(steps / stepping, steps / (epochs[-1]["time"] - epochs[0]["time"]), epochs[0]["time"] - started)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """As many compute threads here as a worker of Ray Train has."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _measurement(name: str, rates: list[float]) -> Measurement:

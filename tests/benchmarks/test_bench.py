@@ -1,0 +1,43 @@
+"""The benchmark runs end to end on tiny sizes and writes what it prints; its figures are not looked at here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.rounds import Measurement, alternate, cpu_ratio, ratio
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_contenders_take_turns_in_both_directions() -> None:
+    taken: list[str] = []
+    samples = alternate({"a": lambda: taken.append("a"), "b": lambda: taken.append("b")}, rounds=3)
+    assert taken == ["a", "b", "b", "a", "a", "b"]
+    assert {name: len(each) for name, each in samples.items()} == {"a": 3, "b": 3}
+
+
+def test_a_ratio_is_taken_within_a_round() -> None:
+    # The machine was ten times slower in the second round: the ratio of medians would say 1.
+    ours = Measurement("ours", "x/s", (200.0, 20.0, 220.0), cpu_us=(1.0, 1.0, 1.0))
+    theirs = Measurement("theirs", "x/s", (100.0, 10.0, 200.0), cpu_us=(2.0, 3.0, 4.0))
+    found = ratio("ours / theirs", ours, theirs, aim=1.5)
+    assert (found.value, found.low, found.high, found.reached) == (2.0, 1.1, 2.0, True)
+    assert not ratio("theirs / ours", theirs, ours, aim=1.5).reached
+    assert cpu_ratio("theirs / ours", theirs, ours).value == 3.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "row"), [("reads", "feast serve, 1 user"), ("training", "plain PyTorch loop")])
+def test_it_runs_and_writes_its_figures(name: str, row: str, tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    options = ["--only", name, "--users", "300", "--rounds", "1", "--seconds", "0.1", "--out", str(out)]
+    run = subprocess.run([sys.executable, "-m", "benchmarks", *options], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    section = json.loads(out.read_text())["sections"][name]
+    rates = {one["what"]: one["median"] for one in section["measurements"]}
+    assert rates[row] > 0 and all(rate > 0 for rate in rates.values())
+    assert all(one["value"] > 0 for one in section["ratios"]) and section["ratios"]
+    assert name in run.stdout and "ratios" in run.stdout
