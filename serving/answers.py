@@ -1,7 +1,6 @@
 """Answers as bytes: JSON by orjson, whose float32 read back bit for bit, or an Arrow stream."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -10,12 +9,11 @@ import orjson
 import pyarrow as pa
 from fastapi import Response
 
-from feature_repo.schemas import TIME
+from feature_repo.schemas import TIME, from_microseconds
 from serving.batch import EmbeddingBatch
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def single(batch: EmbeddingBatch, accept: str) -> Response:
@@ -59,7 +57,7 @@ def _rows(batch: EmbeddingBatch) -> Iterator[dict[str, Any]]:
 @lru_cache(maxsize=4096)  # the users of a backfill share one as-of time
 def _formatted(time: int) -> str:
     """Microseconds as RFC 3339."""
-    return (EPOCH + timedelta(microseconds=time)).isoformat().replace("+00:00", "Z")
+    return from_microseconds(time).isoformat().replace("+00:00", "Z")
 
 
 def schema(dimension: int) -> pa.Schema:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from feature_repo.schemas import microseconds
 from registry.errors import Conflict, InvalidInput, NotFound, Unavailable
 from registry.records import EmbeddingVersion
 from serving.assignments import Assignments, stable_version
@@ -167,11 +167,6 @@ def encoding_times(inputs: pa.Table, version: EmbeddingVersion) -> NDArray[np.in
     newest = events.values.to_numpy(zero_copy_only=False)[ends[active] - 1]  # histories end with the newest event
     times[active] = np.maximum(times[active], newest + 1)
     return times
-
-
-def microseconds(moment: datetime) -> int:
-    """Microseconds since 1970, exactly."""
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _batch(

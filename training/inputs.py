@@ -7,9 +7,9 @@ from datetime import datetime
 import pyarrow as pa
 
 from feature_repo.input_schema import InputSchema
+from feature_repo.schemas import microseconds
 
 ONBOARDING = "onboarding_items"
-EPOCH_START = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 @dataclass(frozen=True)
@@ -42,5 +42,4 @@ class TrainingInputs:
     @property
     def as_of_us(self) -> int:
         """The as-of time in microseconds since 1970."""
-        since = self.as_of - EPOCH_START
-        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+        return microseconds(self.as_of)

@@ -6,7 +6,7 @@ came with and however often, because an id is in the log once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -18,9 +18,7 @@ from feature_repo.log.duck import Duck
 from feature_repo.log.keyed import current_rows
 from feature_repo.log.manifest import Segment
 from feature_repo.log.profiles import USERS_KEYS, stored_types
-from feature_repo.schemas import HISTORY, ORDER, TIME
-
-EPOCH = datetime.fromtimestamp(0, UTC)
+from feature_repo.schemas import HISTORY, ORDER, TIME, from_microseconds
 
 _EVENT_TYPES = {
     "user_id": "VARCHAR",
@@ -70,7 +68,7 @@ def fold(duck: Duck, given: FoldInput) -> Folded:
         histories=_histories(duck, given),
         profiles=_profiles(duck, given),
         events=events,
-        oldest=None if oldest is None else EPOCH + timedelta(microseconds=oldest),
+        oldest=None if oldest is None else from_microseconds(oldest),
     )
 
 

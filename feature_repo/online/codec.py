@@ -8,7 +8,7 @@ by one `frombuffer`. A contract test holds every function here to Feast's own co
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 
 import numpy as np
@@ -17,10 +17,9 @@ from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import FloatList, Value
 
+from feature_repo import schemas
 from registry.errors import InvalidInput, Unavailable
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 # Redis compares orders as doubles: integers are exact up to here (positions for ever, times until the year 2255).
 GREATEST = 2**53
 
@@ -52,7 +51,7 @@ class VectorRows:
 
 def microseconds(time: datetime) -> int:
     """Exact microseconds since 1970; a naive time is UTC, as Feast has it."""
-    return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // MICROSECOND
+    return schemas.microseconds(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
 def user_keys(user_ids: Iterable[str], join_key: str = "user_id") -> list[bytes]:

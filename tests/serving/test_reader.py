@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from feature_repo.schemas import microseconds
 from registry.errors import Conflict, FingerprintMismatch, NotFound, Unavailable
 from serving.encoders import EncoderCache
-from serving.reader import encoding_times, microseconds, something_known
+from serving.reader import encoding_times, something_known
 from tests.serving.twins import BACKFILLED, DIMENSION, ODD_VECTOR, Twins, version
 
 
