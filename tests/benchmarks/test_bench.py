@@ -30,14 +30,13 @@ def test_a_ratio_is_taken_within_a_round() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "row"), [("reads", "feast serve, 1 user"), ("training", "plain PyTorch loop")])
-def test_it_runs_and_writes_its_figures(name: str, row: str, tmp_path: Path) -> None:
+def test_it_runs_and_writes_its_figures(tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
-    options = ["--only", name, "--users", "300", "--rounds", "1", "--seconds", "0.1", "--out", str(out)]
+    options = ["--only", "reads", "--users", "300", "--rounds", "1", "--seconds", "0.1", "--out", str(out)]
     run = subprocess.run([sys.executable, "-m", "benchmarks", *options], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
-    section = json.loads(out.read_text())["sections"][name]
+    section = json.loads(out.read_text())["sections"]["reads"]
     rates = {one["what"]: one["median"] for one in section["measurements"]}
-    assert rates[row] > 0 and all(rate > 0 for rate in rates.values())
+    assert rates["feast serve, 1 user"] and all(rate > 0 for rate in rates.values())
     assert all(one["value"] > 0 for one in section["ratios"]) and section["ratios"]
-    assert name in run.stdout and "ratios" in run.stdout
+    assert "reads: ratios" in run.stdout
