@@ -96,7 +96,7 @@ def test_a_killed_driver_costs_no_bit(
     assert model.run == unfinished.name
     logged = [json.loads(line) for line in (model.path / "metrics.jsonl").read_text().splitlines()]
     here = [line["epoch"] for line in logged if line["event"] == "epoch" and line["pid"] == logged[-1]["pid"]]
-    assert here[0] > 0  # went on, did not begin again
+    assert 0 not in here  # went on, did not begin again; the orphaned worker may even have finished
     assert model.fingerprint == undisturbed.fingerprint
 
 
