@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,9 @@ from sqlalchemy.exc import OperationalError
 if TYPE_CHECKING:  # tests of the lower floors need not wait for Feast and torch
     from infra.portrait import Portrait
 
-REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/9")
+REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
+if not urlsplit(REDIS_URL).path.strip("/"):
+    REDIS_URL = REDIS_URL.rstrip("/") + "/9"  # the tests empty their database: never the one that everybody uses
 POSTGRES_URL = os.environ.get("POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/test")
 
 
