@@ -7,19 +7,20 @@ from sqlalchemy.orm import Session
 
 from registry.database import Database
 from registry.errors import RegistryMissing
-from registry.records import Assignment, Consumer, EmbeddingVersion
+from registry.records import ApiKey, Assignment, Consumer, EmbeddingVersion
 from registry.rows import last_as_ofs
-from registry.tables import AssignmentRow, ConsumerRow, EmbeddingVersionRow, Instance
+from registry.tables import ApiKeyRow, AssignmentRow, ConsumerRow, EmbeddingVersionRow, Instance
 
 
 @dataclass(frozen=True)
 class ServingState:
-    """Assignments by consumer and all versions by id, at one generation."""
+    """What every consumer reads, all versions by id, and the keys of the HTTP API, at one generation."""
 
     generation: int
     assignments: dict[str, Assignment]
     versions: dict[str, EmbeddingVersion]
     consumers: dict[str, Consumer] = field(default_factory=dict)  # those without an assignment too
+    keys: dict[str, ApiKey] = field(default_factory=dict)  # by id, the revoked ones too
 
 
 def read_generation(database: Database) -> int:
@@ -41,6 +42,7 @@ def read_state(database: Database) -> ServingState:
                 for row in session.scalars(select(EmbeddingVersionRow))
             },
             consumers={row.name: Consumer.of(row) for row in session.scalars(select(ConsumerRow))},
+            keys={row.id: ApiKey.of(row) for row in session.scalars(select(ApiKeyRow))},
         )
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from registry.audit import Audit
 from registry.database import Database
 from registry.errors import Conflict, InvalidInput
 from registry.records import Backfill
@@ -17,8 +18,9 @@ from registry.text import one_line
 class Backfills:
     """The backfills of a registry's versions."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, audit: Audit) -> None:
         self._database = database
+        self._audit = audit
 
     def begin(self, version: str, snapshot: str, as_of: datetime, users_expected: int) -> Backfill:
         """Begin the pass over a snapshot, or return the one already begun, with the buckets that it may skip.

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import select
 
+from registry.audit import Audit
 from registry.database import Database
 from registry.errors import Conflict, InvalidInput
 from registry.records import Assignment, Consumer
@@ -21,8 +22,9 @@ _RESERVED = {"representation_inputs"}
 class Consumers:
     """The consumers of a registry."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, audit: Audit) -> None:
         self._database = database
+        self._audit = audit
 
     def add(self, name: str, owner: str, task: str = "") -> Consumer:
         """Add a consumer; the same again changes nothing.

@@ -17,7 +17,7 @@ from registry.errors import RegistryBehind, RegistryMissing, Unavailable
 from registry.tables import Instance
 
 # The Alembic revision that this code works with; a test holds it to the newest migration.
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 
 BUSY_SECONDS = 30
 """How long a SQLite connection waits for another one's write to end."""

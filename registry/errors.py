@@ -4,13 +4,22 @@ PortraitError
 ├── InvalidInput              the caller's data or arguments; the command line exits with 2
 ├── NotFound                  an unknown version, consumer, user, snapshot
 ├── Conflict                  somebody else was faster, or the state forbids it
-│   └── FingerprintMismatch   two embedding spaces were about to be mixed
+│   ├── FingerprintMismatch   two embedding spaces were about to be mixed
+│   └── GateRefused           a gate does not let a promotion pass; it carries every verdict
+├── AccessDenied              the HTTP API does not let the caller do this
+│   ├── Unauthenticated       no key, or none that is known
+│   └── Forbidden             the key's scopes do not reach so far
 └── Unavailable               a database, store or server does not answer
     └── RegistryUnusable      the registry database must not be relied upon
         ├── RegistryMissing   there is no database, or it has no tables of ours
         ├── RegistryBehind    it is not at the revision that this code needs
         └── RegistryForeign   it belongs to another instance than the Feast project
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from registry.verdicts import Verdict
 
 
 class PortraitError(Exception):
@@ -31,6 +40,26 @@ class Conflict(PortraitError):
 
 class FingerprintMismatch(Conflict):
     """Vectors, artifacts or heads of two embedding versions were about to be mixed."""
+
+
+class GateRefused(Conflict):
+    """A gate does not let a promotion pass."""
+
+    def __init__(self, message: str, verdicts: "tuple[Verdict, ...]") -> None:
+        super().__init__(message)
+        self.verdicts = verdicts
+
+
+class AccessDenied(PortraitError):
+    """The caller may not do this."""
+
+
+class Unauthenticated(AccessDenied):
+    """No key was given, or none that is known."""
+
+
+class Forbidden(AccessDenied):
+    """The key is known, but its scopes do not reach so far."""
 
 
 class Unavailable(PortraitError):

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from registry.audit import Audit
 from registry.database import Database
 from registry.errors import Conflict
 from registry.gates import Facts, verdicts
@@ -19,8 +20,9 @@ from registry.verdicts import Verdict
 class Promotions:
     """The promotions, rollbacks and their history."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, audit: Audit) -> None:
         self._database = database
+        self._audit = audit
 
     def promote(
         self, consumer: str, version: str, actor: str, reason: str, expected_revision: int | None = None

@@ -1,17 +1,22 @@
 """What the registry hands out: frozen copies of rows, safe to keep and to share between threads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
+from registry.gate_settings import GateSettings
+from registry.grants import Grant
 from registry.tables import (
+    ApiKeyRow,
     AssignmentRow,
     BackfillRow,
     ConsumerRow,
     EmbeddingVersionRow,
     EvaluationRow,
+    HeadRow,
     PromotionKind,
     PromotionRow,
+    ReplicaRow,
     VersionState,
 )
 from registry.verdicts import Verdict
@@ -117,11 +122,37 @@ class Evaluation:
     value: float
     as_of: datetime
     created_at: datetime
+    data_stamp: str | None = None  # which data it was measured on; unknown ones compare with nothing
 
     @classmethod
     def of(cls, row: EvaluationRow) -> "Evaluation":
         """The record of a row."""
-        return cls(row.id, row.version, row.fingerprint, row.task, row.metric, row.value, row.as_of, row.created_at)
+        measured = (row.task, row.metric, row.value, row.as_of, row.created_at, row.data_stamp)
+        return cls(row.id, row.version, row.fingerprint, *measured)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A light downstream model of a consumer, trained on the vectors of one version."""
+
+    id: int
+    consumer: str
+    version: str
+    fingerprint: str
+    task: str
+    data_stamp: str  # which data the metrics were measured on
+    as_of: datetime
+    metrics: dict[str, float]
+    location: str  # where it lives
+    created_at: datetime
+    created_by: str
+
+    @classmethod
+    def of(cls, row: HeadRow) -> "Head":
+        """The record of a row."""
+        trained_on = (row.id, row.consumer, row.version, row.fingerprint)
+        measured = (row.task, row.data_stamp, row.as_of, row.metrics)
+        return cls(*trained_on, *measured, row.location, row.created_at, row.created_by)
 
 
 @dataclass(frozen=True)
@@ -132,11 +163,14 @@ class Consumer:
     owner: str
     task: str
     created_at: datetime
+    gates: GateSettings = field(default_factory=GateSettings)
+    wants_head: bool = False  # whether a version must have a head of this consumer before it is promoted
 
     @classmethod
     def of(cls, row: ConsumerRow) -> "Consumer":
         """The record of a row."""
-        return cls(row.name, row.owner, row.task, row.created_at)
+        gates = GateSettings.from_json(row.gates)
+        return cls(row.name, row.owner, row.task, row.created_at, gates, row.wants_head)
 
 
 @dataclass(frozen=True)
@@ -158,7 +192,7 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Promotion:
-    """One change of a consumer's assignment."""
+    """One change of a consumer's assignment; `to_version`, `canary` and `canary_share` say what it read after."""
 
     consumer: str
     revision: int
@@ -170,6 +204,8 @@ class Promotion:
     forced: bool
     gates: tuple[Verdict, ...]
     promoted_at: datetime
+    canary: str | None = None
+    canary_share: float | None = None
 
     @classmethod
     def of(cls, row: PromotionRow) -> "Promotion":
@@ -185,4 +221,51 @@ class Promotion:
             forced=row.forced,
             gates=tuple(Verdict.from_json(verdict) for verdict in row.gates),
             promoted_at=row.promoted_at,
+            canary=row.canary,
+            canary_share=row.canary_share,
         )
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Something that keeps a version alive."""
+
+    version: str
+    consumer: str
+    why: Literal["stable", "canary", "rollback"]
+    until: datetime | None = None  # of a rollback window
+
+
+@dataclass(frozen=True)
+class Replica:
+    """A serving process, and the newest generation that it serves."""
+
+    id: str
+    host: str
+    generation: int
+    started_at: datetime
+    seen_at: datetime
+
+    @classmethod
+    def of(cls, row: ReplicaRow) -> "Replica":
+        """The record of a row."""
+        return cls(row.id, row.host, row.generation, row.started_at, row.seen_at)
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key of the HTTP API: what it may do, and the digest to know it by."""
+
+    id: str
+    name: str
+    sha256: str = field(repr=False)
+    grants: tuple[Grant, ...]
+    created_at: datetime
+    created_by: str
+    revoked_at: datetime | None = None
+
+    @classmethod
+    def of(cls, row: ApiKeyRow) -> "ApiKey":
+        """The record of a row."""
+        grants = tuple(Grant.parse(text) for text in row.grants)
+        return cls(row.id, row.name, row.sha256, grants, row.created_at, row.created_by, row.revoked_at)

@@ -1,26 +1,40 @@
 """The registry as the floors above see it."""
 
+from typing import Self
+
+from registry.audit import Audit
 from registry.backfills import Backfills
 from registry.consumers import Consumers
 from registry.database import Database
+from registry.evidence import EvidenceLog
 from registry.promotions import Promotions
 from registry.versions import Versions
 
+NOBODY = "portrait"
+"""Actor of what the system does by itself."""
+
 
 class Registry:
-    """Versions, backfills, consumers and promotions over one database."""
+    """All of the registry over one database, acting for one person, key or job: who is kept with every change."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, actor: str = NOBODY) -> None:
         self.database = database
-        self.versions = Versions(database)
-        self.backfills = Backfills(database)
-        self.consumers = Consumers(database)
-        self.promotions = Promotions(database)
+        self.actor = actor
+        self.audit = Audit(database, actor)
+        self.versions = Versions(database, self.audit)
+        self.evidence = EvidenceLog(database, actor)
+        self.backfills = Backfills(database, self.audit)
+        self.consumers = Consumers(database, self.audit)
+        self.promotions = Promotions(database, self.audit)
 
     @classmethod
-    def open(cls, url: str) -> "Registry":
+    def open(cls, url: str, actor: str = NOBODY) -> Self:
         """The registry at a SQLAlchemy URL; nothing is connected yet."""
-        return cls(Database(url))
+        return cls(Database(url), actor)
+
+    def acting(self, actor: str) -> "Registry":
+        """The same registry for another actor."""
+        return Registry(self.database, actor)
 
     def close(self) -> None:
         """Give back all connections."""

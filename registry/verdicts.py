@@ -1,7 +1,8 @@
 """What a gate says."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Outcome(StrEnum):
@@ -20,20 +21,21 @@ class Verdict:
     outcome: Outcome
     reason: str
     remedy: str = ""  # what to do about it; empty when accepted
+    forceable: bool = True  # whether `force` may pass over it
 
     @property
     def accepted(self) -> bool:
         """Whether the gate lets the promotion pass."""
         return self.outcome is Outcome.ACCEPT
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, str | bool]:
         """As stored in `promotions.gates`."""
-        return {"gate": self.gate, "outcome": self.outcome, "reason": self.reason, "remedy": self.remedy}
+        return {**asdict(self), "outcome": self.outcome.value}
 
     @classmethod
-    def from_json(cls, stored: dict[str, str]) -> "Verdict":
+    def from_json(cls, stored: dict[str, Any]) -> "Verdict":
         """The reverse of `to_json`."""
-        return cls(stored["gate"], Outcome(stored["outcome"]), stored["reason"], stored["remedy"])
+        return cls(**{**stored, "outcome": Outcome(stored["outcome"])})
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.remedy}" if self.remedy else self.reason

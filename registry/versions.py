@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from registry.audit import Audit
 from registry.database import Database
 from registry.errors import Conflict, FingerprintMismatch, InvalidInput
 from registry.records import EmbeddingVersion, Evaluation
@@ -59,8 +60,9 @@ class NewVersion:
 class Versions:
     """The embedding versions of a registry."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, audit: Audit) -> None:
         self._database = database
+        self._audit = audit
 
     def register(self, new: NewVersion) -> EmbeddingVersion:
         """Give a trained model its version: `<family>-<n>`, state registered, parent the newest earlier one.

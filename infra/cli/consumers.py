@@ -73,7 +73,7 @@ def promote(
     from infra.portrait import Portrait
 
     with Portrait.open() as portrait:
-        promotion = portrait.registry.promotions.promote(consumer, version, portrait.settings.actor, reason)
+        promotion = portrait.registry.promotions.promote(consumer, version, reason)
         _project(portrait)
     _show_promotion(promotion, as_json)
 
@@ -83,7 +83,7 @@ def rollback(consumer: Consumer, reason: Reason = "", as_json: Json = False) -> 
     from infra.portrait import Portrait
 
     with Portrait.open() as portrait:
-        promotion = portrait.registry.promotions.rollback(consumer, portrait.settings.actor, reason)
+        promotion = portrait.registry.promotions.rollback(consumer, reason)
         _project(portrait)
     _show_promotion(promotion, as_json)
 

@@ -73,7 +73,7 @@ def walk(home: Path, choice: DataChoice, say: Stage, progress: Progress) -> Outc
         first = _embed(portrait, outcome, clock, progress, seed=1)
         for name, task in ((RANKER, "rank the home page"), (CHURN, "who will not come back")):
             portrait.registry.consumers.add(name, "demo", task)
-            portrait.registry.promotions.promote(name, first.id, "demo", "first version")
+            portrait.registry.promotions.promote(name, first.id, "first version")
         second = _embed(portrait, outcome, clock, progress, seed=2)
         clock.next("Serving by Ray Serve")
         portrait.repo.apply()
@@ -122,17 +122,17 @@ def _read(
         before = same_vector_everywhere(portrait, running.url, RANKER, user, first)
         outcome.findings.append(("portrait get, HTTP, Client and plain Feast agree", f"bit for bit on {user!r}"))
         other = churn.embedding(user).vector
-        portrait.registry.promotions.promote(RANKER, second.id, "demo", "retrained")
+        portrait.registry.promotions.promote(RANKER, second.id, "retrained")
         seconds = _until(lambda: ranker.embedding(user).version == second.id)
         outcome.findings.append((f"promotion of {RANKER} to {second.id} visible after", f"{seconds * 1000:.0f} ms"))
         still = churn.embedding(user).vector
         _require(still.tobytes() == other.tobytes(), f"{CHURN} reads other vectors though nobody promoted it")
-        portrait.registry.promotions.rollback(RANKER, "demo", "to show that it is one command")
+        portrait.registry.promotions.rollback(RANKER, "to show that it is one command")
         seconds = _until(lambda: ranker.embedding(user).version == first.id)
         again = ranker.embedding(user).vector
         _require(again.tobytes() == before.tobytes(), "a rollback gave other vectors")
         outcome.findings.append(("rollback visible after", f"{seconds * 1000:.0f} ms, the same vectors bit for bit"))
-        portrait.registry.promotions.promote(RANKER, second.id, "demo", "retrained")
+        portrait.registry.promotions.promote(RANKER, second.id, "retrained")
         _until(lambda: ranker.embedding(user).version == second.id)
         cold = churn.embedding("nobody-ever-heard-of-me")
         outcome.findings.append(("a user whom nobody knows gets", f"the {cold.source} of {cold.version}"))

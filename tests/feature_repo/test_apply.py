@@ -138,7 +138,7 @@ def promote(repo: FeatureRepo, consumer: str, version: EmbeddingVersion) -> None
     backfill = repo.registry.backfills.begin(version.id, "s", NOW, 0)
     repo.registry.backfills.finish(backfill.id)
     repo.registry.consumers.add(consumer, owner="team", task="rank")
-    repo.registry.promotions.promote(consumer, version.id, actor="test", reason="test")
+    repo.registry.promotions.promote(consumer, version.id, reason="test")
 
 
 def take_in(repo: FeatureRepo, folder: Path) -> None:

@@ -23,7 +23,7 @@ def test_a_version_fills_up_and_finds_readers(registered: Portrait) -> None:
     backfill(registered.repo, "autoencoder-1", registered.settings, AUTUMN)
     for consumer in ("searcher", "ranker"):
         registered.registry.consumers.add(consumer, "web", "rank the home page")
-        registered.registry.promotions.promote(consumer, "autoencoder-1", "ann", "first")
+        registered.registry.promotions.promote(consumer, "autoencoder-1", "first")
     [full] = read_status(registered).versions
     assert (full.state, full.users_online, full.as_of) == ("ready", USERS, AUTUMN)
     assert full.online_bytes == USERS * 16 * 4

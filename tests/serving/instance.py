@@ -45,7 +45,7 @@ class Instance:
     vectors: dict[str, NDArray[np.float32]]  # by version; row n is of user-n
 
     def promote(self, consumer: str, version: str) -> None:
-        self.registry.promotions.promote(consumer, version, "ann", "test")
+        self.registry.promotions.promote(consumer, version, "test")
 
 
 def make(settings: ServingSettings, versions: int = 2) -> Instance:

@@ -87,7 +87,7 @@ def test_a_promotion_is_seen_within_a_second_and_a_rollback_gives_the_same_bits(
         instance.promote("ranker", "autoencoder-2")
         assert seen("autoencoder-2") < 1.0
         assert asked("ranker")[1] == instance.vectors["autoencoder-2"][5].tobytes()
-        instance.registry.promotions.rollback("ranker", "ann", "back")
+        instance.registry.promotions.rollback("ranker", "back")
         assert seen("autoencoder-1") < 1.0
         assert (asked("ranker"), asked("search")) == (before, other)
         kinds = [row["kind"] for row in http.get("/v1/consumers/ranker/history").json()]

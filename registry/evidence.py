@@ -1,0 +1,46 @@
+"""The evidence rows of versions."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.database import Database
+from registry.facts import KINDS, Evidence, Facts, Kind, to_json
+from registry.rows import version_row
+from registry.tables import EvidenceRow
+
+
+class EvidenceLog:
+    """What was measured on the versions of a registry."""
+
+    def __init__(self, database: Database, actor: str) -> None:
+        self._database = database
+        self._actor = actor
+
+    def record(self, version: str, *facts: Facts) -> None:
+        """Keep what was measured just now; raises NotFound for an unknown version."""
+        now = datetime.now(UTC)
+        with self._database.transaction() as session:
+            version_row(session, version)
+            for one in facts:
+                row = EvidenceRow(version=version, kind=KINDS[type(one)], facts=to_json(one), measured_at=now)
+                row.measured_by = self._actor
+                session.add(row)
+
+    def newest(self, version: str) -> dict[Kind, Evidence]:
+        """The newest evidence of each kind that there is; raises NotFound for an unknown version."""
+        with self._database.reading() as session:
+            version_row(session, version)
+            return newest_evidence(session, version)
+
+
+def newest_evidence(session: Session, version: str) -> dict[Kind, Evidence]:
+    """The newest evidence of each kind about a version."""
+    newest: dict[Kind, Evidence] = {}
+    for kind in KINDS.values():
+        statement = select(EvidenceRow).where(EvidenceRow.version == version, EvidenceRow.kind == kind)
+        row = session.scalars(statement.order_by(EvidenceRow.id.desc()).limit(1)).first()
+        if row is not None:
+            newest[kind] = Evidence.of(row)
+    return newest
