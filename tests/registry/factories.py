@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from registry.facts import ArtifactFacts, VectorFacts
 from registry.records import EmbeddingVersion
 from registry.registry import Registry
 from registry.versions import NewVersion
@@ -28,10 +29,35 @@ def new_version(run: str = "run-1", **fields: Any) -> NewVersion:
     return NewVersion(run=run, **{**defaults, **fields})
 
 
+def vector_facts(users: int = 10, **fields: Any) -> VectorFacts:
+    """Vectors that no gate objects to, of all users."""
+    healthy: dict[str, Any] = {
+        "users_known": users,
+        "users_sampled": users,
+        "users_embedded": users,
+        "not_finite": 0,
+        "norm_median": 2.8,
+        "norm_largest": 6.1,
+        "collapsed_dimensions": 0,
+        "dimension": 8,
+        "priors": 0,
+        "watermark_lag": 0.0,
+        "refresh_lag": 0.0,
+        "users_behind": 0,
+    }
+    return VectorFacts(**{**healthy, **fields})
+
+
+def good_evidence(registry: Registry, version: EmbeddingVersion, users: int = 10) -> None:
+    """Evidence of now, with which a backfilled version passes every gate."""
+    registry.evidence.record(version.id, ArtifactFacts(True, version.fingerprint), vector_facts(users))
+
+
 def ready_version(registry: Registry, run: str = "run-1", users: int = 10) -> EmbeddingVersion:
-    """A registered and backfilled version."""
+    """A registered and backfilled version with good evidence: it passes every gate at its default settings."""
     version = registry.versions.register(new_version(run))
     backfill = registry.backfills.begin(version.id, "snapshot-1", AS_OF, users)
     registry.backfills.bucket_done(backfill.id, 0, users)
     registry.backfills.finish(backfill.id)
+    good_evidence(registry, version, users)
     return registry.versions.get(version.id)
