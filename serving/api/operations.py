@@ -1,0 +1,123 @@
+"""What the HTTP API asks of the registry, beyond the state that it keeps in memory.
+
+Everything here may wait: for the database, and a promotion for a model to load. `actor` is who asked, as the
+audit and the history keep it.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from registry.audit import AuditEvent
+from registry.errors import PortraitError
+from registry.grants import Grant
+from registry.records import ApiKey, Consumer, EmbeddingVersion, Head, Promotion
+from registry.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from registry.heads import NewHead
+    from training.diff import VersionDiff
+
+
+class Operations(Protocol):
+    """The registry's rare queries, and its changes. Every method raises Unavailable without a database."""
+
+    def consumer_add(
+        self, actor: str, name: str, owner: str, task: str, gates: Mapping[str, Any], wants_head: bool
+    ) -> Consumer:
+        """Add a consumer; `gates` holds settings that are not the defaults. Raises InvalidInput, Conflict."""
+        ...
+
+    def consumer_set(
+        self,
+        actor: str,
+        name: str,
+        owner: str | None,
+        task: str | None,
+        gates: Mapping[str, Any] | None,
+        wants_head: bool | None,
+    ) -> Consumer:
+        """Change what is not None; of `gates` only the settings named, None for the default.
+
+        Raises NotFound, InvalidInput.
+        """
+        ...
+
+    def check(self, consumer: str, version: str, canary_share: float | None) -> tuple[Verdict, ...]:
+        """What each gate says to a promotion; changes nothing. Raises NotFound, InvalidInput."""
+        ...
+
+    def promote(
+        self,
+        actor: str,
+        consumer: str,
+        version: str,
+        reason: str,
+        canary_share: float | None,
+        force: bool,
+        expected_revision: int | None,
+    ) -> Promotion:
+        """Switch a consumer to a version, or begin a canary; raises NotFound, GateRefused, Conflict, InvalidInput."""
+        ...
+
+    def finish_canary(
+        self, actor: str, consumer: str, reason: str, force: bool, expected_revision: int | None
+    ) -> Promotion:
+        """Make the canary the stable version; raises NotFound, GateRefused, Conflict, InvalidInput."""
+        ...
+
+    def abort_canary(self, actor: str, consumer: str, reason: str, expected_revision: int | None) -> Promotion:
+        """End the canary, the stable version stays; raises NotFound, Conflict."""
+        ...
+
+    def rollback(self, actor: str, consumer: str, reason: str, force: bool, expected_revision: int | None) -> Promotion:
+        """Back to what was stable before; raises NotFound, GateRefused, Conflict, InvalidInput."""
+        ...
+
+    def history(self, consumer: str, at: datetime | None) -> Sequence[Promotion]:
+        """Changes of a consumer's assignment, oldest first; with `at`, those up to then. Raises NotFound."""
+        ...
+
+    def versions(self) -> Sequence[EmbeddingVersion]:
+        """Every version, whatever its state."""
+        ...
+
+    def version(self, version: str) -> EmbeddingVersion:
+        """One version; raises NotFound."""
+        ...
+
+    def diff(self, version: str, other: str) -> "VersionDiff":
+        """How two versions differ; reads stored vectors. Raises NotFound, Conflict when one has none."""
+        ...
+
+    def retire(self, actor: str, version: str, reason: str) -> EmbeddingVersion:
+        """End a version's life; a version still retiring is taken up again. Raises NotFound, Conflict."""
+        ...
+
+    def heads(self, consumer: str) -> Sequence[Head]:
+        """Heads of a consumer, oldest first; raises NotFound."""
+        ...
+
+    def register_head(self, actor: str, head: "NewHead") -> Head:
+        """Keep a head; raises NotFound, FingerprintMismatch, Conflict, InvalidInput."""
+        ...
+
+    def add_key(self, actor: str, name: str, grants: Sequence[Grant]) -> tuple[ApiKey, str]:
+        """A new API key: its record, and the key itself, which is never to be had again. Raises InvalidInput."""
+        ...
+
+    def keys(self) -> Sequence[ApiKey]:
+        """Every key, the revoked ones too."""
+        ...
+
+    def revoke_key(self, actor: str, id: str) -> ApiKey:
+        """Let a key open nothing any more; raises NotFound."""
+        ...
+
+    def audit(self, since: datetime | None, after: int, limit: int) -> Sequence[AuditEvent]:
+        """Audit events oldest first: from a time on, beyond an id, at most so many."""
+        ...
+
+    def refused(self, actor: str, subject: str, refusal: PortraitError) -> None:
+        """Keep in the audit that the API let somebody not do something; never raises."""
+        ...
