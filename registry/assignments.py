@@ -26,13 +26,13 @@ class ServingState:
 def read_generation(database: Database) -> int:
     """The generation, in one cheap query; it grows with every change that read_state would show."""
     with database.reading() as session:
-        return _generation(session)
+        return generation_of(session)
 
 
 def read_state(database: Database) -> ServingState:
     """Everything at one generation, read in one transaction."""
     with database.reading() as session:
-        generation = _generation(session)
+        generation = generation_of(session)
         as_ofs = last_as_ofs(session)
         return ServingState(
             generation=generation,
@@ -46,7 +46,8 @@ def read_state(database: Database) -> ServingState:
         )
 
 
-def _generation(session: Session) -> int:
+def generation_of(session: Session) -> int:
+    """The generation that a session sees; raises RegistryMissing."""
     generation: int | None = session.scalar(select(Instance.generation))
     if generation is None:
         raise RegistryMissing("the registry has no instance row: run `portrait apply` first")

@@ -3,12 +3,14 @@
 import builtins
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import select
 
-from registry.audit import Audit
+from registry.audit import Action, Audit
 from registry.database import Database
 from registry.errors import Conflict, InvalidInput
+from registry.gate_settings import GateChanges, GateSettings, unknown_settings
 from registry.records import Assignment, Consumer
 from registry.rows import assignment_row, bump, consumer_row
 from registry.tables import ConsumerRow
@@ -26,36 +28,58 @@ class Consumers:
         self._database = database
         self._audit = audit
 
-    def add(self, name: str, owner: str, task: str = "") -> Consumer:
-        """Add a consumer; the same again changes nothing.
+    def add(self, name: str, owner: str, task: str = "", gates: GateChanges = (), wants_head: bool = False) -> Consumer:
+        """Add a consumer, with the gate settings that are not to be the defaults; the same again changes nothing.
 
-        Raises InvalidInput for a name that cannot be one, Conflict when it exists with another owner or task.
+        Raises InvalidInput for a name or a setting that cannot be, Conflict when it exists with other fields.
         """
-        _require_name(name)
-        owner, task = one_line("owner", owner, 128), free_text("task", task, 256)
-        with self._database.transaction() as session:
+        with self._audit.change(Action.CONSUMER_ADD, f"consumer {name}") as entry:
+            session = entry.session
+            _require_name(name)
+            wanted = _fields(owner, task, GateSettings().overridden(gates), wants_head)
             row = session.get(ConsumerRow, name)
             if row is None:
                 bump(session)  # first, for its lock: two processes that add the same name take turns
                 row = session.get(ConsumerRow, name)
             if row is None:
-                row = ConsumerRow(name=name, owner=owner, task=task, created_at=datetime.now(UTC))
+                row = ConsumerRow(name=name, created_at=datetime.now(UTC), **wanted)
                 session.add(row)
-            elif (row.owner, row.task) != (owner, task):
-                raise Conflict(
-                    f"consumer {name} exists, owned by {row.owner} for {row.task!r}: "
-                    f"choose another name, or change it with `portrait consumer set {name}`"
-                )
+                entry.detail |= wanted
+            else:
+                _require_same(row, wanted)
+                entry.changed = False
             return Consumer.of(row)
 
-    def set(self, name: str, owner: str | None = None, task: str | None = None) -> Consumer:
-        """Change the owner, the task or both; raises NotFound."""
-        with self._database.transaction() as session:
-            row = consumer_row(session, name, lock=True)
-            row.owner = row.owner if owner is None else one_line("owner", owner, 128)
-            row.task = row.task if task is None else free_text("task", task, 256)
-            session.flush()
-            bump(session)
+    def set(
+        self,
+        name: str,
+        owner: str | None = None,
+        task: str | None = None,
+        gates: GateChanges = (),
+        wants_head: bool | None = None,
+    ) -> Consumer:
+        """Change what is given: of the gate settings too only the ones that are named.
+
+        Raises NotFound, or InvalidInput for a setting that cannot be.
+        """
+        with self._audit.change(Action.CONSUMER_SET, f"consumer {name}") as entry:
+            row = consumer_row(entry.session, name, lock=True)
+            now = Consumer.of(row)
+            wanted = _fields(
+                now.owner if owner is None else owner,
+                now.task if task is None else task,
+                now.gates.overridden(gates),
+                now.wants_head if wants_head is None else wants_head,
+            )
+            wanted["gates"] |= unknown_settings(row.gates)
+            changes = {field: value for field, value in wanted.items() if getattr(row, field) != value}
+            entry.changed = bool(changes)
+            for field, value in changes.items():
+                entry.detail[field] = {"from": getattr(row, field), "to": value}
+                setattr(row, field, value)
+            if changes:
+                entry.session.flush()
+                bump(entry.session)
             return Consumer.of(row)
 
     def get(self, name: str) -> Consumer:
@@ -74,6 +98,25 @@ class Consumers:
         """All consumers by name."""
         with self._database.reading() as session:
             return [Consumer.of(row) for row in session.scalars(select(ConsumerRow).order_by(ConsumerRow.name))]
+
+
+def _fields(owner: str, task: str, gates: GateSettings, wants_head: bool) -> dict[str, Any]:
+    """What people may choose about a consumer, as its row keeps it; raises InvalidInput."""
+    return {
+        "owner": one_line("owner", owner, 128),
+        "task": free_text("task", task, 256),
+        "gates": gates.to_json(),
+        "wants_head": wants_head,
+    }
+
+
+def _require_same(row: ConsumerRow, wanted: dict[str, Any]) -> None:
+    others = [field for field, value in wanted.items() if getattr(row, field) != value]
+    if others:
+        raise Conflict(
+            f"consumer {row.name} exists, owned by {row.owner} for {row.task!r}, with another {' and '.join(others)}: "
+            f"choose another name, or change it with `portrait consumer set {row.name}`"
+        )
 
 
 def _require_name(name: str) -> None:

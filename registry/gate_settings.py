@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from dataclasses import asdict, dataclass
+from typing import Any, Self, TypeAlias
 
 from registry.errors import InvalidInput
+from registry.text import one_line
 
 DAY = 86_400.0
+
+GateChanges: TypeAlias = Mapping[str, Any] | Sequence[str]
+"""Settings by name, where None puts the default back; or the same as texts, `name=value` and `name=`."""
 
 
 @dataclass(frozen=True)
@@ -33,40 +37,67 @@ class GateSettings:
         for name in ("max_watermark_lag", "max_refresh_lag", "evidence_seconds", "tolerance"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise InvalidInput(f"{name}={getattr(self, name)}: give a number that is not negative")
-        if self.task and not self.metric:
-            raise InvalidInput(f"task={self.task} without a metric: give both, metric=auc for instance")
+        if self.task:
+            one_line("gate setting task", self.task, 128)
+        one_line("gate setting metric", self.metric, 64)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """The settings of which `stored` holds those that are not the defaults; raises InvalidInput."""
-        kinds = {field.name: type(field.default) for field in fields(cls)}
-        values = {name: _typed(name, value, kinds) for name, value in stored.items()}
-        return cls(**values)
+        """The settings of which `stored` holds those that are not the defaults.
+
+        What other code has stored and this one does not know, or cannot use, counts as the default: the row of one
+        consumer must not keep everybody from reading the registry.
+        """
+        return cls(**{name: _typed(name, value) for name, value in stored.items() if _usable(name, value)})
 
     def to_json(self) -> dict[str, Any]:
         """What differs from the defaults."""
         standard = asdict(GateSettings())
         return {name: value for name, value in asdict(self).items() if value != standard[name]}
 
-    def overridden(self, assignments: Sequence[str]) -> Self:
-        """The settings with `name=value` texts applied, `name=` alone back to the default; raises InvalidInput."""
-        stored: dict[str, Any] = self.to_json()
-        for assignment in assignments:
-            name, equals, value = assignment.partition("=")
-            if not equals:
-                raise InvalidInput(f"gate setting {assignment!r}: write name=value, max_prior_share=0.2 for instance")
-            stored.pop(name, None)
-            if value or name not in {field.name for field in fields(self)}:
-                stored[name] = value
-        return self.from_json(stored)
+    def overridden(self, changes: GateChanges) -> Self:
+        """The settings with changes applied; raises InvalidInput for a name or a value that cannot be."""
+        values = self.to_json()
+        for name, value in changes.items() if isinstance(changes, Mapping) else map(_split, changes):
+            values.pop(name, None)
+            if value not in (None, "") or name not in _KINDS:
+                values[name] = _typed(name, value)
+        return type(self)(**values)
 
 
-def _typed(name: str, value: Any, kinds: Mapping[str, type]) -> Any:
-    if name not in kinds:
-        raise InvalidInput(f"there is no gate setting {name!r}; there are: {', '.join(kinds)}")
+_KINDS: dict[str, type] = {name: type(value) for name, value in asdict(GateSettings()).items()}
+
+
+def unknown_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What newer code has stored and this one does not know; whoever changes the row keeps it."""
+    return {name: value for name, value in stored.items() if name not in _KINDS}
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInput(f"gate setting {text!r}: write name=value, max_prior_share=0.2 for instance")
+    return name.strip(), value.strip()
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A value as its setting wants it; texts are read, but a truth value is no number and a number no text."""
+    if name not in _KINDS:
+        raise InvalidInput(f"there is no gate setting {name!r}; there are: {', '.join(_KINDS)}")
+    kind = _KINDS[name]
     try:
-        if kinds[name] is bool:
+        if kind is bool:
             return {"true": True, "false": False}[str(value).lower()]
-        return kinds[name](value)
-    except (KeyError, TypeError, ValueError):
-        raise InvalidInput(f"gate setting {name}={value!r} is no {kinds[name].__name__}") from None
+        if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
+            raise TypeError
+        return kind(value)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise InvalidInput(f"gate setting {name}={value!r} is no {kind.__name__}") from None
+
+
+def _usable(name: str, value: Any) -> bool:
+    try:
+        GateSettings(**{name: _typed(name, value)})
+    except InvalidInput:
+        return False
+    return True

@@ -7,7 +7,11 @@ from registry.backfills import Backfills
 from registry.consumers import Consumers
 from registry.database import Database
 from registry.evidence import EvidenceLog
+from registry.heads import Heads
+from registry.keys import Keys
 from registry.promotions import Promotions
+from registry.replicas import Replicas
+from registry.retirements import Retirements
 from registry.versions import Versions
 
 NOBODY = "portrait"
@@ -26,6 +30,10 @@ class Registry:
         self.backfills = Backfills(database, self.audit)
         self.consumers = Consumers(database, self.audit)
         self.promotions = Promotions(database, self.audit)
+        self.heads = Heads(database, self.audit)
+        self.keys = Keys(database, self.audit)
+        self.retirements = Retirements(database, self.audit)
+        self.replicas = Replicas(database)
 
     @classmethod
     def open(cls, url: str, actor: str = NOBODY) -> Self:
