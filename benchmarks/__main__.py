@@ -24,6 +24,7 @@ class Name(StrEnum):
     READS = "reads"
     BACKFILL = "backfill"
     TRAINING = "training"
+    PROMOTIONS = "promotions"
 
 
 def main(
@@ -34,7 +35,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of one measurement of reads.")] = 2.0,
     out: Annotated[Path, typer.Option(help="Where the figures go.")] = Path("bench.json"),
 ) -> None:
-    """Measure reads, backfill and training beside what they replace, and print the ratios."""
+    """Measure reads, backfill, training and promotions beside what they replace, and print the ratios."""
     from benchmarks.instance import instance
     from infra.revision import code_revision
 
@@ -72,6 +73,10 @@ def _run(name: Name, measured: "Instance", rounds: int, seconds: float) -> Secti
         from benchmarks.backfill import measure as measure_backfill
 
         return measure_backfill(measured, rounds)
+    if name is Name.PROMOTIONS:
+        from benchmarks.promotions import measure as measure_promotions
+
+        return measure_promotions(measured, rounds)
     from benchmarks.training import measure as measure_training
 
     return measure_training(measured, rounds)

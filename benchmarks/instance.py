@@ -61,7 +61,7 @@ def _built(portrait: Portrait, users: int) -> Instance:
         version = train_version(here, "autoencoder", overrides=["epochs=1"])  # how well it learned costs no time
         backfill(portrait.repo, version.id, portrait.settings)
     portrait.registry.consumers.add(CONSUMER, "benchmark", "measure")
-    portrait.registry.promotions.promote(CONSUMER, version.id, "to be read")
+    portrait.operations.promote("benchmark", CONSUMER, version.id, "to be read")
     portrait.repo.apply()
     snapshot = cut(portrait.log)
     ids = [user for bucket in sorted(snapshot.buckets) for user in portrait.log.user_ids(bucket)]

@@ -10,6 +10,7 @@ from registry.registry import Registry
 if TYPE_CHECKING:  # imported on first use below: Feast alone takes seconds
     from feature_repo.log.event_log import EventLog
     from feature_repo.store import FeatureRepo
+    from serving.operations import Operations
     from serving.reader import EmbeddingReader
 
 
@@ -46,8 +47,8 @@ class Portrait:
 
     @cached_property
     def registry(self) -> Registry:
-        """Versions, consumers, assignments, promotions."""
-        return Registry(self.database)
+        """Versions, consumers, assignments, promotions; acting for the person of the settings."""
+        return Registry(self.database, self.settings.actor)
 
     @cached_property
     def log(self) -> "EventLog":
@@ -71,6 +72,13 @@ class Portrait:
         reader = build_reader(self.settings, self.registry, self.repo)
         reader.assignments.refresh()
         return reader
+
+    @cached_property
+    def operations(self) -> "Operations":
+        """What the command line and the gateway do to an instance."""
+        from serving.operations import Operations
+
+        return Operations(self.registry, self.repo, self.repo.apply)
 
     def __enter__(self) -> Self:
         return self

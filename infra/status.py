@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from feature_repo.log.manifest import Kind
+from feature_repo.projection import generations_behind
 from infra.portrait import Portrait
-from registry.assignments import read_state
-from registry.tables import LIVE_STATES
+from registry.assignments import read_generation
+from registry.errors import Unavailable
+from registry.records import EmbeddingVersion, Pin, Replica
+from registry.tables import VersionState
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class LogStatus:
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """A live version: how far its vectors reach, what they cost, and what keeps it alive."""
+    """A version that is not retired: how far its vectors reach, what they cost, and what keeps it alive."""
 
     version: str
     state: str
@@ -29,7 +32,8 @@ class VersionStatus:
     as_of: datetime | None
     online_bytes: int  # of the vectors themselves, without the store's overhead
     offline_bytes: int
-    consumers: list[str]
+    consumers: list[str]  # that read it, stable or canary
+    kept_by: list[str]  # every pin; empty when it may be retired
 
 
 @dataclass(frozen=True)
@@ -39,18 +43,21 @@ class Status:
     home: str
     log: LogStatus
     versions: list[VersionStatus]
+    generation: int  # of the registry
+    feast_behind: int  # generations that plain Feast clients do not see yet
+    gateways: list[Replica]  # heard of lately
 
 
 def read_status(portrait: Portrait) -> Status:
     """Read it from registry, log and stores."""
     manifest = portrait.log.manifest()
     known = portrait.log.users_count()
-    readers: dict[str, list[str]] = {}
-    for assignment in read_state(portrait.database).assignments.values():
-        readers.setdefault(assignment.stable, []).append(assignment.consumer)
+    pins: dict[str, list[Pin]] = {}
+    for pin in portrait.registry.retirements.pins():
+        pins.setdefault(pin.version, []).append(pin)
     versions = []
-    for version in portrait.registry.versions.list(LIVE_STATES):
-        online = portrait.repo.count_vectors(version)
+    for version in portrait.registry.versions.list(set(VersionState) - {VersionState.RETIRED}):
+        online = _online(portrait, version)
         folder = portrait.settings.home / "embeddings" / version.id
         versions.append(
             VersionStatus(
@@ -61,8 +68,30 @@ def read_status(portrait: Portrait) -> Status:
                 as_of=version.last_as_of,
                 online_bytes=online * version.dimension * 4,
                 offline_bytes=sum(path.stat().st_size for path in folder.rglob("*.parquet")),
-                consumers=sorted(readers.get(version.id, [])),
+                consumers=sorted({pin.consumer for pin in pins.get(version.id, []) if pin.why != "rollback"}),
+                kept_by=[_why(pin) for pin in pins.get(version.id, [])],
             )
         )
-    log = LogStatus(known, sum(segment.rows for segment in manifest.of(Kind.EVENTS)), manifest.watermark)
-    return Status(str(portrait.settings.home), log, versions)
+    return Status(
+        home=str(portrait.settings.home),
+        log=LogStatus(known, sum(segment.rows for segment in manifest.of(Kind.EVENTS)), manifest.watermark),
+        versions=versions,
+        generation=read_generation(portrait.database),
+        feast_behind=generations_behind(portrait.database),
+        gateways=portrait.registry.replicas.list(),
+    )
+
+
+def _online(portrait: Portrait, version: EmbeddingVersion) -> int:
+    try:
+        return portrait.repo.count_vectors(version)
+    except Unavailable:
+        if version.state == VersionState.RETIRING:  # its view has gone already
+            return 0
+        raise
+
+
+def _why(pin: Pin) -> str:
+    if pin.until is not None:
+        return f"{pin.consumer} may go back to it until {pin.until:%Y-%m-%d %H:%M}"
+    return f"{pin.consumer} reads it" if pin.why == "stable" else f"{pin.consumer} has it in canary"

@@ -1,13 +1,19 @@
 """What commands show people: records as tables for the terminal."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from feature_repo.log.report import IngestReport
 from infra.status import Status
-from registry.records import Assignment, Consumer, EmbeddingVersion, Promotion
+from registry.audit import AuditEvent, AuditOutcome
+from registry.records import ApiKey, Assignment, Consumer, EmbeddingVersion, Head, Promotion
+from registry.verdicts import Outcome, Verdict
 from serving.batch import EmbeddingBatch
 
 
@@ -40,15 +46,51 @@ def versions_table(versions: Iterable[EmbeddingVersion]) -> Table:
     return table
 
 
+def version_table(version: EmbeddingVersion) -> Table:
+    """One version with its lineage: what it was made of, by which code, and what it scored."""
+    table = _table(version.id, "", "")
+    lineage = {
+        "state": version.state if version.failure is None else f"{version.state}: {version.failure}",
+        "fingerprint": version.fingerprint,
+        "dimension": version.dimension,
+        "parent": version.parent,
+        "trained on events": f"{_moment(version.data_from)} .. {_moment(version.data_to)}",
+        "snapshot": version.snapshot,
+        "vectors as of": _moment(version.last_as_of),
+        "run": version.run,
+        "artifact": version.artifact,
+        "code": version.code_revision,
+        "registered": _moment(version.created_at),
+    }
+    groups = {"features": version.feature_schema, "config": version.config, "metrics": version.metrics}
+    for name, value in lineage.items():
+        table.add_row(name, "-" if value is None else str(value))
+    for group, values in groups.items():
+        table.add_section()
+        for name, value in values.items():
+            table.add_row(f"{group}: {name}", _value(value))
+    return table
+
+
+def consumer_table(consumer: Consumer, assignment: Assignment | None) -> Table:
+    """One consumer: what it reads, and what its gates ask for."""
+    table = _table(consumer.name, "", "")
+    table.add_row("owner", consumer.owner)
+    table.add_row("task", consumer.task or "-")
+    table.add_row("reads", _reads(assignment)[0])
+    table.add_row("wants a head", "yes" if consumer.wants_head else "no")
+    table.add_section()
+    changed = consumer.gates.to_json()
+    for name, value in asdict(consumer.gates).items():
+        table.add_row(f"gate: {name}", f"{_value(value)}{'' if name in changed else '  (default)'}")
+    return table
+
+
 def consumers_table(consumers: Iterable[Consumer], assignments: Mapping[str, Assignment]) -> Table:
     """Consumers and the version that each reads now; `assignments` by consumer name."""
     table = _table("Consumers", "consumer", "owner", "task", "reads", "revision", "since")
     for consumer in consumers:
-        assignment = assignments.get(consumer.name)
-        reads = ("nothing yet", "", "")
-        if assignment is not None:
-            reads = (assignment.stable, str(assignment.revision), _moment(assignment.changed_at))
-        table.add_row(consumer.name, consumer.owner, consumer.task, *reads)
+        table.add_row(consumer.name, consumer.owner, consumer.task, *_reads(assignments.get(consumer.name)))
     return table
 
 
@@ -61,10 +103,52 @@ def history_table(consumer: str, rows: Iterable[Promotion]) -> Table:
             _moment(row.promoted_at),
             row.kind,
             row.from_version or "-",
-            row.to_version,
+            row.to_version + _canary(row.canary, row.canary_share),
             row.actor,
-            row.reason,
+            f"{row.reason} (forced)" if row.forced else row.reason,
         )
+    return table
+
+
+def gates_table(title: str, verdicts: Iterable[Verdict]) -> Table:
+    """What every gate says, in the order in which they are asked."""
+    table = _table(title, "gate", "says", "why", "what to do")
+    colours = {Outcome.ACCEPT: "green", Outcome.WAIT: "yellow", Outcome.REJECT: "red"}
+    for verdict in verdicts:
+        outcome = Text(verdict.outcome, style=colours[verdict.outcome])
+        final = "" if verdict.accepted or verdict.forceable else " (cannot be forced)"
+        table.add_row(verdict.gate, outcome, verdict.reason + final, verdict.remedy)
+    return table
+
+
+def heads_table(consumer: str, heads: Iterable[Head]) -> Table:
+    """Heads of a consumer: on which version, what they scored on what, where they live."""
+    table = _table(
+        f"Heads of {consumer}", "head", "version", "fingerprint", "task", "data", "as of", "metrics", "lives at"
+    )
+    for head in heads:
+        metrics = "\n".join(f"{name} {value:.4g}" for name, value in head.metrics.items())
+        trained_on = (str(head.id), head.version, head.fingerprint[:12])
+        table.add_row(*trained_on, head.task, head.data_stamp, _moment(head.as_of), metrics, head.location)
+    return table
+
+
+def keys_table(keys: Iterable[ApiKey]) -> Table:
+    """Keys of the HTTP API and what they may do."""
+    table = _table("API keys", "id", "name", "may", "made", "by", "revoked")
+    for key in keys:
+        may = "\n".join(map(str, key.grants))
+        table.add_row(key.id, key.name, may, _moment(key.created_at), key.created_by, _moment(key.revoked_at))
+    return table
+
+
+def audit_table(events: Iterable[AuditEvent]) -> Table:
+    """What was changed or refused, oldest first."""
+    table = _table("Audit", "when", "who", "what", "on", "outcome", "detail")
+    for event in events:
+        detail = "  ".join(f"{name} {_value(value)}" for name, value in event.detail.items() if value not in ("", None))
+        outcome = Text(event.outcome, style="red" if event.outcome == AuditOutcome.REFUSED else "")
+        table.add_row(_moment(event.at), event.actor, event.action, event.subject, outcome, detail)
     return table
 
 
@@ -73,7 +157,9 @@ def status_tables(status: Status) -> Iterator[Table]:
     log = _table(f"Portrait at {status.home}", "users", "events", "newest event")
     log.add_row(f"{status.log.users:,}", f"{status.log.events:,}", _moment(status.log.newest_event))
     yield log
-    versions = _table("Live versions", "version", "state", "users online", "as of", "online", "offline", "read by")
+    versions = _table(
+        "Live versions", "version", "state", "users online", "as of", "online", "offline", "kept alive by"
+    )
     for one in status.versions:
         versions.add_row(
             one.version,
@@ -82,9 +168,16 @@ def status_tables(status: Status) -> Iterator[Table]:
             _moment(one.as_of),
             _size(one.online_bytes),
             _size(one.offline_bytes),
-            ", ".join(one.consumers) or "nobody",
+            "\n".join(one.kept_by) or "nothing: `portrait retire` may end it",
         )
     yield versions
+    if status.gateways:
+        gateways = _table("Gateways", "gateway", "host", "serves generation", "heard of")
+        for gateway in status.gateways:
+            behind = status.generation - gateway.generation
+            served = f"{gateway.generation}" + (f", {behind} behind" if behind > 0 else "")
+            gateways.add_row(gateway.id, gateway.host, served, _moment(gateway.seen_at))
+        yield gateways
 
 
 def embeddings_table(batch: EmbeddingBatch) -> Table:
@@ -94,6 +187,24 @@ def embeddings_table(batch: EmbeddingBatch) -> Table:
         shown = ", ".join(f"{number:.4f}" for number in vector[:4])
         table.add_row(user, source, f"{age:,.0f} s", f"[{shown}, ... {len(vector)} numbers]")
     return table
+
+
+def _reads(assignment: Assignment | None) -> tuple[str, str, str]:
+    """What a consumer reads, its revision, and since when."""
+    if assignment is None:
+        return "nothing yet", "", ""
+    reads = assignment.stable + _canary(assignment.canary, assignment.canary_share)
+    return reads, str(assignment.revision), _moment(assignment.changed_at)
+
+
+def _canary(version: str | None, share: float | None) -> str:
+    return f"\ncanary {version} for {share:.4g}" if version else ""
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -49,7 +49,7 @@ def test_from_events_to_a_consumers_embedding(tmp_path: Path) -> None:
         assert first.fingerprint != second.fingerprint
         for consumer in ("ranker", "churn"):
             portrait.registry.consumers.add(consumer, "team", consumer)
-            portrait.registry.promotions.promote(consumer, first.id, "first")
+            portrait.operations.promote("test", consumer, first.id, "first")
         portrait.repo.apply()
 
         users = [f"u{number:06d}" for number in range(0, USERS, 40)]
@@ -58,14 +58,14 @@ def test_from_events_to_a_consumers_embedding(tmp_path: Path) -> None:
             assert len(np.unique(before, axis=0)) > len(users) // 2
             assert read_four_ways(portrait, running.url, "churn", users, first).tobytes() == before.tobytes()
 
-            portrait.registry.promotions.promote("ranker", second.id, "retrained")
+            portrait.operations.promote("test", "ranker", second.id, "retrained")
             assert seconds_until(reads(running.url, "ranker", second)) < 1.0
             portrait.repo.apply()
             after = read_four_ways(portrait, running.url, "ranker", users, second)
             assert after.tobytes() != before.tobytes()
             assert read_four_ways(portrait, running.url, "churn", users, first).tobytes() == before.tobytes()
 
-            portrait.registry.promotions.rollback("ranker", "clicks fell")
+            portrait.operations.rollback("test", "ranker", "clicks fell")
             assert seconds_until(reads(running.url, "ranker", first)) < 1.0
             portrait.repo.apply()
             assert read_four_ways(portrait, running.url, "ranker", users, first).tobytes() == before.tobytes()

@@ -4,8 +4,9 @@ import sys
 
 import typer
 
-from infra.cli import consumers, data, demo, models, serve
-from registry.errors import InvalidInput, PortraitError
+from infra.cli import consumers, data, demo, heads, keys, models, promotions, serve, versions
+from infra.cli.output import notices
+from registry.errors import GateRefused, InvalidInput, PortraitError
 
 app = typer.Typer(
     name="portrait",
@@ -14,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (demo, data, models, consumers, serve):
+for group in (demo, data, models, versions, consumers, promotions, heads, keys, serve):
     group.register(app)
 
 
@@ -23,6 +24,10 @@ def main() -> None:
     try:
         app()
     except PortraitError as error:
+        if isinstance(error, GateRefused):
+            from infra.tables import gates_table
+
+            notices().print(gates_table("What the gates say", error.verdicts))
         print(f"portrait: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InvalidInput) else 1)
 

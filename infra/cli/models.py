@@ -1,14 +1,13 @@
-"""Commands about embedding versions: train, backfill, versions, export."""
+"""Commands that make embedding versions: train, backfill."""
 
 from dataclasses import asdict
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from infra.cli.options import AsOf, Json, parse_time
-from infra.cli.output import console, print_json, progress_bar, say
+from infra.cli.options import AsOf, Json, Version, parse_time
+from infra.cli.output import print_json, progress_bar, say
 
 
 class Family(StrEnum):
@@ -17,12 +16,9 @@ class Family(StrEnum):
     AUTOENCODER = "autoencoder"
 
 
-Version = Annotated[str, typer.Argument(help="Embedding version, such as autoencoder-2.")]
-
-
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
-    for command in (train, backfill, versions, export):
+    for command in (train, backfill):
         app.command()(command)
 
 
@@ -73,31 +69,3 @@ def backfill(
     done = f"{report.embedded:,} of {report.users:,} users embedded, {report.written_online:,} newer online"
     rate = f"{report.seconds:.1f} s, {report.users_per_second:,.0f} users/s"
     say(f"{report.version} as of {report.as_of:%Y-%m-%d %H:%M:%S}: {done}, {rate}")
-
-
-def versions(as_json: Json = False) -> None:
-    """Embedding versions, newest last, with state, fingerprint, lineage and metrics."""
-    from infra.portrait import Portrait
-    from infra.tables import versions_table
-
-    with Portrait.open() as portrait:
-        rows = portrait.registry.versions.list()
-    if as_json:
-        print_json(rows)
-    else:
-        console().print(versions_table(rows))
-
-
-def export(
-    version: Version,
-    out: Annotated[Path, typer.Option("--out", help="Parquet file to write: user_id and vector.")],
-    as_of: AsOf = None,
-) -> None:
-    """Write the vector of every user as of a time (default: the version's last backfill)."""
-    from infra.portrait import Portrait
-    from training.offline import export as run
-
-    with Portrait.open() as portrait, progress_bar() as progress:
-        known = portrait.registry.versions.get(version)
-        made = run(portrait.repo, known, out.absolute(), parse_time(as_of), progress)
-    say(f"{out}: {made.users:,} users at {version} as of {made.as_of:%Y-%m-%d %H:%M:%S}")

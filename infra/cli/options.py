@@ -7,6 +7,8 @@ import typer
 
 from registry.errors import InvalidInput
 
+Consumer = Annotated[str, typer.Argument(help="Name of the consumer.")]
+Version = Annotated[str, typer.Argument(help="Embedding version, such as autoencoder-2.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 AsOf = Annotated[
     str | None,

@@ -24,6 +24,7 @@ from registry.errors import PortraitError
 from registry.records import EmbeddingVersion
 from serving.app import Running, start
 from serving.client import Client
+from serving.operations import Operations
 from training.backfill import backfill
 
 RANKER, CHURN = "homepage_ranker", "churn_model"
@@ -71,9 +72,10 @@ def walk(home: Path, choice: DataChoice, say: Stage, progress: Progress) -> Outc
         outcome = _take_in(portrait, choice, progress)
         outcome.stages = clock.stages
         first = _embed(portrait, outcome, clock, progress, seed=1)
+        operations = _without_feast(portrait)
         for name, task in ((RANKER, "rank the home page"), (CHURN, "who will not come back")):
             portrait.registry.consumers.add(name, "demo", task)
-            portrait.registry.promotions.promote(name, first.id, "first version")
+            operations.promote("demo", name, first.id, "first version")
         second = _embed(portrait, outcome, clock, progress, seed=2)
         clock.next("Serving by Ray Serve")
         portrait.repo.apply()
@@ -114,25 +116,30 @@ def _embed(portrait: Portrait, outcome: Outcome, clock: "_Clock", progress: Prog
     return version
 
 
+def _without_feast(portrait: Portrait) -> Operations:
+    """Promotions whose Feast services follow later: what is timed is how soon the gateway serves them."""
+    return Operations(portrait.registry, portrait.repo, apply=lambda: None)
+
+
 def _read(
     portrait: Portrait, running: Running, first: EmbeddingVersion, second: EmbeddingVersion, outcome: Outcome
 ) -> None:
-    user = portrait.log.user_ids(0)[0]
+    user, operations = portrait.log.user_ids(0)[0], _without_feast(portrait)
     with Client(running.url, consumer=RANKER) as ranker, Client(running.url, consumer=CHURN) as churn:
         before = same_vector_everywhere(portrait, running.url, RANKER, user, first)
         outcome.findings.append(("portrait get, HTTP, Client and plain Feast agree", f"bit for bit on {user!r}"))
         other = churn.embedding(user).vector
-        portrait.registry.promotions.promote(RANKER, second.id, "retrained")
+        operations.promote("demo", RANKER, second.id, "retrained")
         seconds = _until(lambda: ranker.embedding(user).version == second.id)
         outcome.findings.append((f"promotion of {RANKER} to {second.id} visible after", f"{seconds * 1000:.0f} ms"))
         still = churn.embedding(user).vector
         _require(still.tobytes() == other.tobytes(), f"{CHURN} reads other vectors though nobody promoted it")
-        portrait.registry.promotions.rollback(RANKER, "to show that it is one command")
+        operations.rollback("demo", RANKER, "to show that it is one command")
         seconds = _until(lambda: ranker.embedding(user).version == first.id)
         again = ranker.embedding(user).vector
         _require(again.tobytes() == before.tobytes(), "a rollback gave other vectors")
         outcome.findings.append(("rollback visible after", f"{seconds * 1000:.0f} ms, the same vectors bit for bit"))
-        portrait.registry.promotions.promote(RANKER, second.id, "retrained")
+        operations.promote("demo", RANKER, second.id, "retrained")
         _until(lambda: ranker.embedding(user).version == second.id)
         cold = churn.embedding("nobody-ever-heard-of-me")
         outcome.findings.append(("a user whom nobody knows gets", f"the {cold.source} of {cold.version}"))

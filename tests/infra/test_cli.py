@@ -62,7 +62,7 @@ def lived_in(backfilled_home: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A home with one version, which the consumer `ranker` reads; `idle` reads nothing yet. Only read from it."""
     folder = tmp_path_factory.mktemp("commands")
     with copy_of(backfilled_home, folder / "home") as portrait:
-        portrait.registry.promotions.promote("ranker", "autoencoder-1", "first version")
+        portrait.operations.promote("ann", "ranker", "autoencoder-1", "first version")
         portrait.registry.consumers.add("idle", "nobody", "")
         portrait.repo.apply()
     return Commands(folder, folder / "home")

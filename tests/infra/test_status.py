@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from infra.portrait import Portrait
 from infra.status import read_status
 from tests.instances import USERS
+from tests.registry.factories import good_evidence
 from training.backfill import backfill
 
 AUTUMN = datetime(2024, 9, 1, tzinfo=UTC)
@@ -23,6 +24,7 @@ def test_a_version_fills_up_and_finds_readers(registered: Portrait) -> None:
     backfill(registered.repo, "autoencoder-1", registered.settings, AUTUMN)
     for consumer in ("searcher", "ranker"):
         registered.registry.consumers.add(consumer, "web", "rank the home page")
+        good_evidence(registered.registry, registered.registry.versions.get("autoencoder-1"))
         registered.registry.promotions.promote(consumer, "autoencoder-1", "first")
     [full] = read_status(registered).versions
     assert (full.state, full.users_online, full.as_of) == ("ready", USERS, AUTUMN)
@@ -30,10 +32,14 @@ def test_a_version_fills_up_and_finds_readers(registered: Portrait) -> None:
     files = (registered.settings.home / "embeddings").rglob("*.parquet")
     assert full.offline_bytes == sum(file.stat().st_size for file in files) > full.online_bytes
     assert full.consumers == ["ranker", "searcher"]
+    assert full.kept_by == ["ranker reads it", "searcher reads it"]
 
 
-def test_only_live_versions_are_shown(registered: Portrait) -> None:
+def test_a_failed_version_is_shown_as_long_as_it_holds_data(registered: Portrait) -> None:
     registered.registry.versions.fail("autoencoder-1", "wrong data")
+    [failed] = read_status(registered).versions
+    assert (failed.state, failed.kept_by) == ("failed", [])
+    registered.operations.retire("ann", "autoencoder-1")
     assert read_status(registered).versions == []
 
 

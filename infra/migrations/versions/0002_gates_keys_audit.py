@@ -1,11 +1,14 @@
 """Gates, canaries, heads, retirement, keys, audit"""
 
+from datetime import UTC, datetime, timedelta
+
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0002"
 down_revision = "0001"
 
+WINDOW = timedelta(days=14)
 KEPT = ["embedding_versions.id", "embedding_versions.kept"]
 
 
@@ -67,10 +70,32 @@ def _consumers() -> None:
         sa.CheckConstraint("kept", name="versions_to_go_back_to_are_kept"),
         sa.ForeignKeyConstraint(["version", "kept"], KEPT, name="left_version_is_kept"),
     )
+    _open_rollback_windows()
     with op.batch_alter_table("promotions") as promotions:
         promotions.add_column(sa.Column("canary", sa.String(64)))
         promotions.add_column(sa.Column("canary_share", sa.Float()))
         promotions.create_foreign_key("promotions_canary_fkey", "embedding_versions", ["canary"], ["id"])
+
+
+def _open_rollback_windows() -> None:
+    """Versions that consumers left in the last 14 days stay for as long as if they were left today."""
+    time = sa.DateTime(timezone=True)
+    promotions = sa.table("promotions", sa.column("consumer"), sa.column("kind"), sa.column("from_version"))
+    promotions.append_column(sa.column("promoted_at", time))
+    versions = sa.table("embedding_versions", sa.column("id"), sa.column("kept"))
+    windows = sa.table("rollback_windows", sa.column("consumer"), sa.column("version"), sa.column("until", time))
+    windows.append_column(sa.column("kept", sa.Boolean()))
+    now = datetime.now(UTC)
+    left = (
+        sa.select(promotions.c.consumer, promotions.c.from_version)
+        .join(versions, versions.c.id == promotions.c.from_version)
+        .where(promotions.c.kind == "promote", promotions.c.promoted_at > now - WINDOW, versions.c.kept)
+        .distinct()
+    )
+    rows = op.get_bind().execute(left).all()
+    if rows:
+        until = now + WINDOW
+        op.bulk_insert(windows, [{"consumer": c, "version": v, "until": until, "kept": True} for c, v in rows])
 
 
 def _operations() -> None:

@@ -1,0 +1,74 @@
+"""Commands about heads: light downstream models trained on one version's vectors."""
+
+from typing import Annotated
+
+import typer
+
+from infra.cli.options import Consumer, Json, Version, parse_time
+from infra.cli.output import console, print_json, say
+from registry.errors import InvalidInput
+
+head_app = typer.Typer(help="Heads: downstream models trained on the vectors of one version.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.add_typer(head_app, name="head")
+
+
+@head_app.command("register")
+def add(
+    consumer: Consumer,
+    version: Version,
+    fingerprint: Annotated[str, typer.Option(help="Of the vectors that it was trained on, as every answer carries.")],
+    task: Annotated[str, typer.Option(help="What it was measured on.")],
+    data_stamp: Annotated[str, typer.Option(help="Which data: a name or digest; metrics compare within one stamp.")],
+    as_of: Annotated[str, typer.Option("--as-of", help="Time of the vectors that it was measured on (UTC).")],
+    metric: Annotated[list[str], typer.Option("--metric", help="A metric, auc=0.76 for instance; repeat.")],
+    location: Annotated[str, typer.Option(help="Where it lives: a path or a URL.")],
+    as_json: Json = False,
+) -> None:
+    """Keep a head that was trained elsewhere, with what it scored; promotion gates read it."""
+    from infra.portrait import Portrait
+    from registry.heads import NewHead
+
+    moment = parse_time(as_of)
+    assert moment is not None
+    new = NewHead(
+        consumer=consumer,
+        version=version,
+        fingerprint=fingerprint,
+        task=task,
+        data_stamp=data_stamp,
+        as_of=moment,
+        metrics=dict(map(_metric, metric)),
+        location=location,
+    )
+    with Portrait.open() as portrait:
+        head = portrait.registry.heads.register(new)
+    if as_json:
+        print_json(head)
+    else:
+        say(f"head {head.id} of {head.consumer} on {head.version} is registered")
+
+
+@head_app.command("list")
+def list_heads(consumer: Consumer, as_json: Json = False) -> None:
+    """The heads of a consumer, oldest first."""
+    from infra.portrait import Portrait
+    from infra.tables import heads_table
+
+    with Portrait.open() as portrait:
+        heads = portrait.registry.heads.list(consumer)
+    if as_json:
+        print_json(heads)
+    else:
+        console().print(heads_table(consumer, heads))
+
+
+def _metric(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise InvalidInput(f"--metric {text!r}: write name=value, auc=0.76 for instance") from None

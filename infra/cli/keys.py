@@ -1,0 +1,87 @@
+"""Commands about who may do what, and who did: keys, audit."""
+
+from typing import Annotated
+
+import typer
+
+from infra.cli.options import Json, parse_time
+from infra.cli.output import claim_stdout, console, notices, plain, print_json, say
+
+keys_app = typer.Typer(help="API keys of the HTTP interface.", no_args_is_help=True)
+Consumers = Annotated[list[str] | None, typer.Option(metavar="CONSUMER", help="A consumer, or * for any; repeat.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.add_typer(keys_app, name="keys")
+    app.command()(audit)
+
+
+@keys_app.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="Who will use it; kept with all that it does.")],
+    read: Consumers = None,
+    promote: Consumers = None,
+    write_events: Annotated[bool, typer.Option("--write-events", help="May send events.")] = False,
+    administer: Annotated[bool, typer.Option("--administer", help="May do everything.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a key that may read embeddings of consumers, promote them, write events, or administer; shown once."""
+    from infra.portrait import Portrait
+    from registry.grants import Grant, Scope
+
+    grants = [Grant(Scope.READ, consumer) for consumer in read or []]
+    grants += [Grant(Scope.PROMOTE, consumer) for consumer in promote or []]
+    grants += [Grant(Scope.EVENTS)] * write_events + [Grant(Scope.ADMINISTER)] * administer
+    with Portrait.open() as portrait:
+        key, text = portrait.registry.keys.add(name, grants)
+    if as_json:
+        print_json({"id": key.id, "name": key.name, "grants": [str(grant) for grant in key.grants], "key": text})
+        return
+    notices().print(f"key {key.id} of {key.name}; it is shown this once and stored nowhere:")
+    say(text)
+
+
+@keys_app.command("list")
+def list_keys(as_json: Json = False) -> None:
+    """Keys with what they may do, the revoked ones too."""
+    from infra.portrait import Portrait
+    from infra.tables import keys_table
+
+    with Portrait.open() as portrait:
+        keys = portrait.registry.keys.list()
+    if as_json:
+        print_json([{**plain(key), "sha256": None, "grants": [str(grant) for grant in key.grants]} for key in keys])
+    else:
+        console().print(keys_table(keys))
+
+
+@keys_app.command("revoke")
+def revoke(id: Annotated[str, typer.Argument(help="Id of the key, from `portrait keys list`.")]) -> None:
+    """Make a key worthless; gateways know it within a second."""
+    from infra.portrait import Portrait
+
+    with Portrait.open() as portrait:
+        key = portrait.registry.keys.revoke(id)
+    say(f"key {key.id} of {key.name} is revoked")
+
+
+def audit(
+    since: Annotated[str | None, typer.Option("--since", help="Only events from this time on (UTC).")] = None,
+    last: Annotated[int | None, typer.Option("--last", min=1, help="Only so many of the newest events.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Every change and every refused attempt, oldest first; --json writes one event a line."""
+    import orjson
+
+    from infra.portrait import Portrait
+    from infra.tables import audit_table
+
+    with Portrait.open() as portrait:
+        events = portrait.registry.audit.list(parse_time(since, "--since"))[-(last or 0) :]
+    if as_json:
+        out = claim_stdout()
+        out.writelines(orjson.dumps(plain(event)).decode() + "\n" for event in events)
+        out.flush()
+    else:
+        console().print(audit_table(events))

@@ -1,0 +1,72 @@
+"""Commands about the life of embedding versions: versions, diff, retire, export."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.cli.options import AsOf, Json, Reason, Version, parse_time
+from infra.cli.output import console, print_json, progress_bar, say
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    for command in (versions, diff, retire, export):
+        app.command()(command)
+
+
+def versions(
+    version: Annotated[str | None, typer.Argument(help="Only this one, with its whole lineage.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Embedding versions, newest last, with state, fingerprint, lineage and metrics."""
+    from infra.portrait import Portrait
+    from infra.tables import version_table, versions_table
+
+    with Portrait.open() as portrait:
+        if version is None:
+            rows = portrait.registry.versions.list()
+            print_json(rows) if as_json else console().print(versions_table(rows))
+            return
+        one = portrait.registry.versions.get(version)
+        print_json(one) if as_json else console().print(version_table(one))
+
+
+def diff(version: Version, other: Version, as_json: Json = False) -> None:
+    """How two versions differ: coverage, metrics, neighbours, the turn between their spaces, norms."""
+    from infra.portrait import Portrait
+    from infra.tables import diff_table
+
+    with Portrait.open() as portrait, progress_bar() as progress:
+        report = portrait.operations.diff(version, other, progress)
+    if as_json:
+        print_json(report)
+    else:
+        console().print(diff_table(report))
+
+
+def retire(version: Version, reason: Reason = "", as_json: Json = False) -> None:
+    """End a version's life and delete its vectors; refused while anything pins it, goes on when repeated."""
+    from infra.portrait import Portrait
+
+    with Portrait.open() as portrait, progress_bar() as progress:
+        retired = portrait.operations.retire(portrait.settings.actor, version, reason, progress)
+    if as_json:
+        print_json(retired)
+    else:
+        say(f"{retired.id} is {retired.state}: its vectors are gone, its artifact and its history stay")
+
+
+def export(
+    version: Version,
+    out: Annotated[Path, typer.Option("--out", help="Parquet file to write: user_id and vector.")],
+    as_of: AsOf = None,
+) -> None:
+    """Write the vector of every user as of a time (default: the version's last backfill)."""
+    from infra.portrait import Portrait
+    from training.offline import export as run
+
+    with Portrait.open() as portrait, progress_bar() as progress:
+        known = portrait.registry.versions.get(version)
+        made = run(portrait.repo, known, out.absolute(), parse_time(as_of), progress)
+    say(f"{out}: {made.users:,} users at {version} as of {made.as_of:%Y-%m-%d %H:%M:%S}")
