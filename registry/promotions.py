@@ -1,56 +1,116 @@
 """Promotions: audited changes of what a consumer reads, each one transaction."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from registry.audit import Audit
+from registry.audit import Action, Audit
+from registry.case import facts_of
+from registry.change import Change
 from registry.database import Database
-from registry.errors import Conflict
-from registry.gates import Facts, verdicts
-from registry.records import Assignment, Backfill, Consumer, Promotion
-from registry.rows import assignment_row, bump, consumer_row, newest_finished, version_record, version_row
-from registry.tables import AssignmentRow, ConsumerRow, PromotionKind, PromotionRow
-from registry.text import free_text, one_line
+from registry.gates import POLICY, ROLLBACK_POLICY, verdicts
+from registry.preconditions import narrows, require_canary, require_open_canary, require_switch
+from registry.records import Assignment, Consumer, Promotion
+from registry.rows import assignment_row, consumer_row, version_row
+from registry.tables import PromotionKind, PromotionRow
 from registry.verdicts import Verdict
+from registry.way_back import target
 
 
 class Promotions:
-    """The promotions, rollbacks and their history."""
+    """The promotions, canaries and rollbacks of consumers, and their history.
+
+    Every change raises NotFound for what does not exist, Conflict when there is nothing to change or when the
+    consumer is not at `expected_revision` (the revision that the caller looked at, 0 for a consumer that reads
+    nothing yet), and GateRefused, with every verdict, when a gate does not accept. `force` passes over the gates
+    that let themselves be forced, and asks for a reason (InvalidInput).
+    """
 
     def __init__(self, database: Database, audit: Audit) -> None:
         self._database = database
         self._audit = audit
 
     def promote(
-        self, consumer: str, version: str, actor: str, reason: str, expected_revision: int | None = None
+        self,
+        consumer: str,
+        version: str,
+        reason: str = "",
+        *,
+        canary_share: float | None = None,
+        force: bool = False,
+        expected_revision: int | None = None,
     ) -> Promotion:
-        """Let a consumer read `version` from now on.
+        """Let all users of a consumer read `version` from now on, or `canary_share` of them as its canary.
 
-        `expected_revision` is the revision that the caller looked at, 0 for a consumer that reads nothing yet.
-        Raises NotFound, or Conflict when a gate does not accept, when the consumer reads this version
-        already, or when its revision is not the expected one.
+        Without a share an open canary ends. With one the canary begins, or its share changes; no gate keeps users
+        on a canary, so none is asked when the share shrinks. Raises InvalidInput for a share outside (0, 1).
         """
-        with self._database.transaction() as session:
-            change = _Change(session, consumer, actor, reason)
-            change.require_revision(expected_revision)
-            return change.switch(PromotionKind.PROMOTE, version)
+        action = Action.PROMOTE if canary_share is None else Action.CANARY
+        with self._change(action, consumer, reason, expected_revision, force) as change:
+            if canary_share is None:
+                require_switch(consumer, change.assignment, version)
+                return change.write(PromotionKind.PROMOTE, version, change.judge(version, POLICY))
+            require_canary(consumer, change.assignment, version, canary_share)
+            assert change.assignment is not None
+            narrower = narrows(change.assignment, canary_share)
+            answers = () if narrower else change.judge(version, POLICY, canary_share)
+            return change.write(PromotionKind.CANARY, change.assignment.stable, answers, version, canary_share)
 
-    def rollback(self, consumer: str, actor: str, reason: str) -> Promotion:
-        """Back to what the consumer read before the promotion in force; a second one goes further back.
+    def check(self, consumer: str, version: str, canary_share: float | None = None) -> tuple[Verdict, ...]:
+        """What the gates would say to that promotion now; changes nothing.
 
-        Raises NotFound, or Conflict when there is nothing to go back to or the earlier version is not usable.
+        Raises NotFound, Conflict and InvalidInput as the promotion would.
         """
-        with self._database.transaction() as session:
-            change = _Change(session, consumer, actor, reason)
-            return change.switch(PromotionKind.ROLLBACK, _before_the_one_in_force(session, consumer))
+        with self._database.reading() as session:
+            asking = Consumer.of(consumer_row(session, consumer))
+            row = assignment_row(session, consumer)
+            assignment = Assignment.of(row) if row else None
+            candidate = version_row(session, version)
+            if canary_share is None:
+                require_switch(consumer, assignment, version)
+            else:
+                require_canary(consumer, assignment, version, canary_share)
+                if narrows(assignment, canary_share):
+                    return ()
+            return verdicts(facts_of(session, asking, assignment, candidate, datetime.now(UTC), canary_share))
+
+    def finish_canary(
+        self, consumer: str, reason: str = "", *, force: bool = False, expected_revision: int | None = None
+    ) -> Promotion:
+        """Make the canary the stable version of all users; the gates are asked again."""
+        with self._change(Action.CANARY_FINISH, consumer, reason, expected_revision, force) as change:
+            canary = require_open_canary(consumer, change.assignment)
+            return change.write(PromotionKind.FINISH, canary, change.judge(canary, POLICY))
+
+    def abort_canary(self, consumer: str, reason: str = "", *, expected_revision: int | None = None) -> Promotion:
+        """End the canary: all users are back on the stable version. No gate is asked."""
+        with self._change(Action.CANARY_ABORT, consumer, reason, expected_revision) as change:
+            require_open_canary(consumer, change.assignment)
+            assert change.assignment is not None
+            return change.write(PromotionKind.ABORT, change.assignment.stable, ())
+
+    def rollback_target(self, consumer: str) -> str:
+        """The version that a rollback would go to; raises NotFound, or Conflict when there is none."""
+        with self._database.reading() as session:
+            return target(session, consumer_row(session, consumer).name)
+
+    def rollback(
+        self, consumer: str, reason: str = "", *, force: bool = False, expected_revision: int | None = None
+    ) -> Promotion:
+        """Back to what all users read before the last promotion or finished canary in force; an open canary ends.
+
+        A second rollback goes further back. The gates ask only whether the earlier version still works.
+        """
+        with self._change(Action.ROLLBACK, consumer, reason, expected_revision, force) as change:
+            version = target(change.session, consumer)
+            return change.write(PromotionKind.ROLLBACK, version, change.judge(version, ROLLBACK_POLICY))
 
     def history(self, consumer: str, at: datetime | None = None) -> list[Promotion]:
         """The changes of a consumer's assignment, oldest first; up to and with time `at` if given.
 
-        The last one's `to_version` was what the consumer read at that time. Raises NotFound.
+        The last one's `to_version` was what the consumer read at that time, beside its `canary`. Raises NotFound.
         """
         statement = select(PromotionRow).where(PromotionRow.consumer == consumer).order_by(PromotionRow.revision)
         if at is not None:
@@ -59,111 +119,11 @@ class Promotions:
             consumer_row(session, consumer)
             return [Promotion.of(row) for row in session.scalars(statement)]
 
-
-class _Change:
-    """One change of one consumer's assignment, under the lock of the consumer's row."""
-
-    def __init__(self, session: Session, consumer: str, actor: str, reason: str) -> None:
-        self._session = session
-        self._actor, self._reason = one_line("actor", actor, 128), free_text("reason", reason)
-        # The consumer's row, because there may be no assignment yet.
-        self._consumer: ConsumerRow = consumer_row(session, consumer, lock=True)
-        self._assignment: AssignmentRow | None = assignment_row(session, consumer, lock=True)
-
-    @property
-    def _revision(self) -> int:
-        return self._assignment.revision if self._assignment else 0
-
-    def require_revision(self, expected: int | None) -> None:
-        """Raise Conflict, which names who was faster, unless the consumer is at the expected revision."""
-        if expected is None or expected == self._revision:
-            return
-        last = _last(self._session, self._consumer.name)
-        winner = f"{last.actor} made it read {last.to_version} at {last.promoted_at.isoformat()}" if last else "nobody"
-        raise Conflict(
-            f"consumer {self._consumer.name} is at revision {self._revision}, not {expected} ({winner}): "
-            "look at it again before you promote"
-        )
-
-    def switch(self, kind: PromotionKind, version: str) -> Promotion:
-        """Ask the gates, write assignment and history, tell serving."""
-        answers = self._ask_gates(version)
-        before = self._assignment.stable if self._assignment else None
-        now = self._now()
-        self._assign(version, now)
-        row = self._record(kind, before, version, answers, now)
-        self._session.flush()
-        bump(self._session)
-        return Promotion.of(row)
-
-    def _ask_gates(self, version: str) -> tuple[Verdict, ...]:
-        candidate = version_row(self._session, version, lock=True)
-        if self._assignment and self._assignment.stable == version:
-            raise Conflict(f"consumer {self._consumer.name} already reads {version}: nothing to promote")
-        backfill = newest_finished(self._session, version)
-        facts = Facts(
-            consumer=Consumer.of(self._consumer),
-            assignment=Assignment.of(self._assignment) if self._assignment else None,
-            version=version_record(self._session, candidate),
-            backfill=Backfill.of(backfill) if backfill else None,
-        )
-        answers = verdicts(facts)
-        objection = next((answer for answer in answers if not answer.accepted), None)
-        if objection:
-            raise Conflict(f"consumer {self._consumer.name} stays as it is, {objection}")
-        return answers
-
-    def _now(self) -> datetime:
-        # Never before the change before, whatever the clocks of two machines say: `history(at=)` goes by time.
-        now = datetime.now(UTC)
-        return max(now, self._assignment.changed_at) if self._assignment else now
-
-    def _assign(self, version: str, now: datetime) -> None:
-        if self._assignment is None:
-            self._assignment = AssignmentRow(consumer=self._consumer.name, stable=version, revision=1, changed_at=now)
-            self._session.add(self._assignment)
-            return
-        self._assignment.stable = version
-        self._assignment.revision += 1
-        self._assignment.changed_at = now
-
-    def _record(
-        self, kind: PromotionKind, before: str | None, after: str, answers: tuple[Verdict, ...], now: datetime
-    ) -> PromotionRow:
-        gates: list[dict[str, Any]] = [dict(answer.to_json()) for answer in answers]
-        row = PromotionRow(
-            consumer=self._consumer.name,
-            revision=self._revision,
-            kind=kind,
-            from_version=before,
-            to_version=after,
-            actor=self._actor,
-            reason=self._reason,
-            forced=False,
-            gates=gates,
-            promoted_at=now,
-        )
-        self._session.add(row)
-        return row
-
-
-def _newest_first(session: Session, consumer: str) -> list[PromotionRow]:
-    statement = select(PromotionRow).where(PromotionRow.consumer == consumer)
-    return list(session.scalars(statement.order_by(PromotionRow.revision.desc())))
-
-
-def _last(session: Session, consumer: str) -> PromotionRow | None:
-    return next(iter(_newest_first(session, consumer)), None)
-
-
-def _before_the_one_in_force(session: Session, consumer: str) -> str:
-    """Each rollback undoes one promotion, so walking back it skips one."""
-    undone = 0
-    for row in _newest_first(session, consumer):
-        if row.kind == PromotionKind.ROLLBACK:
-            undone += 1
-        elif undone:
-            undone -= 1
-        elif row.from_version is not None:
-            return row.from_version
-    raise Conflict(f"consumer {consumer} has nothing to go back to: promote another version instead")
+    @contextmanager
+    def _change(
+        self, action: Action, consumer: str, reason: str, expected_revision: int | None, force: bool = False
+    ) -> Iterator[Change]:
+        with self._audit.change(action, f"consumer {consumer}") as entry:
+            change = Change(entry, consumer, self._audit.actor, reason, force)
+            change.require_revision(expected_revision)
+            yield change

@@ -1,7 +1,7 @@
 """Rows by name, locked or not, and the generation: the few SQL phrases that every change of the registry is made of.
 
-Locks are taken in one order everywhere, so that two changes never wait for each other: consumer, version,
-backfill, and the instance last. On SQLite a transaction has the only write lock from its start.
+Locks are taken in one order everywhere, so that two changes never wait for each other: consumer, its assignment,
+version, backfill, and the instance last. On SQLite a transaction has the only write lock from its start.
 """
 
 from datetime import datetime

@@ -61,3 +61,18 @@ def ready_version(registry: Registry, run: str = "run-1", users: int = 10) -> Em
     registry.backfills.finish(backfill.id)
     good_evidence(registry, version, users)
     return registry.versions.get(version.id)
+
+
+def with_versions(registry: Registry, count: int, consumer: str = "ads") -> Registry:
+    """The registry acting for ada, with a consumer and the ready versions autoencoder-1 to -count."""
+    acting = registry.acting("ada")
+    acting.consumers.add(consumer, "ads team", "bid")
+    for n in range(1, count + 1):
+        ready_version(acting, f"run-{n}")
+    return acting
+
+
+def reads(registry: Registry, consumer: str = "ads") -> tuple[str | None, str | None, float | None]:
+    """Stable version, canary and share of a consumer."""
+    assignment = registry.consumers.assignment(consumer)
+    return (assignment.stable, assignment.canary, assignment.canary_share) if assignment else (None, None, None)

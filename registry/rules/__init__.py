@@ -1,0 +1,1 @@
+"""The rules that gates are made of, one file a subject. Each looks only at the facts it is given."""
