@@ -1,7 +1,8 @@
 """The audit: every change, in the transaction that makes it, and every attempt that was refused."""
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,9 +14,12 @@ from sqlalchemy.orm import Session
 
 from registry.database import Database
 from registry.errors import PortraitError, Unavailable
-from registry.tables import AuditEventRow
+from registry.tables import AuditEventRow, Instance
+from registry.text import one_line
 
 log = logging.getLogger(__name__)
+
+SUBJECT_LENGTH = 160
 
 
 class Action(StrEnum):
@@ -81,34 +85,38 @@ class Audit:
     """The audit events of a registry, written as one actor."""
 
     def __init__(self, database: Database, actor: str) -> None:
+        """Raises InvalidInput for an actor that is no line of at most 128 characters."""
         self._database = database
-        self.actor = actor
+        self.actor = one_line("actor", actor, 128)
 
     @contextmanager
     def change(self, action: Action, subject: str) -> Iterator[Entry]:
         """A transaction whose audit event commits with it.
 
-        When it raises one of our errors, the attempt is kept as refused; an outage is no refusal.
+        When it raises one of our errors, the attempt is kept as refused, in a transaction of its own, as this one
+        has been rolled back by then; an outage is no refusal.
         """
+        entry = None
         try:
             with self._database.transaction() as session:
                 entry = Entry(session, subject)
                 yield entry
                 if entry.changed:
-                    session.add(self._row(action, entry.subject, AuditOutcome.DONE, entry.detail))
+                    self._write(session, action, entry.subject, AuditOutcome.DONE, entry.detail)
         except Unavailable:
             raise
         except PortraitError as refusal:
-            self.refused(action, subject, refusal)
+            self.refused(action, entry.subject if entry else subject, refusal)
             raise
 
     def refused(self, action: Action, subject: str, refusal: PortraitError) -> None:
         """Keep an attempt that was refused; without a database it is only logged."""
         try:
             with self._database.transaction() as session:
-                session.add(self._row(action, subject, AuditOutcome.REFUSED, {"reason": str(refusal)}))
+                self._write(session, action, subject, AuditOutcome.REFUSED, {"reason": str(refusal)})
         except PortraitError as error:
-            log.error("refused %s of %s by %s could not be audited: %s", action, subject, self.actor, error)
+            shown = _printable(subject)
+            log.error("refused %s of %s by %s could not be audited: %s", action, shown, self.actor, error)
 
     def list(self, since: datetime | None = None, after: int = 0, limit: int | None = None) -> list[AuditEvent]:
         """Events oldest first: from a time on, beyond an id, at most so many."""
@@ -118,17 +126,31 @@ class Audit:
         with self._database.reading() as session:
             return [AuditEvent.of(row) for row in session.scalars(statement)]
 
-    def _row(self, action: Action, subject: str, outcome: AuditOutcome, detail: dict[str, Any]) -> AuditEventRow:
-        shown = subject if subject.isprintable() else repr(subject)
-        return AuditEventRow(
-            at=datetime.now(UTC),
-            actor=self.actor,
-            action=action.value,
-            subject=shown[:160],
-            outcome=outcome.value,
-            detail={name: _printable(value) for name, value in detail.items()},
-        )
+    def _write(
+        self, session: Session, action: Action, subject: str, outcome: AuditOutcome, detail: dict[str, Any]
+    ) -> None:
+        session.flush()
+        # Whoever writes holds the instance row until the commit. So ids grow in the order of the commits, and who
+        # asks for the events after the last one seen misses none.
+        session.execute(select(Instance.id).with_for_update(key_share=True))
+        row = AuditEventRow(at=datetime.now(UTC), actor=self.actor, action=action.value, outcome=outcome.value)
+        row.subject, row.detail = _printable(subject)[:SUBJECT_LENGTH], _storable(detail)
+        session.add(row)
+        session.flush()
 
 
-def _printable(value: Any) -> Any:
-    return value.replace("\x00", "\\0") if isinstance(value, str) else value  # Postgres stores no NUL
+def _storable(value: Any) -> Any:
+    """As both databases keep it, and as a terminal may show it, whatever somebody has sent."""
+    if isinstance(value, str):
+        return _printable(value, "\n\t")
+    if isinstance(value, Mapping):
+        return {_printable(str(name)): _storable(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _printable(text: str, allowed: str = "") -> str:
+    return "".join(c if c.isprintable() or c in allowed else repr(c)[1:-1] for c in text)

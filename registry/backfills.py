@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.audit import Audit
+from registry.audit import Action, Audit
 from registry.database import Database
 from registry.errors import Conflict, InvalidInput
 from registry.records import Backfill
@@ -28,14 +28,17 @@ class Backfills:
         A finished pass is returned as it is. A registered version becomes backfilling, a ready one stays ready.
         Raises Conflict for a version that is retiring, retired or failed, or when the snapshot has changed.
         """
-        if users_expected < 0:
-            raise InvalidInput(f"users_expected {users_expected}: give the users of the snapshot")
-        with self._database.transaction() as session:
+        with self._audit.change(Action.BACKFILL_BEGIN, f"version {version}") as entry:
+            session = entry.session
+            if users_expected < 0:
+                raise InvalidInput(f"users_expected {users_expected}: give the users of the snapshot")
             owner = version_row(session, version, lock=True)
             _require_live(owner)
+            snapshot = one_line("snapshot", snapshot, 128)
             row = _of_snapshot(session, version, snapshot)
-            if row is None:
-                row = _insert(session, version, one_line("snapshot", snapshot, 128), as_of, users_expected)
+            entry.changed = row is None
+            row = row or _insert(session, version, snapshot, as_of, users_expected)
+            entry.detail |= {"backfill": row.id, "snapshot": snapshot, "users_expected": row.users_expected}
             _require_same(row, as_of, users_expected)
             if owner.state == VersionState.REGISTERED:
                 owner.state = VersionState.BACKFILLING
@@ -47,7 +50,7 @@ class Backfills:
         """Note that all `users` of a bucket have their vector; many processes may do so at once.
 
         A bucket that is done again takes the later count. Raises NotFound, or Conflict when the pass has
-        finished with another count.
+        finished with another count, or when the version was failed or retired meanwhile.
         """
         if bucket < 0 or users < 0:
             raise InvalidInput(f"bucket {bucket} with {users} users: neither can be negative")
@@ -56,6 +59,7 @@ class Backfills:
             if row.buckets_done.get(str(bucket)) != users:
                 if row.finished_at is not None:
                     raise Conflict(f"backfill {backfill_id} of {row.version} has finished: begin another one")
+                _require_live(version_row(session, row.version))
                 row.buckets_done = {**row.buckets_done, str(bucket): int(users)}
             return Backfill.of(row)
 
@@ -64,13 +68,17 @@ class Backfills:
 
         Raises Conflict when users are missing, or when the version was failed or retired meanwhile.
         """
-        with self._database.transaction() as session:
+        with self._audit.change(Action.BACKFILL_FINISH, f"backfill {backfill_id}") as entry:
+            session = entry.session
             version = backfill_row(session, backfill_id).version
+            entry.subject = f"version {version}"
             owner = version_row(session, version, lock=True)
             row = backfill_row(session, backfill_id, lock=True)
-            if row.finished_at is None:
+            entry.changed = row.finished_at is None
+            if entry.changed:
                 _require_live(owner)
                 _require_complete(row)
+                entry.detail |= {"backfill": row.id, "snapshot": row.snapshot, "users": row.users_expected}
                 row.finished_at = datetime.now(UTC)
                 owner.state = VersionState.READY
                 session.flush()

@@ -1,5 +1,6 @@
 """What an API key may do."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,3 +49,8 @@ class Grant:
 
     def __str__(self) -> str:
         return f"{self.scope}={self.consumer}" if self.consumer else str(self.scope)
+
+
+def known_grants(stored: Iterable[str]) -> tuple[Grant, ...]:
+    """The stored grants that this code understands; what newer code has granted allows nothing here."""
+    return tuple(Grant.parse(text) for text in stored if text.partition("=")[0] in set(Scope))

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from registry.gate_settings import GateSettings
-from registry.grants import Grant
+from registry.grants import Grant, known_grants
 from registry.tables import (
     ApiKeyRow,
     AssignmentRow,
@@ -267,5 +267,6 @@ class ApiKey:
     @classmethod
     def of(cls, row: ApiKeyRow) -> "ApiKey":
         """The record of a row."""
-        grants = tuple(Grant.parse(text) for text in row.grants)
-        return cls(row.id, row.name, row.sha256, grants, row.created_at, row.created_by, row.revoked_at)
+        return cls(
+            row.id, row.name, row.sha256, known_grants(row.grants), row.created_at, row.created_by, row.revoked_at
+        )

@@ -22,11 +22,12 @@ class Registry:
     """All of the registry over one database, acting for one person, key or job: who is kept with every change."""
 
     def __init__(self, database: Database, actor: str = NOBODY) -> None:
+        """Raises InvalidInput for an actor that the audit cannot name."""
         self.database = database
-        self.actor = actor
         self.audit = Audit(database, actor)
+        self.actor = self.audit.actor
         self.versions = Versions(database, self.audit)
-        self.evidence = EvidenceLog(database, actor)
+        self.evidence = EvidenceLog(database, self.actor)
         self.backfills = Backfills(database, self.audit)
         self.consumers = Consumers(database, self.audit)
         self.promotions = Promotions(database, self.audit)

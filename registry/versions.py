@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.audit import Audit
+from registry.audit import Action, Audit
 from registry.database import Database
 from registry.errors import Conflict, FingerprintMismatch, InvalidInput
 from registry.records import EmbeddingVersion, Evaluation
@@ -69,11 +69,16 @@ class Versions:
 
         The same run again returns the version it got; with another fingerprint it raises FingerprintMismatch.
         """
-        with self._database.transaction() as session:
+        with self._audit.change(Action.VERSION_REGISTER, f"run {new.run}") as entry:
+            session = entry.session
             row = _of_run(session, new)
             if row is None:
                 bump(session)  # first, for its lock: two registrations at once take turns and get two numbers
-                row = _of_run(session, new) or _insert(session, new)
+                row = _of_run(session, new)
+            entry.changed = row is None
+            row = row or _insert(session, new)
+            entry.subject = f"version {row.id}"
+            entry.detail |= {"run": new.run, "fingerprint": new.fingerprint, "parent": row.parent}
             return version_record(session, row)
 
     def get(self, id: str) -> EmbeddingVersion:
@@ -83,23 +88,38 @@ class Versions:
 
     def fail(self, id: str, reason: str) -> EmbeddingVersion:
         """Mark a version as failed, for good; the first reason stays. Raises Conflict when a consumer reads it."""
-        reason = free_text("reason", reason) or "no reason given"
-        with self._database.transaction() as session:
+        with self._audit.change(Action.VERSION_FAIL, f"version {id}") as entry:
+            session = entry.session
+            reason = free_text("reason", reason) or "no reason given"
             row = version_row(session, id, lock=True)
-            if row.state != VersionState.FAILED:
+            entry.changed = row.state != VersionState.FAILED
+            if entry.changed:
                 _require_failable(session, row)
+                entry.detail |= {"reason": reason, "was": row.state}
                 row.state, row.failure = VersionState.FAILED, reason
                 session.flush()
                 bump(session)
             return version_record(session, row)
 
     def record_evaluation(
-        self, version: str, *, fingerprint: str, task: str, metric: str, value: float, as_of: datetime
+        self,
+        version: str,
+        *,
+        fingerprint: str,
+        task: str,
+        metric: str,
+        value: float,
+        as_of: datetime,
+        data_stamp: str | None = None,
     ) -> Evaluation:
-        """Keep a metric of a version on a task; raises FingerprintMismatch when another model was measured."""
-        if not math.isfinite(value):
-            raise InvalidInput(f"{metric} of {version} on {task} is {value}: only finite values can be compared")
-        with self._database.transaction() as session:
+        """Keep a metric of a version on a task; raises FingerprintMismatch when another model was measured.
+
+        `data_stamp` names the data that it was measured on: metrics compare within one stamp, and never without.
+        """
+        with self._audit.change(Action.EVALUATION_RECORD, f"version {version}") as entry:
+            session = entry.session
+            if not math.isfinite(value):
+                raise InvalidInput(f"{metric} of {version} on {task} is {value}: only finite values can be compared")
             known = version_row(session, version).fingerprint
             if known != fingerprint:
                 raise FingerprintMismatch(
@@ -113,9 +133,11 @@ class Versions:
                 value=float(value),
                 as_of=as_of,
                 created_at=datetime.now(UTC),
+                data_stamp=None if data_stamp is None else one_line("data_stamp", data_stamp, 128),
             )
             session.add(row)
             session.flush()
+            entry.detail |= {"task": row.task, "metric": row.metric, "value": row.value, "data_stamp": row.data_stamp}
             return Evaluation.of(row)
 
     def evaluations(self, id: str) -> builtins.list[Evaluation]:
