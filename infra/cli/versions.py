@@ -11,7 +11,7 @@ from infra.cli.output import console, print_json, progress_bar, say
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
-    for command in (versions, diff, retire, export):
+    for command in (versions, diff, fail, retire, export):
         app.command()(command)
 
 
@@ -43,6 +43,17 @@ def diff(version: Version, other: Version, as_json: Json = False) -> None:
         print_json(report)
     else:
         console().print(diff_table(report))
+
+
+def fail(
+    version: Version, reason: Annotated[str, typer.Option("--reason", help="What is wrong with it; kept for good.")]
+) -> None:
+    """Mark a version as broken, for good: nothing is promoted to it any more. Refused while a consumer reads it."""
+    from infra.portrait import Portrait
+
+    with Portrait.open() as portrait:
+        portrait.registry.versions.fail(version, reason)
+    say(f"{version} is failed; its vectors stay until `portrait retire {version}`")
 
 
 def retire(version: Version, reason: Reason = "", as_json: Json = False) -> None:
