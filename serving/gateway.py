@@ -5,26 +5,45 @@ from functools import cache
 from fastapi import FastAPI
 
 from serving import problems
-from serving.api import embeddings, health, registry
+from serving.access import Access
+from serving.api import audit, consumers, embeddings, heads, health, keys, promotions, versions
 from serving.api.documentation import document
-from serving.api.registry import RegistryReads
+from serving.api.guard import Guard
+from serving.api.operations import Operations
 from serving.metrics import Measured, Metrics
 from serving.pools import PooledReader
+from serving.settings import ServingSettings
+from serving.threads import BoundedThreads
 
 TITLE, VERSION = "Portrait", "1"
 DESCRIPTION = "One learned portrait of every user, shared by every model."
 
+THREADS, WAITING = 8, 64
+"""Of what asks the registry: a promotion loads a model, so a few seconds each at worst."""
+
 
 def create_app(
-    reader: PooledReader, registry_reads: RegistryReads, max_batch: int, shared_metrics: bool = False
+    reader: PooledReader, operations: Operations, settings: ServingSettings, shared_metrics: bool = False
 ) -> FastAPI:
     """The HTTP API; nothing is started and nothing is closed by it."""
     metrics = Metrics(shared_metrics)
+    assignments = reader.reader.assignments
+    guard = Guard(Access(assignments, settings), operations, metrics.registry)
+    threads = BoundedThreads("the registry", THREADS, WAITING)
     app = FastAPI(title=TITLE, version=VERSION, description=DESCRIPTION)
-    app.router.routes[:0] = embeddings.routes(reader, metrics, max_batch)  # first, as routes are tried in order
-    app.include_router(registry.router(reader.reader.assignments, registry_reads, reader))
+    # First, as routes are tried in order.
+    app.router.routes[:0] = embeddings.routes(reader, guard, metrics, settings.max_batch)
+    for part in (promotions, heads, versions):
+        app.include_router(part.reading(guard, operations, threads))
+        app.include_router(part.changing(guard, operations, threads))
+    app.include_router(consumers.reading(guard, assignments))
+    app.include_router(consumers.changing(guard, operations, threads))
+    app.include_router(keys.router(guard, operations, threads))
+    app.include_router(audit.router(guard, operations, threads))
     app.include_router(health.router(reader, metrics))
     app.add_middleware(Measured, metrics=metrics)
     problems.install(app)
-    app.openapi = cache(lambda: document(TITLE, VERSION, DESCRIPTION, app.routes, max_batch))  # type: ignore[method-assign]
+    app.openapi = cache(  # type: ignore[method-assign]
+        lambda: document(TITLE, VERSION, DESCRIPTION, app.routes, settings.max_batch)
+    )
     return app

@@ -8,7 +8,16 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from registry.errors import Conflict, InvalidInput, NotFound, PortraitError, Unavailable
+from registry.errors import (
+    Conflict,
+    Forbidden,
+    GateRefused,
+    InvalidInput,
+    NotFound,
+    PortraitError,
+    Unauthenticated,
+    Unavailable,
+)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -17,43 +26,51 @@ class MalformedBody(InvalidInput):
     """The request's body is not what the endpoint documents."""
 
 
-class BatchTooLarge(InvalidInput):
-    """More users were asked for at once than the settings allow."""
+class TooLarge(InvalidInput):
+    """A request is larger than the endpoint takes."""
 
-    def __init__(self, asked: str, allowed: str, limit: int) -> None:
-        super().__init__(
-            f"{asked} in one request, the limit is {allowed}: ask in smaller batches, or raise PORTRAIT_MAX_BATCH"
-        )
+    def __init__(self, what: str, limit: int, unit: str, remedy: str) -> None:
+        super().__init__(f"{what} in one request, the limit is {limit} {unit}: {remedy}")
         self.limit = limit
 
 
 STATUS: tuple[tuple[type[PortraitError], int, str], ...] = (
-    (BatchTooLarge, 413, "Batch too large"),
+    (TooLarge, 413, "Too large"),
     (MalformedBody, 422, "Malformed body"),
     (InvalidInput, 400, "Invalid input"),
+    (Unauthenticated, 401, "Unauthenticated"),
+    (Forbidden, 403, "Forbidden"),
     (NotFound, 404, "Not found"),
+    (GateRefused, 409, "Refused by a gate"),
     (Conflict, 409, "Conflict"),
     (Unavailable, 503, "Unavailable"),
 )
 """First match decides, so a subclass stands before its parent."""
 
 TITLES = {status: title for _, status, title in STATUS} | {500: "Internal error"}
+HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
 
 
 def problem(status: int, title: str, detail: str, **extensions: Any) -> Response:
     """A problem answer; `type` is about:blank, so the title says what the status means here."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **extensions}
-    headers = {"Retry-After": "1"} if status == 503 else None
-    return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
+    return Response(orjson.dumps(body), status, HEADERS.get(status), MEDIA_TYPE)
 
 
 def from_error(error: PortraitError) -> Response:
     """The problem that stands for one of our errors."""
-    extensions = {"limit": error.limit} if isinstance(error, BatchTooLarge) else {}
     for kind, status, title in STATUS:
         if isinstance(error, kind):
-            return problem(status, title, str(error), **extensions)
+            return problem(status, title, str(error), **_extensions(error))
     return problem(500, TITLES[500], str(error))
+
+
+def _extensions(error: PortraitError) -> dict[str, Any]:
+    if isinstance(error, TooLarge):
+        return {"limit": error.limit}
+    if isinstance(error, GateRefused):
+        return {"gates": [verdict.to_json() for verdict in error.verdicts]}
+    return {}
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -73,6 +90,11 @@ SCHEMA: dict[str, Any] = {
         "status": {"type": "integer"},
         "detail": {"type": "string"},
         "limit": {"type": "integer", "description": "What the request should have stayed within."},
+        "gates": {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/VerdictAnswer"},
+            "description": "What every gate said to a promotion that was refused.",
+        },
     },
 }
 

@@ -9,6 +9,7 @@ class ServingSettings(TrainingSettings):
     """How the gateway listens and reads. Ports of 0 mean any free one."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
+    production: bool = Field(default=False, description="Refuse to start without API keys.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port of the HTTP API.")
     replicas: PositiveInt = Field(default=1, description="Gateway processes.")
     replica_cpus: PositiveFloat = Field(default=1.0, description="CPUs that Ray sets aside for a gateway process.")

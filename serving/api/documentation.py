@@ -11,8 +11,10 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
 
+from registry.grants import Scope
 from serving import answers, problems
 from serving.api.embeddings import PATH
+from serving.api.guard import SCHEME, refusals, security
 from serving.api.schemas import EmbeddingAnswer, EmbeddingsAnswer, EmbeddingsRequest, UserId
 
 Consumer = Annotated[str, Path(description="Name of the downstream model.")]
@@ -22,29 +24,37 @@ Strict = Annotated[bool, Query(description="404 for users of whom nothing is kno
 def _documented(model: type, *further: int) -> dict[int | str, dict[str, Any]]:
     arrow = {"schema": {"type": "string", "format": "binary"}}
     success = {"model": model, "description": "JSON, or Arrow by Accept.", "content": {answers.ARROW: arrow}}
-    return {200: success, **problems.documented(400, 404, 409, 503, *further)}
+    return {200: success, **refusals(Scope.READ), **problems.documented(400, 404, 409, *further)}
 
 
 hot = APIRouter(prefix=PATH, tags=["embeddings"], default_response_class=Response)
+NEEDS = {"security": security(Scope.READ)}
 
 
-@hot.get("/{user}", responses=_documented(EmbeddingAnswer))
+@hot.get("/{user}", responses=_documented(EmbeddingAnswer), openapi_extra=NEEDS)
 async def embedding(
     consumer: Consumer, user: Annotated[str, Path(description="User id; escape / as %2F.")], strict: Strict = False
 ) -> None:
     """One user's embedding."""
 
 
-@hot.get("", responses=_documented(EmbeddingsAnswer, 413))
+@hot.get("", responses=_documented(EmbeddingsAnswer, 413), openapi_extra=NEEDS)
 async def embeddings_by_query(
     consumer: Consumer, user: Annotated[list[UserId], Query(min_length=1)], strict: Strict = False
 ) -> None:
     """Embeddings of a few users, named as `?user=a&user=b`."""
 
 
-@hot.post("", responses=_documented(EmbeddingsAnswer, 413, 422))
+@hot.post("", responses=_documented(EmbeddingsAnswer, 413, 422), openapi_extra=NEEDS)
 async def embeddings(consumer: Consumer, body: EmbeddingsRequest) -> None:
     """Embeddings of a batch of users, as JSON or as an Arrow stream by Accept."""
+
+
+KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key; none is needed on loopback while there are none.",
+}
 
 
 def document(title: str, version: str, description: str, routes: Sequence[BaseRoute], max_batch: int) -> dict[str, Any]:
@@ -52,6 +62,7 @@ def document(title: str, version: str, description: str, routes: Sequence[BaseRo
     made = get_openapi(title=title, version=version, description=description, routes=[*hot.routes, *routes])
     schemas = made["components"]["schemas"]
     schemas["Problem"] = problems.SCHEMA
+    made["components"]["securitySchemes"] = {SCHEME: KEY}
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas["EmbeddingsRequest"]["properties"]["users"]["maxItems"] = max_batch

@@ -10,7 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from registry.errors import InvalidInput
+from registry.grants import Scope
 from serving import answers, problems
+from serving.api.bodies import body_within
+from serving.api.guard import Guard
 from serving.api.schemas import EmbeddingsRequest
 from serving.metrics import Metrics
 from serving.pools import PooledReader
@@ -18,23 +21,26 @@ from serving.pools import PooledReader
 PATH = "/v1/consumers/{consumer}/embeddings"
 BODY_BYTES_PER_USER = 1024
 BODY_BYTES_FREE = 64 * 1024
+SMALLER = "ask in smaller batches, or raise PORTRAIT_MAX_BATCH"
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
-def routes(reader: PooledReader, metrics: Metrics, max_batch: int) -> list[Route]:
+def routes(reader: PooledReader, guard: Guard, metrics: Metrics, max_batch: int) -> list[Route]:
     """Routes under /v1/consumers/{consumer}/embeddings."""
     body_limit = max_batch * BODY_BYTES_PER_USER + BODY_BYTES_FREE
 
     async def embedding(request: Request) -> Response:
+        guard.admit(request, Scope.READ)
         consumer: str = request.path_params["consumer"]
         batch = await reader.read(consumer, [_user(request)], _strict(request))
         metrics.answered(consumer, batch)
         return answers.single(batch, _accept(request))
 
     async def embeddings(request: Request) -> Response:
+        guard.admit(request, Scope.READ)
         consumer: str = request.path_params["consumer"]
         if request.method == "POST":
-            asked = _parsed(await _body_within(request, body_limit))
+            asked = _parsed(await body_within(request, body_limit, SMALLER))
             users, strict = asked.users, asked.strict
         else:
             users, strict = _named(request), _strict(request)
@@ -83,7 +89,7 @@ def _accept(request: Request) -> str:
 
 def _within(users: list[str], limit: int) -> list[str]:
     if len(users) > limit:
-        raise problems.BatchTooLarge(f"{len(users)} users", f"{limit} users", limit)
+        raise problems.TooLarge(f"{len(users)} users", limit, "users", SMALLER)
     return users
 
 
@@ -93,13 +99,3 @@ def _parsed(body: bytes) -> EmbeddingsRequest:
     except ValidationError as error:
         said = [f"{'.'.join(map(str, entry['loc'])) or 'body'}: {entry['msg']}" for entry in error.errors()[:3]]
         raise problems.MalformedBody(f'{"; ".join(said)}. Send {{"users": ["a", "b"], "strict": false}}') from error
-
-
-async def _body_within(request: Request, limit: int) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        parts.append(part)
-        size += len(part)
-        if size > limit:
-            raise problems.BatchTooLarge("this body", f"{limit} bytes", limit)
-    return b"".join(parts)

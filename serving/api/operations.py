@@ -34,7 +34,7 @@ class Operations(Protocol):
         name: str,
         owner: str | None,
         task: str | None,
-        gates: Mapping[str, Any] | None,
+        gates: Mapping[str, Any],
         wants_head: bool | None,
     ) -> Consumer:
         """Change what is not None; of `gates` only the settings named, None for the default.

@@ -1,10 +1,11 @@
-"""What a client may send and what it gets: separate from what is stored."""
+"""What reading embeddings, and asking after the gateway, takes and gives."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serving.assignments import Origin
 from serving.batch import Lane, Source
 
 UserId = Annotated[str, Field(min_length=1)]
@@ -38,72 +39,6 @@ class EmbeddingsAnswer(BaseModel):
     embeddings: list[EmbeddingAnswer]
 
 
-class _Stored(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-
-class AssignmentAnswer(_Stored):
-    """Which version a consumer reads now."""
-
-    stable: str
-    canary: str | None
-    canary_share: float | None
-    revision: int
-    changed_at: datetime
-
-
-class ConsumerAnswer(_Stored):
-    """A downstream model that reads embeddings."""
-
-    name: str
-    owner: str
-    task: str
-    created_at: datetime
-    assignment: AssignmentAnswer | None = None
-
-
-class VerdictAnswer(_Stored):
-    """What one gate said."""
-
-    gate: str
-    outcome: str
-    reason: str
-    remedy: str
-
-
-class PromotionAnswer(_Stored):
-    """A change of a consumer's assignment."""
-
-    consumer: str
-    revision: int
-    kind: str
-    from_version: str | None
-    to_version: str
-    actor: str
-    reason: str
-    forced: bool
-    gates: list[VerdictAnswer]
-    promoted_at: datetime
-
-
-class VersionAnswer(_Stored):
-    """An embedding version."""
-
-    id: str
-    family: str
-    number: int
-    fingerprint: str
-    dimension: int
-    state: str
-    parent: str | None
-    run: str
-    snapshot: str
-    data_from: datetime | None
-    data_to: datetime
-    metrics: dict[str, float]
-    created_at: datetime
-
-
 class Health(BaseModel):
     """The process answers."""
 
@@ -111,8 +46,11 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """The process can answer for embeddings."""
+    """The process can answer for embeddings; degraded: from the last known assignments, or not at every version."""
 
-    status: str
+    status: Literal["ready", "degraded"]
+    registry: Literal["answers", "away"]
     generation: int
-    stale_seconds: float
+    stale_seconds: float = Field(description="Seconds since the registry last confirmed the assignments.")
+    source: Origin = Field(description="disk while the registry has not answered since the process started")
+    unreadable: list[str] = Field(description="Assigned versions whose vectors the online store does not give.")

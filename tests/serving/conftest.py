@@ -6,9 +6,11 @@ from fastapi.testclient import TestClient
 from serving.gateway import create_app
 from serving.settings import ServingSettings
 from tests.serving.instance import Instance, make
-from tests.serving.twins import TwinRegistry, Twins, twins
+from tests.serving.twin_operations import TwinOperations
+from tests.serving.twins import Twins, twins
 
 MAX_BATCH = 20
+SETTINGS = ServingSettings(max_batch=MAX_BATCH)
 
 
 @pytest.fixture
@@ -20,8 +22,13 @@ def parts() -> Iterator[Twins]:
 
 
 @pytest.fixture
-def http(parts: Twins) -> Iterator[TestClient]:
-    app = create_app(parts.pool, TwinRegistry(parts.source), MAX_BATCH)
+def operations(parts: Twins) -> TwinOperations:
+    return TwinOperations(parts.source)
+
+
+@pytest.fixture
+def http(parts: Twins, operations: TwinOperations) -> Iterator[TestClient]:
+    app = create_app(parts.pool, operations, SETTINGS)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

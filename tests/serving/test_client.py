@@ -15,13 +15,14 @@ from serving import client as exported
 from serving.client import AsyncClient, BadRequest, Conflict, Embeddings, MixedVersions, NotFound, Unavailable
 from serving.client.http import Client
 from serving.gateway import create_app
-from tests.serving.conftest import MAX_BATCH
-from tests.serving.twins import BACKFILLED, DIMENSION, ODD_VECTOR, TwinRegistry, Twins
+from tests.serving.conftest import MAX_BATCH, SETTINGS
+from tests.serving.twin_operations import TwinOperations
+from tests.serving.twins import BACKFILLED, DIMENSION, ODD_VECTOR, Twins
 
 
 @pytest.fixture
 def app(parts: Twins) -> FastAPI:
-    return create_app(parts.pool, TwinRegistry(parts.source), MAX_BATCH)
+    return create_app(parts.pool, TwinOperations(parts.source), SETTINGS)
 
 
 def ask(app: FastAPI, question: Callable[[AsyncClient], object], consumer: str = "ranker", **options: int) -> object:

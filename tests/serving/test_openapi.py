@@ -11,11 +11,12 @@ with warnings.catch_warnings():
 from hypothesis import HealthCheck, settings
 
 from serving.gateway import create_app
-from tests.serving.conftest import MAX_BATCH
-from tests.serving.twins import TwinRegistry, twins
+from tests.serving.conftest import SETTINGS
+from tests.serving.twin_operations import TwinOperations
+from tests.serving.twins import twins
 
 made = twins()
-app = create_app(made.pool, TwinRegistry(made.source), MAX_BATCH)
+app = create_app(made.pool, TwinOperations(made.source), SETTINGS)
 # Beyond its own list, 413 is how too many users are refused.
 rejected = {"negative_data_rejection": {"expected-statuses": [400, 404, 405, 409, 413, 422]}}
 config = schemathesis.Config.from_dict({"checks": rejected})

@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 
 from feature_repo.schemas import TIME
 from registry.assignments import ServingState
-from registry.errors import NotFound, Unavailable
-from registry.records import Assignment, Consumer, EmbeddingVersion, Promotion
-from registry.tables import PromotionKind, VersionState
+from registry.errors import Unavailable
+from registry.records import ApiKey, Assignment, Consumer, EmbeddingVersion
+from registry.tables import VersionState
 from serving.assignments import Assignments
 from serving.encoders import EncoderCache
-from serving.parts import Parts
 from serving.pools import PooledReader
 from serving.reader import EmbeddingReader
-from serving.settings import ServingSettings
 
 DIMENSION = 8
 BACKFILLED = datetime(2024, 5, 1, tzinfo=UTC)
@@ -57,13 +55,10 @@ def consumer(name: str) -> Consumer:
     return Consumer(name, "team", "ranking", datetime(2024, 1, 1, tzinfo=UTC))
 
 
-def assignment(name: str, stable: str, revision: int = 1) -> Assignment:
-    return Assignment(name, stable, None, None, revision, datetime(2024, 5, 3, tzinfo=UTC))
-
-
-def promotion(name: str, to_version: str) -> Promotion:
-    moment = datetime(2024, 5, 3, tzinfo=UTC)
-    return Promotion(name, 1, PromotionKind.PROMOTE, None, to_version, "ann", "first", False, (), moment)
+def assignment(
+    name: str, stable: str, revision: int = 1, canary: str | None = None, share: float | None = None
+) -> Assignment:
+    return Assignment(name, stable, canary, share, revision, datetime(2024, 5, 3, tzinfo=UTC))
 
 
 @dataclass
@@ -79,22 +74,40 @@ class TwinSource:
             "search": assignment("search", "autoencoder-2"),
         }
     )
+    consumers: dict[str, Consumer] = field(
+        default_factory=lambda: {name: consumer(name) for name in ("ranker", "search", "fresh")}
+    )
+    keys: dict[str, ApiKey] = field(default_factory=dict)
     number: int = 1
     away: bool = False
     reads: int = 0
+    reported: list[int] = field(default_factory=list)
+    left: bool = False
 
     def generation(self) -> int:
         if self.away:
             raise Unavailable("the registry does not answer")
         return self.number
 
+    def report(self, generation: int) -> None:
+        if self.away:
+            raise Unavailable("the registry does not answer")
+        self.reported.append(generation)
+
+    def leave(self) -> None:
+        self.left = True
+
     def read(self) -> ServingState:
         self.reads += 1
-        consumers = {name: consumer(name) for name in ("ranker", "search", "fresh")}
-        return ServingState(self.generation(), dict(self.assignments), dict(self.versions), consumers)
+        state = (dict(self.assignments), dict(self.versions), dict(self.consumers), dict(self.keys))
+        return ServingState(self.generation(), *state)
 
     def promote(self, name: str, to_version: str) -> None:
         self.assignments[name] = assignment(name, to_version, 2)
+        self.number += 1
+
+    def try_out(self, name: str, canary: str, share: float) -> None:
+        self.assignments[name] = assignment(name, self.assignments[name].stable, 2, canary, share)
         self.number += 1
 
 
@@ -178,30 +191,6 @@ class TwinEncoder:
             if events:
                 vectors[row] = [self.number, len(events), moment % 1_000_003] + [0.0] * (DIMENSION - 3)
         return vectors
-
-
-@dataclass
-class TwinRegistry:
-    """The registry's rare queries."""
-
-    source: TwinSource
-
-    def history(self, consumer: str) -> Sequence[Promotion]:
-        return [promotion(consumer, self.source.assignments[consumer].stable)]
-
-    def versions(self) -> Sequence[EmbeddingVersion]:
-        return list(self.source.versions.values())
-
-    def version(self, version: str) -> EmbeddingVersion:
-        if version not in self.source.versions:
-            raise NotFound(f"no version {version!r}")
-        return self.source.versions[version]
-
-
-def parts(_settings: ServingSettings) -> Parts:
-    """What start() builds in a replica, in memory."""
-    made = twins()
-    return Parts(made.reader, TwinRegistry(made.source))
 
 
 ODD_VECTOR = np.array([0.1, -0.0, 1e-45, 3.4028235e38, 1 / 3, np.pi, -1.17549435e-38, 16777217], np.float32)

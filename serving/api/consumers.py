@@ -1,0 +1,65 @@
+"""Consumers: what they read comes from memory, changes go to the registry."""
+
+from fastapi import APIRouter
+
+from registry.assignments import ServingState
+from registry.grants import Scope
+from serving.api.guard import Actor, Guard
+from serving.api.operations import Operations
+from serving.api.requests import ConsumerChange, NewConsumer
+from serving.api.responses import AssignedConsumerAnswer, AssignmentAnswer, ConsumerAnswer
+from serving.assignments import Assignments, known_consumer
+from serving.problems import documented
+from serving.threads import BoundedThreads
+
+TAG = "consumers"
+
+
+def reading(guard: Guard, assignments: Assignments) -> APIRouter:
+    """Routes for whoever has a key; they trail a change by at most the polling interval."""
+    routes = guard.router(None, TAG)
+
+    @routes.get("/consumers")
+    async def consumers() -> list[AssignedConsumerAnswer]:
+        """Every consumer with its assignment."""
+        state = assignments.state
+        return [_answer(state, name) for name in sorted(state.consumers)]
+
+    @routes.get("/consumers/{consumer}", responses=documented(404))
+    async def consumer(consumer: str) -> AssignedConsumerAnswer:
+        """One consumer with its assignment."""
+        return _answer(assignments.state, consumer)
+
+    return routes
+
+
+def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
+    """Routes for administrators."""
+    routes = guard.router(Scope.ADMINISTER, TAG)
+
+    @routes.post("/consumers", status_code=201, responses=documented(400, 409, 413, 422))
+    async def add_consumer(body: NewConsumer, actor: Actor) -> ConsumerAnswer:
+        """Add a consumer; the same again changes nothing."""
+        gates = body.gates.model_dump(exclude_none=True)
+        made = await threads.run(
+            lambda: operations.consumer_add(actor, body.name, body.owner, body.task, gates, body.wants_head)
+        )
+        return ConsumerAnswer.model_validate(made)
+
+    @routes.patch("/consumers/{consumer}", responses=documented(400, 404, 409, 413, 422))
+    async def set_consumer(consumer: str, body: ConsumerChange, actor: Actor) -> ConsumerAnswer:
+        """Change the owner, the task, settings of the gates, or whether heads are wanted."""
+        gates = body.gates.model_dump(exclude_unset=True) if body.gates else {}
+        changed = await threads.run(
+            lambda: operations.consumer_set(actor, consumer, body.owner, body.task, gates, body.wants_head)
+        )
+        return ConsumerAnswer.model_validate(changed)
+
+    return routes
+
+
+def _answer(state: ServingState, name: str) -> AssignedConsumerAnswer:
+    answer = AssignedConsumerAnswer.model_validate(known_consumer(state, name))
+    assignment = state.assignments.get(name)
+    answer.assignment = AssignmentAnswer.model_validate(assignment) if assignment else None
+    return answer

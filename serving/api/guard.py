@@ -1,0 +1,109 @@
+"""The door of the API: no route under /v1 runs before its caller has been let in, and no body is read before."""
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from fastapi.routing import APIRoute
+from prometheus_client import CollectorRegistry, Counter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from registry.errors import AccessDenied, Unavailable
+from registry.grants import Scope
+from serving.access import ANONYMOUS, Access, bearer
+from serving.api.bodies import BoundedRequest
+from serving.api.operations import Operations
+from serving.problems import documented
+from serving.threads import BoundedThreads
+
+log = logging.getLogger(__name__)
+
+SCHEME = "api_key"
+"""Name of the security scheme in the OpenAPI document."""
+
+MAX_REFUSALS = 1000
+"""Refused attempts that wait for the audit; a flood of them costs audit events, never answers."""
+
+
+def security(scope: Scope | None) -> list[dict[str, list[str]]]:
+    """The `security` of an operation in the OpenAPI document."""
+    return [{SCHEME: [scope.value] if scope else []}]
+
+
+def refusals(scope: Scope | None) -> dict[int | str, dict[str, Any]]:
+    """The problems of those who are not let in; 503 until the registry has told who is."""
+    return documented(401, 503) if scope is None else documented(401, 403, 503)
+
+
+class Guard:
+    """Lets requests in, and has the audit keep those that it turned away."""
+
+    def __init__(self, access: Access, operations: Operations, metrics: CollectorRegistry) -> None:
+        self._access = access
+        self._operations = operations
+        self._audit = BoundedThreads("the audit", threads=1, limit=MAX_REFUSALS)
+        self._dropped = Counter(
+            "portrait_refusals_dropped", "Refused attempts that the audit was too slow for.", registry=metrics
+        )
+
+    def admit(self, request: Request, scope: Scope | None, path: str = "") -> str:
+        """Name of the actor; raises Unauthenticated or Forbidden.
+
+        `path` is the route's, not the request's: nobody's input gets into the audit by it.
+        """
+        actor = ANONYMOUS
+        consumer = request.path_params.get("consumer")
+        try:
+            caller = self._access.identify(bearer(request.headers.get("authorization")))
+            actor = caller.name
+            caller.require(scope, consumer)
+        except AccessDenied as refusal:
+            self._keep(actor, f"consumer {consumer}" if consumer else f"{request.method} {path}", refusal)
+            raise
+        return actor
+
+    def router(self, scope: Scope | None, tag: str) -> APIRouter:
+        """A router under /v1 whose routes all need the scope, for the consumer in their path where it is for one."""
+        return APIRouter(prefix="/v1", tags=[tag], route_class=_guarded(self, scope))
+
+    def _keep(self, actor: str, subject: str, refusal: AccessDenied) -> None:
+        try:
+            self._audit.submit(lambda: self._operations.refused(actor, subject, refusal))
+        except Unavailable:
+            self._dropped.inc()
+
+
+def _guarded(guard: Guard, scope: Scope | None) -> type[APIRoute]:
+    class Guarded(APIRoute):
+        """A route that lets its caller in first."""
+
+        def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+            options["responses"] = {**(options.get("responses") or {}), **refusals(scope)}
+            options["openapi_extra"] = {"security": security(scope)}
+            super().__init__(path, endpoint, **options)
+
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def admitted(request: Request) -> Response:
+                actor = guard.admit(request, scope, self.path)
+                bounded = BoundedRequest(request.scope, request.receive)
+                bounded.state.actor = actor
+                if request.method in ("POST", "PATCH"):
+                    await bounded.receive_json()
+                return await handle(bounded)
+
+            return admitted
+
+    return Guarded
+
+
+def _actor(request: Request) -> str:
+    actor: str = request.state.actor
+    return actor
+
+
+Actor = Annotated[str, Depends(_actor)]
+"""Parameter of an endpoint behind the guard: who asks."""

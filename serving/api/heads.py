@@ -1,0 +1,39 @@
+"""Heads of consumers."""
+
+from fastapi import APIRouter
+
+from registry.grants import Scope
+from registry.heads import NewHead
+from serving.api.guard import Actor, Guard
+from serving.api.operations import Operations
+from serving.api.requests import TrainedHead
+from serving.api.responses import HeadAnswer
+from serving.problems import documented
+from serving.threads import BoundedThreads
+
+TAG = "heads"
+
+
+def reading(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
+    """Routes for whoever has a key."""
+    routes = guard.router(None, TAG)
+
+    @routes.get("/consumers/{consumer}/heads", responses=documented(400, 404))
+    async def heads(consumer: str) -> list[HeadAnswer]:
+        """Heads of a consumer, oldest first."""
+        return [HeadAnswer.model_validate(head) for head in await threads.run(lambda: operations.heads(consumer))]
+
+    return routes
+
+
+def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
+    """Routes for those who promote the consumer."""
+    routes = guard.router(Scope.PROMOTE, TAG)
+
+    @routes.post("/consumers/{consumer}/heads", status_code=201, responses=documented(400, 404, 409, 413, 422))
+    async def register_head(consumer: str, body: TrainedHead, actor: Actor) -> HeadAnswer:
+        """Register a head that was trained on a version's vectors; another fingerprint is refused."""
+        head = NewHead(consumer=consumer, **dict(body))
+        return HeadAnswer.model_validate(await threads.run(lambda: operations.register_head(actor, head)))
+
+    return routes

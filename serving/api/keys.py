@@ -1,0 +1,38 @@
+"""API keys."""
+
+from fastapi import APIRouter, Response
+
+from registry.grants import Grant, Scope
+from serving.api.guard import Actor, Guard
+from serving.api.operations import Operations
+from serving.api.requests import NewKey
+from serving.api.responses import KeyAnswer, NewKeyAnswer
+from serving.problems import documented
+from serving.threads import BoundedThreads
+
+
+def router(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
+    """Routes for administrators."""
+    routes = guard.router(Scope.ADMINISTER, "keys")
+
+    @routes.get("/keys")
+    async def keys() -> list[KeyAnswer]:
+        """Every key, the revoked ones too."""
+        return [KeyAnswer.model_validate(key) for key in await threads.run(operations.keys)]
+
+    @routes.post("/keys", status_code=201, responses=documented(400, 404, 413, 422))
+    async def add_key(body: NewKey, actor: Actor, response: Response) -> NewKeyAnswer:
+        """Make a key. It is in this answer and nowhere else."""
+        grants = [Grant.parse(text) for text in body.grants]
+        made, key = await threads.run(lambda: operations.add_key(actor, body.name, grants))
+        response.headers["Cache-Control"] = "no-store"
+        answer = NewKeyAnswer.model_validate(made)
+        answer.key = key
+        return answer
+
+    @routes.delete("/keys/{id}", responses=documented(400, 404))
+    async def revoke_key(id: str, actor: Actor) -> KeyAnswer:
+        """Revoke a key, for good; every gateway follows within a second."""
+        return KeyAnswer.model_validate(await threads.run(lambda: operations.revoke_key(actor, id)))
+
+    return routes

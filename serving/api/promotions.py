@@ -1,0 +1,89 @@
+"""Promotions, canaries, rollback, and their history."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from registry.grants import Scope
+from registry.records import Promotion
+from serving.api.guard import Actor, Guard
+from serving.api.operations import Operations
+from serving.api.requests import CanaryAbort, CanaryEnd, Moment, NewPromotion, NewRollback
+from serving.api.responses import DryRunAnswer, PromotionAnswer, VerdictAnswer
+from serving.problems import documented
+from serving.threads import BoundedThreads
+
+TAG = "promotions"
+At = Annotated[Moment | None, Query(description="Up to this time only: the last one says what was read then.")]
+CHANGES = documented(400, 404, 409, 413, 422)
+
+
+def reading(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
+    """The history, for whoever has a key."""
+    routes = guard.router(None, TAG)
+
+    @routes.get("/consumers/{consumer}/history", responses=documented(400, 404))
+    async def history(
+        consumer: str,
+        at: Annotated[
+            Moment | None, Query(description="Only up to this time: the last says what was read then.")
+        ] = None,
+    ) -> list[PromotionAnswer]:
+        """Changes of a consumer's assignment, oldest first."""
+        promotions = await threads.run(lambda: operations.history(consumer, at))
+        return [PromotionAnswer.model_validate(promotion) for promotion in promotions]
+
+    return routes
+
+
+def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
+    """Routes for those who promote the consumer."""
+    routes = guard.router(Scope.PROMOTE, TAG)
+
+    @routes.post(
+        "/consumers/{consumer}/promotions",
+        status_code=201,
+        responses={200: {"model": DryRunAnswer, "description": "The dry run"}, **CHANGES},
+    )
+    async def promote(
+        consumer: str, body: NewPromotion, actor: Actor, response: Response
+    ) -> PromotionAnswer | DryRunAnswer:
+        """Have the consumer read a version once its gates accept it, or a share of its users as a canary."""
+        if body.dry_run:
+            response.status_code = 200
+            return await threads.run(lambda: _dry_run(operations, consumer, body))
+        return PromotionAnswer.model_validate(await threads.run(lambda: _promote(operations, actor, consumer, body)))
+
+    @routes.post("/consumers/{consumer}/rollback", status_code=201, responses=CHANGES)
+    async def rollback(consumer: str, body: NewRollback, actor: Actor) -> PromotionAnswer:
+        """Back to the version before the last stable promotion; an open canary ends. No data moves."""
+        promotion = await threads.run(
+            lambda: operations.rollback(actor, consumer, body.reason, body.force, body.expected_revision)
+        )
+        return PromotionAnswer.model_validate(promotion)
+
+    @routes.post("/consumers/{consumer}/canary", status_code=201, responses=CHANGES)
+    async def end_canary(consumer: str, body: CanaryEnd, actor: Actor) -> PromotionAnswer:
+        """Finish the canary, which its gates must accept once more, or abort it."""
+        promotion = await threads.run(lambda: _end_canary(operations, actor, consumer, body))
+        return PromotionAnswer.model_validate(promotion)
+
+    return routes
+
+
+def _dry_run(operations: Operations, consumer: str, body: NewPromotion) -> DryRunAnswer:
+    verdicts = operations.check(consumer, body.version, body.canary_share)
+    gates = [VerdictAnswer.model_validate(verdict) for verdict in verdicts]
+    return DryRunAnswer(passes=all(verdict.accepted for verdict in verdicts), gates=gates)
+
+
+def _promote(operations: Operations, actor: str, consumer: str, body: NewPromotion) -> Promotion:
+    return operations.promote(
+        actor, consumer, body.version, body.reason, body.canary_share, body.force, body.expected_revision
+    )
+
+
+def _end_canary(operations: Operations, actor: str, consumer: str, body: CanaryEnd) -> Promotion:
+    if isinstance(body, CanaryAbort):
+        return operations.abort_canary(actor, consumer, body.reason, body.expected_revision)
+    return operations.finish_canary(actor, consumer, body.reason, body.force, body.expected_revision)

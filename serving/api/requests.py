@@ -1,0 +1,139 @@
+"""What a client may send: other types than what is stored, and nothing beyond what is named here."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+NO_NUL = r"^[^\x00]*$"  # Postgres stores none
+
+
+def _moment(value: Any) -> datetime:
+    """RFC 3339 only: pydantic alone would take any number for seconds, a year for instance."""
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment if moment.tzinfo is None else moment.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("no time stamp: write 2024-05-01T12:00:00Z, or an offset in place of the Z") from None
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+VersionName = Annotated[str, Field(min_length=1, max_length=64, pattern=NO_NUL, examples=["autoencoder-3"])]
+Reason = Annotated[str, Field(max_length=4096, pattern=NO_NUL, description="Kept in history and audit.")]
+Force = Annotated[bool, Field(description="Pass over gates that refuse, where they let themselves be; needs a reason.")]
+Revision = Annotated[
+    int | None, Field(ge=0, lt=2**31, description="409 unless the assignment is still at this revision; 0 is none yet.")
+]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", examples=["homepage_ranker"])]
+Owner = Annotated[str, Field(min_length=1, max_length=128, pattern=NO_NUL)]
+Task = Annotated[str, Field(max_length=256, pattern=NO_NUL)]
+Share = Annotated[float | None, Field(ge=0, le=1)]
+Limit = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Sent(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class GateChanges(_Sent):
+    """Settings of a consumer's gates; what is left out stays, null is back to the default."""
+
+    min_coverage: Share = None
+    max_watermark_lag: Limit = None
+    max_refresh_lag: Limit = None
+    max_prior_share: Share = None
+    max_collapsed: Share = None
+    evidence_seconds: Limit = None
+    task: Annotated[str | None, Field(max_length=128, pattern=NO_NUL)] = None
+    metric: Annotated[str | None, Field(min_length=1, max_length=64, pattern=NO_NUL)] = None
+    tolerance: Limit = None
+    higher_is_better: bool | None = None
+
+
+class NewConsumer(_Sent):
+    """A consumer to add."""
+
+    name: Name
+    owner: Owner
+    task: Task = ""
+    gates: GateChanges = Field(default_factory=GateChanges)
+    wants_head: bool = Field(default=False, description="Whether a version needs a head of it before a promotion.")
+
+
+class ConsumerChange(_Sent):
+    """What to change about a consumer; null or left out stays."""
+
+    owner: Owner | None = None
+    task: Task | None = None
+    gates: GateChanges | None = None
+    wants_head: bool | None = None
+
+
+class NewPromotion(_Sent):
+    """A version to read from now on."""
+
+    version: VersionName
+    canary_share: float | None = Field(default=None, gt=0, lt=1, description="Only for this share of the users.")
+    reason: Reason = ""
+    force: Force = False
+    expected_revision: Revision = None
+    dry_run: bool = Field(default=False, description="Ask the gates and change nothing.")
+
+
+class NewRollback(_Sent):
+    """Back to what was stable before."""
+
+    reason: Reason = ""
+    force: Force = False
+    expected_revision: Revision = None
+
+
+class CanaryFinish(_Sent):
+    """The canary becomes the stable version."""
+
+    action: Literal["finish"]
+    reason: Reason = ""
+    force: Force = False
+    expected_revision: Revision = None
+
+
+class CanaryAbort(_Sent):
+    """The canary ends and the stable version stays; no gate is asked."""
+
+    action: Literal["abort"]
+    reason: Reason = ""
+    expected_revision: Revision = None
+
+
+CanaryEnd = Annotated[CanaryFinish | CanaryAbort, Field(discriminator="action")]
+
+
+class TrainedHead(_Sent):
+    """A head to register."""
+
+    version: VersionName
+    fingerprint: str = Field(min_length=1, max_length=64, pattern=NO_NUL, description="Of the vectors it learned from.")
+    task: str = Field(min_length=1, max_length=128, pattern=NO_NUL)
+    data_stamp: str = Field(
+        min_length=1, max_length=128, pattern=NO_NUL, description="Names the data that the metrics were measured on."
+    )
+    as_of: Moment
+    metrics: dict[
+        Annotated[str, Field(min_length=1, max_length=64, pattern=NO_NUL)], Annotated[float, Field(allow_inf_nan=False)]
+    ] = Field(max_length=100)
+    location: str = Field(min_length=1, max_length=1024, pattern=NO_NUL, description="Where it lives.")
+
+
+class Retirement(_Sent):
+    """The end of a version."""
+
+    reason: Reason = ""
+
+
+class NewKey(_Sent):
+    """An API key to make."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=NO_NUL, description="Who uses it; the actor in the audit.")
+    grants: list[Annotated[str, Field(max_length=128, examples=["embeddings:read=homepage_ranker"])]] = Field(
+        min_length=1, max_length=1000, description="Scopes, with `=CONSUMER` or `=*` where they are for one consumer."
+    )

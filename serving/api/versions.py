@@ -1,0 +1,48 @@
+"""Embedding versions: what there is, how two of them differ, and the end of one."""
+
+from fastapi import APIRouter
+
+from registry.grants import Scope
+from serving.api.guard import Actor, Guard
+from serving.api.operations import Operations
+from serving.api.requests import Retirement
+from serving.api.responses import DiffAnswer, VersionAnswer
+from serving.problems import documented
+from serving.threads import BoundedThreads
+
+TAG = "versions"
+
+
+def reading(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
+    """Routes for whoever has a key."""
+    routes = guard.router(None, TAG)
+
+    @routes.get("/versions")
+    async def versions() -> list[VersionAnswer]:
+        """Every embedding version, whatever its state."""
+        return [VersionAnswer.model_validate(version) for version in await threads.run(operations.versions)]
+
+    @routes.get("/versions/{version}", responses=documented(400, 404))
+    async def version(version: str) -> VersionAnswer:
+        """One embedding version."""
+        return VersionAnswer.model_validate(await threads.run(lambda: operations.version(version)))
+
+    @routes.get("/versions/{version}/diff/{other}", responses=documented(400, 404, 409))
+    async def diff(version: str, other: str) -> DiffAnswer:
+        """How two versions differ, over a sample of the users."""
+        return DiffAnswer.model_validate(await threads.run(lambda: operations.diff(version, other)))
+
+    return routes
+
+
+def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
+    """Routes for administrators."""
+    routes = guard.router(Scope.ADMINISTER, TAG)
+
+    @routes.post("/versions/{version}/retire", responses=documented(400, 404, 409, 413, 422))
+    async def retire(version: str, body: Retirement, actor: Actor) -> VersionAnswer:
+        """Retire a version that nothing pins; it is `retiring` until its vectors are gone, and asking again goes on."""
+        retired = await threads.run(lambda: operations.retire(actor, version, body.reason))
+        return VersionAnswer.model_validate(retired)
+
+    return routes
