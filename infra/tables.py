@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -14,7 +14,10 @@ from infra.status import Status
 from registry.audit import AuditEvent, AuditOutcome
 from registry.records import ApiKey, Assignment, Consumer, EmbeddingVersion, Head, Promotion
 from registry.verdicts import Outcome, Verdict
-from serving.batch import EmbeddingBatch
+from serving.batch import Answer, EmbeddingBatch
+
+if TYPE_CHECKING:  # torch is not needed to draw a table
+    from training.diff import VersionDiff
 
 
 def ingest_table(report: IngestReport) -> Table:
@@ -121,6 +124,27 @@ def gates_table(title: str, verdicts: Iterable[Verdict]) -> Table:
     return table
 
 
+def diff_table(diff: "VersionDiff") -> Table:
+    """Two versions side by side, and how far their spaces have moved."""
+    table = _table(f"{diff.a.version} and {diff.b.version}", "", diff.a.version, diff.b.version, "between them")
+    sides = (diff.a, diff.b)
+    table.add_row("fingerprint", *(side.fingerprint[:12] for side in sides))
+    table.add_row("dimension", *(str(side.dimension) for side in sides))
+    table.add_row("coverage", *(f"{side.coverage:.2%}" for side in sides))
+    for name in {**diff.a.metrics, **diff.b.metrics}:
+        table.add_row(f"training: {name}", *(_number(side.metrics.get(name)) for side in sides))
+    for pair in diff.measured:
+        on = f"{pair.metric} on {pair.task}" + (f" ({pair.data_stamp})" if pair.data_stamp else "")
+        table.add_row(on, _number(pair.a), _number(pair.b))
+    table.add_section()
+    table.add_row("users compared", "", "", f"{diff.users_compared:,} of {diff.users_known:,}")
+    table.add_row(f"neighbour overlap@{diff.neighbours}", "", "", _number(diff.neighbour_overlap))
+    table.add_row("mean cosine, raw", "", "", _number(diff.cosine_raw))
+    table.add_row("mean cosine, after the best rotation", "", "", _number(diff.cosine_rotated))
+    table.add_row("mean norm", *(_number(side.mean_norm) for side in sides), f"drift {_number(diff.norm_drift)}")
+    return table
+
+
 def heads_table(consumer: str, heads: Iterable[Head]) -> Table:
     """Heads of a consumer: on which version, what they scored on what, where they live."""
     table = _table(
@@ -180,13 +204,19 @@ def status_tables(status: Status) -> Iterator[Table]:
         yield gateways
 
 
-def embeddings_table(batch: EmbeddingBatch) -> Table:
+def embeddings_table(answer: Answer) -> Table:
     """Embeddings, the first numbers of each vector only."""
-    table = _table(f"{batch.version} ({batch.fingerprint[:12]})", "user", "source", "age", "vector")
+    title = ", ".join(f"{part.version} ({part.lane}, {part.fingerprint[:12]})" for part in answer.parts)
+    table = _table(title, "user", "version", "source", "age", "vector")
+    for row in answer.rows(_embedding_rows):
+        table.add_row(*row)
+    return table
+
+
+def _embedding_rows(batch: EmbeddingBatch) -> Iterator[tuple[str, ...]]:
     for user, source, age, vector in zip(batch.user_ids, batch.source, batch.age_seconds, batch.vectors, strict=True):
         shown = ", ".join(f"{number:.4f}" for number in vector[:4])
-        table.add_row(user, source, f"{age:,.0f} s", f"[{shown}, ... {len(vector)} numbers]")
-    return table
+        yield user, batch.version, source, f"{age:,.0f} s", f"[{shown}, ... {len(vector)} numbers]"
 
 
 def _reads(assignment: Assignment | None) -> tuple[str, str, str]:
@@ -199,6 +229,10 @@ def _reads(assignment: Assignment | None) -> tuple[str, str, str]:
 
 def _canary(version: str | None, share: float | None) -> str:
     return f"\ncanary {version} for {share:.4g}" if version else ""
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def _value(value: Any) -> str:

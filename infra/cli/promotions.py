@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 Force = Annotated[
     bool,
-    typer.Option(
-        "--force", help="Pass over what gates say (wants --reason); never over a broken artifact."
-    ),
+    typer.Option("--force", help="Pass over what gates say (wants --reason); never over a broken artifact."),
 ]
 Expected = Annotated[
     int | None, typer.Option("--expect", help="Refuse unless the consumer is at this revision (`portrait consumers`).")
