@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from registry.errors import Conflict
@@ -50,13 +50,12 @@ def target(session: Session, consumer: str) -> str:
 def keep_windows(session: Session, consumer: str, now: datetime) -> None:
     """Let the rollback windows of a consumer be what its way back asks for, after a change of it."""
     due = _due(way_back(session, consumer), now)
-    rows = session.scalars(select(RollbackWindowRow).where(RollbackWindowRow.consumer == consumer))
-    present = {row.version: row for row in rows}
+    of_consumer = RollbackWindowRow.consumer == consumer
+    # Not row by row: a retirement may take away an ended window at the same time.
+    session.execute(delete(RollbackWindowRow).where(of_consumer, RollbackWindowRow.version.not_in(due)))
+    present = {row.version: row for row in session.scalars(select(RollbackWindowRow).where(of_consumer))}
     for version, row in present.items():
-        if version in due:
-            row.until = due[version]
-        else:
-            session.delete(row)
+        row.until = due[version]
     for version in _kept(session, due.keys() - present.keys()):
         session.add(RollbackWindowRow(consumer=consumer, version=version, until=due[version]))
     session.flush()
