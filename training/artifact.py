@@ -24,8 +24,10 @@ from safetensors.numpy import load_file, save_file
 from registry.errors import FingerprintMismatch, InvalidInput, NotFound
 
 FORMAT = 1
+MANIFEST = {"format", "family", "revision", "dimension", "fingerprint", "files"}
 Tensors = dict[str, npt.NDArray[Any]]
 PRIOR = "prior"
+SHOWN = 12  # digits of a digest that a message shows
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(path.read_text())
         if manifest["format"] != FORMAT:
             raise InvalidInput(f"the artifact at {folder} has format {manifest['format']}, this code reads {FORMAT}")
+        if missing := sorted(MANIFEST - manifest.keys()):
+            raise KeyError(*missing)
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"the manifest {path} is damaged ({error!r}): restore the folder from a backup") from error
     return manifest
@@ -107,29 +111,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def load_content(folder: Path, expected_fingerprint: str | None) -> Content:
     """The verified content of an artifact.
 
-    Raises FingerprintMismatch when a file was changed, or when the content is not what was expected.
+    Raises FingerprintMismatch, with both, when a file was changed, or when the content is not what was expected.
     """
-    import pyarrow.parquet as pq
-
-    from training.vocabulary import item_keys
-
     manifest = read_manifest(folder)
     for name in manifest["files"]:
         _verify(folder, manifest, name)
-    items = pq.read_table(folder / "items.parquet")
-    content = Content(
-        family=manifest["family"],
-        revision=manifest["revision"],
-        dimension=manifest["dimension"],
-        document=json.loads((folder / "encoder.json").read_text()),
-        weights=load_file(folder / "weights.safetensors"),
-        items=item_keys(items["service"], items["item_id"]).to_pylist(),
-        item_vectors=load_file(folder / "items.safetensors"),
-    )
+    content = _content(folder, manifest)
     _expect(folder, content.fingerprint, manifest["fingerprint"])
     if expected_fingerprint is not None:
         _expect(folder, content.fingerprint, expected_fingerprint)
     return content
+
+
+def found_fingerprint(folder: Path) -> str | None:
+    """The fingerprint of the bytes that lie in an artifact's folder, verified or not; None when they cannot be read."""
+    try:
+        return _content(folder, read_manifest(folder)).fingerprint
+    except Exception:  # whatever the readers of three formats raise for damaged bytes
+        return None
 
 
 def load_prior(folder: Path) -> npt.NDArray[np.float32]:
@@ -140,18 +139,41 @@ def load_prior(folder: Path) -> npt.NDArray[np.float32]:
     return prior
 
 
+def _content(folder: Path, manifest: dict[str, Any]) -> Content:
+    import pyarrow.parquet as pq
+
+    from training.vocabulary import item_keys
+
+    items = pq.read_table(folder / "items.parquet")
+    return Content(
+        family=manifest["family"],
+        revision=manifest["revision"],
+        dimension=manifest["dimension"],
+        document=json.loads((folder / "encoder.json").read_text()),
+        weights=load_file(folder / "weights.safetensors"),
+        items=item_keys(items["service"], items["item_id"]).to_pylist(),
+        item_vectors=load_file(folder / "items.safetensors"),
+    )
+
+
 def _verify(folder: Path, manifest: dict[str, Any], name: str) -> None:
-    path = folder / name
-    if not path.is_file() or _sha256(path) != manifest["files"].get(name):
+    path, expected = folder / name, str(manifest["files"].get(name))
+    if not path.is_file():
         raise FingerprintMismatch(
-            f"{path} is missing or was changed after training: an artifact is immutable, restore it from a backup"
+            f"{path} is missing, it had SHA-256 {expected[:SHOWN]}: an artifact is immutable, restore it from a backup"
+        )
+    found = _sha256(path)
+    if found != expected:
+        raise FingerprintMismatch(
+            f"{path} was changed after training: it has SHA-256 {found[:SHOWN]}, expected was {expected[:SHOWN]}: "
+            "an artifact is immutable, restore it from a backup"
         )
 
 
 def _expect(folder: Path, found: str, expected: str) -> None:
     if found != expected:
         raise FingerprintMismatch(
-            f"the artifact at {folder} has fingerprint {found[:12]}, expected was {expected[:12]}: "
+            f"the artifact at {folder} has fingerprint {found[:SHOWN]}, expected was {expected[:SHOWN]}: "
             "its vectors belong to another space"
         )
 

@@ -74,15 +74,17 @@ class Encoder:
 def load_encoder(path: Path, expected_fingerprint: str | None = None, device: str = "cpu") -> Encoder:
     """The encoder of an artifact.
 
-    Raises FingerprintMismatch when the artifact was changed, is another than expected, or encodes its
+    Raises FingerprintMismatch, with both, when the artifact was changed, is another than expected, or encodes its
     probe to other vectors than when it was trained.
     """
     encoder = Encoder(load_content(path, expected_fingerprint), device)
     users, as_of, expected = probe.load(path)
-    difference = float(np.abs(encoder.encode(users, as_of) - expected).max())
+    found = encoder.encode(users, as_of)
+    difference = probe.difference(found, expected)
     if not difference <= probe.TOLERANCE:
         raise FingerprintMismatch(
-            f"the artifact at {path} encodes its probe {difference:.2g} away from what it did when trained "
-            f"(at most {probe.TOLERANCE}): this code or machine would not continue its space"
+            f"the artifact at {path} encodes its probe to {probe.digest(found)}, expected was "
+            f"{probe.digest(expected)}; they are {difference:.2g} apart (at most {probe.TOLERANCE}): "
+            "this code or machine would not continue its space"
         )
     return encoder

@@ -1,5 +1,6 @@
 """Made-up users whose vectors are stored with an artifact: loading it checks that they still come out the same."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from feature_repo.input_schema import Field, FieldKind, InputSchema
 from feature_repo.schemas import HISTORY, TIME
 from training.arrays import DAY_US, Float32, Int64
-from training.artifact import Content
+from training.artifact import SHOWN, Content
 from training.vocabulary import SEPARATOR
 
 TOLERANCE = 1e-4  # of z, whose deviation is about 1; another processor rounds otherwise
@@ -56,6 +57,16 @@ def load(folder: Path) -> tuple[pa.Table, Int64, Float32]:
     """Probe users, their as-of times and their vectors."""
     stored = load_file(folder / "probe.safetensors")
     return pq.read_table(folder / "probe.parquet"), stored["as_of"], stored["vectors"]
+
+
+def difference(found: Float32, expected: Float32) -> float:
+    """The largest difference of a number; infinite between vectors of different shapes."""
+    return float(np.abs(found - expected).max()) if found.shape == expected.shape else float("inf")
+
+
+def digest(vectors: Float32) -> str:
+    """The start of the SHA-256 of what a probe was encoded to, for messages."""
+    return hashlib.sha256(np.ascontiguousarray(vectors).tobytes()).hexdigest()[:SHOWN]
 
 
 def _history(

@@ -1,5 +1,6 @@
 """Artifacts are immutable, and their fingerprint is over meaning."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from registry.errors import FingerprintMismatch, InvalidInput, NotFound
-from training.artifact import Content, load_content, load_prior, seal
+from training.artifact import Content, found_fingerprint, load_content, load_prior, seal
 from training.encoder import load_encoder
 from training.run import TrainedModel
 
@@ -38,16 +39,19 @@ def test_what_is_in_it(model: TrainedModel) -> None:
 
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_a_changed_byte_is_refused(artifact: Path, name: str) -> None:
+    expected = sha256(artifact / name)
     content = bytearray((artifact / name).read_bytes())
     content[len(content) // 2] ^= 1
     (artifact / name).write_bytes(content)
-    with pytest.raises(FingerprintMismatch, match=f"{name} is missing or was changed"):
+    found = sha256(artifact / name)
+    with pytest.raises(FingerprintMismatch, match=f"{name} was changed .* SHA-256 {found}, expected was {expected}:"):
         load_encoder(artifact)
 
 
 def test_a_missing_file_is_refused(artifact: Path) -> None:
+    had = sha256(artifact / "items.parquet")
     (artifact / "items.parquet").unlink()
-    with pytest.raises(FingerprintMismatch, match=r"items\.parquet is missing"):
+    with pytest.raises(FingerprintMismatch, match=rf"items\.parquet is missing, it had SHA-256 {had}:"):
         load_encoder(artifact)
 
 
@@ -63,13 +67,17 @@ def test_weights_cannot_be_exchanged_under_a_forged_manifest(artifact: Path, mod
     weights = load_file(artifact / "weights.safetensors")
     save_file({**weights, "z_mean": weights["z_mean"] + 1}, artifact / "weights.safetensors")
     reseal(artifact, model.fingerprint)
-    with pytest.raises(FingerprintMismatch, match="expected was"):
+    forged = replace(load_content(model.path, None), weights=load_file(artifact / "weights.safetensors")).fingerprint
+    refusal = f"has fingerprint {forged[:12]}, expected was {model.fingerprint[:12]}"
+    with pytest.raises(FingerprintMismatch, match=refusal):
         load_encoder(artifact)
+    assert found_fingerprint(artifact) == forged
 
 
 @pytest.mark.parametrize("of", ["vectors", "users"])
 def test_a_changed_probe_is_refused(artifact: Path, model: TrainedModel, of: str) -> None:
     """Even under a manifest that fits: the probe must come out as it did after training."""
+    stored = load_file(artifact / "probe.safetensors")["vectors"]
     if of == "vectors":
         probe = load_file(artifact / "probe.safetensors")
         save_file({**probe, "vectors": probe["vectors"] + np.float32(0.01)}, artifact / "probe.safetensors")
@@ -78,8 +86,12 @@ def test_a_changed_probe_is_refused(artifact: Path, model: TrainedModel, of: str
         place = users.column_names.index("age")
         pq.write_table(users.set_column(place, "age", pc.add(users["age"], 1.0)), artifact / "probe.parquet")
     reseal(artifact, model.fingerprint)
-    with pytest.raises(FingerprintMismatch, match=r"encodes its probe .* away"):
+    expected = hashlib.sha256((stored + np.float32(0.01 if of == "vectors" else 0)).tobytes()).hexdigest()[:12]
+    said = rf"encodes its probe to [0-9a-f]{{12}}, expected was {expected}; they are .* apart \(at most 0.0001\)"
+    with pytest.raises(FingerprintMismatch, match=said) as refused:
         load_encoder(artifact, model.fingerprint)
+    if of == "vectors":  # what it encodes to is what was stored before, on this very machine
+        assert f"to {hashlib.sha256(stored.tobytes()).hexdigest()[:12]}," in str(refused.value)
 
 
 def test_code_that_encodes_otherwise_is_refused(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +107,19 @@ def test_the_probe_is_nobody(model: TrainedModel) -> None:
     assert pa.compute.list_value_length(users["item_ids"]).to_pylist()[:2] == [0, 1]
 
 
+def test_the_fingerprint_of_what_lies_there(artifact: Path, model: TrainedModel, tmp_path: Path) -> None:
+    """It is over the content alone, and of the bytes that are there, not of what the manifest says."""
+    assert found_fingerprint(artifact) == model.fingerprint
+    (artifact / "probe.safetensors").unlink()
+    assert found_fingerprint(artifact) == model.fingerprint
+    items = pq.read_table(artifact / "items.parquet")
+    pq.write_table(items.slice(1), artifact / "items.parquet")
+    assert found_fingerprint(artifact) not in (None, model.fingerprint)
+    (artifact / "weights.safetensors").write_bytes(b"nonsense")
+    assert found_fingerprint(artifact) is None
+    assert found_fingerprint(tmp_path / "nowhere") is None
+
+
 def test_no_artifact(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="there is no artifact at"):
         load_encoder(tmp_path)
@@ -105,6 +130,9 @@ def test_no_artifact(tmp_path: Path) -> None:
 def test_a_damaged_manifest(artifact: Path) -> None:
     (artifact / "manifest.json").write_text('{"format": 1')
     with pytest.raises(InvalidInput, match="damaged"):
+        load_encoder(artifact)
+    (artifact / "manifest.json").write_text('{"format": 1, "files": {}}')
+    with pytest.raises(InvalidInput, match=r"damaged \(KeyError\('dimension', 'family', 'fingerprint', 'revision'\)"):
         load_encoder(artifact)
     (artifact / "manifest.json").write_text('{"format": 99}')
     with pytest.raises(InvalidInput, match="has format 99, this code reads 1"):
@@ -132,6 +160,10 @@ def test_the_fingerprint_outlives_files(model: TrainedModel) -> None:
     assert replace(content, weights=turned, document=json.loads(json.dumps(content.document))).fingerprint == (
         model.fingerprint
     )
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def reseal(artifact: Path, fingerprint: str) -> None:
