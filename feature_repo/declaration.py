@@ -10,7 +10,7 @@ from feast.infra.registry.sql import SqlRegistry
 from feature_repo import entities, views
 from feature_repo.catalogue_file import catalogue_schema
 from feature_repo.environment import environment_missing, feast_config
-from feature_repo.guard import GONE, STAMP, closing_registry, require_nothing_lost, require_same_instance
+from feature_repo.guard import STAMP, closing_registry, require_nothing_lost, require_same_instance
 from feature_repo.log.event_log import EventLog
 from feature_repo.log.profiles import profile_schema
 from feature_repo.online.place import require_own_tables
@@ -19,6 +19,7 @@ from feature_repo.team import load_team_views
 from registry.assignments import ServingState, read_state
 from registry.database import Database
 from registry.errors import Conflict, InvalidInput
+from registry.tables import GONE_STATES
 
 
 def declare(folder: Path) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def _raw(home: Path, schema: Any) -> dict[str, FeatureView]:
 
 def _embeddings(home: Path, state: ServingState) -> dict[str, FeatureView]:
     # A failed version keeps its view until it is retired, like every other: only retiring drops vectors.
-    kept = (version for version in state.versions.values() if version.state not in GONE)
+    kept = (version for version in state.versions.values() if version.state not in GONE_STATES)
     return {view.name: view for view in (views.embedding_view(home, version) for version in kept)}
 
 

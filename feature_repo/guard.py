@@ -15,12 +15,10 @@ from feast.infra.registry.sql import SqlRegistry
 from feature_repo.views import EMBEDDING_VIEWS
 from registry.errors import RegistryForeign, RegistryUnusable
 from registry.records import EmbeddingVersion
-from registry.tables import VersionState
+from registry.tables import GONE_STATES
 
 STAMP = "portrait_instance"
 """Tag of the Feast project: the id of the registry that it belongs to."""
-
-GONE = (VersionState.RETIRING, VersionState.RETIRED)
 
 
 @contextmanager
@@ -52,7 +50,7 @@ def require_nothing_lost(
     for view in applied:
         if view.name.startswith(EMBEDDING_VIEWS) and view.name not in declared:
             version = view.tags.get("version", "")
-            if version not in versions or versions[version].state not in GONE:
+            if version not in versions or versions[version].state not in GONE_STATES:
                 state = versions[version].state if version in versions else "unknown to it"
                 raise RegistryUnusable(
                     f"Feast has the view {view.name}, and applying would drop it with its vectors, but by the registry "

@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 from feast import FeatureView, RepoConfig
+from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo.dtypes import arrow_type
-from feature_repo.online.codec import Order, user_keys
+from feature_repo.online.codec import Integers, Order, user_keys
 from feature_repo.online.redis import PortraitRedisOnlineStore
 from feature_repo.online.rows import POSITION, Row
 from feature_repo.online.sqlite import PortraitSqliteOnlineStore
@@ -56,6 +58,15 @@ def read_inputs(store: OnlineStore, config: RepoConfig, columns: InputColumns, u
         features = [name.removeprefix(f"{view}__") for name in schema.names]
         table |= _columns(store.read_rows(config, view, keys, features), schema, features)
     return pa.table(table)
+
+
+def read_newest(store: OnlineStore, config: RepoConfig, user_ids: Sequence[str]) -> tuple[Integers, Integers]:
+    """Position of each user's history, and the time of its newest event in microseconds; 0 where there is none."""
+    rows = store.read_rows(config, HISTORY_VIEW, user_keys(user_ids), ["event_times"])
+    position = np.array([row.order.position if row else 0 for row in rows], dtype=np.int64)
+    times = (Value.FromString(row.values.get("event_times", b"")) if row else Value() for row in rows)
+    newest = [time.int64_list_val.val[-1] if time.int64_list_val.val else 0 for time in times]
+    return position, np.array(newest, dtype=np.int64)
 
 
 def _history(store: OnlineStore, config: RepoConfig, keys: Sequence[bytes]) -> dict[str, pa.Array]:

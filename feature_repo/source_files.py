@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from feature_repo.schemas import HISTORY, embeddings
 from feature_repo.views import CATALOGUE_FIXED, catalogue_files, embedding_files, history_files, profile_files
 from registry.records import EmbeddingVersion
-from registry.tables import VersionState
+from registry.tables import GONE_STATES
 
 
 def prepare_source_files(home: Path, profile: pa.Schema, versions: Iterable[EmbeddingVersion]) -> None:
@@ -18,7 +18,7 @@ def prepare_source_files(home: Path, profile: pa.Schema, versions: Iterable[Embe
     _prepare(profile_files(home), profile)
     _prepare(catalogue_files(home), CATALOGUE_FIXED)
     for version in versions:
-        if version.state != VersionState.RETIRED:
+        if version.state not in GONE_STATES:  # their files are gone or going
             _prepare(embedding_files(home, version.id), embeddings(version.dimension))
 
 

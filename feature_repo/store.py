@@ -23,16 +23,20 @@ from feature_repo.log.profiles import profile_schema
 from feature_repo.log.publish import publishable
 from feature_repo.online.codec import Integers, VectorRows, Vectors
 from feature_repo.online.redis import PortraitRedisOnlineStore
-from feature_repo.online_inputs import InputColumns, OnlineStore, read_inputs, rows_of_table
+from feature_repo.online.rows import POSITION, VECTOR
+from feature_repo.online_inputs import InputColumns, OnlineStore, read_inputs, read_newest, rows_of_table
 from feature_repo.progress import Progress, silent
 from feature_repo.settings import FeatureSettings
 from feature_repo.source_files import prepare_source_files
 from feature_repo.synchronise import apply_lock, synchronise
 from feature_repo.team import TeamFeature, applied_team_views, team_features
 from feature_repo.views import HISTORY_VIEW, PROFILE_VIEW, view_name
-from registry.errors import FingerprintMismatch, InvalidInput, Unavailable
+from registry.assignments import read_generation
+from registry.errors import Conflict, FingerprintMismatch, InvalidInput, Unavailable
+from registry.projection import record_projected
 from registry.records import EmbeddingVersion
 from registry.registry import Registry
+from registry.tables import GONE_STATES, VersionState
 
 COLUMNS_SECONDS = 10.0  # as long as Feast's own cache of its registry
 
@@ -75,14 +79,19 @@ class FeatureRepo:
     def apply(self) -> list[str]:
         """Bring Feast to what registry, ingested columns and teams' files declare; returns a line for each change.
 
-        Right after it `feast plan` and `feast apply` have nothing to do. Raises a RegistryUnusable, with nothing
-        changed, when the registry is missing, behind, another instance's, or would lose an embedding view.
+        Right after it `feast plan` and `feast apply` have nothing to do, and the registry knows which of its
+        generations Feast shows. Killed anywhere, it is finished by the next one. Raises a RegistryUnusable, with
+        nothing changed, when the registry is missing, behind, another instance's, or would lose an embedding view.
         """
-        self.registry.database.require_current()
-        with apply_lock(self.settings, self.registry.database):
+        database = self.registry.database
+        database.require_current()
+        with apply_lock(self.settings, database):
+            generation = read_generation(database)  # first: what changes from here on may be shown or not
             prepare_source_files(self.settings.home, profile_schema(self.log), self.registry.versions.list())
             write_catalogue(self.log)
+            self._empty_retiring_views()
             changes = synchronise(self.feast, self.settings)
+            record_projected(database, generation)
         self._checked.clear()
         self._columns = None
         return changes
@@ -116,8 +125,10 @@ class FeatureRepo:
         """Write vectors float32 [n, d] of a version where they are newer than the stored ones; returns how many won.
 
         `position` int64 [n]; `as_of` int64 [n] and `computed_at` in microseconds. Raises FingerprintMismatch when
-        the version's view holds another space, InvalidInput for another dimension or numbers that are not finite.
+        the version's view holds another space, InvalidInput for another dimension or numbers that are not finite,
+        Conflict for a version that is retiring or retired: nothing of these vectors is left then.
         """
+        self._require_kept(version)
         self._require_same_space(version)
         if vectors.dtype != np.float32 or vectors.shape != (len(user_ids), version.dimension):
             raise InvalidInput(
@@ -128,7 +139,13 @@ class FeatureRepo:
             row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
             raise InvalidInput(f"the vector of user {user_ids[row]!r} at version {version.id} has numbers not finite")
         view = view_name(version.id)
-        return self.online.write_vectors(self.config, view, user_ids, vectors, position, as_of, computed_at)
+        won = self.online.write_vectors(self.config, view, user_ids, vectors, position, as_of, computed_at)
+        try:
+            self._require_kept(version)
+        except Conflict:  # it began to retire meanwhile, and its vectors may have been deleted before these came
+            self.delete_vectors(version)
+            raise
+        return won
 
     def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
         """The stored vectors of users at a version, in this order."""
@@ -143,6 +160,34 @@ class FeatureRepo:
     def count_vectors(self, version: EmbeddingVersion) -> int:
         """How many users have a stored vector at a version; on Redis a walk over all keys."""
         return self.online.count_rows(self.config, view_name(version.id))
+
+    def delete_vectors(self, version: EmbeddingVersion, progress: Progress | None = None) -> int:
+        """Delete the stored vectors of a version that is being retired; returns how many there were.
+
+        In short steps, so that nobody who reads or writes other versions is held up. Killed in the middle and called
+        again, it goes on; needs no view. Raises Conflict when the version is not retiring or retired.
+        """
+        state = self.registry.versions.get(version.id).state
+        if state not in GONE_STATES:
+            raise Conflict(f"version {version.id} is {state}: only `portrait retire {version.id}` deletes its vectors")
+        view, deleted = view_name(version.id), 0
+        total = self.count_vectors(version) if progress and self.has_view(version) else 0
+        for rows in self.online.delete_rows(self.config, view, (VECTOR, POSITION)):
+            deleted += rows
+            if progress:
+                progress(f"deleting {version.id}", deleted, max(total, deleted))
+        return deleted
+
+    def has_view(self, version: EmbeddingVersion) -> bool:
+        """Whether the online store has a place for a version's vectors; without one there are none."""
+        return self.online.has_view(self.config, view_name(version.id))
+
+    def read_newest(self, user_ids: Sequence[str]) -> tuple[Integers, Integers]:
+        """What the online histories of users know: position, and time of the newest event (microseconds), int64 [n].
+
+        A user without a history has position 0, one without events the time 0.
+        """
+        return read_newest(self.online, self.config, user_ids)
 
     def read_inputs(self, user_ids: Sequence[str]) -> pa.Table:
         """What a model is fed about these users, from the online store: the columns of `snapshot.read` and the teams'.
@@ -176,6 +221,16 @@ class FeatureRepo:
             profile=profile_fields(profile_schema(self.log)),
             team=tuple(feature.field for feature in self.team_views()),
         )
+
+    def _empty_retiring_views(self) -> None:
+        """Delete what Feast would otherwise drop in one long step."""
+        for version in self.registry.versions.list([VersionState.RETIRING]):
+            self.delete_vectors(version)
+
+    def _require_kept(self, version: EmbeddingVersion) -> None:
+        state = self.registry.versions.get(version.id).state
+        if state in GONE_STATES:
+            raise Conflict(f"version {version.id} is {state}: nothing is written to it any more")
 
     def _require_same_space(self, version: EmbeddingVersion) -> None:
         if (version.id, version.fingerprint) in self._checked:

@@ -99,10 +99,11 @@ class BucketEmbedder:
         vectors = self._encoder.encode(users, as_of)
         position = users.column("position").to_numpy()
         user_ids = users.column("user_id")
-        write_vectors(bucket_file(folder, bucket), user_ids, vectors, position, as_of, computed_at)
+        # Online first: it refuses a version that has begun to retire meanwhile, and then no file is left behind.
         written = self._repo.write_vectors(
             self._version, user_ids.to_pylist(), vectors, position, np.full(len(users), as_of), computed_at
         )
+        write_vectors(bucket_file(folder, bucket), user_ids, vectors, position, as_of, computed_at)
         self._registry.backfills.bucket_done(self._work.backfill, bucket, checked)
         return len(users), written
 

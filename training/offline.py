@@ -1,5 +1,6 @@
 """Vectors at rest: `embeddings/<version>/<snapshot>/bucket=NN.parquet`, what training sets and `export` read."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -92,6 +93,24 @@ def export(
     finally:
         hidden.unlink(missing_ok=True)
     return snapshot
+
+
+def delete_offline(home: Path, version_id: str) -> None:
+    """Delete all vectors of a version at rest, if there are any. No reader ever sees half of them.
+
+    Killed in the middle and called again, it goes on.
+    """
+    folder = version_folder(home, version_id)
+    aside = folder.with_name(f".{version_id}.deleting")
+    _remove(aside)  # left by a killed call
+    if folder.exists():
+        folder.rename(aside)
+        _remove(aside)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def _tables(repo: FeatureRepo, version: EmbeddingVersion, snapshot: Snapshot) -> Iterator[pa.Table]:

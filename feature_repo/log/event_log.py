@@ -52,6 +52,19 @@ class EventLog:
         with self.duck() as duck:
             return [row[0] for row in duck.execute(f"SELECT DISTINCT user_id FROM {named} ORDER BY user_id").fetchall()]
 
+    def sample_users(self, most: int, seed: int = 0) -> tuple[int, list[str]]:
+        """How many users there are, and all of them or `most` drawn at random, each with the same chance; sorted.
+
+        The draw depends on seed and ids alone: those with the smallest hashes are it. Not some of the buckets, which
+        would be cheaper to read: what is done bucket by bucket and was broken off would be seen wholly or not at all.
+        """
+        with self.duck() as duck:
+            named = _named_users(self.home, self._user_segments())
+            duck.execute(f"CREATE TABLE known AS SELECT DISTINCT user_id FROM {named}")  # files are read once
+            draw = "SELECT user_id FROM known ORDER BY md5(? || user_id), user_id LIMIT ?"
+            drawn = duck.execute(draw, [f"{seed}/", most]).fetchall()
+            return scalar(duck, "SELECT count(*) FROM known"), sorted(user for (user,) in drawn)
+
     @contextmanager
     def duck(self) -> Iterator[Duck]:
         """A DuckDB connection within the memory limit of the settings."""

@@ -170,19 +170,28 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
                 count += sum(pipeline.execute())
         return count
 
-    def delete_table(self, config: RepoConfig, table: FeatureView) -> None:
-        """Delete the view's fields of every entity, in chunks; a hash without fields is gone."""
+    def has_view(self, config: RepoConfig, view: str) -> bool:
+        """Whether there is a place for rows of a view: always, fields need none."""
+        return True
+
+    def delete_rows(self, config: RepoConfig, view: str, features: Sequence[str]) -> Iterator[int]:
+        """Delete a view's rows of every user, a chunk of keys at a time; yields how many each chunk had.
+
+        A hash without fields is gone. Stopped in the middle and begun again, it goes on; walks over all keys.
+        """
+        fields = [_order_field(view), _time_field(view), *(_field(view, feature) for feature in features)]
         client = self._get_client(config.online_store)
-        fields = [
-            _order_field(table.name),
-            _time_field(table.name),
-            *(_field(table.name, f.name) for f in table.features),
-        ]
         for keys in _scan(client, config, ["user_id"]):
             with _explained(config), client.pipeline(transaction=False) as pipeline:
                 for key in keys:
                     pipeline.hdel(key, *fields)
-                pipeline.execute()
+                deleted = pipeline.execute()
+            yield sum(fields_deleted > 0 for fields_deleted in deleted)
+
+    def delete_table(self, config: RepoConfig, table: FeatureView) -> None:
+        """Delete the view's fields of every entity, in chunks."""
+        for _ in self.delete_rows(config, table.name, [feature.name for feature in table.features]):
+            pass
 
     def _get_client(self, online_store_config: RedisOnlineStoreConfig) -> redis.Redis:
         if not self._client:

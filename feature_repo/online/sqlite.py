@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -30,6 +31,11 @@ ON CONFLICT (entity_key, feature_name) DO UPDATE SET
     position = excluded.position, as_of = excluded.as_of, computed_at = excluded.computed_at
 WHERE (excluded.position, excluded.as_of) > (position, as_of)
 """
+
+
+DELETE = "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} LIMIT ?) RETURNING feature_name"
+# Between two transactions: writers that wait for their turn look for it now and then only.
+GIVE_WAY_SECONDS = 0.01
 
 
 class PortraitSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore[misc]  # Feast ships no types
@@ -121,6 +127,30 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
             query = f"SELECT count(*) FROM {table} WHERE feature_name = ?"
             count: int = self._get_conn(config).execute(query, (feature,)).fetchone()[0]
         return count
+
+    def has_view(self, config: RepoConfig, view: str) -> bool:
+        """Whether there is a place for rows of a view: its table."""
+        query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
+        with self._explained(config, view):
+            return bool(self._get_conn(config).execute(query, (f"{config.project}_{view}",)).fetchone()[0])
+
+    def delete_rows(self, config: RepoConfig, view: str, features: Sequence[str]) -> Iterator[int]:
+        """Delete a view's rows of every entity, a short transaction at a time; yields how many each had.
+
+        A row counts by the first of `features`. Stopped in the middle and begun again, it goes on; a view whose table
+        is gone has none.
+        """
+        connection, table = self._get_conn(config), _table(config, view)
+        chunk = DELETE.format(table=table)
+        while True:
+            with self._explained(config, view), _transaction(connection):
+                if not self.has_view(config, view):
+                    return
+                deleted = [feature for (feature,) in connection.execute(chunk, (CHUNK,)).fetchall()]
+            if not deleted:
+                return
+            yield deleted.count(features[0])
+            time.sleep(GIVE_WAY_SECONDS)
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
         """Delete the database; connections of other threads end with them."""

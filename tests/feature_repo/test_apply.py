@@ -2,10 +2,8 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,25 +16,27 @@ import pytest
 from feast import FeatureStore
 from sqlalchemy import text
 
-import feature_repo
-from feature_repo.environment import feast_config, feast_environment
+from feature_repo.environment import feast_config
 from feature_repo.inputs import read_inputs_offline
-from feature_repo.log.event_log import EventLog
 from feature_repo.log.ingest import ingest
 from feature_repo.log.snapshot import cut
-from feature_repo.settings import FeatureSettings
 from feature_repo.store import FeatureRepo
 from feature_repo.synchronise import parse_definitions
-from infra.migrations import upgrade
 from registry.errors import FingerprintMismatch, InvalidInput, RegistryUnusable
 from registry.records import EmbeddingVersion
-from registry.registry import Registry
-from registry.versions import NewVersion
+from tests.feature_repo.instance import (
+    FOLDER,
+    NOW,
+    feast,
+    promote,
+    register,
+    require_nothing_to_do,
+    retire,
+    write,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
-FOLDER = Path(feature_repo.__file__).parent
-NOW = datetime(2024, 5, 1, tzinfo=UTC)
 TEAM = """
 import os
 from datetime import timedelta
@@ -62,85 +62,6 @@ listening = FeatureView(
 """
 
 
-@pytest.fixture(params=["embedded", "servers"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> FeatureSettings:
-    """SQLite everywhere, or Postgres and Redis, by settings alone; the repository's folder is a copy."""
-    folder = tmp_path / "repo"
-    folder.mkdir()
-    for name in ("definitions.py", "feature_store.yaml", ".feastignore"):
-        shutil.copy(FOLDER / name, folder)
-    common = {"home": tmp_path / "home", "feature_repo": folder}
-    if request.param == "embedded":
-        return FeatureSettings(**common)
-    postgres = request.getfixturevalue("postgres_url")
-    return FeatureSettings(
-        **common,
-        registry_url=postgres,
-        feast_registry_url=postgres,
-        online_store_url=request.getfixturevalue("redis_url"),
-    )
-
-
-@pytest.fixture
-def repo(settings: FeatureSettings) -> Iterator[FeatureRepo]:
-    """A fresh instance with a migrated registry."""
-    settings.home.mkdir()
-    registry = Registry.open(settings.database_url)
-    upgrade(registry.database)
-    opened = FeatureRepo(settings, registry, EventLog(registry.database, settings))
-    yield opened
-    opened.close()
-    registry.close()
-
-
-def feast(settings: FeatureSettings, command: str) -> subprocess.CompletedProcess[str]:
-    """The real command line, in the repository's folder."""
-    program = Path(sys.executable).with_name("feast")
-    environment = {**os.environ, **feast_environment(settings), "FEAST_USAGE": "False"}
-    return subprocess.run(
-        [program, command], cwd=settings.feature_repo, env=environment, capture_output=True, text=True, timeout=120
-    )
-
-
-def require_nothing_to_do(settings: FeatureSettings) -> None:
-    """Feast's plan and apply report no change."""
-    for command in ("plan", "apply"):
-        result = feast(settings, command)
-        said = re.sub(r"\x1b\[[0-9;]*m", "", result.stdout)
-        assert result.returncode == 0, result.stderr
-        assert not re.search(r"^(Created|Updated|Deleted|Removing)", said, re.MULTILINE), said
-        if command == "plan" or not settings.online_store_url:  # only with SQLite does Feast's apply print a diff
-            assert "No changes to registry" in said
-            assert "No changes to infrastructure" in said
-
-
-def register(repo: FeatureRepo, number: int = 1) -> EmbeddingVersion:
-    """A version of three dimensions."""
-    return repo.registry.versions.register(
-        NewVersion(
-            family="autoencoder",
-            fingerprint=f"{number:064x}",
-            dimension=3,
-            run=f"run-{number}",
-            artifact=f"artifacts/run-{number}",
-            snapshot="s",
-            data_from=None,
-            data_to=NOW,
-            feature_schema={},
-            config={},
-            metrics={},
-            code_revision="test",
-        )
-    )
-
-
-def promote(repo: FeatureRepo, consumer: str, version: EmbeddingVersion) -> None:
-    backfill = repo.registry.backfills.begin(version.id, "s", NOW, 0)
-    repo.registry.backfills.finish(backfill.id)
-    repo.registry.consumers.add(consumer, owner="team", task="rank")
-    repo.registry.promotions.promote(consumer, version.id, reason="test")
-
-
 def take_in(repo: FeatureRepo, folder: Path) -> None:
     """Three users: ann with two events and a profile, bob with one event, zoe with a profile only."""
     folder.mkdir(exist_ok=True)
@@ -154,11 +75,6 @@ def take_in(repo: FeatureRepo, folder: Path) -> None:
     for name, frame in (("events", events), ("users", users), ("items", items)):
         frame.to_parquet(folder / f"{name}.parquet", coerce_timestamps="us")
     ingest(repo.log, folder / "events.parquet", folder / "items.parquet", folder / "users.parquet")
-
-
-def write(repo: FeatureRepo, version: EmbeddingVersion, vectors: np.ndarray, users: list[str]) -> int:
-    orders = np.ones(len(users), np.int64), np.full(len(users), 5)
-    return repo.write_vectors(version, users, vectors, *orders, computed_at=7)
 
 
 def test_every_module_of_the_package_is_ignored_by_feast() -> None:
@@ -352,9 +268,8 @@ def test_nothing_is_dropped_when_the_registry_has_lost_a_version(filled: tuple[F
 
 
 def test_a_retiring_versions_view_leaves(filled: tuple[FeatureRepo, EmbeddingVersion]) -> None:
-    repo, _ = filled
-    with repo.registry.database.transaction() as session:
-        session.execute(text("UPDATE embedding_versions SET state = 'retiring'"))
+    repo, version = filled
+    retire(repo.registry, version)
     assert "deleted feature view user_embedding__autoencoder_1" in repo.apply()
     assert repo.apply() == []
 
