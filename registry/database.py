@@ -1,9 +1,10 @@
 """The registry's database: one engine, short transactions, and the checks that make it safe to rely on."""
 
+import math
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ from sqlalchemy.orm import Session
 
 from registry.database_errors import translate
 from registry.errors import RegistryBehind, RegistryMissing, Unavailable
+from registry.patience import Patience
 from registry.tables import Instance
 
 # The Alembic revision that this code works with; a test holds it to the newest migration.
 SCHEMA_REVISION = "0002"
+
+CONNECT_SECONDS = 10
+"""How long a Postgres may take to accept a connection."""
 
 BUSY_SECONDS = 30
 """How long a SQLite connection waits for another one's write to end."""
@@ -31,11 +36,15 @@ class Database:
 
     Safe to share between threads. It can be pickled, to Ray workers for instance: the copy
     opens connections of its own. Errors of the drivers leave its blocks as registry.errors.
+
+    With `patience`, blocks over a Postgres that does not answer for so many seconds raise Unavailable, and all
+    connections of this object are cut: for short questions of somebody who has nothing else going on over them.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float | None = None) -> None:
         self.url = _with_driver(make_url(url))
-        self.engine = _engine(self.url)
+        self.engine = _engine(self.url, patience or CONNECT_SECONDS)
+        self._patience = Patience(self.engine, patience) if patience and not self.is_sqlite else None
         # One snapshot for all statements of a reading block, as SQLite gives it by itself.
         options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         self._reader = self.engine.execution_options(read_only=True, **options)
@@ -95,13 +104,17 @@ class Database:
         """Give back all connections."""
         self.engine.dispose()
 
+    def _limited(self) -> AbstractContextManager[None]:
+        return self._patience.limit() if self._patience else nullcontext()
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         # Opening a SQLite file that is not there would create it.
         if self.is_sqlite and not Path(self.url.database or "").exists():
             raise RegistryMissing(f"there is no registry at {self.shown_url}: run `portrait apply` first")
         try:
-            yield
+            with self._limited():
+                yield
         except StatementError as error:
             ours = translate(error, self.shown_url)
             if ours is None:
@@ -122,10 +135,10 @@ def _with_driver(url: URL) -> URL:
     return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
 
 
-def _engine(url: URL) -> Engine:
+def _engine(url: URL, connect_seconds: float) -> Engine:
     if url.get_backend_name() != "sqlite":
         # Without a limit a lost server is waited for until TCP gives up, which takes minutes.
-        limit = {} if "connect_timeout" in url.query else {"connect_timeout": 10}
+        limit = {} if "connect_timeout" in url.query else {"connect_timeout": math.ceil(connect_seconds)}
         return create_engine(url, pool_pre_ping=True, connect_args=limit)
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
 
