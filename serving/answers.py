@@ -10,29 +10,29 @@ import pyarrow as pa
 from fastapi import Response
 
 from feature_repo.schemas import TIME, from_microseconds
-from serving.batch import EmbeddingBatch
+from serving.batch import Answer, EmbeddingBatch
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
 
 
-def single(batch: EmbeddingBatch, accept: str) -> Response:
+def single(answer: Answer, accept: str) -> Response:
     """The answer for one user: an object, or a stream of one row."""
     if ARROW in accept:
-        return Response(as_arrow(batch), media_type=ARROW)
-    return Response(orjson.dumps(next(_rows(batch)), option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)
+        return Response(as_arrow(answer), media_type=ARROW)
+    return Response(orjson.dumps(next(answer.rows(_rows)), option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)
 
 
-def several(batch: EmbeddingBatch, accept: str) -> Response:
+def several(answer: Answer, accept: str) -> Response:
     """The answer for a list of users, in their order."""
     if ARROW in accept:
-        return Response(as_arrow(batch), media_type=ARROW)
-    return Response(as_json(batch), media_type=JSON)
+        return Response(as_arrow(answer), media_type=ARROW)
+    return Response(as_json(answer), media_type=JSON)
 
 
-def as_json(batch: EmbeddingBatch) -> bytes:
+def as_json(answer: Answer) -> bytes:
     """`{"embeddings": [...]}`, one object a user."""
-    return orjson.dumps({"embeddings": list(_rows(batch))}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps({"embeddings": list(answer.rows(_rows))}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _rows(batch: EmbeddingBatch) -> Iterator[dict[str, Any]]:
@@ -60,12 +60,12 @@ def _formatted(time: int) -> str:
     return from_microseconds(time).isoformat().replace("+00:00", "Z")
 
 
-def schema(dimension: int) -> pa.Schema:
+def schema(vector: pa.DataType) -> pa.Schema:
     """Columns of an Arrow answer."""
     return pa.schema(
         [
             ("user_id", pa.string()),
-            ("vector", pa.list_(pa.float32(), dimension)),
+            ("vector", vector),
             ("version", pa.string()),
             ("fingerprint", pa.string()),
             ("lane", pa.string()),
@@ -76,25 +76,38 @@ def schema(dimension: int) -> pa.Schema:
     )
 
 
-def as_record_batch(batch: EmbeddingBatch) -> pa.RecordBatch:
-    """The answer in columns; the vectors are not copied."""
+def as_record_batch(answer: Answer) -> pa.RecordBatch:
+    """The answer in columns, vectors as lists of a fixed size where all have the same.
+
+    The vectors of one version are not copied.
+    """
+    if isinstance(answer, EmbeddingBatch):
+        return _columns(answer)
+    parts = [_columns(part) for part in answer.parts]
+    if len({part.schema for part in parts}) > 1:  # two dimensions
+        parts = [part.cast(schema(pa.list_(pa.float32()))) for part in parts]
+    return pa.concat_batches(parts).take(pa.array(answer.order))
+
+
+def _columns(batch: EmbeddingBatch) -> pa.RecordBatch:
     rows, dimension = batch.vectors.shape
     flat = pa.array(np.ascontiguousarray(batch.vectors).reshape(-1), pa.float32())
+    vectors = pa.FixedSizeListArray.from_arrays(flat, dimension)
     columns = [
         pa.array(batch.user_ids, pa.string()),
-        pa.FixedSizeListArray.from_arrays(flat, dimension),
+        vectors,
         *(pa.repeat(text, rows) for text in (batch.version, batch.fingerprint, batch.lane)),
         pa.array(batch.source, pa.string()),
         pa.array(batch.as_of, pa.int64()).cast(TIME),
         pa.array(batch.age_seconds, pa.float64()),
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema(dimension))
+    return pa.RecordBatch.from_arrays(columns, schema=schema(vectors.type))
 
 
-def as_arrow(batch: EmbeddingBatch) -> bytes:
+def as_arrow(answer: Answer) -> bytes:
     """The answer as an Arrow IPC stream; bytes, as Serve's own proxy pickles what it passes on."""
     sink = pa.BufferOutputStream()
-    columns = as_record_batch(batch)
+    columns = as_record_batch(answer)
     with pa.ipc.new_stream(sink, columns.schema) as writer:
         writer.write_batch(columns)
     content: bytes = sink.getvalue().to_pybytes()

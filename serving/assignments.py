@@ -1,20 +1,30 @@
 """What every consumer reads now, kept in memory: a thread polls the registry and replaces one immutable state."""
 
 import logging
+import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from registry.assignments import ServingState, read_generation, read_state
-from registry.database import Database
 from registry.errors import Conflict, NotFound, PortraitError, Unavailable
-from registry.records import Consumer, EmbeddingVersion
+from registry.records import Consumer
+from registry.registry import Registry
+from serving.heartbeat import BEAT_SECONDS, Heartbeat, Reports
+from serving.routing import Route, routes
+from serving.state_file import StateFile
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 3.0
+"""Seconds after which a registry that says nothing counts as away."""
 
-class StateSource(Protocol):
+Origin: TypeAlias = Literal["registry", "disk"]
+
+
+class StateSource(Reports, Protocol):
     """Where the state comes from; `generation` is one cheap query and changes whenever `read` would."""
 
     def generation(self) -> int:
@@ -27,10 +37,12 @@ class StateSource(Protocol):
 
 
 class RegistrySource:
-    """The state in the registry's database."""
+    """The state in the registry's database, which knows this process as one replica."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, registry: Registry) -> None:
+        self._database = registry.database
+        self._replicas = registry.replicas
+        self._id, self._host = uuid.uuid4().hex, socket.gethostname()
 
     def generation(self) -> int:
         """One query."""
@@ -39,6 +51,14 @@ class RegistrySource:
     def read(self) -> ServingState:
         """One transaction."""
         return read_state(self._database)
+
+    def report(self, generation: int) -> None:
+        """One row."""
+        self._replicas.seen(self._id, self._host, generation)
+
+    def leave(self) -> None:
+        """The row goes."""
+        self._replicas.gone(self._id)
 
 
 def known_consumer(state: ServingState, name: str) -> Consumer:
@@ -50,72 +70,124 @@ def known_consumer(state: ServingState, name: str) -> Consumer:
     return consumer
 
 
-def stable_version(state: ServingState, consumer: str) -> EmbeddingVersion:
-    """The version that a consumer reads; raises NotFound or, when it has none assigned, Conflict."""
-    assignment = state.assignments.get(consumer)
-    if assignment is None:
-        name = known_consumer(state, consumer).name
-        raise Conflict(f"consumer {name} has no embedding version: run `portrait promote {name} VERSION`")
-    return state.versions[assignment.stable]
-
-
 class Assignments:
     """The newest state known, for readers that never wait.
 
     The poller outlives a registry that is away: readers keep the last state, and `stale_seconds`
-    tells for how long.
+    tells for how long. With a `kept` file a process may even start without the registry.
     """
 
-    def __init__(self, source: StateSource, poll_seconds: float = 0.2) -> None:
+    def __init__(
+        self,
+        source: StateSource,
+        poll_seconds: float = 0.2,
+        kept: StateFile | None = None,
+        beat_seconds: float = BEAT_SECONDS,
+    ) -> None:
         self._source = source
         self._poll_seconds = poll_seconds
+        self._kept = kept
+        self._heartbeat = Heartbeat(source, kept, beat_seconds)
         self._state: ServingState | None = None
-        self._confirmed = float("-inf")  # monotonic time of the newest answer of the registry
+        self._routes: dict[str, Route] = {}
+        self._origin: Origin = "registry"
+        self._answered = False
+        self._confirmed = time.monotonic()  # when the registry last said so; at first, when this process started
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._listeners: list[Callable[[ServingState], object]] = []
 
     @property
     def state(self) -> ServingState:
-        """The newest state; raises Unavailable until the registry has answered once."""
+        """The newest state; raises Unavailable until there is one."""
         if self._state is None:
             raise Unavailable("the registry has not answered since this process started")
         return self._state
 
     @property
     def known(self) -> ServingState | None:
-        """The newest state, or None until the registry has answered once."""
+        """The newest state, or None until there is one."""
         return self._state
+
+    def route(self, consumer: str) -> Route:
+        """What the consumer reads: a look-up in memory.
+
+        Raises NotFound for an unknown consumer, Conflict for one that reads nothing, Unavailable without a state.
+        """
+        route = self._routes.get(consumer)
+        if route is None:
+            name = known_consumer(self.state, consumer).name
+            raise Conflict(f"consumer {name} has no embedding version: run `portrait promote {name} VERSION`")
+        return route
+
+    @property
+    def origin(self) -> Origin:
+        """Where the state comes from: disk as long as the registry has not answered since the process started."""
+        return self._origin
 
     @property
     def stale_seconds(self) -> float:
-        """Seconds since the registry last confirmed the state."""
+        """Seconds since the registry last confirmed the state; without a state, since the process started."""
         return time.monotonic() - self._confirmed
+
+    @property
+    def registry_answers(self) -> bool:
+        """Whether the registry answered the newest question; one that is silent for long does not."""
+        return self._answered and self.stale_seconds < self._poll_seconds + PATIENCE
 
     def on_change(self, listener: Callable[[ServingState], object]) -> None:
         """Call `listener` from the polling thread with every new state."""
         self._listeners.append(listener)
 
+    def begin(self) -> ServingState | None:
+        """The first state: the registry's or, when that does not answer, the one kept on disk; None without either."""
+        try:
+            return self.refresh()
+        except PortraitError as error:
+            kept = self._kept.load() if self._kept else None
+            if kept is None:
+                log.warning("the registry does not answer, and no assignments are kept on disk: %s", error)
+                return None
+            log.warning("serving starts with the assignments of %.0f s ago: %s", kept.age_seconds, error)
+            self._serve(kept.state, "disk")
+            self._confirmed = time.monotonic() - kept.age_seconds
+            return kept.state
+
     def refresh(self) -> ServingState:
         """Ask the registry now; raises Unavailable when it does not answer."""
-        generation = self._source.generation()
-        if self._state is None or generation != self._state.generation:
-            self._state = self._source.read()
-            for listener in self._listeners:
-                listener(self._state)
-        self._confirmed = time.monotonic()
-        return self._state
+        try:
+            generation = self._source.generation()
+            state = self._state
+            # What comes from disk is read again: a registry from a backup may have counted up to the same number.
+            if state is None or self._origin == "disk" or generation != state.generation:
+                state = self._source.read()
+        except PortraitError:
+            self._answered = False
+            raise
+        self._answered, self._confirmed = True, time.monotonic()
+        if state is not self._state:
+            self._serve(state, "registry")
+            self._heartbeat.serves(state)
+        return state
 
     def start(self) -> None:
         """Start polling; the first answer may still be under way."""
         self._thread = threading.Thread(target=self._poll, name="assignments", daemon=True)
         self._thread.start()
+        self._heartbeat.start()
 
     def stop(self) -> None:
-        """Stop polling and wait for the thread."""
+        """Stop polling, and tell the registry unless it is away."""
         self._stopped.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(2 * PATIENCE)
+        self._heartbeat.stop(2 * PATIENCE)
+
+    def _serve(self, state: ServingState, origin: Origin) -> None:
+        routed = routes(state)
+        self._state, self._routes, self._origin = state, routed, origin
+        for listener in self._listeners:
+            listener(state)
 
     def _poll(self) -> None:
         answered = True

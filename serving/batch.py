@@ -1,8 +1,8 @@
 """An answer in columns: what the reader returns and what becomes JSON or Arrow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,11 @@ STORED: Final = "stored"
 COMPUTED: Final = "computed"
 PRIOR: Final = "prior"
 
-Lane: TypeAlias = Literal["stable"]
+Lane: TypeAlias = Literal["stable", "canary"]
 STABLE: Final = "stable"
+CANARY: Final = "canary"
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,3 +35,45 @@ class EmbeddingBatch:
 
     def __len__(self) -> int:
         return len(self.user_ids)
+
+    @property
+    def parts(self) -> tuple["EmbeddingBatch", ...]:
+        """The batches of one version each: this one."""
+        return (self,)
+
+    def rows(self, of: Callable[["EmbeddingBatch"], Iterable[Row]]) -> Iterator[Row]:
+        """The rows that `of` makes of a batch, one a user, in the order asked for."""
+        return iter(of(self))
+
+
+@dataclass(frozen=True, eq=False)
+class SplitBatch:
+    """Vectors of users of whom some read the canary: a batch of each version, and who is in which."""
+
+    stable: EmbeddingBatch
+    canary: EmbeddingBatch
+    in_canary: NDArray[np.bool_]  # [n], in the order asked for
+
+    def __len__(self) -> int:
+        return len(self.in_canary)
+
+    @property
+    def parts(self) -> tuple[EmbeddingBatch, ...]:
+        """The batches of one version each, stable first."""
+        return (self.stable, self.canary)
+
+    @property
+    def order(self) -> NDArray[np.intp]:
+        """For each user in the order asked for, the row in the parts put one after the other, [n]."""
+        places = np.empty(len(self), np.intp)
+        places[~self.in_canary] = np.arange(len(self.stable))
+        places[self.in_canary] = np.arange(len(self.stable), len(self))
+        return places
+
+    def rows(self, of: Callable[[EmbeddingBatch], Iterable[Row]]) -> Iterator[Row]:
+        """The rows that `of` makes of each batch, one a user, in the order asked for."""
+        lanes = (iter(of(self.stable)), iter(of(self.canary)))
+        return (next(lanes[there]) for there in self.in_canary.tolist())
+
+
+Answer: TypeAlias = EmbeddingBatch | SplitBatch

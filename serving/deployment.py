@@ -1,6 +1,5 @@
 """The gateway as a Ray Serve deployment: one process that reads the store itself, with no further hop."""
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 
@@ -9,13 +8,15 @@ from ray import serve
 from ray.serve import Application
 
 from registry.assignments import ServingState
-from registry.errors import PortraitError
 from serving.gateway import create_app
 from serving.parts import Parts
 from serving.pools import PooledReader
+from serving.routing import served_versions
 from serving.settings import ServingSettings
 
-log = logging.getLogger(__name__)
+WARM_SECONDS = 60.0
+"""How long a starting replica waits for its models: what they stand on may be away."""
+
 NAME = "gateway"
 Build = Callable[[ServingSettings], Parts]
 
@@ -41,7 +42,7 @@ class Gateway:
     def __serve_build_asgi_app__(self) -> FastAPI:
         """What Serve mounts once the replica is built."""
         return create_app(
-            self._pool, self._parts.registry, self._settings.max_batch, shared_metrics=self._settings.replicas > 1
+            self._pool, self._parts.operations, self._settings, shared_metrics=self._settings.replicas > 1
         )
 
     def __del__(self) -> None:
@@ -49,17 +50,15 @@ class Gateway:
         self._pool.close()
 
     def _begin(self) -> None:
-        try:
+        state = self._assignments.begin()
+        if state is not None:
             # Before the first request: importing torch and loading a model would hold up all of them.
-            wait(self._warm(self._assignments.refresh()))
-        except PortraitError as error:
-            log.warning("the registry does not answer yet, /readyz says 503 until it does: %s", error)
+            wait(self._warm(state), WARM_SECONDS)
         self._assignments.on_change(self._warm)
         self._assignments.start()
 
     def _warm(self, state: ServingState) -> list[Future[None]]:
-        assigned = {assignment.stable for assignment in state.assignments.values()}
-        return self._pool.warm(state.versions[version] for version in sorted(assigned))
+        return self._pool.warm(served_versions(state))
 
 
 def application(settings: ServingSettings, build: Build, environment: dict[str, str]) -> Application:

@@ -9,7 +9,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.batch import EmbeddingBatch
+from serving.assignments import Assignments
+from serving.batch import Answer
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -53,20 +54,29 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="mostrecent",
         )
+        self._registry_up = Gauge(
+            "portrait_registry_up",
+            "1 while the registry answers, 0 while the last known assignments are served without it.",
+            registry=self.registry,
+            multiprocess_mode="mostrecent",
+        )
 
-    def answered(self, consumer: str, batch: EmbeddingBatch) -> None:
-        """Count the vectors of an answer by source."""
-        for source, count in Tally(batch.source).items():
-            self._embeddings.labels(consumer, batch.version, source).inc(count)
+    def answered(self, consumer: str, answer: Answer) -> None:
+        """Count the vectors of an answer by version and source."""
+        for batch in answer.parts:
+            for source, count in Tally(batch.source).items():
+                self._embeddings.labels(consumer, batch.version, source).inc(count)
 
     def request(self, endpoint: str, status: int, seconds: float) -> None:
         """Record one request."""
         self._seconds.labels(endpoint, str(status)).observe(seconds)
 
-    def render(self, generation: int, stale_seconds: float) -> bytes:
+    def render(self, assignments: Assignments) -> bytes:
         """The metrics as Prometheus reads them."""
-        self._generation.set(generation)
-        self._stale.set(stale_seconds)
+        known = assignments.known
+        self._generation.set(known.generation if known else -1)
+        self._stale.set(assignments.stale_seconds)
+        self._registry_up.set(assignments.registry_answers)
         registry = self.registry
         if self._shared:
             registry = CollectorRegistry()

@@ -9,16 +9,22 @@ from typing import TypeVar
 
 from registry.errors import Unavailable
 from registry.records import EmbeddingVersion
-from serving.batch import EmbeddingBatch
-from serving.reader import EmbeddingReader, Lookup, StoredVectors
+from serving.batch import STABLE, Answer
+from serving.reader import EmbeddingReader, Lookup, StoredVectors, joined
+from serving.routing import Part
 
 log = logging.getLogger(__name__)
 
 PROBE = "\x00probe"
 """A user whom nobody knows: asking for it goes the whole way to the prior."""
 
-Answer = TypeVar("Answer")
+Done = TypeVar("Done")
 AsyncLookup = Callable[[EmbeddingVersion, Sequence[str]], Awaitable[StoredVectors]]
+
+
+def probe(version: EmbeddingVersion) -> Part:
+    """A request that any store can answer and nobody has stored."""
+    return Part(version, STABLE, [PROBE])
 
 
 class PooledReader:
@@ -46,15 +52,18 @@ class PooledReader:
         self._read_async = read_async
         self._inline_users = inline_users
 
-    async def read(self, consumer: str, users: Sequence[str], strict: bool = False) -> EmbeddingBatch:
-        """EmbeddingReader.read, awaited."""
-        version = self.reader.assigned(consumer)
-        found = await self.lookup(version, users)
-        if found.complete:
-            return self.reader.stored(found)
-        return await self._bounded(lambda: self.reader.complete(found, strict))
+    async def read(self, consumer: str, users: Sequence[str], strict: bool = False) -> Answer:
+        """EmbeddingReader.read, awaited; the look-ups of two lanes go out together."""
+        split = self.reader.split(consumer, users)
+        if split.in_canary is None:
+            found = [await self.lookup(split.parts[0])]
+        else:
+            found = await asyncio.gather(*map(self.lookup, split.parts))
+        if all(one.complete for one in found):
+            return joined(split, [self.reader.stored(one) for one in found])
+        return joined(split, await self._bounded(lambda: self.reader.complete(found, strict)))
 
-    async def in_thread(self, work: Callable[[], Answer]) -> Answer:
+    async def in_thread(self, work: Callable[[], Done]) -> Done:
         """Any other waiting, such as a query of the registry."""
         return await asyncio.get_running_loop().run_in_executor(self._store, work)
 
@@ -64,7 +73,7 @@ class PooledReader:
 
     def _warm(self, version: EmbeddingVersion) -> None:
         try:
-            self.reader.complete(self.reader.lookup(version, [PROBE]))
+            self.reader.complete([self.reader.lookup(probe(version))])
         except Exception as error:
             # Stored vectors are served without it; who needs it gets the error again, as an answer.
             log.error("vectors of %s cannot be computed: %s", version.id, error)
@@ -74,15 +83,15 @@ class PooledReader:
         self._store.shutdown(cancel_futures=True)
         self._compute.shutdown(cancel_futures=True)
 
-    async def lookup(self, version: EmbeddingVersion, users: Sequence[str]) -> Lookup:
+    async def lookup(self, part: Part) -> Lookup:
         """EmbeddingReader.lookup, awaited."""
         if self._read_async is not None:
-            return Lookup(version, users, await self._read_async(version, users))
-        if len(users) <= self._inline_users:
-            return self.reader.lookup(version, users)
-        return await self.in_thread(lambda: self.reader.lookup(version, users))
+            return Lookup(part, await self._read_async(part.version, part.users))
+        if len(part.users) <= self._inline_users:
+            return self.reader.lookup(part)
+        return await self.in_thread(lambda: self.reader.lookup(part))
 
-    async def _bounded(self, work: Callable[[], Answer]) -> Answer:
+    async def _bounded(self, work: Callable[[], Done]) -> Done:
         if not self._free.acquire(blocking=False):
             raise Unavailable(
                 "too many requests wait for computed vectors: try again in a moment, "

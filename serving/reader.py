@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from feature_repo.schemas import microseconds
 from registry.errors import Conflict, InvalidInput, NotFound, Unavailable
 from registry.records import EmbeddingVersion
-from serving.assignments import Assignments, stable_version
-from serving.batch import COMPUTED, PRIOR, STABLE, STORED, EmbeddingBatch, Source
+from serving.assignments import Assignments
+from serving.batch import COMPUTED, PRIOR, STORED, Answer, EmbeddingBatch, Source, SplitBatch
 from serving.encoders import EncoderCache
+from serving.routing import Part, Split
 
 
 class StoredVectors(Protocol):
@@ -56,10 +57,9 @@ class OnlineReads(Protocol):
 
 @dataclass(frozen=True)
 class Lookup:
-    """A request after the store has answered."""
+    """A part of a request after the store has answered."""
 
-    version: EmbeddingVersion
-    user_ids: Sequence[str]
+    part: Part
     rows: StoredVectors
 
     @property
@@ -68,10 +68,19 @@ class Lookup:
         return bool(self.rows.found.all())
 
 
+@dataclass(frozen=True)
+class Gap:
+    """The users of a part without a stored vector, and what is known about them."""
+
+    missing: NDArray[np.intp]  # their rows
+    inputs: pa.Table
+    known: NDArray[np.bool_]  # which of them anything is known about
+
+
 class EmbeddingReader:
     """Reads embeddings for consumers: `portrait get` calls `read`, the gateway its steps.
 
-    The steps are apart because they run in different places: `assigned` never waits, `lookup` waits
+    The steps are apart because they run in different places: `split` never waits, `lookup` waits
     for the store, `complete` may compute.
     """
 
@@ -80,41 +89,48 @@ class EmbeddingReader:
         self.assignments = assignments
         self.encoders = encoders
 
-    def read(self, consumer: str, users: Sequence[str], strict: bool = False) -> EmbeddingBatch:
-        """Embeddings of users at the version that the consumer reads now.
+    def read(self, consumer: str, users: Sequence[str], strict: bool = False) -> Answer:
+        """Embeddings of users at the version, or the two versions, that the consumer reads now.
 
         Raises NotFound for an unknown consumer (and, with `strict`, for users of whom nothing is
         known), Conflict for a consumer without a version, Unavailable when a store does not answer.
         """
-        found = self.lookup(self.assigned(consumer), users)
-        return self.stored(found) if found.complete else self.complete(found, strict)
+        split = self.split(consumer, users)
+        found = [self.lookup(part) for part in split.parts]
+        return joined(split, self.complete(found, strict))
 
-    def assigned(self, consumer: str) -> EmbeddingVersion:
-        """The version that the consumer reads now."""
-        return stable_version(self.assignments.state, consumer)
+    def split(self, consumer: str, users: Sequence[str]) -> Split:
+        """The users by the version that each reads now."""
+        return self.assignments.route(consumer).split(users)
 
-    def lookup(self, version: EmbeddingVersion, users: Sequence[str]) -> Lookup:
+    def lookup(self, part: Part) -> Lookup:
         """One look-up in the online store."""
-        return Lookup(version, users, self.repo.read_vectors(version, users))
+        return Lookup(part, self.repo.read_vectors(part.version, part.users))
 
     def stored(self, found: Lookup) -> EmbeddingBatch:
         """The answer when every vector is stored."""
         ages = np.maximum(time.time() - found.rows.computed_at * 1e-6, 0.0)
-        sources: list[Source] = [STORED] * len(found.user_ids)
+        sources: list[Source] = [STORED] * len(found.part.users)
         return _batch(found, found.rows.vectors, sources, found.rows.as_of, ages)
 
-    def complete(self, found: Lookup, strict: bool = False) -> EmbeddingBatch:
-        """The answer with missing vectors computed at the same version, or its prior."""
-        if found.complete:
-            return self.stored(found)
+    def complete(self, found: Sequence[Lookup], strict: bool = False) -> list[EmbeddingBatch]:
+        """The answer of each part, with missing vectors computed at the part's own version, or its prior."""
+        gaps = [None if one.complete else self._gap(one) for one in found]
+        if strict:
+            _require_known(found, gaps)
+        return [
+            self.stored(one) if gap is None else self._filled(one, gap) for one, gap in zip(found, gaps, strict=True)
+        ]
+
+    def _gap(self, found: Lookup) -> Gap:
         missing = np.flatnonzero(~found.rows.found)
-        inputs = self.repo.read_inputs([found.user_ids[row] for row in missing.tolist()])
-        known = something_known(inputs)
-        if strict and not known.all():
-            raise _unknown([found.user_ids[row] for row in missing[~known].tolist()])
-        as_of = encoding_times(inputs, found.version)
-        computed, is_prior = self._encode(found.version, inputs, known, as_of)
-        return _merged(found, missing, computed, is_prior, as_of)
+        inputs = self.repo.read_inputs([found.part.users[row] for row in missing.tolist()])
+        return Gap(missing, inputs, something_known(inputs))
+
+    def _filled(self, found: Lookup, gap: Gap) -> EmbeddingBatch:
+        as_of = encoding_times(gap.inputs, found.part.version)
+        computed, is_prior = self._encode(found.part.version, gap.inputs, gap.known, as_of)
+        return _merged(found, gap.missing, computed, is_prior, as_of)
 
     def _encode(
         self, version: EmbeddingVersion, inputs: pa.Table, known: NDArray[np.bool_], as_of: NDArray[np.int64]
@@ -129,6 +145,14 @@ class EmbeddingReader:
             raise Unavailable(f"vectors of {version.id} cannot be computed here: {error}") from error
         # The encoder answers the prior for somebody who signed up and left nothing to go by.
         return vectors, (vectors == encoder.prior).all(axis=1)
+
+
+def joined(split: Split, batches: Sequence[EmbeddingBatch]) -> Answer:
+    """The answers of a request's parts as one."""
+    if split.in_canary is None:
+        return batches[0]
+    stable, canary = batches
+    return SplitBatch(stable, canary, split.in_canary)
 
 
 def something_known(inputs: pa.Table) -> NDArray[np.bool_]:
@@ -176,8 +200,8 @@ def _batch(
     as_of: NDArray[np.int64],
     ages: NDArray[np.float64],
 ) -> EmbeddingBatch:
-    version = found.version
-    return EmbeddingBatch(found.user_ids, vectors, version.id, version.fingerprint, STABLE, source, as_of, ages)
+    version, lane, users = found.part
+    return EmbeddingBatch(users, vectors, version.id, version.fingerprint, lane, source, as_of, ages)
 
 
 def _merged(
@@ -192,13 +216,20 @@ def _merged(
     vectors[missing], times[missing] = computed, as_of
     ages = np.maximum(time.time() - stored.computed_at * 1e-6, 0.0)
     ages[missing] = 0.0
-    sources: list[Source] = [STORED] * len(found.user_ids)
+    sources: list[Source] = [STORED] * len(found.part.users)
     for row, prior in zip(missing.tolist(), is_prior.tolist(), strict=True):
         sources[row] = PRIOR if prior else COMPUTED
     return _batch(found, vectors, sources, times, ages)
 
 
-def _unknown(users: list[str]) -> NotFound:
-    shown = ", ".join(repr(user[:80]) for user in users[:5])
-    more = f" and {len(users) - 5} more" if len(users) > 5 else ""
-    return NotFound(f"nothing is known about {shown}{more}: leave out strict=true to get the prior")
+def _require_known(found: Sequence[Lookup], gaps: Sequence[Gap | None]) -> None:
+    users = [
+        one.part.users[row]
+        for one, gap in zip(found, gaps, strict=True)
+        if gap is not None
+        for row in gap.missing[~gap.known].tolist()
+    ]
+    if users:
+        shown = ", ".join(repr(user[:80]) for user in users[:5])
+        more = f" and {len(users) - 5} more" if len(users) > 5 else ""
+        raise NotFound(f"nothing is known about {shown}{more}: leave out strict=true to get the prior")

@@ -1,38 +1,23 @@
 """The real parts of a gateway, put together from settings: what a replica builds, and `portrait get`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from feature_repo.log.event_log import EventLog
 from feature_repo.online.redis import PortraitRedisOnlineStore
 from feature_repo.store import FeatureRepo
-from registry.records import EmbeddingVersion, Promotion
+from registry.database import Database
+from registry.records import EmbeddingVersion
 from registry.registry import Registry
-from serving.assignments import Assignments, RegistrySource
+from serving.assignments import PATIENCE, Assignments, RegistrySource
 from serving.encoders import Encoder, EncoderCache
+from serving.operations import Operations
 from serving.parts import Parts
 from serving.reader import EmbeddingReader
 from serving.settings import ServingSettings
+from serving.state_file import StateFile
 
-
-@dataclass(frozen=True)
-class StoredRegistry:
-    """The registry's rare queries."""
-
-    registry: Registry
-
-    def history(self, consumer: str) -> Sequence[Promotion]:
-        """Promotions of a consumer, oldest first."""
-        return self.registry.promotions.history(consumer)
-
-    def versions(self) -> Sequence[EmbeddingVersion]:
-        """Every version."""
-        return self.registry.versions.list()
-
-    def version(self, version: str) -> EmbeddingVersion:
-        """One version; raises NotFound."""
-        return self.registry.versions.get(version)
+STATE_FILE = "serving/assignments.json"
+"""In the home: the assignments that a gateway without registry starts with."""
 
 
 def build_parts(settings: ServingSettings) -> Parts:
@@ -41,12 +26,15 @@ def build_parts(settings: ServingSettings) -> Parts:
     repo = open_repo(settings, registry)
     asynchronous = isinstance(repo.online, PortraitRedisOnlineStore)
     read_async = repo.read_vectors_async if asynchronous else None
-    return Parts(build_reader(settings, registry, repo), StoredRegistry(registry), read_async)
+    # The poller has connections of its own: it cuts those that hang, which must not hit a promotion.
+    polled = Registry(Database(settings.database_url, PATIENCE))
+    return Parts(build_reader(settings, polled, repo), Operations(registry, repo, repo.apply), read_async)
 
 
 def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRepo) -> EmbeddingReader:
     """A reader over the configured stores; whoever builds it refreshes or starts its assignments."""
-    assignments = Assignments(RegistrySource(registry.database), settings.poll_seconds)
+    kept = StateFile(settings.home / STATE_FILE, registry.database.shown_url)
+    assignments = Assignments(RegistrySource(registry), settings.poll_seconds, kept)
     return EmbeddingReader(repo, assignments, EncoderCache(lambda version: _load(settings.home, version)))
 
 

@@ -26,7 +26,7 @@ def same_vector_everywhere(
     answer = httpx.get(f"{url}/v1/consumers/{consumer}/embeddings/{user}").raise_for_status().json()
     with Client(url, consumer=consumer) as client:
         vectors: dict[str, NDArray[np.float32]] = {
-            "portrait get": portrait.reader.read(consumer, [user]).vectors[0],
+            "portrait get": portrait.reader.read(consumer, [user]).parts[0].vectors[0],
             "HTTP": np.asarray(answer["vector"], dtype=np.float32),
             "Client": client.embedding(user).vector,
             "plain Feast": np.asarray(rows["user_embedding__vector"][0], dtype=np.float32),

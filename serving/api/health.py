@@ -1,11 +1,17 @@
 """Whether the gateway lives, whether it can answer, and its metrics."""
 
+import asyncio
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Response
 
+from registry.records import EmbeddingVersion
 from serving.api.schemas import Health, Readiness
 from serving.metrics import CONTENT_TYPE, Metrics
-from serving.pools import PROBE, PooledReader
+from serving.pools import PooledReader, probe
 from serving.problems import documented
+from serving.reader import Lookup
+from serving.routing import served_versions
 
 ALIVE = b'{"status":"ok"}'
 
@@ -22,17 +28,37 @@ def router(reader: PooledReader, metrics: Metrics) -> APIRouter:
 
     @routes.get("/readyz", responses=documented(503))
     async def readyz() -> Readiness:
-        """200 when the assignments are known and the online store answers."""
+        """200 when the assignments are known and the online store answers, even while the registry is away."""
         state = assignments.state
-        served = next(iter(state.assignments.values()), None)
-        if served is not None:
-            await reader.lookup(state.versions[served.stable], [PROBE])
-        return Readiness(status="ready", generation=state.generation, stale_seconds=assignments.stale_seconds)
+        unreadable = await _unreadable(reader, served_versions(state))
+        answers = assignments.registry_answers
+        return Readiness(
+            status="ready" if answers and not unreadable else "degraded",
+            registry="answers" if answers else "away",
+            generation=state.generation,
+            stale_seconds=assignments.stale_seconds,
+            source=assignments.origin,
+            unreadable=unreadable,
+        )
 
     @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def show_metrics() -> Response:
         """Prometheus metrics."""
-        generation = assignments.known.generation if assignments.known else -1
-        return Response(metrics.render(generation, assignments.stale_seconds), media_type=CONTENT_TYPE)
+        return Response(metrics.render(assignments), media_type=CONTENT_TYPE)
 
     return routes
+
+
+async def _unreadable(reader: PooledReader, versions: Sequence[EmbeddingVersion]) -> list[str]:
+    """Ids of the versions that the store cannot look up; raises what the store said when it can look up none.
+
+    One version, a canary for instance, must not take the whole gateway out of service.
+    """
+    probes = [reader.lookup(probe(version)) for version in versions]
+    said = await asyncio.gather(*probes, return_exceptions=True)
+    failures = {
+        version.id: answer for version, answer in zip(versions, said, strict=True) if not isinstance(answer, Lookup)
+    }
+    if failures and len(failures) == len(versions):
+        raise next(iter(failures.values()))
+    return list(failures)

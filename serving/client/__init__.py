@@ -9,9 +9,11 @@ from serving.client.errors import (
     BadRequest,
     ClientError,
     Conflict,
+    Forbidden,
     MixedVersions,
     NotFound,
     ServerError,
+    Unauthenticated,
     Unavailable,
     UnexpectedAnswer,
 )
@@ -25,9 +27,11 @@ __all__ = [
     "Conflict",
     "Embedding",
     "Embeddings",
+    "Forbidden",
     "MixedVersions",
     "NotFound",
     "ServerError",
+    "Unauthenticated",
     "Unavailable",
     "UnexpectedAnswer",
 ]

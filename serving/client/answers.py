@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from serving.client.errors import MixedVersions
 
 Source: TypeAlias = Literal["stored", "computed", "prior"]
+Lane: TypeAlias = Literal["stable", "canary"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,7 @@ class Embedding:
     vector: NDArray[np.float32]  # [dimension]
     version: str
     fingerprint: str
-    lane: str  # "stable"
+    lane: Lane
     source: Source
     as_of: datetime  # UTC; the vector knows events before it
     age_seconds: float  # since the vector was computed

@@ -2,6 +2,8 @@
 
 ClientError
 ├── BadRequest         400, 413, 422: the request is unusable; the message says why
+├── Unauthenticated    401: no key was sent, or none that the server knows
+├── Forbidden          403: the key is known, but may not read this consumer's embeddings
 ├── NotFound           404: unknown consumer, or with strict=True an unknown user
 ├── Conflict           409: the consumer has no embedding version assigned
 ├── Unavailable        503, or no answer at all: trying again later may help
@@ -25,6 +27,14 @@ class ClientError(Exception):
 
 class BadRequest(ClientError):
     """The server refused the request as unusable."""
+
+
+class Unauthenticated(ClientError):
+    """The server wants a key that it knows."""
+
+
+class Forbidden(ClientError):
+    """The key may not do this: its scopes are for other consumers or other things."""
 
 
 class NotFound(ClientError):
@@ -55,6 +65,8 @@ BY_STATUS: dict[int, type[ClientError]] = {
     400: BadRequest,
     413: BadRequest,
     422: BadRequest,
+    401: Unauthenticated,
+    403: Forbidden,
     404: NotFound,
     409: Conflict,
     503: Unavailable,

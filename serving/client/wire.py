@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 import numpy as np
+from numpy.typing import NDArray
 
 from serving.client.answers import Embedding, Embeddings
 from serving.client.errors import BY_STATUS, BadRequest, ClientError, ServerError, Unavailable, UnexpectedAnswer
@@ -120,14 +121,21 @@ def _arrow_rows(content: bytes) -> list[Embedding]:
 
     with pa.ipc.open_stream(content) as stream:
         table = stream.read_all().combine_chunks()
-    vectors = table.column("vector").combine_chunks()
-    matrix = vectors.flatten().to_numpy().reshape(len(vectors), vectors.type.list_size)
     columns = table.drop_columns(["vector"]).to_pydict()
     rows = zip(*columns.values(), strict=True)
     return [
         Embedding(vector=vector, **dict(zip(columns, row, strict=True)))
-        for vector, row in zip(matrix, rows, strict=True)
+        for vector, row in zip(_vectors(table.column("vector").combine_chunks()), rows, strict=True)
     ]
+
+
+def _vectors(column: Any) -> Sequence[NDArray[np.float32]]:
+    """The rows of an Arrow list column: of a fixed size, or where versions differ in theirs, of any."""
+    numbers = column.flatten().to_numpy()
+    if hasattr(column.type, "list_size"):
+        return list(numbers.reshape(len(column), column.type.list_size))
+    ends = column.value_lengths().to_numpy(zero_copy_only=False).cumsum()
+    return np.split(numbers, ends[:-1]) if len(ends) else []
 
 
 def joined(parts: Sequence[Sequence[Embedding]]) -> Embeddings:

@@ -5,14 +5,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+from serving.assignments import Assignments
 from serving.flags import serve_environment
+from serving.metrics import Metrics
 from serving.settings import ServingSettings
+from tests.serving.twins import Twins, TwinSource
 
 REPLICA = """
+from serving.assignments import Assignments
 from serving.metrics import Metrics
-metrics = Metrics(shared=True)
+from tests.serving.twins import TwinSource
+assignments, metrics = Assignments(TwinSource(number=7)), Metrics(shared=True)
+assignments.refresh()
 metrics.request("embedding", 200, 0.003)
-print(metrics.render(7, 0.5).decode())
+print(metrics.render(assignments).decode())
 """
 
 
@@ -23,9 +29,39 @@ def test_replicas_share_their_counts(tmp_path: Path) -> None:
             [sys.executable, "-c", REPLICA], env=environment, capture_output=True, text=True, check=True
         )
         assert f'portrait_request_seconds_count{{endpoint="embedding",status="200"}} {replicas}.0' in run.stdout
-        assert "portrait_generation 7.0" in run.stdout
+        assert "portrait_generation 7.0" in run.stdout and "portrait_registry_up 1.0" in run.stdout
 
 
 def test_one_replica_needs_no_shared_folder(tmp_path: Path) -> None:
     one, two = (serve_environment(ServingSettings(home=tmp_path, replicas=replicas)) for replicas in (1, 2))
     assert "PROMETHEUS_MULTIPROC_DIR" not in one and two["PROMETHEUS_MULTIPROC_DIR"]
+
+
+def shown(assignments: Assignments) -> dict[str, float]:
+    lines = (line.rpartition(" ") for line in Metrics().render(assignments).decode().splitlines() if line[0] != "#")
+    return {name: float(value) for name, _, value in lines}
+
+
+def test_a_registry_that_is_away_shows_from_the_first_second_on() -> None:
+    source = TwinSource(away=True)
+    assignments = Assignments(source)
+    assert assignments.begin() is None
+    before = shown(assignments)
+    assert (before["portrait_registry_up"], before["portrait_generation"]) == (0, -1)
+    assert 0 <= before["portrait_assignments_stale_seconds"] < 60
+    source.away = False
+    assignments.refresh()
+    after = shown(assignments)
+    assert (after["portrait_registry_up"], after["portrait_generation"]) == (1, 1)
+
+
+def test_vectors_are_counted_by_the_version_that_they_are_of(parts: Twins) -> None:
+    parts.source.try_out("ranker", "autoencoder-2", 0.5)
+    parts.reader.assignments.refresh()
+    metrics, users = Metrics(), [f"user-{number}" for number in range(40)]
+    answer = parts.reader.read("ranker", users)
+    metrics.answered("ranker", answer)
+    text = metrics.render(parts.reader.assignments).decode()
+    for part in answer.parts:
+        labels = f'consumer="ranker",source="stored",version="{part.version}"'
+        assert 0 < len(part) < 40 and f"portrait_embeddings_total{{{labels}}} {len(part)}.0" in text

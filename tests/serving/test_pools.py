@@ -53,6 +53,26 @@ def test_a_store_that_can_be_awaited_is(parts: Twins) -> None:
     pool.close()
 
 
+def test_the_look_ups_of_two_lanes_go_out_together(parts: Twins) -> None:
+    under_way, most = 0, 0
+
+    async def read_async(version: EmbeddingVersion, users: Sequence[str]) -> Rows:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        return parts.store.read_vectors(version, users)
+
+    parts.source.try_out("ranker", "autoencoder-2", 0.5)
+    parts.reader.assignments.refresh()
+    pool, users = PooledReader(parts.reader, 1, 1, 1, read_async), [f"user-{number}" for number in range(9)] + ["bob"]
+    answer = asyncio.run(pool.read("ranker", users))
+    assert list(answer.rows(lambda part: part.user_ids)) == users
+    assert [part.lane for part in answer.parts] == ["stable", "canary"] and most == parts.store.lookups == 2
+    pool.close()
+
+
 def test_small_reads_take_no_thread_and_large_ones_do(parts: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
     read, threads = parts.store.read_vectors, []
 

@@ -7,6 +7,7 @@ import pytest
 
 from feature_repo.schemas import microseconds
 from registry.errors import Conflict, FingerprintMismatch, NotFound, Unavailable
+from serving.batch import EmbeddingBatch, SplitBatch
 from serving.encoders import EncoderCache
 from serving.reader import encoding_times, something_known
 from tests.serving.twins import BACKFILLED, DIMENSION, ODD_VECTOR, Twins, version
@@ -39,6 +40,55 @@ def test_unknown_and_unassigned_consumers(parts: Twins) -> None:
         parts.reader.read("nobody", ["ada"])
     with pytest.raises(Conflict, match="portrait promote fresh VERSION"):
         parts.reader.read("fresh", ["ada"])
+
+
+CANARY_USERS = [f"user-{number}" for number in (4, 8, 13, 14, 21, 23)]  # in autoencoder-2 of ranker at 0.2
+
+
+def in_a_canary(parts: Twins, share: float) -> None:
+    parts.source.try_out("ranker", "autoencoder-2", share)
+    parts.reader.assignments.refresh()
+
+
+def test_a_canary_takes_two_look_ups_and_every_row_says_its_lane(parts: Twins) -> None:
+    in_a_canary(parts, 0.2)
+    users = [f"user-{number}" for number in range(30)]
+    answer = parts.reader.read("ranker", users)
+    assert isinstance(answer, SplitBatch) and len(answer) == 30 and parts.store.lookups == 2
+    seen = list(answer.rows(lambda part: [(user, part.version, part.lane) for user in part.user_ids]))
+    assert [user for user, _, _ in seen] == users
+    assert {user for user, version, lane in seen if (version, lane) == ("autoencoder-2", "canary")} == set(CANARY_USERS)
+    assert {(version, lane) for user, version, lane in seen if user not in CANARY_USERS} == {
+        ("autoencoder-1", "stable")
+    }
+    numbers = [vector[0] for vector in answer.rows(lambda part: part.vectors)]
+    assert numbers == [-number if f"user-{number}" in CANARY_USERS else number for number in range(30)]
+
+
+def test_users_of_one_lane_take_one_look_up(parts: Twins) -> None:
+    in_a_canary(parts, 0.2)
+    for users, lane, sign in ((CANARY_USERS, "canary", -1), (["user-1", "user-2"], "stable", 1)):
+        before = parts.store.lookups
+        batch = parts.reader.read("ranker", users)
+        assert isinstance(batch, EmbeddingBatch) and batch.lane == lane and parts.store.lookups == before + 1
+        assert (np.sign(batch.vectors) == sign).all()
+    assert parts.reader.read("search", users).lane == "stable"  # another consumer's canary is not its own
+
+
+def test_missing_users_of_a_canary_are_computed_each_at_their_own_version(parts: Twins) -> None:
+    in_a_canary(parts, 0.5)
+    users = [f"new-{number}" for number in range(12)] + ["user-1"]
+    for user in users[:6]:
+        parts.store.inputs[user] = {"event_times": [7]}
+    answer = parts.reader.read("ranker", users)
+    assert list(answer.rows(lambda part: part.user_ids)) == users
+    for number, part in enumerate(answer.parts, start=1):
+        computed = [vector[0] for vector, source in zip(part.vectors, part.source, strict=True) if source == "computed"]
+        priors = [vector[0] for vector, source in zip(part.vectors, part.source, strict=True) if source == "prior"]
+        assert set(computed) == {number} and set(priors) == {-number}
+    with pytest.raises(NotFound) as refused:
+        parts.reader.read("ranker", users, strict=True)
+    assert str(refused.value).count("'new-") == 5 and "and 1 more" in str(refused.value)  # of both lanes
 
 
 def test_strict_names_the_unknown_users(parts: Twins) -> None:

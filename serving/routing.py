@@ -1,0 +1,114 @@
+"""Which version a user of a consumer reads: worked out once for every new state, looked up by every request."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registry.assignments import ServingState
+from registry.records import EmbeddingVersion
+from serving.batch import CANARY, STABLE, Lane
+
+DRAW_BYTES = 8
+DRAWS = 2.0 ** (8 * DRAW_BYTES)
+
+
+class Part(NamedTuple):
+    """The users of a request who read the same version."""
+
+    version: EmbeddingVersion
+    lane: Lane
+    users: Sequence[str]
+
+
+class Split(NamedTuple):
+    """A request by lanes: one part, or the stable and the canary one, each in the order asked for."""
+
+    parts: tuple[Part, ...]
+    in_canary: NDArray[np.bool_] | None = None  # [n] which users are in the second part; None for one part
+
+
+@dataclass(frozen=True)
+class Route:
+    """What a consumer reads: its stable version, and for a share of its users a canary."""
+
+    consumer: str
+    stable: EmbeddingVersion
+    canary: EmbeddingVersion | None = None
+    share: float = 0.0  # of the users, in the canary
+
+    def split(self, users: Sequence[str]) -> Split:
+        """The users by lane; without a canary the sequence itself goes on, untouched."""
+        if self.canary is None:
+            return Split((Part(self.stable, STABLE, users),))
+        mask = self.canary_mask(users)
+        if not mask.any():
+            return Split((Part(self.stable, STABLE, users),))
+        if mask.all():
+            return Split((Part(self.canary, CANARY, users),))
+        lanes: tuple[list[str], list[str]] = ([], [])
+        for user, there in zip(users, mask.tolist(), strict=True):
+            lanes[there].append(user)
+        return Split((Part(self.stable, STABLE, lanes[0]), Part(self.canary, CANARY, lanes[1])), mask)
+
+    def canary_mask(self, users: Sequence[str]) -> NDArray[np.bool_]:
+        """Which users read the canary, [n]: `in_canary` for each."""
+        if self.canary is None:
+            return np.zeros(len(users), bool)
+        draws = np.frombuffer(b"".join([_draw(self._salted, user) for user in users]), ">u8")
+        return draws < np.uint64(_limit(self.share))
+
+    @cached_property
+    def _salted(self) -> blake2b:
+        assert self.canary is not None
+        return _salted(self.consumer, self.canary.id)
+
+
+def in_canary(consumer: str, canary: str, user: str, share: float) -> bool:
+    """Whether a user of `consumer` reads its canary, which `share` (between 0 and 1, both excluded) of the users do.
+
+    A user draws a number once for a canary and is in while the share is above it: so widening keeps everyone who
+    was in, and another canary, or another consumer's, picks other users.
+    """
+    return int.from_bytes(_draw(_salted(consumer, canary), user), "big") < _limit(share)
+
+
+def routes(state: ServingState) -> dict[str, Route]:
+    """The route of each consumer that reads a version, by name."""
+    versions = state.versions
+    return {
+        name: Route(
+            consumer=name,
+            stable=versions[assignment.stable],
+            canary=versions[assignment.canary] if assignment.canary is not None else None,
+            share=assignment.canary_share or 0.0,
+        )
+        for name, assignment in state.assignments.items()
+    }
+
+
+def served_versions(state: ServingState) -> list[EmbeddingVersion]:
+    """The versions that some consumer reads, stable or canary, by id."""
+    read = {(assignment.stable, assignment.canary) for assignment in state.assignments.values()}
+    return [state.versions[id] for id in sorted({id for pair in read for id in pair if id is not None})]
+
+
+def _salted(consumer: str, canary: str) -> blake2b:
+    # The names are digested, as together they may be longer than a key of BLAKE2 and none may be cut off.
+    key = blake2b(f"{consumer}/{canary}".encode()).digest()
+    return blake2b(digest_size=DRAW_BYTES, key=key)
+
+
+def _draw(salted: blake2b, user: str) -> bytes:
+    draw = salted.copy()  # with the salt in it already: a third less than salting for every user
+    draw.update(user.encode())
+    return draw.digest()
+
+
+def _limit(share: float) -> int:
+    return math.ceil(share * DRAWS)
