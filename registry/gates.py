@@ -54,7 +54,7 @@ def require_passed(consumer: str, answers: tuple[Verdict, ...], *, force: bool) 
     stopping = [answer for answer in objections if not (force and answer.forceable)]
     if stopping:
         first, *others = stopping
-        also = f" (nor do {', '.join(other.gate for other in others)} accept)" if others else ""
+        also = f" (not accepted either: {', '.join(other.gate for other in others)})" if others else ""
         never = ", and no force passes over that" if force else ""
         raise GateRefused(f"consumer {consumer} stays as it is, {first}{never}{also}", answers)
     return bool(objections)

@@ -30,10 +30,11 @@ class CoverageIsComplete:
         if isinstance(vectors, Verdict):
             return vectors
         covered = vectors.users_embedded / vectors.users_sampled if vectors.users_sampled else 1.0
-        shown, wanted = told_apart(percent, covered, facts.consumer.gates.min_coverage)
         if covered < facts.consumer.gates.min_coverage:
+            shown, wanted = told_apart(percent, covered, facts.consumer.gates.min_coverage)
             return wait(self, f"version {version.id} covers {shown} of users, the gate wants {wanted}", remedy)
-        return accept(self, f"version {version.id} covers {shown} of {vectors.users_known:,} users")
+        counted = f"{vectors.users_embedded:,} of {vectors.users_sampled:,} users looked at"
+        return accept(self, f"{counted} have a vector of {version.id}")
 
 
 class VectorsStillCover:
