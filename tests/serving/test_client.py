@@ -17,7 +17,7 @@ from serving.client.http import Client
 from serving.gateway import create_app
 from tests.serving.conftest import MAX_BATCH, SETTINGS
 from tests.serving.twin_operations import TwinOperations
-from tests.serving.twins import BACKFILLED, DIMENSION, ODD_VECTOR, Twins
+from tests.serving.twins import BACKFILLED, DIMENSION, ODD_VECTOR, Twins, version
 
 
 @pytest.fixture
@@ -104,6 +104,36 @@ def test_a_matrix_of_two_versions_is_refused(app: FastAPI) -> None:
     assert mixed.by_version()["autoencoder-2"].matrix.shape == (1, DIMENSION)
 
 
+@pytest.mark.parametrize("arrow", [True, False])
+@pytest.mark.parametrize("dimension", [DIMENSION, 3])
+def test_a_canary_shows_in_lanes_and_its_vectors_do_not_mix(
+    app: FastAPI, parts: Twins, monkeypatch: pytest.MonkeyPatch, arrow: bool, dimension: int
+) -> None:
+    if not arrow:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    parts.source.versions["autoencoder-2"] = version("autoencoder-2", dimension=dimension)
+    users = [f"user-{number}" for number in range(18)]
+    for number, user in enumerate(users):
+        parts.store.vectors["autoencoder-2", user] = np.full(dimension, -number / 3, np.float32)
+    parts.source.try_out("ranker", "autoencoder-2", 0.2)
+    parts.reader.assignments.refresh()
+    answer = ask(app, lambda client: client.embeddings(users))
+    inside = [4, 8, 13, 14]  # of tests/serving/test_routing.py
+    assert answer.user_ids == users
+    assert [number for number, row in enumerate(answer) if row.lane == "canary"] == inside
+    for number, row in enumerate(answer):
+        there = number in inside
+        assert row.version == f"autoencoder-{2 if there else 1}" and row.vector.dtype == np.float32
+        assert row.vector.tolist() == [np.float32(-number / 3)] * dimension if there else [number] * DIMENSION
+    with pytest.raises(MixedVersions, match="autoencoder-1 and autoencoder-2"):
+        _ = answer.matrix
+    apart = answer.by_version()
+    assert apart["autoencoder-2"].matrix.shape == (4, dimension)
+    assert apart["autoencoder-1"].matrix.shape == (14, DIMENSION)
+    single = ask(app, lambda client: client.embedding("user-4"))
+    assert (single.lane, single.version, len(single.vector)) == ("canary", "autoencoder-2", dimension)
+
+
 def test_refusals_are_errors_of_the_tree(app: FastAPI, parts: Twins) -> None:
     with pytest.raises(NotFound, match="ranker") as unknown:
         ask(app, lambda client: client.embedding("ada"), consumer="nobody")
@@ -120,6 +150,18 @@ def test_refusals_are_errors_of_the_tree(app: FastAPI, parts: Twins) -> None:
     parts.store.away = True
     with pytest.raises(Unavailable):
         ask(app, lambda client: client.embedding("ada"))
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, exported.Unauthenticated), (403, exported.Forbidden)])
+def test_a_key_that_is_missing_or_reaches_not_so_far(status: int, kind: type[Exception]) -> None:
+    problem = {"status": status, "title": "refused", "detail": "ask an administrator"}
+    headers = {"content-type": "application/problem+json"}
+    refuse = httpx.MockTransport(lambda _request: httpx.Response(status, json=problem, headers=headers))
+    with Client("http://x", "ranker", transport=refuse) as client:
+        for ask_for in (lambda: client.embedding("ada"), lambda: client.embeddings(["ada"])):
+            with pytest.raises(kind, match="ask an administrator") as refused:
+                ask_for()
+            assert refused.value.status == status and isinstance(refused.value, exported.ClientError)
 
 
 @pytest.mark.parametrize("users", ["ada", [""], [None], [7], ["\ud800"]])
