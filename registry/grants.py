@@ -1,6 +1,7 @@
 """What an API key may do."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -53,4 +54,8 @@ class Grant:
 
 def known_grants(stored: Iterable[str]) -> tuple[Grant, ...]:
     """The stored grants that this code understands; what newer code has granted allows nothing here."""
-    return tuple(Grant.parse(text) for text in stored if text.partition("=")[0] in set(Scope))
+    known = []
+    for text in stored:
+        with suppress(InvalidInput):
+            known.append(Grant.parse(text))
+    return tuple(known)

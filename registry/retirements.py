@@ -98,12 +98,13 @@ def _said(pin: Pin) -> str:
 
 def _retire(session: Session, row: EmbeddingVersionRow) -> None:
     """The windows that have ended go with the pin that they still are to the database, which has the last word."""
+    version = row.id
     ended = RollbackWindowRow.until <= datetime.now(UTC)
-    session.execute(delete(RollbackWindowRow).where(RollbackWindowRow.version == row.id, ended))
+    session.execute(delete(RollbackWindowRow).where(RollbackWindowRow.version == version, ended))
     row.state, row.kept = VersionState.RETIRING, False
     try:
         session.flush()
     except IntegrityError as error:
         raise Conflict(
-            f"version {row.id} was pinned by somebody else at this moment: `portrait status` shows what keeps it alive"
+            f"version {version} was pinned by somebody else at this moment: `portrait status` shows what keeps it alive"
         ) from error
