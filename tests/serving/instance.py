@@ -20,6 +20,7 @@ from serving.encoders import EncoderCache
 from serving.parts import Parts
 from serving.settings import ServingSettings
 from serving.wiring import build_parts
+from tests.registry.factories import good_evidence
 from tests.serving.twins import TwinEncoder
 
 DIMENSION = 8  # of TwinEncoder
@@ -105,4 +106,5 @@ def _backfill(repo: FeatureRepo, version: EmbeddingVersion) -> NDArray[np.float3
     record = backfills.begin(version.id, "twin", AS_OF, USERS)
     backfills.bucket_done(record.id, 0, USERS)
     backfills.finish(record.id)
+    good_evidence(repo.registry, version, USERS)
     return vectors

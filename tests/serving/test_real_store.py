@@ -20,11 +20,11 @@ from tests.serving.instance import AS_OF, DIMENSION, USERS, Instance, build, mak
 def gateway(settings: ServingSettings) -> Iterator[TestClient]:
     parts = build(settings)
     assignments = parts.reader.assignments
-    assignments.refresh()
+    assignments.begin()
     assignments.start()
     pool = PooledReader(parts.reader, 2, 2, 8, parts.read_async)
     try:
-        with TestClient(create_app(pool, parts.registry, 500)) as client:
+        with TestClient(create_app(pool, parts.operations, settings)) as client:
             yield client
     finally:
         assignments.stop()
