@@ -7,6 +7,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from registry.errors import (
     Conflict,
@@ -20,6 +21,7 @@ from registry.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class MalformedBody(InvalidInput):
@@ -116,12 +118,20 @@ def install(app: FastAPI) -> None:
     async def _http(request: Request, error: HTTPException) -> Response:
         answer = problem(error.status_code, str(error.detail), f"{request.method} {request.url.path}: {error.detail}")
         answer.headers.update(error.headers or {})
+        if error.status_code == 405:
+            answer.headers["Allow"] = ", ".join(_allowed(app, request))
         return answer
 
     @app.exception_handler(Exception)
     async def _unforeseen(_request: Request, _error: Exception) -> Response:
         # The server's log has the trace; the answer does not tell strangers about our insides.
         return problem(500, TITLES[500], "the gateway failed on this request: its log says why")
+
+
+def _allowed(app: FastAPI, request: Request) -> list[str]:
+    """What the path can do: a route that does not match knows of its own methods only."""
+    asked = ({**request.scope, "method": method} for method in METHODS)
+    return [scope["method"] for scope in asked if any(route.matches(scope)[0] is Match.FULL for route in app.routes)]
 
 
 def _said(errors: Sequence[Any]) -> str:

@@ -53,7 +53,7 @@ async def embeddings(consumer: Consumer, body: EmbeddingsRequest) -> None:
 KEY = {
     "type": "http",
     "scheme": "bearer",
-    "description": "An API key; none is needed on loopback while there are none.",
+    "description": "An API key with the scope named here; while there is no key at all, loopback needs none.",
 }
 
 

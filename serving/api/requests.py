@@ -17,17 +17,24 @@ def _moment(value: Any) -> datetime:
         raise ValueError("no time stamp: write 2024-05-01T12:00:00Z, or an offset in place of the Z") from None
 
 
+def _whole(value: Any) -> Any:
+    """In JSON Schema 3.0 is an integer, too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 VersionName = Annotated[str, Field(min_length=1, max_length=64, pattern=NO_NUL, examples=["autoencoder-3"])]
 Reason = Annotated[str, Field(max_length=4096, pattern=NO_NUL, description="Kept in history and audit.")]
 Force = Annotated[bool, Field(description="Pass over gates that refuse, where they let themselves be; needs a reason.")]
 Revision = Annotated[
-    int | None, Field(ge=0, lt=2**31, description="409 unless the assignment is still at this revision; 0 is none yet.")
+    Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_whole)] | None,
+    Field(description="409 unless the assignment is still at this revision; 0 is none yet."),
 ]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", examples=["homepage_ranker"])]
 Owner = Annotated[str, Field(min_length=1, max_length=128, pattern=NO_NUL)]
 Task = Annotated[str, Field(max_length=256, pattern=NO_NUL)]
 Share = Annotated[float | None, Field(ge=0, le=1)]
+Metric = Annotated[str, Field(pattern=r"^[^\x00]{1,64}$")]
 Limit = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -118,9 +125,9 @@ class TrainedHead(_Sent):
         min_length=1, max_length=128, pattern=NO_NUL, description="Names the data that the metrics were measured on."
     )
     as_of: Moment
-    metrics: dict[
-        Annotated[str, Field(min_length=1, max_length=64, pattern=NO_NUL)], Annotated[float, Field(allow_inf_nan=False)]
-    ] = Field(max_length=100)
+    metrics: dict[Metric, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        max_length=100, json_schema_extra={"additionalProperties": False}
+    )
     location: str = Field(min_length=1, max_length=1024, pattern=NO_NUL, description="Where it lives.")
 
 
