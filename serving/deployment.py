@@ -46,6 +46,8 @@ class Gateway:
         )
 
     def __del__(self) -> None:
+        if self._parts.reconciler is not None:
+            self._parts.reconciler.stop()
         self._assignments.stop()
         self._pool.close()
 
@@ -56,6 +58,8 @@ class Gateway:
             wait(self._warm(state), WARM_SECONDS)
         self._assignments.on_change(self._warm)
         self._assignments.start()
+        if self._parts.reconciler is not None:
+            self._parts.reconciler.start()
 
     def _warm(self, state: ServingState) -> list[Future[None]]:
         return self._pool.warm(served_versions(state))

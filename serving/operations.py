@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from feature_repo.progress import Progress, silent
 from registry.audit import Action, AuditEvent
 from registry.errors import Conflict, PortraitError
+from registry.gate_settings import GateChanges
 from registry.grants import Grant
 from registry.heads import NewHead
 from registry.records import ApiKey, Consumer, EmbeddingVersion, Head, Promotion
@@ -54,11 +55,11 @@ class Operations:
         name: str,
         owner: str,
         task: str = "",
-        gates: Mapping[str, Any] | None = None,
+        gates: GateChanges = (),
         wants_head: bool = False,
     ) -> Consumer:
         """Declare a consumer; raises InvalidInput, or Conflict when it exists with other fields."""
-        return self._registry.acting(actor).consumers.add(name, owner, task, gates or {}, wants_head)
+        return self._registry.acting(actor).consumers.add(name, owner, task, gates, wants_head)
 
     def consumer_set(
         self,
@@ -66,11 +67,11 @@ class Operations:
         name: str,
         owner: str | None = None,
         task: str | None = None,
-        gates: Mapping[str, Any] | None = None,
+        gates: GateChanges = (),
         wants_head: bool | None = None,
     ) -> Consumer:
         """Change what is given; raises NotFound or InvalidInput."""
-        return self._registry.acting(actor).consumers.set(name, owner, task, gates or {}, wants_head)
+        return self._registry.acting(actor).consumers.set(name, owner, task, gates, wants_head)
 
     def check(
         self, consumer: str, version: str, canary_share: float | None = None, progress: Progress | None = None
@@ -98,7 +99,7 @@ class Operations:
         promotion = registry.promotions.promote(
             consumer, version, reason, canary_share=canary_share, force=force, expected_revision=expected
         )
-        self._project()
+        self._later(self._project)
         return promotion
 
     def finish_canary(
@@ -117,7 +118,7 @@ class Operations:
         if assignment is not None and assignment.canary is not None:
             self._inspect(assignment.canary, registry, progress)
         promotion = registry.promotions.finish_canary(consumer, reason, force=force, expected_revision=expected)
-        self._project()
+        self._later(self._project)
         return promotion
 
     def abort_canary(
@@ -144,7 +145,7 @@ class Operations:
         expected = self._revision(consumer, expected_revision)
         self._inspect(registry.promotions.rollback_target(consumer), registry, progress)
         promotion = registry.promotions.rollback(consumer, reason, force=force, expected_revision=expected)
-        self._project()
+        self._later(self._project)
         return promotion
 
     def history(self, consumer: str, at: datetime | None = None) -> Sequence[Promotion]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from serving.api.operations import Operations
 from serving.pools import AsyncLookup
 from serving.reader import EmbeddingReader
+from serving.reconciler import Reconciler
 
 
 @dataclass(frozen=True)
@@ -14,3 +15,4 @@ class Parts:
     reader: EmbeddingReader
     operations: Operations
     read_async: AsyncLookup | None = None  # a store look-up that needs no thread
+    reconciler: Reconciler | None = None  # what is done beside answering

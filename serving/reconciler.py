@@ -20,21 +20,20 @@ class Reconciler:
     """
 
     def __init__(self, behind: Callable[[], int], reconcile: Callable[[], object], seconds: float) -> None:
+        self.reconcile = reconcile
+        self.resume: Callable[[], object] = lambda: None  # goes on with retirements; called at every look
         self._behind = behind
-        self._reconcile = reconcile
         self._seconds = seconds
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="reconcile")
         self._stopped = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="reconciler", daemon=True)
-        self._resume: Callable[[], object] = lambda: None
 
     def later(self, work: Callable[[], object]) -> "Future[None]":
         """Do it after what was asked for before; a failure is logged."""
         return self._worker.submit(_logged, work)
 
-    def start(self, resume: Callable[[], object]) -> None:
-        """Watch from now on; `resume` goes on with retirements and is called at every look."""
-        self._resume = resume
+    def start(self) -> None:
+        """Watch from now on."""
         self._watcher.start()
 
     def stop(self) -> None:
@@ -50,7 +49,7 @@ class Reconciler:
             except PortraitError:
                 continue  # the poller of the assignments says that the registry is away
             # Twice in a row: who made the change is probably applying it at this moment.
-            work = [self._reconcile, self._resume] if behind and seen else [self._resume]
+            work = [self.reconcile, self.resume] if behind and seen else [self.resume]
             seen = behind
             with suppress(RuntimeError, CancelledError):  # stopped meanwhile
                 wait([self.later(one) for one in work])

@@ -15,6 +15,9 @@ class ServingSettings(TrainingSettings):
     replica_cpus: PositiveFloat = Field(default=1.0, description="CPUs that Ray sets aside for a gateway process.")
     max_batch: PositiveInt = Field(default=1000, description="Users a request may name.")
     poll_seconds: PositiveFloat = Field(default=0.2, le=1.0, description="How often a replica looks for promotions.")
+    reconcile_seconds: PositiveFloat = Field(
+        default=5.0, description="How often a replica looks whether Feast or a retirement was left behind."
+    )
     store_threads: PositiveInt = Field(default=4, description="Threads that read the SQLite online store, a replica.")
     store_inline_users: NonNegativeInt = Field(
         default=128,

@@ -4,20 +4,19 @@ from pathlib import Path
 
 from feature_repo.log.event_log import EventLog
 from feature_repo.online.redis import PortraitRedisOnlineStore
+from feature_repo.projection import generations_behind
 from feature_repo.store import FeatureRepo
 from registry.database import Database
 from registry.records import EmbeddingVersion
 from registry.registry import Registry
 from serving.assignments import PATIENCE, Assignments, RegistrySource
 from serving.encoders import Encoder, EncoderCache
+from serving.first_state import kept_state
 from serving.operations import Operations
 from serving.parts import Parts
 from serving.reader import EmbeddingReader
+from serving.reconciler import Reconciler, reconcile_elsewhere
 from serving.settings import ServingSettings
-from serving.state_file import StateFile
-
-STATE_FILE = "serving/assignments.json"
-"""In the home: the assignments that a gateway without registry starts with."""
 
 
 def build_parts(settings: ServingSettings) -> Parts:
@@ -28,12 +27,15 @@ def build_parts(settings: ServingSettings) -> Parts:
     read_async = repo.read_vectors_async if asynchronous else None
     # The poller has connections of its own: it cuts those that hang, which must not hit a promotion.
     polled = Registry(Database(settings.database_url, PATIENCE))
-    return Parts(build_reader(settings, polled, repo), Operations(registry, repo, repo.apply), read_async)
+    reconciler = _reconciler(settings, registry)
+    operations = Operations(registry, repo, reconciler.reconcile, reconciler.later)
+    reconciler.resume = operations.resume_retirements
+    return Parts(build_reader(settings, polled, repo), operations, read_async, reconciler)
 
 
 def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRepo) -> EmbeddingReader:
     """A reader over the configured stores; whoever builds it refreshes or starts its assignments."""
-    kept = StateFile(settings.home / STATE_FILE, registry.database.shown_url)
+    kept = kept_state(settings, registry.database)
     assignments = Assignments(RegistrySource(registry), settings.poll_seconds, kept)
     return EmbeddingReader(repo, assignments, EncoderCache(lambda version: _load(settings.home, version)))
 
@@ -41,6 +43,14 @@ def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRep
 def open_repo(settings: ServingSettings, registry: Registry) -> FeatureRepo:
     """The feature repo of these settings."""
     return FeatureRepo(settings, registry, EventLog(registry.database, settings))
+
+
+def _reconciler(settings: ServingSettings, registry: Registry) -> Reconciler:
+    return Reconciler(
+        behind=lambda: generations_behind(registry.database),
+        reconcile=lambda: reconcile_elsewhere(settings),
+        seconds=settings.reconcile_seconds,
+    )
 
 
 def _load(home: Path, version: EmbeddingVersion) -> Encoder:

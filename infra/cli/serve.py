@@ -41,13 +41,20 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port (default 8000).")] = None,
 ) -> None:
     """Answer embeddings over HTTP by Ray Serve until interrupted."""
-    from infra.portrait import Portrait
     from infra.settings import Settings
     from serving.app import run_forever
+    from serving.exposure import require_safe
+    from serving.first_state import first_state
 
     claim_stdout()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = Settings().model_copy(update=given)
-    with Portrait.open(settings):
-        pass  # a registry that cannot be used is said before Ray starts
-    run_forever(settings, announce=lambda running: notices().print(f"answering at {running.url} (docs at /docs)"))
+    # Before Ray starts: a registry that cannot be used, and a gateway that would be open to strangers.
+    state, warning = first_state(settings)
+    remarks = [remark for remark in (warning, require_safe(settings, state.keys.values())) if remark]
+    run_forever(
+        settings,
+        announce=lambda running: notices().print(
+            *remarks, f"answering at {running.url} (docs at /docs)", sep="\n", soft_wrap=True
+        ),
+    )

@@ -1,6 +1,7 @@
 """Gates, canaries, heads, retirement, keys, audit"""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -129,7 +130,7 @@ def _operations() -> None:
     )
 
 
-def _added(table: str, column: sa.Column, value: object) -> None:
+def _added(table: str, column: sa.Column[Any], value: object) -> None:
     """Add a column that may not be null, with this value in the rows that are there."""
     name, kind = column.name, column.type
     with op.batch_alter_table(table) as altered:
