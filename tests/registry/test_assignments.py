@@ -1,15 +1,19 @@
 import pytest
+from sqlalchemy import update
 
 from registry.assignments import read_generation, read_state
 from registry.database import Database
 from registry.errors import RegistryMissing
+from registry.grants import Grant, Scope
 from registry.registry import Registry
-from tests.registry.factories import AS_OF, new_version, ready_version
+from registry.tables import ApiKeyRow
+from tests.registry.factories import AS_OF, good_evidence, new_version, ready_version
 
 
 def test_an_empty_registry_is_at_generation_zero(registry: Registry) -> None:
     state = read_state(registry.database)
-    assert (state.generation, state.assignments, state.versions, state.consumers) == (0, {}, {}, {})
+    assert (state.generation, state.assignments, state.versions) == (0, {}, {})
+    assert (state.consumers, state.keys) == ({}, {})
 
 
 def test_the_state_is_what_the_registry_says(registry: Registry) -> None:
@@ -17,12 +21,14 @@ def test_the_state_is_what_the_registry_says(registry: Registry) -> None:
     registry.versions.register(new_version("run-2"))
     for name in ("ads", "search"):
         registry.consumers.add(name, "team", "")
-    registry.promotions.promote("ads", "autoencoder-1", "ada", "")
+    registry.promotions.promote("ads", "autoencoder-1")
+    key, _ = registry.keys.add("ci", [Grant(Scope.READ, "ads")])
     state = read_state(registry.database)
     assert state.generation == read_generation(registry.database)
     assert state.assignments == {"ads": registry.consumers.assignment("ads")}
     assert state.versions == {version.id: version for version in registry.versions.list()}
     assert state.versions["autoencoder-1"].last_as_of == AS_OF
+    assert state.keys == {key.id: key}
     assert state.consumers == {consumer.name: consumer for consumer in registry.consumers.list()}
 
 
@@ -49,15 +55,34 @@ def test_an_equal_generation_means_an_equal_state(registry: Registry) -> None:
     look()
     ready_version(registry, "run-2")
     look()
-    registry.promotions.promote("ads", "autoencoder-1", "ada", "")
+    good_evidence(registry, registry.versions.get("autoencoder-1"), users=1)
     look()
-    registry.promotions.promote("ads", "autoencoder-2", "ada", "")
+    registry.promotions.promote("ads", "autoencoder-1")
     look()
-    registry.promotions.rollback("ads", "ada", "")
+    registry.promotions.promote("ads", "autoencoder-2")
+    look()
+    registry.promotions.rollback("ads")
     look()
     registry.versions.fail("autoencoder-2", "worse")
     look()
-    assert len(seen) == 11  # bucket_done changes nothing that serving shows
+    key, _ = registry.keys.add("ci", [Grant(Scope.ADMINISTER)])
+    look()
+    registry.keys.revoke(key.id)
+    look()
+    ready_version(registry, "run-3")
+    look()
+    registry.retirements.begin("autoencoder-3")
+    look()
+    registry.retirements.finish("autoencoder-3")
+    look()
+    assert len(seen) == 16  # bucket_done changes nothing that serving shows
+
+
+def test_what_newer_code_has_granted_keeps_nobody_from_reading_the_state(registry: Registry) -> None:
+    key, _ = registry.keys.add("ci", [Grant(Scope.EVENTS)])
+    with registry.database.transaction() as session:
+        session.execute(update(ApiKeyRow).values(grants=["models:train", "events:write"]))
+    assert read_state(registry.database).keys == {key.id: key}
 
 
 def test_a_database_without_tables_is_no_empty_registry(database_url: str) -> None:

@@ -82,12 +82,13 @@ def test_a_late_backfill_of_an_earlier_time_does_not_set_the_clock_back(registry
     assert [v.last_as_of for v in registry.versions.list()] == [AS_OF]
 
 
-def test_a_failed_version_can_neither_begin_nor_finish_a_backfill(registry: Registry) -> None:
+def test_a_failed_version_can_neither_begin_nor_go_on_nor_finish_a_backfill(registry: Registry) -> None:
     version = registry.versions.register(new_version())
     backfill = registry.backfills.begin(version.id, "snapshot-1", AS_OF, 0)
     registry.versions.fail(version.id, "diverged")
     for refused in (
         lambda: registry.backfills.begin(version.id, "snapshot-2", AS_OF, 0),
+        lambda: registry.backfills.bucket_done(backfill.id, 0, 0),
         lambda: registry.backfills.finish(backfill.id),
     ):
         with pytest.raises(Conflict, match=r"autoencoder-1 is failed \(diverged\)"):

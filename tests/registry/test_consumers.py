@@ -1,8 +1,11 @@
 import pytest
+from sqlalchemy import select, update
 
-from registry.assignments import read_generation
+from registry.assignments import read_generation, read_state
 from registry.errors import Conflict, InvalidInput, NotFound
+from registry.gate_settings import GateSettings
 from registry.registry import Registry
+from registry.tables import ConsumerRow
 from tests.registry.factories import ready_version
 
 
@@ -27,11 +30,64 @@ def test_a_consumer_is_changed_field_by_field(registry: Registry) -> None:
         registry.consumers.set("adz", owner="growth")
 
 
+def test_a_consumer_carries_its_gates_and_whether_it_wants_a_head(registry: Registry) -> None:
+    added = registry.consumers.add("ads", "team", "bid", ["min_coverage=0.9"], wants_head=True)
+    assert (added.gates, added.wants_head) == (GateSettings(min_coverage=0.9), True)
+    assert registry.consumers.add("ads", "team", "bid", {"min_coverage": 0.9}, wants_head=True) == added
+    changed = registry.consumers.set("ads", gates=["tolerance=0.1"])
+    assert (changed.gates, changed.wants_head) == (GateSettings(min_coverage=0.9, tolerance=0.1), True)
+    changed = registry.consumers.set("ads", gates={"min_coverage": None}, wants_head=False)
+    assert (changed.gates, changed.wants_head) == (GateSettings(tolerance=0.1), False)
+    assert registry.consumers.get("ads") == changed == read_state(registry.database).consumers["ads"]
+
+
+def test_a_consumer_that_exists_with_anything_else_says_with_what(registry: Registry) -> None:
+    registry.consumers.add("ads", "team", "bid")
+    for other in (
+        lambda: registry.consumers.add("ads", "team", "bid", ["tolerance=0.1"]),
+        lambda: registry.consumers.add("ads", "team", "bid", wants_head=True),
+        lambda: registry.consumers.add("ads", "growth", "rank"),
+    ):
+        with pytest.raises(Conflict, match=r"another (gates|wants_head|owner and task): .*`portrait consumer set ads`"):
+            other()
+    assert registry.consumers.get("ads").gates == GateSettings()
+
+
+def test_setting_what_is_so_already_changes_nothing(registry: Registry) -> None:
+    added = registry.consumers.add("ads", "team", "bid", ["tolerance=0.1"])
+    before = read_generation(registry.database)
+    assert registry.consumers.set("ads") == added
+    assert registry.consumers.set("ads", " team ", "bid", {"tolerance": "0.1"}, False) == added
+    assert read_generation(registry.database) == before
+    registry.consumers.set("ads", wants_head=True)
+    assert read_generation(registry.database) == before + 1
+
+
+def test_a_setting_that_cannot_be_changes_nothing_at_all(registry: Registry) -> None:
+    added = registry.consumers.add("ads", "team", "bid")
+    with pytest.raises(InvalidInput, match=r"min_coverage=7\.0 is a share"):
+        registry.consumers.set("ads", owner="growth", gates=["min_coverage=7"])
+    with pytest.raises(InvalidInput, match="no gate setting 'speed'"):
+        registry.consumers.add("search", "team", gates={"speed": 1})
+    assert registry.consumers.list() == [added]
+
+
+def test_settings_of_newer_code_are_read_around_and_kept(registry: Registry) -> None:
+    registry.consumers.add("ads", "team", "bid", ["tolerance=0.1"])
+    with registry.database.transaction() as session:
+        session.execute(update(ConsumerRow).values(gates={"tolerance": 0.1, "min_freshness": 3}))
+    assert registry.consumers.get("ads").gates == GateSettings(tolerance=0.1)
+    assert read_state(registry.database).consumers["ads"].gates == GateSettings(tolerance=0.1)
+    registry.consumers.set("ads", gates=["tolerance=", "task=churn"])
+    with registry.database.reading() as session:
+        assert session.scalar(select(ConsumerRow.gates)) == {"task": "churn", "min_freshness": 3}
+
+
 def test_consumers_are_listed_by_name_with_what_they_read(registry: Registry) -> None:
     for name in ("search", "ads"):
         registry.consumers.add(name, "team", "")
     ready_version(registry)
-    registry.promotions.promote("ads", "autoencoder-1", "ada", "")
+    registry.promotions.promote("ads", "autoencoder-1")
     assert [consumer.name for consumer in registry.consumers.list()] == ["ads", "search"]
     assignment = registry.consumers.assignment("ads")
     assert assignment is not None and assignment.stable == "autoencoder-1"

@@ -4,11 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from registry.assignments import read_generation
 from registry.errors import Conflict, FingerprintMismatch, InvalidInput, NotFound
+from registry.records import Evaluation
 from registry.registry import Registry
-from registry.tables import VersionState
+from registry.tables import EmbeddingVersionRow, VersionState
 from tests.registry.factories import AS_OF, new_version, ready_version
 
 
@@ -121,7 +123,7 @@ def test_a_version_that_a_consumer_reads_cannot_fail(registry: Registry) -> None
     ready_version(registry)
     for name in ("ranker", "ads"):
         registry.consumers.add(name, "team", "rank")
-        registry.promotions.promote(name, "autoencoder-1", "ada", "first")
+        registry.promotions.promote(name, "autoencoder-1", "first")
     with pytest.raises(Conflict, match="autoencoder-1 is read by ads, ranker"):
         registry.versions.fail("autoencoder-1", "broken")
     assert registry.versions.get("autoencoder-1").state is VersionState.READY
@@ -148,6 +150,38 @@ def test_evaluations_are_kept_in_order_and_belong_to_their_fingerprint(registry:
     with pytest.raises(NotFound):
         registry.versions.evaluations("autoencoder-9")
     assert len(registry.versions.evaluations(version.id)) == 2
+
+
+def test_an_evaluation_names_the_data_that_it_was_measured_on(registry: Registry) -> None:
+    version = registry.versions.register(new_version())
+
+    def record(data_stamp: str | None) -> Evaluation:
+        return registry.versions.record_evaluation(
+            version.id,
+            fingerprint=version.fingerprint,
+            task="churn",
+            metric="auc",
+            value=0.75,
+            as_of=AS_OF,
+            data_stamp=data_stamp,
+        )
+
+    for recorded in (record("2011"), record(None)):
+        assert recorded in registry.versions.evaluations(version.id)
+    assert [e.data_stamp for e in registry.versions.evaluations(version.id)] == ["2011", None]
+    for refused in ("", "d" * 129, "a\x00b"):
+        with pytest.raises(InvalidInput, match="data_stamp"):
+            record(refused)
+
+
+def test_a_failed_version_is_kept_until_it_is_retired(registry: Registry) -> None:
+    version = registry.versions.register(new_version())
+    registry.versions.fail(version.id, "diverged")
+    with registry.database.reading() as session:
+        assert session.scalar(select(EmbeddingVersionRow.kept)) is True
+    registry.retirements.begin(version.id)
+    with registry.database.reading() as session:
+        assert session.scalar(select(EmbeddingVersionRow.kept)) is False
 
 
 @pytest.mark.parametrize(
