@@ -14,7 +14,7 @@ from registry.records import Assignment, Consumer, Promotion
 from registry.rows import assignment_row, bump, consumer_row, version_row
 from registry.rules.rule import Gate
 from registry.tables import AssignmentRow, PromotionKind, PromotionRow
-from registry.text import free_text, one_line
+from registry.text import free_text
 from registry.verdicts import Verdict
 from registry.way_back import keep_windows
 
@@ -25,7 +25,7 @@ class Change:
     def __init__(self, entry: Entry, consumer: str, actor: str, reason: str, force: bool = False) -> None:
         self._entry = entry
         self.session = entry.session
-        self._actor, self._reason = one_line("actor", actor, 128), free_text("reason", reason)
+        self._actor, self._reason = actor, free_text("reason", reason)
         if force and not self._reason:
             raise InvalidInput("force without a reason: say with --reason why the gates are passed over")
         self._force = force

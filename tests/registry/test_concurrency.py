@@ -39,29 +39,6 @@ def test_promotions_of_one_consumer_leave_no_gap_and_no_double(registry: Registr
     assert read_generation(registry.database) == before + len(history)
 
 
-def test_fifty_promotions_from_one_revision_have_one_winner(registry: Registry) -> None:
-    registry.consumers.add("ads", "team", "")
-    for n in range(5):
-        ready_version(registry, f"run-{n}")
-    start = Barrier(50)
-
-    def promote(worker: int) -> str | None:
-        start.wait()
-        try:
-            version = f"autoencoder-{worker % 5 + 1}"
-            registry.promotions.promote("ads", version, f"worker {worker}", "", expected_revision=0)
-        except Conflict as error:
-            return str(error)
-        return None
-
-    with ThreadPoolExecutor(50) as threads:
-        answers = list(threads.map(promote, range(50)))
-    (winner,) = registry.promotions.history("ads")
-    assert answers.count(None) == 1
-    assert winner.actor == f"worker {answers.index(None)}"
-    assert all(f"{winner.actor} made it read {winner.to_version}" in answer for answer in answers if answer)
-
-
 def test_registrations_at_once_get_numbers_of_their_own(registry: Registry) -> None:
     registered = [id for ids in _everywhere(registry, _register) for id in ids]
     versions = registry.versions.list()
@@ -123,14 +100,17 @@ def _in_threads(url: str, process: int, work: Callable[[Registry, int, int], lis
 
 
 def _promote_and_roll_back(registry: Registry, process: int, thread: int) -> list[int]:
+    promotions = registry.acting(f"{process}/{thread}").promotions
     won = []
     for step in range(6):
         version = f"autoencoder-{(process + thread + step) % 3 + 1}"
         try:
             if step % 3 == 2:
-                promotion = registry.promotions.rollback("ads", f"{process}/{thread}", "")
+                promotion = promotions.rollback("ads")
+            elif step % 3 == 1 and thread % 2:
+                promotion = promotions.promote("ads", version, canary_share=0.1 + step / 10)
             else:
-                promotion = registry.promotions.promote("ads", version, f"{process}/{thread}", "")
+                promotion = promotions.promote("ads", version)
         except Conflict:
             continue
         won.append(promotion.revision)
@@ -157,7 +137,7 @@ def _attempt(start: Barrier, change: Callable[[], object]) -> bool:
 
 
 def _promoter(registry: Registry, consumer: str, version: str) -> Callable[[], object]:
-    return lambda: registry.promotions.promote(consumer, version, "ada", "")
+    return lambda: registry.promotions.promote(consumer, version)
 
 
 def _failer(registry: Registry, version: str) -> Callable[[], object]:
@@ -166,4 +146,4 @@ def _failer(registry: Registry, version: str) -> Callable[[], object]:
 
 def _switch(registry: Registry, times: int) -> None:
     for n in range(times):
-        registry.promotions.promote("ads", f"autoencoder-{n % 2 + 1}", "ada", "")
+        registry.promotions.promote("ads", f"autoencoder-{n % 2 + 1}")
