@@ -73,7 +73,8 @@ class Versions:
             session = entry.session
             row = _of_run(session, new)
             if row is None:
-                bump(session)  # first, for its lock: two registrations at once take turns and get two numbers
+                _newest(session, new.family, lock=True)  # the parent to be, before the instance: see registry.rows
+                bump(session)  # for its lock: two registrations at once take turns and get two numbers
                 row = _of_run(session, new)
             entry.changed = row is None
             row = row or _insert(session, new)
@@ -167,9 +168,14 @@ def _of_run(session: Session, new: NewVersion) -> EmbeddingVersionRow | None:
     return row
 
 
+def _newest(session: Session, family: str, *, lock: bool = False) -> EmbeddingVersionRow | None:
+    statement = select(EmbeddingVersionRow).where(EmbeddingVersionRow.family == family)
+    statement = statement.order_by(EmbeddingVersionRow.number.desc()).limit(1)
+    return session.scalars(statement.with_for_update(read=True, key_share=True) if lock else statement).first()
+
+
 def _insert(session: Session, new: NewVersion) -> EmbeddingVersionRow:
-    family = select(EmbeddingVersionRow).where(EmbeddingVersionRow.family == new.family)
-    newest = session.scalars(family.order_by(EmbeddingVersionRow.number.desc()).limit(1)).first()
+    newest = _newest(session, new.family)
     number = newest.number + 1 if newest else 1
     row = EmbeddingVersionRow(
         id=f"{new.family}-{number}",

@@ -1,14 +1,17 @@
 """Heads: kept with the vectors that they were trained on, refused for any others."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 from typing import Any
 
 import numpy as np
 import pytest
 
 from registry.assignments import read_generation
+from registry.audit import Action
 from registry.errors import Conflict, FingerprintMismatch, InvalidInput, NotFound
 from registry.heads import NewHead
 from registry.registry import Registry
@@ -57,6 +60,19 @@ def test_the_same_head_again_is_kept_once(ready: Registry) -> None:
     back = ready.heads.register(new_head())
     assert ready.heads.list("ads") == [first, better, back]
     assert len({first.id, better.id, back.id}) == 3
+
+
+def test_the_same_head_from_many_at_once_is_kept_once(ready: Registry) -> None:
+    start = Barrier(6)
+
+    def register(_worker: int) -> int:
+        start.wait()
+        return ready.heads.register(new_head()).id
+
+    with ThreadPoolExecutor(6) as threads:
+        ids = set(threads.map(register, range(6)))
+    assert {head.id for head in ready.heads.list("ads")} == ids and len(ids) == 1
+    assert [event.action for event in ready.audit.list()].count(Action.HEAD_REGISTER) == 1
 
 
 def test_heads_are_listed_by_consumer_and_by_version(ready: Registry) -> None:

@@ -1,15 +1,17 @@
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from registry.assignments import read_generation
 from registry.errors import Conflict, FingerprintMismatch, InvalidInput, NotFound
 from registry.records import Evaluation
 from registry.registry import Registry
+from registry.rows import bump
 from registry.tables import EmbeddingVersionRow, VersionState
 from tests.registry.factories import AS_OF, new_version, ready_version
 
@@ -52,6 +54,20 @@ def test_registering_a_run_twice_gives_the_same_version_and_changes_nothing(regi
     assert registry.versions.register(new_version()) == first
     assert read_generation(registry.database) == generation
     assert len(registry.versions.list()) == 1
+
+
+def test_registering_waits_for_the_retirement_of_its_parent(registry: Registry) -> None:
+    """Neither may hold what the other one waits for: a registration comes at the end of hours of training."""
+    registry.versions.register(new_version())
+    with ThreadPoolExecutor(1) as threads:
+        with registry.database.transaction() as session:
+            values = {"state": VersionState.RETIRING, "kept": False}
+            session.execute(update(EmbeddingVersionRow).values(values))
+            registering = threads.submit(registry.versions.register, new_version("run-2"))
+            assert wait([registering], timeout=0.3).not_done
+            bump(session)
+        assert registering.result().parent == "autoencoder-1"
+    assert registry.versions.get("autoencoder-1").state is VersionState.RETIRING
 
 
 def test_another_fingerprint_for_a_known_run_is_refused_with_both(registry: Registry) -> None:
