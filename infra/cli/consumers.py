@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def list_consumers(as_json: Json = False) -> None:
     """Consumers and the version that each reads now."""
     from infra.portrait import Portrait
-    from infra.tables import consumers_table
+    from infra.tables.consumers import consumers_table
     from registry.assignments import read_state
 
     with Portrait.open() as portrait:
@@ -75,7 +75,7 @@ def change(
 def show(name: Consumer, as_json: Json = False) -> None:
     """A consumer with what its gates ask for."""
     from infra.portrait import Portrait
-    from infra.tables import consumer_table
+    from infra.tables.consumers import consumer_table
 
     with Portrait.open() as portrait:
         consumer = portrait.registry.consumers.get(name)
@@ -90,7 +90,7 @@ def status(as_json: Json = False) -> None:
     """The log, the live versions with coverage, bytes and what keeps them alive, and the gateways."""
     from infra.portrait import Portrait
     from infra.status import read_status
-    from infra.tables import status_tables
+    from infra.tables.data import status_tables
 
     with Portrait.open() as portrait:
         report = read_status(portrait)

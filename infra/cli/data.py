@@ -40,7 +40,7 @@ def ingest(
     from infra.pipeline import take_in
     from infra.portrait import Portrait
     from infra.settings import Settings
-    from infra.tables import ingest_table
+    from infra.tables.data import ingest_table
 
     settings = Settings()
     open_files(Portrait(settings).log, events, items, users)  # a file that cannot be used leaves not even a home
@@ -60,7 +60,7 @@ def import_data(
     """Take a public data set in through its adapter; labels go to a file in the home's labels/ folder."""
     from infra.pipeline import import_data_set
     from infra.portrait import Portrait
-    from infra.tables import ingest_table
+    from infra.tables.data import ingest_table
 
     with Portrait.prepare() as portrait, progress_bar() as progress:
         report, labels = import_data_set(portrait, data_set.value, path, progress)

@@ -56,7 +56,7 @@ def add(
 def list_heads(consumer: Consumer, as_json: Json = False) -> None:
     """The heads of a consumer, oldest first."""
     from infra.portrait import Portrait
-    from infra.tables import heads_table
+    from infra.tables.consumers import heads_table
 
     with Portrait.open() as portrait:
         heads = portrait.registry.heads.list(consumer)

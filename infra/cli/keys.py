@@ -46,7 +46,7 @@ def add(
 def list_keys(as_json: Json = False) -> None:
     """Keys with what they may do, the revoked ones too."""
     from infra.portrait import Portrait
-    from infra.tables import keys_table
+    from infra.tables.access import keys_table
 
     with Portrait.open() as portrait:
         keys = portrait.registry.keys.list()
@@ -75,7 +75,7 @@ def audit(
     import orjson
 
     from infra.portrait import Portrait
-    from infra.tables import audit_table
+    from infra.tables.access import audit_table
 
     with Portrait.open() as portrait:
         events = portrait.registry.audit.list(parse_time(since, "--since"))[-(last or 0) :]

@@ -25,7 +25,7 @@ def main() -> None:
         app()
     except PortraitError as error:
         if isinstance(error, GateRefused):
-            from infra.tables import gates_table
+            from infra.tables.consumers import gates_table
 
             notices().print(gates_table("What the gates say", error.verdicts))
         print(f"portrait: {error}", file=sys.stderr)

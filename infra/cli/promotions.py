@@ -99,7 +99,7 @@ def history(
 ) -> None:
     """Who moved a consumer, when, from which version to which, and why; with --at what it read at that time."""
     from infra.portrait import Portrait
-    from infra.tables import gates_table, history_table
+    from infra.tables.consumers import gates_table, history_table
 
     moment = parse_time(at, "--at")
     with Portrait.open() as portrait:
@@ -115,7 +115,7 @@ def history(
 
 
 def _dry_run(portrait: "Portrait", consumer: str, version: str, canary: float | None, as_json: bool) -> None:
-    from infra.tables import gates_table
+    from infra.tables.consumers import gates_table
 
     with progress_bar() as progress:
         verdicts = portrait.operations.check(consumer, version, canary, progress)

@@ -22,7 +22,7 @@ def get(
 ) -> None:
     """Fetch embeddings by user id, as the gateway would answer."""
     from infra.portrait import Portrait
-    from infra.tables import embeddings_table
+    from infra.tables.data import embeddings_table
 
     out = claim_stdout()
     with Portrait.open() as portrait:

@@ -21,7 +21,7 @@ def versions(
 ) -> None:
     """Embedding versions, newest last, with state, fingerprint, lineage and metrics."""
     from infra.portrait import Portrait
-    from infra.tables import version_table, versions_table
+    from infra.tables.versions import version_table, versions_table
 
     with Portrait.open() as portrait:
         if version is None:
@@ -35,7 +35,7 @@ def versions(
 def diff(version: Version, other: Version, as_json: Json = False) -> None:
     """How two versions differ: coverage, metrics, neighbours, the turn between their spaces, norms."""
     from infra.portrait import Portrait
-    from infra.tables import diff_table
+    from infra.tables.versions import diff_table
 
     with Portrait.open() as portrait, progress_bar() as progress:
         report = portrait.operations.diff(version, other, progress)

@@ -8,7 +8,9 @@ from rich.table import Table
 from feature_repo.log.catalogue import catalogue
 from infra.demo.report import draw_map, favourites, neighbour_table
 from infra.demo.walk import Outcome
-from infra.tables import consumers_table, ingest_table, versions_table
+from infra.tables.consumers import consumers_table
+from infra.tables.data import ingest_table
+from infra.tables.versions import versions_table
 from registry.assignments import read_state
 
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
-from infra.tables import consumers_table, versions_table
+from infra.tables.consumers import consumers_table
+from infra.tables.versions import versions_table
 from registry.records import Assignment, Consumer, EmbeddingVersion
 from registry.tables import VersionState
 

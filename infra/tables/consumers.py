@@ -1,0 +1,84 @@
+"""What commands show of consumers and their promotions."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+
+from rich.table import Table
+from rich.text import Text
+
+from infra.tables.layout import moment, table_of
+from registry.records import Assignment, Consumer, Head, Promotion
+from registry.verdicts import Outcome, Verdict
+
+
+def consumers_table(consumers: Iterable[Consumer], assignments: Mapping[str, Assignment]) -> Table:
+    """Consumers and the version that each reads now; `assignments` by consumer name."""
+    table = table_of("Consumers", "consumer", "owner", "task", "reads", "revision", "since")
+    for consumer in consumers:
+        table.add_row(consumer.name, consumer.owner, consumer.task, *_reads(assignments.get(consumer.name)))
+    return table
+
+
+def consumer_table(consumer: Consumer, assignment: Assignment | None) -> Table:
+    """One consumer: what it reads, and what its gates ask for."""
+    table = table_of(consumer.name, "", "")
+    table.add_row("owner", consumer.owner)
+    table.add_row("task", consumer.task or "-")
+    table.add_row("reads", _reads(assignment)[0])
+    table.add_row("wants a head", "yes" if consumer.wants_head else "no")
+    table.add_section()
+    changed = consumer.gates.to_json()
+    for name, value in asdict(consumer.gates).items():
+        table.add_row(f"gate: {name}", f"{shown(value)}{'' if name in changed else '  (default)'}")
+    return table
+
+
+def history_table(consumer: str, rows: Iterable[Promotion]) -> Table:
+    """Changes of a consumer's assignment, oldest first."""
+    table = table_of(f"History of {consumer}", "revision", "when", "what", "from", "to", "who", "why")
+    for row in rows:
+        table.add_row(
+            str(row.revision),
+            moment(row.promoted_at),
+            row.kind,
+            row.from_version or "-",
+            row.to_version + _canary(row.canary, row.canary_share),
+            row.actor,
+            f"{row.reason} (forced)" if row.forced else row.reason,
+        )
+    return table
+
+
+def gates_table(title: str, verdicts: Iterable[Verdict]) -> Table:
+    """What every gate says, in the order in which they are asked."""
+    table = table_of(title, "gate", "says", "why", "what to do")
+    colours = {Outcome.ACCEPT: "green", Outcome.WAIT: "yellow", Outcome.REJECT: "red"}
+    for verdict in verdicts:
+        outcome = Text(verdict.outcome, style=colours[verdict.outcome])
+        final = "" if verdict.accepted or verdict.forceable else " (cannot be forced)"
+        table.add_row(verdict.gate, outcome, verdict.reason + final, verdict.remedy)
+    return table
+
+
+def heads_table(consumer: str, heads: Iterable[Head]) -> Table:
+    """Heads of a consumer: on which version, what they scored on what, where they live."""
+    table = table_of(
+        f"Heads of {consumer}", "head", "version", "fingerprint", "task", "data", "as of", "metrics", "lives at"
+    )
+    for head in heads:
+        metrics = "\n".join(f"{name} {value:.4g}" for name, value in head.metrics.items())
+        trained_on = (str(head.id), head.version, head.fingerprint[:12])
+        table.add_row(*trained_on, head.task, head.data_stamp, moment(head.as_of), metrics, head.location)
+    return table
+
+
+def _reads(assignment: Assignment | None) -> tuple[str, str, str]:
+    """What a consumer reads, its revision, and since when."""
+    if assignment is None:
+        return "nothing yet", "", ""
+    reads = assignment.stable + _canary(assignment.canary, assignment.canary_share)
+    return reads, str(assignment.revision), moment(assignment.changed_at)
+
+
+def _canary(version: str | None, share: float | None) -> str:
+    return f"\ncanary {version} for {share:.4g}" if version else ""

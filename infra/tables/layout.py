@@ -1,0 +1,46 @@
+"""How tables for the terminal look."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from rich.table import Table
+
+
+def table_of(title: str, *columns: str) -> Table:
+    """An empty table, whose cells fold instead of being cut off."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def day(time: datetime | None) -> str:
+    """A date; a dash for none."""
+    return "-" if time is None else f"{time:%Y-%m-%d}"
+
+
+def moment(time: datetime | None) -> str:
+    """A time to the second; a dash for none."""
+    return "-" if time is None else f"{time:%Y-%m-%d %H:%M:%S}"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that suits."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def number(value: float | None) -> str:
+    """Four digits; a dash for none."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def shown(value: Any) -> str:
+    """Anything, as short as it can be said."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
