@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -46,27 +47,27 @@ class Route:
         """The users by lane; without a canary the sequence itself goes on, untouched."""
         if self.canary is None:
             return Split((Part(self.stable, STABLE, users),))
-        mask = self.canary_mask(users)
-        if not mask.any():
+        inside = self._inside(users)
+        if True not in inside:
             return Split((Part(self.stable, STABLE, users),))
-        if mask.all():
+        if False not in inside:
             return Split((Part(self.canary, CANARY, users),))
-        lanes: tuple[list[str], list[str]] = ([], [])
-        for user, there in zip(users, mask.tolist(), strict=True):
-            lanes[there].append(user)
-        return Split((Part(self.stable, STABLE, lanes[0]), Part(self.canary, CANARY, lanes[1])), mask)
+        stable = [user for user, there in zip(users, inside, strict=True) if not there]
+        parts = (Part(self.stable, STABLE, stable), Part(self.canary, CANARY, list(compress(users, inside))))
+        return Split(parts, np.array(inside, bool))
 
     def canary_mask(self, users: Sequence[str]) -> NDArray[np.bool_]:
         """Which users read the canary, [n]: `in_canary` for each."""
-        if self.canary is None:
-            return np.zeros(len(users), bool)
-        draws = np.frombuffer(b"".join([_draw(self._salted, user) for user in users]), ">u8")
-        return draws < np.uint64(_limit(self.share))
+        return np.array(self._inside(users) if self.canary is not None else [False] * len(users), bool)
+
+    def _inside(self, users: Sequence[str]) -> list[bool]:
+        salted, limit = self._lot
+        return [_draw(salted, user) < limit for user in users]
 
     @cached_property
-    def _salted(self) -> blake2b:
+    def _lot(self) -> tuple[blake2b, bytes]:
         assert self.canary is not None
-        return _salted(self.consumer, self.canary.id)
+        return _salted(self.consumer, self.canary.id), _limit(self.share)
 
 
 def in_canary(consumer: str, canary: str, user: str, share: float) -> bool:
@@ -75,7 +76,7 @@ def in_canary(consumer: str, canary: str, user: str, share: float) -> bool:
     A user draws a number once for a canary and is in while the share is above it: so widening keeps everyone who
     was in, and another canary, or another consumer's, picks other users.
     """
-    return int.from_bytes(_draw(_salted(consumer, canary), user), "big") < _limit(share)
+    return _draw(_salted(consumer, canary), user) < _limit(share)
 
 
 def routes(state: ServingState) -> dict[str, Route]:
@@ -105,10 +106,11 @@ def _salted(consumer: str, canary: str) -> blake2b:
 
 
 def _draw(salted: blake2b, user: str) -> bytes:
+    """A number below DRAWS, its greatest byte first, so that bytes compare as numbers do."""
     draw = salted.copy()  # with the salt in it already: a third less than salting for every user
     draw.update(user.encode())
     return draw.digest()
 
 
-def _limit(share: float) -> int:
-    return math.ceil(share * DRAWS)
+def _limit(share: float) -> bytes:
+    return math.ceil(share * DRAWS).to_bytes(DRAW_BYTES, "big")
