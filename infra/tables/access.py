@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
-from infra.tables.layout import moment, table_of
+from infra.tables.layout import moment, shown, table_of
 from registry.audit import AuditEvent, AuditOutcome
 from registry.records import ApiKey
 

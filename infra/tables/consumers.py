@@ -6,7 +6,7 @@ from dataclasses import asdict
 from rich.table import Table
 from rich.text import Text
 
-from infra.tables.layout import moment, table_of
+from infra.tables.layout import moment, shown, table_of
 from registry.records import Assignment, Consumer, Head, Promotion
 from registry.verdicts import Outcome, Verdict
 

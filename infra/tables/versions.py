@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from infra.tables.layout import day, moment, number, table_of
+from infra.tables.layout import day, moment, number, shown, table_of
 from registry.records import EmbeddingVersion
 
 if TYPE_CHECKING:  # torch is not needed to draw a table

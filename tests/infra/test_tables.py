@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
-from infra.tables.consumers import consumers_table
-from infra.tables.versions import versions_table
+from infra.tables.consumers import consumers_table, gates_table
+from infra.tables.versions import diff_table, versions_table
 from registry.records import Assignment, Consumer, EmbeddingVersion
 from registry.tables import VersionState
+from registry.verdicts import Outcome, Verdict
+from training.diff import MeasuredPair, VersionDiff, VersionSide
 
 DAY = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
 
@@ -49,6 +51,33 @@ def test_consumers_show_what_they_read() -> None:
     }
     assert [row[0:1] + row[3:] for row in cells(consumers_table(consumers, assignments))] == [
         ["ranker", "autoencoder-3", "1", "2024-05-06 07:08:00"],
-        ["mailer", "autoencoder-3", "2", "2024-05-06 07:08:00"],
+        ["mailer", "autoencoder-3\ncanary autoencoder-4 for 0.05", "2", "2024-05-06 07:08:00"],
         ["idle", "nothing yet", "", ""],
     ]
+
+
+def test_gates_say_what_cannot_be_forced() -> None:
+    verdicts = [
+        Verdict("version-is-ready", Outcome.ACCEPT, "version autoencoder-3 is ready"),
+        Verdict("artifact-loads", Outcome.REJECT, "it does not load", "restore it", forceable=False),
+        Verdict("watermark-lag", Outcome.WAIT, "it trails the log", "run `portrait backfill autoencoder-3`"),
+    ]
+    table = gates_table("gates", verdicts)
+    assert [str(cell) for cell in table.columns[1].cells] == ["accept", "reject", "wait"]
+    assert list(table.columns[2].cells) == [
+        "version autoencoder-3 is ready",
+        "it does not load (cannot be forced)",
+        "it trails the log",
+    ]
+
+
+def test_a_diff_of_other_dimensions_leaves_out_what_cannot_be_compared() -> None:
+    sides = [VersionSide(f"autoencoder-{n}", "f" * 64, 8 * n, 1.0, {"loss": 0.5 * n}, 2.0 * n) for n in (1, 2)]
+    measured = (MeasuredPair("churn", "auc", "w46", 0.74, None),)
+    diff = VersionDiff(*sides, measured, 300, 200, 180, 10, 0.25, None, 0.9, 1.0)
+    rows = {row[0]: row[1:] for row in cells(diff_table(diff))}
+    assert rows["training: loss"] == ["0.5", "1", ""]
+    assert rows["auc on churn (w46)"] == ["0.74", "-", ""]
+    assert rows["neighbour overlap@10"] == ["", "", "0.25"]
+    assert rows["mean cosine, raw"] == ["", "", "-"]
+    assert rows["users compared"] == ["", "", "180 of 300"]
