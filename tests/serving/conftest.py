@@ -1,16 +1,28 @@
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from serving.gateway import create_app
 from serving.settings import ServingSettings
+from tests.serving.api_table import KEYS
 from tests.serving.instance import Instance, make
 from tests.serving.twin_operations import TwinOperations
 from tests.serving.twins import Twins, twins
 
 MAX_BATCH = 20
 SETTINGS = ServingSettings(max_batch=MAX_BATCH)
+
+
+def problem(answer: Any, status: int, *said: str) -> dict[str, Any]:
+    """The body of an answer that must be a problem of this status, saying these words."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert body["status"] == status and body["title"] and body["type"]
+    assert all(words in body["detail"] for words in said), body
+    return body
 
 
 @pytest.fixture
@@ -30,6 +42,16 @@ def operations(parts: Twins) -> TwinOperations:
 def http(parts: Twins, operations: TwinOperations) -> Iterator[TestClient]:
     app = create_app(parts.pool, operations, SETTINGS)
     with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def keyed(parts: Twins, operations: TwinOperations) -> Iterator[TestClient]:
+    """A gateway that knows the keys of the table."""
+    parts.source.keys |= {key.id: key for key in KEYS}
+    parts.source.number += 1
+    parts.reader.assignments.refresh()
+    with TestClient(create_app(parts.pool, operations, SETTINGS), raise_server_exceptions=False) as client:
         yield client
 
 

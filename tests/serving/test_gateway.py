@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from serving.answers import ARROW
-from tests.serving.conftest import MAX_BATCH
+from tests.serving.conftest import MAX_BATCH, problem
 from tests.serving.twins import BACKFILLED, COMPUTED, DIMENSION, FINGERPRINTS, ODD_VECTOR, Twins
 
 PATH = "/v1/consumers/ranker/embeddings"
@@ -99,41 +99,31 @@ def _table(content: bytes) -> pa.Table:
         return stream.read_all()
 
 
-def _problem(answer: object, status: int, *said: str) -> dict[str, object]:
-    assert answer.status_code == status, answer.text  # type: ignore[attr-defined]
-    assert answer.headers["content-type"] == "application/problem+json"  # type: ignore[attr-defined]
-    problem: dict[str, object] = answer.json()  # type: ignore[attr-defined]
-    assert problem["status"] == status and problem["title"] and problem["type"]
-    for words in said:
-        assert words in str(problem["detail"])
-    return problem
-
-
 @pytest.mark.parametrize("name", ["nobody", "RANKER", "ü🦄", "x" * 5000, "'; DROP TABLE", "%00"])
 def test_an_unknown_consumer_is_a_404_with_the_known_ones(http: TestClient, name: str) -> None:
     escaped = quote(name, safe="")
-    _problem(http.get(f"/v1/consumers/{escaped}/embeddings/ada"), 404, "fresh, ranker, search")
-    _problem(http.get(f"/v1/consumers/{escaped}/embeddings?user=ada"), 404)
-    _problem(http.post(f"/v1/consumers/{escaped}/embeddings", json={"users": ["ada"]}), 404)
-    _problem(http.get(f"/v1/consumers/{escaped}"), 404)
-    _problem(http.get(f"/v1/consumers/{escaped}/history"), 404)
+    problem(http.get(f"/v1/consumers/{escaped}/embeddings/ada"), 404, "fresh, ranker, search")
+    problem(http.get(f"/v1/consumers/{escaped}/embeddings?user=ada"), 404)
+    problem(http.post(f"/v1/consumers/{escaped}/embeddings", json={"users": ["ada"]}), 404)
+    problem(http.get(f"/v1/consumers/{escaped}"), 404)
+    problem(http.get(f"/v1/consumers/{escaped}/history"), 404)
 
 
 def test_a_consumer_without_a_version_is_a_409_that_says_what_to_do(http: TestClient) -> None:
-    _problem(http.get("/v1/consumers/fresh/embeddings/ada"), 409, "portrait promote fresh")
+    problem(http.get("/v1/consumers/fresh/embeddings/ada"), 409, "portrait promote fresh")
 
 
 def test_an_oversize_batch_names_the_limit(http: TestClient, parts: Twins) -> None:
     users = [f"user-{number}" for number in range(MAX_BATCH + 1)]
-    problem = _problem(http.post(PATH, json={"users": users}), 413, str(MAX_BATCH))
-    assert problem["limit"] == MAX_BATCH
-    _problem(http.get(PATH, params={"user": users}), 413, str(MAX_BATCH))
+    body = problem(http.post(PATH, json={"users": users}), 413, str(MAX_BATCH))
+    assert body["limit"] == MAX_BATCH
+    problem(http.get(PATH, params={"user": users}), 413, str(MAX_BATCH))
     assert http.post(PATH, json={"users": users[:MAX_BATCH]}).status_code == 200
     assert parts.store.lookups == 1
 
 
 def test_a_huge_body_is_refused_before_it_is_parsed(http: TestClient) -> None:
-    _problem(http.post(PATH, content=b" " * (MAX_BATCH * 1024 + 65 * 1024)), 413, "bytes")
+    problem(http.post(PATH, content=b" " * (MAX_BATCH * 1024 + 65 * 1024)), 413, "bytes")
 
 
 @pytest.mark.parametrize(
@@ -143,19 +133,19 @@ def test_a_huge_body_is_refused_before_it_is_parsed(http: TestClient) -> None:
      b'{"users": ["a"], "strict": "yes"}', b'{"users": ["a"], "extra": 1}', b'{"users": ["\\ud800"]}', b"\xff\xfe"],
 )  # fmt: skip
 def test_a_malformed_body_is_a_422_that_shows_a_good_one(http: TestClient, body: bytes) -> None:
-    _problem(http.post(PATH, content=body), 422, '"users": ["a", "b"]')
+    problem(http.post(PATH, content=body), 422, '"users": ["a", "b"]')
 
 
 def test_bad_queries_are_400s(http: TestClient) -> None:
-    _problem(http.get(PATH), 400, "user")
-    _problem(http.get(f"{PATH}/ada?strict=perhaps"), 400, "strict")
-    _problem(http.get(f"{PATH}/"), 400, "empty")
-    _problem(http.get(f"{PATH}?user=a&user="), 400, "number 2 is empty")
+    problem(http.get(PATH), 400, "user")
+    problem(http.get(f"{PATH}/ada?strict=perhaps"), 400, "strict")
+    problem(http.get(f"{PATH}/"), 400, "empty")
+    problem(http.get(f"{PATH}?user=a&user="), 400, "number 2 is empty")
 
 
 def test_strict_refuses_only_users_of_whom_nothing_is_known(http: TestClient) -> None:
-    _problem(http.get(f"{PATH}/nobody?strict=true"), 404, "'nobody'")
-    _problem(http.post(PATH, json={"users": ["ada", "nobody"], "strict": True}), 404, "'nobody'")
+    problem(http.get(f"{PATH}/nobody?strict=true"), 404, "'nobody'")
+    problem(http.post(PATH, json={"users": ["ada", "nobody"], "strict": True}), 404, "'nobody'")
     assert http.get(f"{PATH}/ada?strict=true").json()["source"] == "stored"
     assert http.get(f"{PATH}/bob?strict=true").json()["source"] == "computed"
     assert http.get(f"{PATH}/silent?strict=true").json()["source"] == "prior"
@@ -164,22 +154,22 @@ def test_strict_refuses_only_users_of_whom_nothing_is_known(http: TestClient) ->
 def test_a_store_that_is_away_is_a_503(http: TestClient, parts: Twins) -> None:
     parts.store.away = True
     answer = http.get(f"{PATH}/ada")
-    _problem(answer, 503, "does not answer")
+    problem(answer, 503, "does not answer")
     assert answer.headers["retry-after"]
-    _problem(http.get("/readyz"), 503)
+    problem(http.get("/readyz"), 503)
     assert http.get("/healthz").status_code == 200
 
 
 def test_what_nobody_foresaw_is_a_500_problem_without_insides(http: TestClient, parts: Twins) -> None:
     parts.reader.repo = None  # type: ignore[assignment]
-    problem = _problem(http.get(f"{PATH}/ada"), 500)
-    assert "NoneType" not in str(problem)
+    body = problem(http.get(f"{PATH}/ada"), 500)
+    assert "NoneType" not in str(body)
 
 
 def test_other_paths_and_methods_are_problems_too(http: TestClient) -> None:
-    _problem(http.get("/v2"), 404)
+    problem(http.get("/v2"), 404)
     answer = http.delete(PATH)
-    _problem(answer, 405)
+    problem(answer, 405)
     assert answer.headers["allow"]
 
 
@@ -196,7 +186,7 @@ def test_consumers_versions_and_history(http: TestClient) -> None:
     assert [(row["kind"], row["to_version"], row["actor"]) for row in history] == [("promote", "autoencoder-1", "ann")]
     assert [row["id"] for row in http.get("/v1/versions").json()] == ["autoencoder-1", "autoencoder-2"]
     assert http.get("/v1/versions/autoencoder-2").json()["fingerprint"] == FINGERPRINTS["autoencoder-2"]
-    _problem(http.get("/v1/versions/autoencoder-9"), 404)
+    problem(http.get("/v1/versions/autoencoder-9"), 404)
 
 
 def test_metrics_show_where_vectors_came_from(http: TestClient) -> None:

@@ -1,0 +1,71 @@
+"""Every route of the API, with a body that it takes, and which kinds of keys it lets in."""
+
+from tests.serving.twin_operations import key, secret
+from tests.serving.twins import FINGERPRINTS
+
+KEYS = (
+    key("a0", "reader of ranker", "embeddings:read=ranker"),
+    key("a1", "promoter of ranker", "consumers:promote=ranker"),
+    key("a2", "events", "events:write"),
+    key("a3", "ops", "administer"),
+    key("a4", "left", "administer", revoked=True),
+)
+CALLERS = ("no key", "wrong key", "revoked", "read", "promote", "events", "admin")
+PRESENTED = dict(
+    zip(CALLERS, (None, secret("a3")[:-1] + "!", secret("a4"), *map(secret, ("a0", "a1", "a2", "a3"))), strict=True)
+)
+ALL = dict.fromkeys(CALLERS, 200)
+ANY_KEY = ALL | {"no key": 401, "wrong key": 401, "revoked": 401}
+ADMIN = {caller: 401 if code == 401 else 403 for caller, code in ANY_KEY.items()} | {"admin": 200}
+READ, PROMOTE = ADMIN | {"read": 200}, ADMIN | {"promote": 200}
+HEAD = {
+    "version": "autoencoder-1",
+    "fingerprint": FINGERPRINTS["autoencoder-1"],
+    "task": "listens",
+    "data_stamp": "2024-05",
+    "as_of": "2024-05-01T00:00:00Z",
+    "metrics": {"auc": 0.7},
+    "location": "s3://heads/1",
+}
+TABLE: list[tuple[str, str, object, dict[str, int]]] = [
+    ("GET", "/v1/consumers/ranker/embeddings/ada", None, READ),
+    ("GET", "/v1/consumers/ranker/embeddings?user=ada", None, READ),
+    ("POST", "/v1/consumers/ranker/embeddings", {"users": ["ada"]}, READ),
+    ("GET", "/v1/consumers/search/embeddings/ada", None, ADMIN),
+    ("GET", "/v1/consumers/search/embeddings?user=ada", None, ADMIN),
+    ("POST", "/v1/consumers/search/embeddings", {"users": ["ada"]}, ADMIN),
+    ("GET", "/v1/consumers", None, ANY_KEY),
+    ("GET", "/v1/consumers/search", None, ANY_KEY),
+    ("GET", "/v1/consumers/search/history", None, ANY_KEY),
+    ("GET", "/v1/consumers/search/heads", None, ANY_KEY),
+    ("POST", "/v1/consumers", {"name": "fourth", "owner": "team"}, ADMIN),
+    ("PATCH", "/v1/consumers/ranker", {"owner": "other"}, ADMIN),
+    ("POST", "/v1/consumers/ranker/promotions", {"version": "autoencoder-2"}, PROMOTE),
+    ("POST", "/v1/consumers/ranker/promotions", {"version": "autoencoder-2", "dry_run": True}, PROMOTE),
+    ("POST", "/v1/consumers/search/promotions", {"version": "autoencoder-1"}, ADMIN),
+    ("POST", "/v1/consumers/search/promotions", {"version": "autoencoder-1", "dry_run": True}, ADMIN),
+    ("POST", "/v1/consumers/ranker/canary", {"action": "abort"}, PROMOTE),
+    ("POST", "/v1/consumers/search/canary", {"action": "abort"}, ADMIN),
+    ("POST", "/v1/consumers/ranker/rollback", {}, PROMOTE),
+    ("POST", "/v1/consumers/search/rollback", {}, ADMIN),
+    ("POST", "/v1/consumers/ranker/heads", HEAD, PROMOTE),
+    ("POST", "/v1/consumers/search/heads", HEAD, ADMIN),
+    ("GET", "/v1/versions", None, ANY_KEY),
+    ("GET", "/v1/versions/autoencoder-1", None, ANY_KEY),
+    ("GET", "/v1/versions/autoencoder-1/diff/autoencoder-2", None, ANY_KEY),
+    ("POST", "/v1/versions/autoencoder-2/retire", {"reason": "old"}, ADMIN),
+    ("GET", "/v1/keys", None, ADMIN),
+    ("POST", "/v1/keys", {"name": "new", "grants": ["administer"]}, ADMIN),
+    ("DELETE", "/v1/keys/a0", None, ADMIN),
+    ("GET", "/v1/audit", None, ADMIN),
+    ("GET", "/healthz", None, ALL),
+    ("GET", "/readyz", None, ALL),
+    ("GET", "/metrics", None, ALL),
+    ("GET", "/docs", None, ALL),
+    ("GET", "/openapi.json", None, ALL),
+]
+
+
+def headers(caller: str) -> dict[str, str]:
+    presented = PRESENTED[caller]
+    return {"Authorization": f"Bearer {presented}"} if presented else {}
