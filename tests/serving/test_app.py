@@ -14,9 +14,12 @@ import httpx
 import numpy as np
 import pytest
 
+from registry.assignments import read_state
 from registry.errors import Conflict
 from serving import app, flags
 from serving.client import Client, NotFound
+from serving.first_state import kept_state
+from serving.routing import in_canary
 from serving.settings import ServingSettings
 from tests.serving.instance import Instance
 
@@ -127,6 +130,16 @@ def test_start_read_promote_stop(instance: Instance, tmp_path: Path, front: str)
                 assert time.monotonic() - promoted < 1.0, "a promotion is visible within a second"
             assert np.array_equal(answer.vector, instance.vectors[other][3])
             assert search.embedding("user-3").version == "autoencoder-1"
+
+            instance.registry.promotions.promote("search", "autoencoder-2", canary_share=0.5)
+            inside = [in_canary("search", "autoencoder-2", user, 0.5) for user in users]
+            while len((rows := search.embeddings(users)).versions) < 2:
+                assert time.monotonic() - promoted < 60
+            assert [row.lane == "canary" for row in rows] == inside
+            for number, row in enumerate(rows):
+                assert row.version == f"autoencoder-{1 + inside[number]}"
+                assert row.vector.tobytes() == instance.vectors[row.version][number].tobytes()
+            instance.registry.promotions.abort_canary("search")
         assert httpx.get(f"{url}/readyz").json()["status"] == "ready"
         assert 'source="stored"' in httpx.get(f"{url}/metrics").text
         assert httpx.get(f"{url}/v1/consumers/x/embeddings/y").headers["content-type"] == "application/problem+json"
@@ -143,3 +156,28 @@ def test_start_read_promote_stop(instance: Instance, tmp_path: Path, front: str)
     assert not alive(family)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/healthz")
+
+
+@pytest.mark.slow
+def test_it_starts_from_disk_while_the_registry_is_away_and_catches_up(instance: Instance, tmp_path: Path) -> None:
+    registry, settings = instance.registry, instance.settings
+    file = settings.home / "registry.db"
+    registry.promotions.promote("search", "autoencoder-2", canary_share=0.5)
+    kept_state(settings, registry.database).save(read_state(registry.database))
+    away = file.rename(tmp_path / "moved.db")
+    try:
+        with served(instance, tmp_path, "own proxy") as (url, _run), Client(url, "search") as search:
+            ready = httpx.get(f"{url}/readyz").json()
+            assert (ready["status"], ready["registry"], ready["source"]) == ("degraded", "away", "disk")
+            users = [f"user-{number}" for number in range(20)]
+            inside = [in_canary("search", "autoencoder-2", user, 0.5) for user in users]
+            assert [row.lane == "canary" for row in search.embeddings(users)] == inside
+            away.rename(file)
+            registry.promotions.abort_canary("search")
+            back = time.monotonic()
+            while search.embeddings(users).versions != ["autoencoder-1"]:
+                assert time.monotonic() - back < 10
+            assert httpx.get(f"{url}/readyz").json()["status"] == "ready"
+    finally:
+        if away.exists():
+            away.rename(file)
