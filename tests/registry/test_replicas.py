@@ -83,10 +83,10 @@ def test_signs_at_once_are_all_kept(registry: Registry) -> None:
     assert registry.replicas.behind(4) == []
 
 
-@pytest.mark.parametrize(("id", "host"), [("", "host"), ("i" * 65, "host"), ("a\x00b", "host"), ("id", "")])
-def test_what_cannot_be_kept_is_refused(registry: Registry, id: str, host: str) -> None:
-    with pytest.raises(InvalidInput, match="of the replica"):
-        registry.replicas.seen(id, host, 1)
+def test_what_cannot_be_kept_is_refused(registry: Registry) -> None:
+    for id, host in (("", "host"), ("i" * 65, "host"), ("a\x00b", "host"), ("id", "")):
+        with pytest.raises(InvalidInput, match="of the replica"):
+            registry.replicas.seen(id, host, 1)
 
 
 def _last_seen(registry: Registry, id: str, ago: timedelta) -> None:
