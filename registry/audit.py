@@ -20,6 +20,7 @@ from registry.text import one_line
 log = logging.getLogger(__name__)
 
 SUBJECT_LENGTH = 160
+LARGEST_ID = 2**31 - 1
 
 
 class Action(StrEnum):
@@ -120,7 +121,8 @@ class Audit:
 
     def list(self, since: datetime | None = None, after: int = 0, limit: int | None = None) -> list[AuditEvent]:
         """Events oldest first: from a time on, beyond an id, at most so many."""
-        statement = select(AuditEventRow).where(AuditEventRow.id > after).order_by(AuditEventRow.id).limit(limit)
+        beyond = AuditEventRow.id > min(after, LARGEST_ID)
+        statement = select(AuditEventRow).where(beyond).order_by(AuditEventRow.id).limit(limit)
         if since is not None:
             statement = statement.where(AuditEventRow.at >= since)
         with self._database.reading() as session:

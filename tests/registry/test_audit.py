@@ -294,6 +294,7 @@ def test_events_are_listed_from_a_time_and_beyond_an_id(registry: Registry) -> N
         Action.BACKFILL_FINISH,
     ]
     assert registry.audit.list(after=events[0].id) == events[1:]
+    assert registry.audit.list(after=2**62) == registry.audit.list(after=10**30) == []
     assert registry.audit.list(limit=2) == events[:2]
     assert registry.audit.list(since=events[2].at) == events[2:]
     assert registry.audit.list(since=events[2].at + timedelta(seconds=1)) == []
