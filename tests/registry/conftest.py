@@ -1,15 +1,31 @@
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from infra.migrations import upgrade
 from registry.registry import Registry
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite registry with all tables and no rows. Copy it, change nothing in it."""
+    path = tmp_path_factory.mktemp("migrated") / "registry.db"
+    made = Registry.open(f"sqlite:///{path}")
+    upgrade(made.database)
+    made.close()
+    return path
+
+
 @pytest.fixture
-def registry(database_url: str) -> Iterator[Registry]:
+def registry(database_url: str, migrated_file: Path) -> Iterator[Registry]:
     """An empty registry, on SQLite and on Postgres."""
     opened = Registry.open(database_url)
-    upgrade(opened.database)
+    if opened.database.is_sqlite:
+        shutil.copyfile(migrated_file, str(make_url(database_url).database))
+    else:
+        upgrade(opened.database)
     yield opened
     opened.close()
