@@ -1,5 +1,6 @@
 """The audit: every change, in the transaction that makes it, and every attempt that was refused."""
 
+import builtins
 import logging
 import math
 from collections.abc import Iterator, Mapping
@@ -127,6 +128,12 @@ class Audit:
             statement = statement.where(AuditEventRow.at >= since)
         with self._database.reading() as session:
             return [AuditEvent.of(row) for row in session.scalars(statement)]
+
+    def newest(self, count: int) -> "builtins.list[AuditEvent]":
+        """The last so many events, oldest first."""
+        statement = select(AuditEventRow).order_by(AuditEventRow.id.desc()).limit(count)
+        with self._database.reading() as session:
+            return [AuditEvent.of(row) for row in session.scalars(statement)][::-1]
 
     def _write(
         self, session: Session, action: Action, subject: str, outcome: AuditOutcome, detail: dict[str, Any]

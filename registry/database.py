@@ -137,10 +137,11 @@ def _with_driver(url: URL) -> URL:
 
 def _engine(url: URL, connect_seconds: float) -> Engine:
     if url.get_backend_name() != "sqlite":
+        # Parameters stay out of errors, and so out of logs: a digest of a key is one.
         # Without a limit a lost server is waited for until TCP gives up, which takes minutes.
         limit = {} if "connect_timeout" in url.query else {"connect_timeout": math.ceil(connect_seconds)}
-        return create_engine(url, pool_pre_ping=True, connect_args=limit)
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+        return create_engine(url, pool_pre_ping=True, connect_args=limit, hide_parameters=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

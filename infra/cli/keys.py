@@ -6,6 +6,7 @@ import typer
 
 from infra.cli.options import Json, parse_time
 from infra.cli.output import claim_stdout, console, notices, plain, print_json, say
+from registry.errors import InvalidInput
 
 keys_app = typer.Typer(help="API keys of the HTTP interface.", no_args_is_help=True)
 Consumers = Annotated[list[str] | None, typer.Option(metavar="CONSUMER", help="A consumer, or * for any; repeat.")]
@@ -72,13 +73,16 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Every change and every refused attempt, oldest first; --json writes one event a line."""
+    if since and last:
+        raise InvalidInput("--since with --last: give one of them")
     import orjson
 
     from infra.portrait import Portrait
     from infra.tables.access import audit_table
 
     with Portrait.open() as portrait:
-        events = portrait.registry.audit.list(parse_time(since, "--since"))[-(last or 0) :]
+        log = portrait.registry.audit
+        events = log.newest(last) if last else log.list(parse_time(since, "--since"))
     if as_json:
         out = claim_stdout()
         out.writelines(orjson.dumps(plain(event)).decode() + "\n" for event in events)
