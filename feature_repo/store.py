@@ -223,9 +223,10 @@ class FeatureRepo:
         )
 
     def _empty_retiring_views(self) -> None:
-        """Delete what Feast would otherwise drop in one long step."""
-        for version in self.registry.versions.list([VersionState.RETIRING]):
-            self.delete_vectors(version)
+        """Delete what Feast would otherwise drop in one long step; Redis has no tables, only steps."""
+        if not isinstance(self.online, PortraitRedisOnlineStore):
+            for version in self.registry.versions.list([VersionState.RETIRING]):
+                self.delete_vectors(version)
 
     def _require_kept(self, version: EmbeddingVersion) -> None:
         state = self.registry.versions.get(version.id).state

@@ -47,9 +47,9 @@ def feast(settings: FeatureSettings, command: str) -> subprocess.CompletedProces
     )
 
 
-def require_nothing_to_do(settings: FeatureSettings) -> None:
-    """Feast's plan and apply report no change."""
-    for command in ("plan", "apply"):
+def require_nothing_to_do(settings: FeatureSettings, *commands: str) -> None:
+    """Feast's commands, by default plan and apply, report no change."""
+    for command in commands or ("plan", "apply"):
         result = feast(settings, command)
         said = re.sub(r"\x1b\[[0-9;]*m", "", result.stdout)
         assert result.returncode == 0, result.stderr

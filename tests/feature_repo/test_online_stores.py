@@ -2,6 +2,9 @@
 
 import asyncio
 import itertools
+import signal
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -223,11 +226,7 @@ def test_materialize_does_not_replace_a_newer_vector(setup: Setup) -> None:
 
 
 def test_dropping_a_view_leaves_nothing_of_it_and_all_of_the_others(setup: Setup) -> None:
-    other = FeatureView(name="other", entities=[], schema=setup.view.schema, source=setup.view.batch_source)
-    other.entities = setup.view.entities
-    other.entity_columns = setup.view.entity_columns
-    other.features = setup.view.features
-    setup.store.update(setup.config, [], [other], [], [], False)
+    other_view(setup)
     orders = np.array([1]), np.array([NOON])
     setup.store.write_vectors(setup.config, "other", ["ann"], vectors_of(12, 1), *orders, computed_at=NOON)
     setup.write(USERS, vectors_of(13), position=9)
@@ -237,6 +236,96 @@ def test_dropping_a_view_leaves_nothing_of_it_and_all_of_the_others(setup: Setup
     setup.feast.apply([setup.view])
     assert not setup.read(USERS).found.any()
     assert setup.write(USERS, vectors_of(14), position=1) == len(USERS)  # no order was left behind
+
+
+def other_view(setup: Setup) -> FeatureView:
+    """A second view of the same columns, with a place in the store."""
+    other = FeatureView(name="other", entities=[], schema=setup.view.schema, source=setup.view.batch_source)
+    other.entities, other.entity_columns = setup.view.entities, setup.view.entity_columns
+    other.features = setup.view.features
+    setup.store.update(setup.config, [], [other], [], [], False)
+    return other
+
+
+def stored_everywhere(setup: Setup) -> dict[bytes, Any]:
+    """All that the store holds, byte by byte, by view or hash."""
+    if isinstance(setup.store, PortraitRedisOnlineStore):
+        client = setup.store._get_client(setup.config.online_store)
+        return {key: client.hgetall(key) for key in client.scan_iter()}
+    connection = setup.store._get_conn(setup.config)
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return {name: sorted(connection.execute(f'SELECT * FROM "{name}"').fetchall(), key=repr) for name in tables}
+
+
+def test_deleting_rows_leaves_nothing_of_them_and_all_of_the_others_bit_for_bit(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feature_repo.online.sqlite.CHUNK", 6)
+    monkeypatch.setattr("feature_repo.online.redis.SCAN_ROWS", 3)
+    monkeypatch.setattr("feature_repo.online.sqlite.GIVE_WAY_SECONDS", 0)
+    users, orders = [f"user {n}" for n in range(10)], (np.arange(10), np.full(10, NOON))
+    other_view(setup)
+    setup.store.write_vectors(setup.config, "other", users[5:], vectors_of(12, 5), *(o[5:] for o in orders), NOON)
+    before = stored_everywhere(setup)
+    setup.store.write_vectors(setup.config, VIEW, users, vectors_of(13, 10), *orders, NOON)
+    chunks = list(setup.store.delete_rows(setup.config, VIEW, ("vector", "position")))
+    assert sum(chunks) == 10 and len(chunks) >= 4 and max(chunks) <= 6
+    assert stored_everywhere(setup) == before
+    assert setup.write(users[:1], vectors_of(14, 1), position=-9) == 1  # no order was left behind
+
+
+def test_deleting_goes_on_where_it_stopped_and_holds_nobody_up(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feature_repo.online.sqlite.CHUNK", 6)
+    monkeypatch.setattr("feature_repo.online.redis.SCAN_ROWS", 3)
+    users, orders = [f"user {n}" for n in range(10)], (np.arange(10), np.full(10, NOON))
+    other_view(setup)
+    setup.store.write_vectors(setup.config, VIEW, users, vectors_of(13, 10), *orders, NOON)
+    deleting = setup.store.delete_rows(setup.config, VIEW, ("vector", "position"))
+    first = next(deleting)
+    rows = setup.store.write_vectors(setup.config, "other", users, vectors_of(15, 10), *orders, NOON)
+    assert rows == 10  # between two steps no lock is held
+    deleting.close()
+    assert setup.store.count_rows(setup.config, VIEW) == 10 - first > 0
+    assert sum(setup.store.delete_rows(setup.config, VIEW, ("vector", "position"))) == 10 - first
+    assert setup.store.count_rows(setup.config, VIEW) == 0
+    assert sum(setup.store.delete_rows(setup.config, VIEW, ("vector", "position"))) == 0
+    kept = setup.store.read_vectors(setup.config, "other", users, DIMENSION)
+    assert kept.vectors.tobytes() == vectors_of(15, 10).tobytes()
+
+
+def test_a_view_without_a_place_has_nothing_to_delete(setup: Setup) -> None:
+    assert setup.store.has_view(setup.config, VIEW)
+    assert setup.store.has_view(setup.config, "never_heard_of") == isinstance(setup.store, PortraitRedisOnlineStore)
+    assert list(setup.store.delete_rows(setup.config, "never_heard_of", ("vector", "position"))) == []
+
+
+@pytest.mark.slow
+def test_a_killed_deletion_goes_on(tmp_path: Path) -> None:
+    online = {"type": STORES["sqlite"], "location": str(tmp_path / "online.db")}
+    config = RepoConfig(project="portrait", registry="unused", online_store=online, offline_store={"type": "duckdb"})
+    store, users, orders = PortraitSqliteOnlineStore(), [f"user {n}" for n in range(40)], (np.arange(40),) * 2
+    columns = "entity_key BLOB, feature_name TEXT, value BLOB, event_ts timestamp, created_ts timestamp"
+    for view in (VIEW, "other"):
+        primary = "PRIMARY KEY(entity_key, feature_name)"
+        store._get_conn(config).execute(f'CREATE TABLE "portrait_{view}" ({columns}, {primary})')
+        store.write_vectors(config, view, users, vectors_of(1, 40), *orders, computed_at=NOON)
+    code = f"""
+import os, signal
+from feast import RepoConfig
+from feature_repo.online import sqlite
+sqlite.CHUNK = 10
+config = RepoConfig(project="portrait", registry="unused", online_store={online!r}, offline_store={{"type": "duckdb"}})
+for step, _ in enumerate(sqlite.PortraitSqliteOnlineStore().delete_rows(config, {VIEW!r}, ("vector", "position"))):
+    if step == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    left = store.count_rows(config, VIEW)
+    assert 0 < left < 40
+    assert sum(store.delete_rows(config, VIEW, ("vector", "position"))) == left
+    assert store.count_rows(config, VIEW) == 0
+    assert store.read_vectors(config, "other", users, DIMENSION).vectors.tobytes() == vectors_of(1, 40).tobytes()
 
 
 def test_numbers_that_cannot_be_compared_exactly_are_refused(setup: Setup) -> None:

@@ -16,7 +16,7 @@ from tests.instances import USERS
 from tests.training.stored import offline, offline_files, online, users_of
 from training import offline as module
 from training.backfill import backfill
-from training.offline import export, write_vectors
+from training.offline import bucket_file, delete_offline, export, version_folder, write_vectors
 
 AUTUMN = datetime(2024, 9, 1, tzinfo=UTC)
 
@@ -97,3 +97,24 @@ def test_a_file_of_vectors_is_seen_whole_or_not_at_all(tmp_path: Path) -> None:
     write_vectors(path, users.slice(0, 0), vectors[:0], np.array([], np.int64), as_of=11, computed_at=21)
     assert pq.read_table(path, partitioning=None).num_rows == 0
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_versions_files_are_deleted_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in ("autoencoder-1", "autoencoder-2"):
+        for snapshot in ("old", "new"):
+            file = bucket_file(version_folder(tmp_path, version) / snapshot, 3)
+            file.parent.mkdir(parents=True)
+            file.write_text(version)
+
+    def killed(folder: Path) -> None:
+        (folder / "old" / "bucket=03.parquet").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("training.offline.shutil.rmtree", killed)
+        delete_offline(tmp_path, "autoencoder-1")
+    assert not version_folder(tmp_path, "autoencoder-1").exists()
+    delete_offline(tmp_path, "autoencoder-1")
+    delete_offline(tmp_path, "autoencoder-1")
+    assert [path.name for path in (tmp_path / "embeddings").iterdir()] == ["autoencoder-2"]
+    assert len(list(version_folder(tmp_path, "autoencoder-2").rglob("*.parquet"))) == 2
