@@ -13,7 +13,7 @@ from serving.problems import documented
 from serving.threads import BoundedThreads
 
 Since = Annotated[Moment | None, Query(description="Events from this time on.")]
-After = Annotated[int, Query(ge=0, lt=2**63, description="Events beyond this id: the last of the page before.")]
+After = Annotated[int, Query(ge=0, lt=2**31, description="Events beyond this id: the last of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 

@@ -199,7 +199,7 @@ def test_the_audit_in_pages(http: TestClient, operations: TwinOperations) -> Non
     rest = http.get("/v1/audit", params={"after": page[-1]["id"], "since": "2024-05-01T00:00:00Z"}).json()
     assert [event["id"] for event in page + rest] == [1, 2, 3, 4, 5]
     assert (page[0]["action"], page[0]["subject"], page[0]["outcome"]) == ("consumer.set", "consumer ranker", "done")
-    for wrong in ({"limit": 0}, {"limit": 1001}, {"after": -1}, {"after": 2**63}, {"since": "now"}):
+    for wrong in ({"limit": 0}, {"limit": 1001}, {"after": -1}, {"after": 2**31}, {"since": "now"}):
         problem(http.get("/v1/audit", params=wrong), 400, next(iter(wrong)))
 
 
