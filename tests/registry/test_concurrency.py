@@ -39,6 +39,21 @@ def test_promotions_of_one_consumer_leave_no_gap_and_no_double(registry: Registr
     assert read_generation(registry.database) == before + len(history)
 
 
+def test_consumers_that_cross_between_the_same_versions_never_wait_in_a_circle(registry: Registry) -> None:
+    for n in range(3):
+        ready_version(registry, f"run-{n}")
+    for n in range(4):
+        registry.consumers.add(f"consumer_{n}", "team", "")
+        registry.promotions.promote(f"consumer_{n}", f"autoencoder-{n % 2 + 1}")
+    with ThreadPoolExecutor(6) as threads:
+        crossing = [threads.submit(_cross, registry, n) for n in range(4)]
+        retiring = [threads.submit(_try_to_retire, registry, f"autoencoder-{n}") for n in (1, 2)]
+        refusals = [said for running in crossing + retiring for said in running.result()]
+    assert all("is pinned" in said or "pinned by somebody else at this moment" in said for said in refusals)
+    for n in range(4):
+        assert len(registry.promotions.history(f"consumer_{n}")) == 25
+
+
 def test_registrations_at_once_get_numbers_of_their_own(registry: Registry) -> None:
     registered = [id for ids in _everywhere(registry, _register) for id in ids]
     versions = registry.versions.list()
@@ -97,6 +112,29 @@ def _in_threads(url: str, process: int, work: Callable[[Registry, int, int], lis
         results = list(threads.map(lambda thread: work(registry, process, thread), range(THREADS)))
     registry.close()
     return results
+
+
+def _cross(registry: Registry, worker: int) -> list[str]:
+    consumer, versions = f"consumer_{worker}", ["autoencoder-1", "autoencoder-2"]
+    here, there = versions[worker % 2], versions[1 - worker % 2]
+    for _ in range(4):
+        registry.promotions.promote(consumer, there)
+        registry.promotions.promote(consumer, here, canary_share=0.1)
+        registry.promotions.finish_canary(consumer)
+        registry.promotions.rollback(consumer)
+        registry.promotions.promote(consumer, "autoencoder-3")
+        registry.promotions.promote(consumer, here)
+    return []
+
+
+def _try_to_retire(registry: Registry, version: str) -> list[str]:
+    refusals = []
+    for _ in range(10):
+        try:
+            registry.retirements.begin(version)
+        except Conflict as error:
+            refusals.append(str(error))
+    return refusals
 
 
 def _promote_and_roll_back(registry: Registry, process: int, thread: int) -> list[int]:
