@@ -123,7 +123,7 @@ def test_spaces_are_never_mixed(repo: FeatureRepo) -> None:
     version = register(repo)
     repo.apply()
     vectors = np.zeros((1, 3), np.float32)
-    with pytest.raises(FingerprintMismatch, match="another run"):
+    with pytest.raises(FingerprintMismatch, match=f"holds vectors of {version.fingerprint}, these are of {'f' * 64}"):
         write(repo, replace(version, fingerprint="f" * 64), vectors, ["ann"])
     with pytest.raises(InvalidInput, match=r"shape \(1, 2\)"):
         write(repo, version, vectors[:, :2], ["ann"])
@@ -137,6 +137,9 @@ def test_inputs_are_the_same_online_and_offline(repo: FeatureRepo, tmp_path: Pat
     assert repo.publish() == 3
     assert repo.publish() == 0
     online = repo.read_inputs(["zoe", "nobody", "bob", "ann"])
+    position, newest = repo.read_newest(["zoe", "nobody", "bob", "ann"])
+    assert position.tolist() == online["position"].to_pylist()
+    assert newest.tolist() == [max(times, default=0) for times in online["event_times"].to_pylist()]
     snapshot = cut(repo.log)
     offline = pa.concat_tables([read_inputs_offline(repo, snapshot, bucket) for bucket in snapshot.buckets])
     assert online.column_names == offline.column_names
