@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError as SqlOperationalError
 import registry.database
 from infra.migrations import upgrade
 from registry.assignments import read_generation
-from registry.database import Database
+from registry.database import SCHEMA_REVISION, Database
 from registry.database_errors import translate
 from registry.errors import Conflict, InvalidInput, RegistryBehind, RegistryMissing, Unavailable
 from registry.tables import ConsumerRow, Instance
@@ -167,10 +167,10 @@ def test_an_empty_or_old_or_newer_registry_is_not_relied_upon(database_url: str)
     assert len(database.require_current()) == 36
     with database.transaction() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '0000'"))
-    with pytest.raises(RegistryBehind, match="at revision 0000, this code needs 0001"):
+    with pytest.raises(RegistryBehind, match=f"at revision 0000, this code needs {SCHEMA_REVISION}"):
         database.require_current()
     with database.transaction() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        session.execute(text(f"UPDATE alembic_version SET version_num = '{SCHEMA_REVISION}'"))
         session.execute(text("DELETE FROM instance"))
     with pytest.raises(RegistryMissing, match="no instance id"):
         database.require_current()
