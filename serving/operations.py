@@ -166,9 +166,7 @@ class Operations:
 
         return diff_versions(self._repo, self.version(version), self.version(other), progress=progress)
 
-    def retire(
-        self, actor: str, version: str, reason: str = "", progress: Progress | None = None
-    ) -> EmbeddingVersion:
+    def retire(self, actor: str, version: str, reason: str = "", progress: Progress | None = None) -> EmbeddingVersion:
         """End the life of a version: nothing reads it from the commit on, then its data goes.
 
         Killed or failed in between it stays retiring, and asking again goes on. Raises Conflict, which names them,
@@ -214,9 +212,9 @@ class Operations:
 
     def _revision(self, consumer: str, expected: int | None) -> int:
         """The revision that the evidence is gathered for: whoever is faster meanwhile makes this change a conflict."""
+        assignment = self._registry.consumers.assignment(consumer)  # an unknown consumer is not inspected for
         if expected is not None:
             return expected
-        assignment = self._registry.consumers.assignment(consumer)
         return assignment.revision if assignment else 0
 
     def _inspect(self, version: str, registry: Registry, progress: Progress | None) -> None:
