@@ -83,8 +83,8 @@ def test_gates_that_do_not_accept_keep_everything_as_it_is(three: Registry) -> N
     with pytest.raises(
         GateRefused,
         match=r"ads stays as it is, version autoencoder-4 is registered, not ready: run `portrait backfill "
-        r"autoencoder-4` \(not accepted either: artifact-loads, fingerprint-intact, coverage-is-complete, watermark-lag, "
-        r"refresh-lag, vectors-are-healthy\)",
+        r"autoencoder-4` \(not accepted either: artifact-loads, fingerprint-intact, coverage-is-complete, "
+        r"watermark-lag, refresh-lag, vectors-are-healthy\)",
     ) as refusal:
         three.promotions.promote("ads", "autoencoder-4")
     assert [verdict.gate for verdict in refusal.value.verdicts] == [gate.name for gate in POLICY]
