@@ -56,11 +56,14 @@ class PooledReader:
         """EmbeddingReader.read, awaited; the look-ups of two lanes go out together."""
         split = self.reader.split(consumer, users)
         if split.in_canary is None:
-            found = [await self.lookup(split.parts[0])]
+            only = await self.lookup(split.parts[0])
+            if only.complete:
+                return self.reader.stored(only)
+            found = [only]
         else:
             found = await asyncio.gather(*map(self.lookup, split.parts))
-        if all(one.complete for one in found):
-            return joined(split, [self.reader.stored(one) for one in found])
+            if all(one.complete for one in found):
+                return joined(split, [self.reader.stored(one) for one in found])
         return joined(split, await self._bounded(lambda: self.reader.complete(found, strict)))
 
     async def in_thread(self, work: Callable[[], Done]) -> Done:
