@@ -111,6 +111,17 @@ class Audit:
             self.refused(action, entry.subject if entry else subject, refusal)
             raise
 
+    @contextmanager
+    def preparing(self, action: Action, subject: str) -> Iterator[None]:
+        """What comes before a change: a refusal there is one of the change."""
+        try:
+            yield
+        except Unavailable:
+            raise
+        except PortraitError as refusal:
+            self.refused(action, subject, refusal)
+            raise
+
     def refused(self, action: Action, subject: str, refusal: PortraitError) -> None:
         """Keep an attempt that was refused; without a database it is only logged."""
         try:

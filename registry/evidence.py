@@ -18,13 +18,16 @@ class EvidenceLog:
         self._database = database
         self._actor = actor
 
-    def record(self, version: str, *facts: Facts) -> None:
-        """Keep what was measured just now; raises NotFound for an unknown version."""
-        now = datetime.now(UTC)
+    def record(self, version: str, *facts: Facts, since: datetime | None = None) -> None:
+        """Keep what was measured from `since` on, or just now; raises NotFound for an unknown version.
+
+        Evidence counts as old as its beginning: a backfill that ended meanwhile has not been looked at.
+        """
+        measured_at = since or datetime.now(UTC)
         with self._database.transaction() as session:
             version_row(session, version)
             for one in facts:
-                row = EvidenceRow(version=version, kind=KINDS[type(one)], facts=to_json(one), measured_at=now)
+                row = EvidenceRow(version=version, kind=KINDS[type(one)], facts=to_json(one), measured_at=measured_at)
                 row.measured_by = self._actor
                 session.add(row)
 

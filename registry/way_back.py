@@ -43,7 +43,10 @@ def target(session: Session, consumer: str) -> str:
     """The version that a rollback goes to; raises Conflict when there is none."""
     way = way_back(session, consumer)
     if len(way) < 2:
-        raise Conflict(f"consumer {consumer} has nothing to go back to: promote another version instead")
+        raise Conflict(
+            f"consumer {consumer} has nothing to go back to: promote another version instead, or end a canary with "
+            f"`portrait canary abort {consumer}`"
+        )
     return way[-2].version
 
 

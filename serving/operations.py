@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from feature_repo.progress import Progress, silent
@@ -94,8 +94,10 @@ class Operations:
     ) -> Promotion:
         """Move a consumer to a version, or a share of its users, on fresh evidence; see Promotions.promote."""
         registry = self._registry.acting(actor)
-        expected = self._revision(consumer, expected_revision)
-        self._inspect(version, registry, progress)
+        action = Action.PROMOTE if canary_share is None else Action.CANARY
+        with registry.audit.preparing(action, f"consumer {consumer}"):
+            expected = self._revision(consumer, expected_revision)
+            self._inspect(version, registry, progress)
         promotion = registry.promotions.promote(
             consumer, version, reason, canary_share=canary_share, force=force, expected_revision=expected
         )
@@ -113,10 +115,11 @@ class Operations:
     ) -> Promotion:
         """Make the canary the stable version, on fresh evidence; see Promotions.finish_canary."""
         registry = self._registry.acting(actor)
-        expected = self._revision(consumer, expected_revision)
-        assignment = registry.consumers.assignment(consumer)
-        if assignment is not None and assignment.canary is not None:
-            self._inspect(assignment.canary, registry, progress)
+        with registry.audit.preparing(Action.CANARY_FINISH, f"consumer {consumer}"):
+            expected = self._revision(consumer, expected_revision)
+            assignment = registry.consumers.assignment(consumer)
+            if assignment is not None and assignment.canary is not None:
+                self._inspect(assignment.canary, registry, progress)
         promotion = registry.promotions.finish_canary(consumer, reason, force=force, expected_revision=expected)
         self._later(self._project)
         return promotion
@@ -142,8 +145,9 @@ class Operations:
         Looks at that version only, so it works while the newest one is broken. Moves no data.
         """
         registry = self._registry.acting(actor)
-        expected = self._revision(consumer, expected_revision)
-        self._inspect(registry.promotions.rollback_target(consumer), registry, progress)
+        with registry.audit.preparing(Action.ROLLBACK, f"consumer {consumer}"):
+            expected = self._revision(consumer, expected_revision)
+            self._inspect(registry.promotions.rollback_target(consumer), registry, progress)
         promotion = registry.promotions.rollback(consumer, reason, force=force, expected_revision=expected)
         self._later(self._project)
         return promotion
@@ -220,8 +224,8 @@ class Operations:
     def _inspect(self, version: str, registry: Registry, progress: Progress | None) -> None:
         from training.inspection import inspect_version
 
-        known = registry.versions.get(version)
-        registry.evidence.record(version, *inspect_version(self._repo, known, progress=progress))
+        since, known = datetime.now(UTC), registry.versions.get(version)
+        registry.evidence.record(version, *inspect_version(self._repo, known, progress=progress), since=since)
 
     def _project(self) -> None:
         try:

@@ -102,6 +102,10 @@ def test_an_unknown_consumer_is_said_before_a_model_is_loaded(
     monkeypatch.setattr(operations.Operations, "_inspect", lambda *_: pytest.fail("looked at a version"))
     with pytest.raises(NotFound, match="'nobody'"):
         backfilled.operations.promote("ann", "nobody", "autoencoder-1", expected_revision=0)
+    with pytest.raises(Conflict, match="nothing to go back to"):
+        backfilled.operations.rollback("ann", "ranker")
+    tried = [(event.actor, event.action, event.outcome) for event in backfilled.registry.audit.newest(2)]
+    assert tried == [("ann", "promotion.promote", "refused"), ("ann", "promotion.rollback", "refused")]
 
 
 def test_a_failing_feast_does_not_undo_a_promotion(backfilled: Portrait, caplog: pytest.LogCaptureFixture) -> None:
