@@ -77,8 +77,8 @@ class Operations:
         self, consumer: str, version: str, canary_share: float | None = None, progress: Progress | None = None
     ) -> tuple[Verdict, ...]:
         """What every gate would say now, on fresh evidence; changes nothing."""
-        self._registry.consumers.get(consumer)
-        self._inspect(version, self._registry, progress)
+        if self._registry.promotions.check(consumer, version, canary_share):  # raises what no evidence can change
+            self._inspect(version, self._registry, progress)
         return self._registry.promotions.check(consumer, version, canary_share)
 
     def promote(
@@ -97,7 +97,8 @@ class Operations:
         action = Action.PROMOTE if canary_share is None else Action.CANARY
         with registry.audit.preparing(action, f"consumer {consumer}"):
             expected = self._revision(consumer, expected_revision)
-            self._inspect(version, registry, progress)
+            if registry.promotions.check(consumer, version, canary_share):  # raises what no evidence can change
+                self._inspect(version, registry, progress)
         promotion = registry.promotions.promote(
             consumer, version, reason, canary_share=canary_share, force=force, expected_revision=expected
         )

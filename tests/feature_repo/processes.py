@@ -3,7 +3,6 @@
 They are forked from a server that has imported Feast once; starting Python for each would take seconds.
 """
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from feature_repo.settings import FeatureSettings
 from feature_repo.store import FeatureRepo
 from registry.registry import Registry
 from tests.feature_repo.instance import promote
+from tests.forks import FORKS
 
 PLACES: dict[str, tuple[Any, str]] = {
     "before Feast is told": (store, "synchronise"),
@@ -27,13 +27,10 @@ PLACES: dict[str, tuple[Any, str]] = {
 }
 """Where an apply dies: at its call of this function."""
 
-servers = multiprocessing.get_context("forkserver")
-servers.set_forkserver_preload([__name__])
-
 
 def start(target: Callable[..., None], *arguments: object) -> BaseProcess:
     """A process that calls the function."""
-    process: BaseProcess = servers.Process(target=target, args=arguments, daemon=True)
+    process: BaseProcess = FORKS.Process(target=target, args=arguments, daemon=True)
     process.start()
     return process
 

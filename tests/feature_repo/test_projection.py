@@ -19,7 +19,8 @@ from registry.errors import RegistryMissing
 from registry.projection import record_projected
 from registry.records import EmbeddingVersion
 from tests.feature_repo.instance import make_ready, promote, register, require_nothing_to_do, retire, write
-from tests.feature_repo.processes import PLACES, promote_and_apply, promote_and_die, servers, start
+from tests.feature_repo.processes import PLACES, promote_and_apply, promote_and_die, start
+from tests.forks import FORKS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -122,7 +123,7 @@ def test_two_processes_that_apply_at_once_lose_nothing(repo: FeatureRepo) -> Non
     write(repo, version, vectors(0), USERS)
     before = stored(repo, version)
     make_ready(repo, version)
-    names, together = [[f"{side}_{number}" for number in range(3)] for side in ("left", "right")], servers.Barrier(2)
+    names, together = [[f"{side}_{number}" for number in range(3)] for side in ("left", "right")], FORKS.Barrier(2)
     processes = [start(promote_and_apply, repo.settings, version.id, side, together) for side in names]
     for process in processes:
         process.join(120)

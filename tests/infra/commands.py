@@ -5,7 +5,6 @@ What a command does, prints and returns is the real thing: file descriptors, exi
 """
 
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.forks import FORKS
 
 PROGRAM = Path(sys.executable).with_name("portrait")
 SECONDS = 300
@@ -45,13 +46,11 @@ class Commands:
     def __init__(self, folder: Path, home: Path) -> None:
         self._folder = folder
         self.home = home
-        self._fork = multiprocessing.get_context("forkserver")
-        self._fork.set_forkserver_preload(["infra.cli.main", "infra.pipeline", "serving.wiring", "training.backfill"])
 
     def __call__(self, *arguments: object, **variables: str) -> Finished:
         """Run a command with these environment variables, forked from the server."""
         given = [str(argument) for argument in arguments]
-        process = self._fork.Process(target=_run, args=(given, self.environment(variables), self._folder))
+        process = FORKS.Process(target=_run, args=(given, self.environment(variables), self._folder))
         process.start()
         process.join(SECONDS)
         assert process.exitcode is not None, f"portrait {' '.join(given)} hangs"

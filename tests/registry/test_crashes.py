@@ -1,6 +1,5 @@
 """`kill -9` at every point of every change: assignment, history, windows, generation and audit move together or not."""
 
-import multiprocessing
 import random
 import signal
 import time
@@ -16,12 +15,9 @@ from registry.records import Assignment, Promotion
 from registry.registry import Registry
 from registry.rows import assignment_row, consumer_row
 from registry.tables import AuditEventRow, Instance, PromotionRow, RollbackWindowRow
+from tests.forks import FORKS
 from tests.registry import killed
 from tests.registry.factories import ready_version
-
-# Forked off a small server that has imported what they need: a process a point, and no interpreter to start.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.registry.killed"])
 
 
 @pytest.fixture

@@ -1,0 +1,21 @@
+"""Processes of their own without waiting for imports: forked from one server that has imported what tests need.
+
+A process has one such server, with one list of modules to import, so the list is here for everybody.
+"""
+
+import multiprocessing
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        "infra.cli.main",
+        "infra.pipeline",
+        "serving.operations",
+        "serving.wiring",
+        "training.backfill",
+        "training.inspection",
+        "training.diff",
+        "tests.feature_repo.processes",
+        "tests.registry.killed",
+    ]
+)
