@@ -94,7 +94,7 @@ def train(
         fingerprint=content.fingerprint,
         dimension=content.dimension,
         metrics=metrics,
-        config={**plain, "exclude": list(inputs.exclude)},
+        config={**plain, "exclude": list(inputs.exclude), **_item_side(chosen, content)},
         snapshot=inputs.snapshot,
         data_from=inputs.data_from,
         data_to=inputs.as_of,
@@ -137,6 +137,12 @@ def _publish(
     seal(scratch, content)
     scratch.rename(final)
     return final
+
+
+def _item_side(family: Family, content: Content) -> dict[str, Any]:
+    """Which modality encoders stand behind a model, and the revision of the code that encodes."""
+    encoders = {name: {"items": len(v), "dimension": v.shape[1]} for name, v in content.item_vectors.items()}
+    return {"modality_encoders": encoders, "encoder_revision": family.revision}
 
 
 def _request(family: Family, config: dict[str, Any], inputs: TrainingInputs) -> str:

@@ -212,3 +212,15 @@ def test_keys_are_shown_once_and_everything_is_audited(run: Commands) -> None:
     assert made["key"] not in run("audit", "--json").out
     assert "promotion.promote" in run("audit", "--last", "3").out
     assert len(run("audit", "--last", "1", "--json").out.splitlines()) == 1
+
+
+def test_the_lineage_of_a_version(run: Commands) -> None:
+    version = run("versions", "autoencoder-2", "--json").json
+    assert version["parent"] == "autoencoder-1" and version["snapshot"] and version["code_revision"]
+    assert version["data_from"] < version["data_to"] and version["feature_schema"]["history_length"] == 256
+    encoders = version["config"]["modality_encoders"]
+    assert {name: encoder["dimension"] for name, encoder in encoders.items()} == {"collaborative": 8, "text": 8}
+    shown = run("versions", "autoencoder-2").out
+    assert [
+        word for word in ("parent", "snapshot", "modality_encoders", version["fingerprint"]) if word not in shown
+    ] == []

@@ -25,6 +25,12 @@ class Stored:
         return len(self.users)
 
 
+def assert_the_same(one: Stored, other: Stored) -> None:
+    """Two computations of the same vectors: processes with other numbers of threads round differently."""
+    assert (one.users, one.position, one.as_of) == (other.users, other.position, other.as_of)
+    np.testing.assert_allclose(np.frombuffer(one.vectors, "f4"), np.frombuffer(other.vectors, "f4"), rtol=0, atol=1e-5)
+
+
 def users_of(portrait: Portrait) -> list[str]:
     """Every user whom the instance knows."""
     return sorted(user for bucket in range(BUCKETS) for user in portrait.log.user_ids(bucket))
