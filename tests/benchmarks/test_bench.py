@@ -32,7 +32,7 @@ def test_a_ratio_is_taken_within_a_round() -> None:
 @pytest.mark.slow
 def test_it_runs_and_writes_its_figures(tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
-    options = ["--only", "reads", "--users", "300", "--rounds", "1", "--seconds", "0.5", "--out", str(out)]
+    options = ["--only", "reads", "--users", "300", "--rounds", "1", "--seconds", "0.2", "--out", str(out)]
     run = subprocess.run([sys.executable, "-m", "benchmarks", *options], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     section = json.loads(out.read_text())["sections"]["reads"]
