@@ -2,16 +2,15 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from registry.errors import Unavailable
 from registry.records import EmbeddingVersion
 from serving.batch import STABLE, Answer
 from serving.reader import EmbeddingReader, Lookup, StoredVectors, joined
 from serving.routing import Part
+from serving.threads import BoundedThreads
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +46,7 @@ class PooledReader:
     ) -> None:
         self.reader = reader
         self._store = ThreadPoolExecutor(store_threads, thread_name_prefix="store")
-        self._compute = ThreadPoolExecutor(compute_threads, thread_name_prefix="compute")
-        self._free = threading.BoundedSemaphore(compute_queue)
+        self._compute = BoundedThreads("computed vectors", compute_threads, compute_queue)
         self._read_async = read_async
         self._inline_users = inline_users
 
@@ -64,7 +62,7 @@ class PooledReader:
             found = await asyncio.gather(*map(self.lookup, split.parts))
             if all(one.complete for one in found):
                 return joined(split, [self.reader.stored(one) for one in found])
-        return joined(split, await self._bounded(lambda: self.reader.complete(found, strict)))
+        return joined(split, await self._compute.run(lambda: self.reader.complete(found, strict)))
 
     async def in_thread(self, work: Callable[[], Done]) -> Done:
         """Any other waiting, such as a query of the registry."""
@@ -72,7 +70,7 @@ class PooledReader:
 
     def warm(self, versions: Iterable[EmbeddingVersion]) -> list[Future[None]]:
         """Load in the background what computing at these versions needs; failures are logged."""
-        return [self._compute.submit(self._warm, version) for version in versions]
+        return [self._compute.pool.submit(self._warm, version) for version in versions]
 
     def _warm(self, version: EmbeddingVersion) -> None:
         try:
@@ -84,7 +82,7 @@ class PooledReader:
     def close(self) -> None:
         """Let running work end and stop the threads."""
         self._store.shutdown(cancel_futures=True)
-        self._compute.shutdown(cancel_futures=True)
+        self._compute.close()
 
     async def lookup(self, part: Part) -> Lookup:
         """EmbeddingReader.lookup, awaited."""
@@ -93,14 +91,3 @@ class PooledReader:
         if len(part.users) <= self._inline_users:
             return self.reader.lookup(part)
         return await self.in_thread(lambda: self.reader.lookup(part))
-
-    async def _bounded(self, work: Callable[[], Done]) -> Done:
-        if not self._free.acquire(blocking=False):
-            raise Unavailable(
-                "too many requests wait for computed vectors: try again in a moment, "
-                "or backfill the version so that fewer users need computing"
-            )
-        running = self._compute.submit(work)
-        # Given back by the work itself: a caller that hung up does not make room for another.
-        running.add_done_callback(lambda _: self._free.release())
-        return await asyncio.wrap_future(running)
