@@ -43,7 +43,7 @@ class Backfills:
             if owner.state == VersionState.REGISTERED:
                 owner.state = VersionState.BACKFILLING
                 session.flush()
-                bump(session)
+                bump(session, projected=False)
             return Backfill.of(row)
 
     def bucket_done(self, backfill_id: int, bucket: int, users: int) -> Backfill:
@@ -82,7 +82,7 @@ class Backfills:
                 row.finished_at = datetime.now(UTC)
                 owner.state = VersionState.READY
                 session.flush()
-                bump(session)
+                bump(session, projected=False)
             return Backfill.of(row)
 
     def latest(self, version: str) -> Backfill | None:

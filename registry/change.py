@@ -82,7 +82,7 @@ class Change:
         self.session.add(row)
         self.session.flush()
         keep_windows(self.session, self.consumer.name, now)
-        bump(self.session)
+        bump(self.session, projected=self.assignment is None or stable != self.assignment.stable)  # Feast has no lanes
         self._entry.detail.update(_detail(row))
         return Promotion.of(row)
 

@@ -39,7 +39,8 @@ class Consumers:
             wanted = _fields(owner, task, GateSettings().overridden(gates), wants_head)
             row = session.get(ConsumerRow, name)
             if row is None:
-                bump(session)  # first, for its lock: two processes that add the same name take turns
+                # First, for its lock: two processes that add the same name take turns.
+                bump(session, projected=False)
                 row = session.get(ConsumerRow, name)
             if row is None:
                 row = ConsumerRow(name=name, created_at=datetime.now(UTC), **wanted)

@@ -61,7 +61,7 @@ class Retirements:
             if entry.changed:
                 row.state = VersionState.RETIRED
                 session.flush()
-                bump(session)
+                bump(session, projected=False)  # its view has left already
             return version_record(session, row)
 
     def pins(self) -> list[Pin]:

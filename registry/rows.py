@@ -5,9 +5,9 @@ version, backfill, and the instance last. On SQLite a transaction has the only w
 """
 
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import func, inspect, select, update
+from sqlalchemy import case, func, inspect, select, update
 from sqlalchemy.orm import Session
 
 from registry.errors import NotFound, RegistryMissing
@@ -17,10 +17,17 @@ from registry.tables import AssignmentRow, BackfillRow, Base, ConsumerRow, Embed
 Row = TypeVar("Row", bound=Base)
 
 
-def bump(session: Session) -> int:
-    """Raise the generation, which serving polls, and return it; holds the instance row until the commit."""
-    statement = update(Instance).values(generation=Instance.generation + 1).returning(Instance.generation)
-    generation = session.execute(statement).scalar()
+def bump(session: Session, *, projected: bool = True) -> int:
+    """Raise the generation, which serving polls, and return it; holds the instance row until the commit.
+
+    A change that is not `projected`, one of keys for instance, leaves Feast as up to date as it was.
+    """
+    next_one = Instance.generation + 1
+    values: dict[str, Any] = {"generation": next_one}
+    if not projected:
+        level = Instance.projected == Instance.generation
+        values["projected"] = case((level, next_one), else_=Instance.projected)
+    generation = session.execute(update(Instance).values(values).returning(Instance.generation)).scalar()
     if generation is None:
         raise RegistryMissing("the registry has no instance row: run `portrait apply` first")
     return generation

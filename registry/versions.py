@@ -99,7 +99,7 @@ class Versions:
                 entry.detail |= {"reason": reason, "was": row.state}
                 row.state, row.failure = VersionState.FAILED, reason
                 session.flush()
-                bump(session)
+                bump(session, projected=False)  # its view stays
             return version_record(session, row)
 
     def record_evaluation(
