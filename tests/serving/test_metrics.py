@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from serving.assignments import Assignments
+from serving.batch import Answer
 from serving.flags import serve_environment
 from serving.metrics import Metrics
 from serving.settings import ServingSettings
@@ -14,6 +15,7 @@ from tests.serving.twins import Twins, TwinSource
 
 REPLICA = """
 from serving.assignments import Assignments
+from serving.batch import Answer
 from serving.metrics import Metrics
 from tests.serving.twins import TwinSource
 assignments, metrics = Assignments(TwinSource(number=7)), Metrics(shared=True)
@@ -61,15 +63,15 @@ def test_vectors_are_counted_by_the_version_that_they_are_of(parts: Twins) -> No
     parts.reader.assignments.refresh()
     metrics, users = Metrics(), [f"user-{number}" for number in range(40)]
     answer = parts.reader.read("ranker", users)
-    counts = []
-    for _ in range(
-        2
-    ):  # what one answer adds: with Feast in the process, its counters live in files that all tests share
-        metrics.answered("ranker", answer)
-        text = metrics.render(parts.reader.assignments).decode()
-        counts.append(
-            {name: float(value) for name, value in re.findall(r"^portrait_embeddings_total(\S+) (\S+)", text, re.M)}
-        )
+    # What one answer adds: with Feast in the process, its counters live in files that all tests share.
+    before, after = (counted(metrics, parts.reader.assignments, answer) for _ in range(2))
     for part in answer.parts:
         labels = f'{{consumer="ranker",source="stored",version="{part.version}"}}'
-        assert 0 < len(part) < 40 and counts[1][labels] - counts[0][labels] == len(part)
+        assert 0 < len(part) < 40 and after[labels] - before[labels] == len(part)
+
+
+def counted(metrics: Metrics, assignments: Assignments, answer: Answer) -> dict[str, float]:
+    """The counters of vectors, by their labels, after the answer."""
+    metrics.answered("ranker", answer)
+    lines = re.findall(r"^portrait_embeddings_total(\S+) (\S+)", metrics.render(assignments).decode(), re.M)
+    return {labels: float(count) for labels, count in lines}
