@@ -26,7 +26,7 @@ def status_tables(status: Status) -> Iterator[Table]:
     log.add_row(f"{status.log.users:,}", f"{status.log.events:,}", moment(status.log.newest_event))
     yield log
     versions = table_of(
-        "Live versions", "version", "state", "users online", "as of", "online", "offline", "kept alive by"
+        "Versions that hold data", "version", "state", "users online", "as of", "online", "offline", "kept alive by"
     )
     for one in status.versions:
         versions.add_row(
