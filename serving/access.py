@@ -57,12 +57,6 @@ class Access:
             raise Unauthenticated("the API key is not known or was revoked: ask an administrator for another")
         return Caller(key.name, key.grants)
 
-    def require(self, presented: str | None, scope: Scope | None, consumer: str | None = None) -> str:
-        """Name of the actor to whom the key belongs; raises Unauthenticated or Forbidden."""
-        caller = self.identify(presented)
-        caller.require(scope, consumer)
-        return caller.name
-
 
 def bearer(header: str | None) -> str | None:
     """The key in an Authorization header; None where there is none."""

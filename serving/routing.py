@@ -56,10 +56,6 @@ class Route:
         parts = (Part(self.stable, STABLE, stable), Part(self.canary, CANARY, list(compress(users, inside))))
         return Split(parts, np.array(inside, bool))
 
-    def canary_mask(self, users: Sequence[str]) -> NDArray[np.bool_]:
-        """Which users read the canary, [n]: `in_canary` for each."""
-        return np.array(self._inside(users) if self.canary is not None else [False] * len(users), bool)
-
     def _inside(self, users: Sequence[str]) -> list[bool]:
         salted, limit = self._lot
         return [_draw(salted, user) < limit for user in users]

@@ -23,6 +23,13 @@ KEYS = (
 )
 
 
+def let_in(access: Access, presented: str | None, scope: Scope | None, consumer: str | None = None) -> str:
+    """Name of the caller; raises as a request would."""
+    caller = access.identify(presented)
+    caller.require(scope, consumer)
+    return caller.name
+
+
 def access(*keys: object, **settings: object) -> Access:
     source = TwinSource(keys={key.id: key for key in keys})  # type: ignore[attr-defined]
     assignments = Assignments(source)
@@ -33,8 +40,8 @@ def access(*keys: object, **settings: object) -> Access:
 @pytest.mark.parametrize("scope", [None, *Scope])
 def test_without_keys_this_machine_may_do_everything(scope: Scope | None) -> None:
     for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost"):
-        assert access(host=host).require(None, scope, "ranker") == ANONYMOUS
-        assert access(host=host).require("anything", scope) == ANONYMOUS
+        assert let_in(access(host=host), None, scope, "ranker") == ANONYMOUS
+        assert let_in(access(host=host), "anything", scope) == ANONYMOUS
 
 
 @pytest.mark.parametrize(
@@ -43,7 +50,7 @@ def test_without_keys_this_machine_may_do_everything(scope: Scope | None) -> Non
 def test_without_keys_nobody_else_may_do_anything(settings: dict[str, object]) -> None:
     for presented in (None, "", secret("a4")):
         with pytest.raises(Unauthenticated, match="portrait keys add"):
-            access(**settings).require(presented, None)
+            let_in(access(**settings), presented, None)
 
 
 def test_a_key_table_emptied_while_running_closes_the_gateway() -> None:
@@ -51,19 +58,19 @@ def test_a_key_table_emptied_while_running_closes_the_gateway() -> None:
     assignments = Assignments(source)
     assignments.refresh()
     open_to_the_network = Access(assignments, ServingSettings(host="0.0.0.0"))
-    assert open_to_the_network.require(secret("a4"), Scope.ADMINISTER) == "ops"
+    assert let_in(open_to_the_network, secret("a4"), Scope.ADMINISTER) == "ops"
     source.keys.clear()
     source.number += 1
     assignments.refresh()
     with pytest.raises(Unauthenticated):
-        open_to_the_network.require(secret("a4"), Scope.ADMINISTER)
+        let_in(open_to_the_network, secret("a4"), Scope.ADMINISTER)
 
 
 def test_a_revoked_key_keeps_the_door_shut() -> None:
     guarded = access(KEYS[5])
     for presented in (None, secret("a5")):
         with pytest.raises(Unauthenticated):
-            guarded.require(presented, None)
+            let_in(guarded, presented, None)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +78,7 @@ def test_a_revoked_key_keeps_the_door_shut() -> None:
 )
 def test_what_is_no_key_is_refused_without_repeating_it(presented: str | None) -> None:
     with pytest.raises(Unauthenticated) as refusal:
-        access(*KEYS).require(presented, None)
+        let_in(access(*KEYS), presented, None)
     assert not presented or len(presented) < 2 or presented not in str(refusal.value)
 
 
@@ -89,19 +96,19 @@ REACH = {
 def test_a_key_reaches_as_far_as_its_scopes_and_no_further(id: str) -> None:
     guarded = access(*KEYS)
     name = next(key.name for key in KEYS if key.id == id)
-    assert guarded.require(secret(id), None) == name
+    assert let_in(guarded, secret(id), None) == name
     for scope, consumer in EVERY:
         if (scope, consumer) in REACH[id]:
-            assert guarded.require(secret(id), scope, consumer) == name
+            assert let_in(guarded, secret(id), scope, consumer) == name
         else:
             with pytest.raises(Forbidden, match=name):
-                guarded.require(secret(id), scope, consumer)
+                let_in(guarded, secret(id), scope, consumer)
 
 
 def test_a_scope_for_one_consumer_is_none_for_no_consumer_or_for_a_star() -> None:
     for consumer in (None, "*", ""):
         with pytest.raises(Forbidden):
-            access(*KEYS).require(secret("a0"), Scope.READ, consumer)
+            let_in(access(*KEYS), secret("a0"), Scope.READ, consumer)
 
 
 def test_secrets_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,17 +120,17 @@ def test_secrets_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(hmac, "compare_digest", watched)
     guarded = access(*KEYS)
-    guarded.require(secret("a0"), None)
+    let_in(guarded, secret("a0"), None)
     for wrong in (secret("a0")[:-1] + "!", secret("zz"), "no key at all"):  # an id that is known, and two that are not
         with pytest.raises(Unauthenticated):
-            guarded.require(wrong, None)
+            let_in(guarded, wrong, None)
     assert len(compared) == 4
     assert all(secret("a0") not in pair for pair in compared)  # digests, never the text
 
 
 def test_until_the_registry_has_answered_nobody_is_let_in() -> None:
     with pytest.raises(Unavailable):
-        Access(Assignments(TwinSource()), ServingSettings()).require(None, None)
+        let_in(Access(Assignments(TwinSource()), ServingSettings()), None, None)
 
 
 def test_a_key_of_another_registry_state_is_followed() -> None:
@@ -135,7 +142,7 @@ def test_a_key_of_another_registry_state_is_followed() -> None:
     source.number += 1
     assignments.refresh()
     with pytest.raises(Unauthenticated):
-        guarded.require(secret("a4"), None)
+        let_in(guarded, secret("a4"), None)
 
 
 @pytest.mark.parametrize(
