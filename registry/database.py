@@ -19,7 +19,7 @@ from registry.patience import Patience
 from registry.tables import Instance
 
 # The Alembic revision that this code works with; a test holds it to the newest migration.
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 
 CONNECT_SECONDS = 10
 """How long a Postgres may take to accept a connection."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from registry.gate_settings import GateSettings
 from registry.grants import Grant, known_grants
@@ -20,6 +20,8 @@ from registry.tables import (
     VersionState,
 )
 from registry.verdicts import Verdict
+
+Role: TypeAlias = Literal["gateway", "shard"]
 
 
 @dataclass(frozen=True)
@@ -165,12 +167,13 @@ class Consumer:
     created_at: datetime
     gates: GateSettings = field(default_factory=GateSettings)
     wants_head: bool = False  # whether a version must have a head of this consumer before it is promoted
+    max_age_seconds: float | None = None  # a stored vector older than this is computed anew on read
 
     @classmethod
     def of(cls, row: ConsumerRow) -> "Consumer":
         """The record of a row."""
         gates = GateSettings.from_json(row.gates)
-        return cls(row.name, row.owner, row.task, row.created_at, gates, row.wants_head)
+        return cls(row.name, row.owner, row.task, row.created_at, gates, row.wants_head, row.max_age_seconds)
 
 
 @dataclass(frozen=True)
@@ -238,18 +241,21 @@ class Pin:
 
 @dataclass(frozen=True)
 class Replica:
-    """A serving process, and the newest generation that it serves."""
+    """A gateway or a refresh shard, and the newest generation that it follows."""
 
     id: str
     host: str
     generation: int
     started_at: datetime
     seen_at: datetime
+    role: Role = "gateway"
+    facts: dict[str, Any] = field(default_factory=dict)  # what it has counted so far
 
     @classmethod
     def of(cls, row: ReplicaRow) -> "Replica":
         """The record of a row."""
-        return cls(row.id, row.host, row.generation, row.started_at, row.seen_at)
+        role: Role = "shard" if row.role == "shard" else "gateway"
+        return cls(row.id, row.host, row.generation, row.started_at, row.seen_at, role, row.facts)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
-"""Replicas: the serving processes that are alive, and how far each has followed the registry."""
+"""Replicas: the gateways and refresh shards that are alive, and how far each has followed the registry."""
 
 import builtins
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from registry.database import Database
-from registry.records import Replica
+from registry.records import Replica, Role
 from registry.tables import ReplicaRow
 from registry.text import one_line
 
@@ -25,12 +27,17 @@ class Replicas:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def seen(self, id: str, host: str, generation: int) -> None:
-        """Note that a replica is alive and serves the state at `generation`; call it every few seconds."""
+    def seen(
+        self, id: str, host: str, generation: int, role: Role = "gateway", facts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Note that a replica is alive and follows the state at `generation`; call it every few seconds.
+
+        `facts` is what it has counted so far, plain JSON values.
+        """
         id, host = one_line("id of the replica", id, 64), one_line("host of the replica", host, 255)
         with self._database.transaction() as session:
             now = _now(session)
-            sign = {"host": host, "generation": generation, "seen_at": now}
+            sign = {"host": host, "generation": generation, "seen_at": now, "role": role, "facts": dict(facts or {})}
             insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
             statement = insert(ReplicaRow).values(id=id, started_at=now, **sign)
             upsert = statement.on_conflict_do_update(index_elements=[ReplicaRow.id], set_=sign)

@@ -171,6 +171,7 @@ class ConsumerRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     gates: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # settings that are not the defaults
     wants_head: Mapped[bool] = mapped_column(default=False)
+    max_age_seconds: Mapped[float | None] = mapped_column(Float, default=None)  # of the vectors it reads
 
 
 class HeadRow(Base):
@@ -254,7 +255,7 @@ class PromotionRow(Base):
 
 
 class ReplicaRow(Base):
-    """A serving process, and the newest generation that it serves: what a retirement waits for."""
+    """A gateway or a refresh shard, and the newest generation that it follows: what a retirement waits for."""
 
     __tablename__ = "replicas"
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -262,6 +263,8 @@ class ReplicaRow(Base):
     generation: Mapped[int] = mapped_column(BigInteger)
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
     seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    role: Mapped[str] = mapped_column(String(8), default="gateway")  # gateway | shard
+    facts: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # what it has counted, for /metrics and status
 
 
 class ApiKeyRow(Base):

@@ -47,6 +47,8 @@ def _paths(home: Path, segments: Iterable[Segment]) -> str:
 
 
 def _positioned_rows(home: Path, segments: Sequence[Segment], selected: str) -> str:
+    if all(segment.positioned for segment in segments):
+        return f"SELECT {selected}, position FROM read_parquet({_paths(home, segments)}, hive_partitioning = false)"
     # Joined by file name: with DuckDB's `file_index` a "newest row of each key" query fails inside DuckDB 1.5.
     paths = _paths(home, segments)
     firsts = ", ".join(str(segment.first_position) for segment in segments)
@@ -61,6 +63,7 @@ def _by_columns(home: Path, segments: Iterable[Segment]) -> list[tuple[frozenset
     # DuckDB reads a list of files with the first one's schema: files with other columns or types go apart.
     alike: dict[tuple[tuple[str, str], ...], list[Segment]] = defaultdict(list)
     for segment in segments:
-        schema = EVENTS if segment.kind == Kind.EVENTS else schema_of(home / segment.path)
+        known = segment.kind == Kind.EVENTS and not segment.positioned  # most of the files: none of them is opened
+        schema = EVENTS if known else schema_of(home / segment.path)
         alike[tuple((field.name, str(field.type)) for field in schema)].append(segment)
     return [(frozenset(column for column, _ in fields), group) for fields, group in alike.items()]

@@ -5,7 +5,7 @@ A segment file without a committed row does not exist for any reader.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
@@ -30,7 +30,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Segment:
-    """An immutable Parquet file; its row i has position `first_position + i`. Not committed yet: position 0."""
+    """An immutable Parquet file; its row i has position `first_position + i`. Not committed yet: position 0.
+
+    In a `positioned` one each row brings its own position, in a column of that name, and keeps it.
+    """
 
     id: str
     kind: Kind
@@ -40,11 +43,12 @@ class Segment:
     oldest: datetime | None = None
     newest: datetime | None = None
     first_position: int = 0
+    last_position: int = 0
+    positioned: bool = False
 
-    @property
-    def last_position(self) -> int:
-        """Position of the last row."""
-        return self.first_position + self.rows - 1
+    def placed(self, first_position: int) -> "Segment":
+        """The segment once its rows have their range of positions."""
+        return replace(self, first_position=first_position, last_position=first_position + self.rows - 1)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Manifest:
     segments: tuple[Segment, ...]
     next_positions: Mapping[int, int]
     published: Mapping[int, int]
+    commits: Mapping[int, int]
     committed_at: datetime | None
 
     def of(self, kind: Kind, buckets: Collection[int] | None = None) -> list[Segment]:
@@ -62,9 +67,9 @@ class Manifest:
             return [segment for segment in self.segments if segment.kind == kind]
         return [segment for bucket in sorted(buckets) for segment in self._by_bucket.get((kind, bucket), ())]
 
-    def next_position(self, bucket: int) -> int:
-        """Where the bucket's next segment starts."""
-        return self.next_positions.get(bucket, FIRST_POSITION)
+    def moved(self, commits: Mapping[int, int], buckets: Collection[int]) -> set[int]:
+        """Which of the buckets have got further segments since, given their commits now."""
+        return {bucket for bucket in buckets if commits.get(bucket, 0) != self.commits.get(bucket, 0)}
 
     @cached_property
     def _by_bucket(self) -> dict[tuple[Kind, int], list[Segment]]:
@@ -83,12 +88,13 @@ def read_manifest(database: Database) -> Manifest:
     """The manifest as committed now."""
     with database.reading() as session:
         # Positions first: a commit that falls between the two reads is then noticed by `append`.
-        buckets = session.execute(select(BucketRow.bucket, BucketRow.next_position, BucketRow.published)).all()
+        buckets = session.scalars(select(BucketRow)).all()
         rows = session.scalars(select(SegmentRow).order_by(SegmentRow.bucket, SegmentRow.first_position)).all()
         return Manifest(
             segments=tuple(map(_segment, rows)),
-            next_positions={bucket: position for bucket, position, _ in buckets},
-            published={bucket: published for bucket, _, published in buckets},
+            next_positions={row.bucket: row.next_position for row in buckets},
+            published={row.bucket: row.published for row in buckets},
+            commits={row.bucket: row.commits for row in buckets},
             committed_at=max((row.committed_at for row in rows), default=None),
         )
 
@@ -96,17 +102,18 @@ def read_manifest(database: Database) -> Manifest:
 def append(database: Database, segments: Sequence[Segment], judged: Manifest, guarded: Collection[int]) -> set[int]:
     """Commit all segments in one transaction, or none.
 
-    `judged` is the manifest against which duplicates were looked for; when one of the `guarded`
-    buckets has moved since then nothing is written. Returns the buckets that moved: empty when committed.
+    `judged` is the manifest against which duplicates were looked for; when one of the `guarded` buckets has got
+    segments since then nothing is written. Returns the buckets that moved: empty when committed. Rows of the inbox
+    do not count: they are judged when they are sealed.
     """
     if not segments:
         return set()
     with database.transaction() as session:
         buckets = sorted({*guarded, *(segment.bucket for segment in segments)})
-        positions = _locked_positions(session, buckets)
-        moved = {bucket for bucket in guarded if positions[bucket] != judged.next_position(bucket)}
+        locked = locked_buckets(session, buckets)
+        moved = judged.moved({bucket: row.commits for bucket, row in locked.items()}, guarded)
         if not moved:
-            _insert(session, segments, positions)
+            _insert(session, segments, locked)
         return moved
 
 
@@ -118,43 +125,35 @@ def mark_published(database: Database, bucket: int, up_to: int) -> None:
         )
 
 
-def _locked_positions(session: Session, buckets: Iterable[int]) -> dict[int, int]:
+def locked_buckets(session: Session, buckets: Iterable[int]) -> dict[int, BucketRow]:
+    """The rows of the buckets, made where they are missing, and nobody else's until the transaction ends."""
     # Sorted, so that two commits wait for each other instead of locking each other out.
-    for bucket in buckets:
-        session.execute(
-            text("INSERT INTO buckets (bucket, next_position, published) VALUES (:b, :p, 0) ON CONFLICT DO NOTHING"),
-            {"b": bucket, "p": FIRST_POSITION},
+    buckets = sorted(buckets)
+    select_locked = select(BucketRow).where(BucketRow.bucket.in_(buckets)).order_by(BucketRow.bucket).with_for_update()
+    locked = {row.bucket: row for row in session.scalars(select_locked)}
+    missing = [bucket for bucket in buckets if bucket not in locked]
+    if missing:
+        insert = text(
+            "INSERT INTO buckets (bucket, next_position, published, commits) VALUES (:b, :p, 0, 0) "
+            "ON CONFLICT DO NOTHING"
         )
-    statement = select(BucketRow.bucket, BucketRow.next_position).where(BucketRow.bucket.in_(buckets))
-    locked = session.execute(statement.order_by(BucketRow.bucket).with_for_update())
-    return {row.bucket: row.next_position for row in locked}
+        session.execute(insert, [{"b": bucket, "p": FIRST_POSITION} for bucket in missing])
+        locked = {row.bucket: row for row in session.scalars(select_locked)}
+    return locked
 
 
-def _insert(session: Session, segments: Sequence[Segment], positions: dict[int, int]) -> None:
+def _insert(session: Session, segments: Sequence[Segment], locked: Mapping[int, BucketRow]) -> None:
     now = datetime.now(UTC)
-    by_bucket: dict[int, list[Segment]] = defaultdict(list)
     for segment in segments:
-        by_bucket[segment.bucket].append(segment)
-    for bucket, appended in sorted(by_bucket.items()):
-        position = positions[bucket]
-        for segment in appended:
-            session.add(_row(replace(segment, first_position=position), now))
-            position += segment.rows
-        session.execute(update(BucketRow).where(BucketRow.bucket == bucket).values(next_position=position))
+        bucket = locked[segment.bucket]
+        session.add(segment_row(segment.placed(bucket.next_position), now))
+        bucket.next_position += segment.rows
+        bucket.commits += 1
 
 
-def _row(segment: Segment, now: datetime) -> SegmentRow:
-    return SegmentRow(
-        id=segment.id,
-        kind=segment.kind,
-        bucket=segment.bucket,
-        path=segment.path,
-        rows=segment.rows,
-        first_position=segment.first_position,
-        oldest=segment.oldest,
-        newest=segment.newest,
-        committed_at=now,
-    )
+def segment_row(segment: Segment, now: datetime) -> SegmentRow:
+    """The row by which a segment exists."""
+    return SegmentRow(**asdict(segment) | {"kind": segment.kind.value}, committed_at=now)
 
 
 def _segment(row: SegmentRow) -> Segment:
@@ -167,4 +166,6 @@ def _segment(row: SegmentRow) -> Segment:
         oldest=row.oldest,
         newest=row.newest,
         first_position=row.first_position,
+        last_position=row.last_position,
+        positioned=row.positioned,
     )

@@ -34,7 +34,7 @@ def further_columns(home: Path, segments: Sequence[Segment]) -> dict[str, str]:
     types: dict[str, str] = {}
     for schema in {schema_of(home / segment.path) for segment in segments}:
         for field in schema:
-            if field.name not in STORED_FIXED:
+            if field.name not in STORED_FIXED and field.name != "position":
                 kind = duck_type(field.type)
                 types[field.name] = unified(types.get(field.name, kind), kind)
     return dict(sorted(types.items()))

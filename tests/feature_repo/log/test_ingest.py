@@ -336,7 +336,7 @@ def test_positions_of_a_bucket_are_one_sequence(log: EventLog, write: Write) -> 
     manifest = log.manifest()
     spans = sorted((s.first_position, s.last_position) for s in manifest.segments)
     assert spans == [(1, 2), (3, 3), (4, 5)]
-    assert manifest.next_position(bucket) == 6
+    assert manifest.next_positions[bucket] == 6
 
 
 KILLED = """
