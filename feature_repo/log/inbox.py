@@ -1,11 +1,12 @@
 """The inbox: what comes one by one is in the log as soon as its row here has committed."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from time import time_ns
+from typing import NamedTuple
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, insert, select
 from sqlalchemy.orm import Session
 
 from feature_repo.log.forgotten import Forgotten
@@ -40,6 +41,34 @@ class Arriving:
     payload: str
     user_id: str | None = None
     event_id: str | None = None
+
+
+class InboxRecord(NamedTuple):
+    """A record in the inbox."""
+
+    bucket: int
+    position: int
+    kind: Kind
+    user_id: str | None
+    payload: str
+    accepted_at: int  # microseconds since 1970
+
+
+def read_inbox(database: Database, buckets: Collection[int] | None, most: int) -> list[InboxRecord]:
+    """The first records of some buckets, or of all, by bucket and position."""
+    with database.reading() as session:
+        return select_inbox(session, None if buckets is None else InboxRow.bucket.in_(buckets), most)
+
+
+def select_inbox(session: Session, where: ColumnElement[bool] | None, most: int) -> list[InboxRecord]:
+    """The first records that fulfil a condition, by bucket and position."""
+    columns = (InboxRow.bucket, InboxRow.position, InboxRow.kind, InboxRow.user_id, InboxRow.payload)
+    statement = select(*columns, InboxRow.accepted_at).order_by(InboxRow.bucket, InboxRow.position).limit(most)
+    if where is not None:
+        statement = statement.where(where)
+    return [
+        InboxRecord(b, p, Kind(kind), user, payload, at) for b, p, kind, user, payload, at in session.execute(statement)
+    ]
 
 
 class Inbox:

@@ -9,6 +9,7 @@ from feature_repo.log.event_log import EventLog, default_as_of
 from feature_repo.log.fold import FoldInput, fold
 from feature_repo.log.manifest import Kind
 from feature_repo.log.profiles import schema_at
+from feature_repo.log.seal import sealed_manifest
 from feature_repo.schemas import HISTORY
 
 
@@ -18,7 +19,7 @@ def publishable(log: EventLog, bucket: int) -> tuple[pa.Table, pa.Table, int]:
     They are folded at the log's default as-of. All profile rows count, also those of users who signed up
     later than the newest event: the online store shows what is known now.
     """
-    manifest = log.manifest()
+    manifest = sealed_manifest(log, (bucket,))
     schema = schema_at(log.home, manifest)
     published = manifest.published.get(bucket, 0)
     events, users = manifest.of(Kind.EVENTS, (bucket,)), manifest.of(Kind.USERS, (bucket,))
