@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +58,7 @@ def read_tail(database: Database, home: Path, after: Mapping[int, int], most: in
         if len(found) == most:  # the last bucket may have more rows, and later ones were not looked at
             last = found[-1]
             up_to = {b: end for b, end in up_to.items() if b < last.bucket} | {last.bucket: last.position}
-        came = defaultdict(int)
+        came: dict[int, int] = defaultdict(int)
         for record in found:
             came[record.bucket] += 1
         gaps = [bucket for bucket, end in up_to.items() if came[bucket] < end - after[bucket]]
@@ -132,8 +131,3 @@ def _contents(kind: Kind, table: pa.Table) -> list[Any]:
     if kind == Kind.EVENTS:
         return [list(row) for row in zip(*(table[name].to_pylist() for name in EVENTS.names), strict=True)]
     return list(table.to_pylist())
-
-
-def now_microseconds() -> int:
-    """The clock, as `accepted_at` has it."""
-    return microseconds(datetime.now(UTC))
