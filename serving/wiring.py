@@ -37,7 +37,7 @@ def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRep
     """A reader over the configured stores; whoever builds it refreshes or starts its assignments."""
     kept = kept_state(settings, registry.database)
     assignments = Assignments(RegistrySource(registry), settings.poll_seconds, kept)
-    return EmbeddingReader(repo, assignments, EncoderCache(lambda version: _load(settings.home, version)))
+    return EmbeddingReader(repo, assignments, EncoderCache(lambda version: load_encoder_of(settings.home, version)))
 
 
 def open_repo(settings: ServingSettings, registry: Registry) -> FeatureRepo:
@@ -53,7 +53,8 @@ def _reconciler(settings: ServingSettings, registry: Registry) -> Reconciler:
     )
 
 
-def _load(home: Path, version: EmbeddingVersion) -> Encoder:
+def load_encoder_of(home: Path, version: EmbeddingVersion) -> Encoder:
+    """The encoder of a version's artifact."""
     from training.encoder import load_encoder  # torch takes seconds to import, and stored vectors need none of it
 
     return load_encoder(home / version.artifact, version.fingerprint)

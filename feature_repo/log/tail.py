@@ -40,7 +40,7 @@ class Tail:
 
     rows: list[LogRow]
     up_to: dict[int, int]
-    large: frozenset[int]  # buckets with so many rows in segments that none of theirs are here
+    large: dict[int, int]  # buckets with so many rows in segments that none of theirs are here, and where they end
     backlog: dict[int, int]  # positions of each bucket that are beyond those asked for, zeros left out
 
 
@@ -51,7 +51,7 @@ def read_tail(database: Database, home: Path, after: Mapping[int, int], most: in
         backlog = {bucket: ends[bucket] - position for bucket, position in after.items() if ends[bucket] > position}
         chosen = _chosen(backlog, most)
         if not chosen:
-            return Tail([], {}, frozenset(), backlog)
+            return Tail([], {}, {}, backlog)
         asked = or_(*((InboxRow.bucket == b) & (InboxRow.position > after[b]) for b in chosen))
         found = select_inbox(session, asked, most)
         up_to = {bucket: ends[bucket] for bucket in chosen}
@@ -66,7 +66,7 @@ def read_tail(database: Database, home: Path, after: Mapping[int, int], most: in
     rows = [
         LogRow(r.bucket, r.position, r.kind, r.user_id or "", orjson.loads(r.payload), r.accepted_at) for r in found
     ]
-    large = frozenset(b for b, held in segments.items() if sum(s.rows for s in held) > FEW_ROWS)
+    large = {b: up_to[b] for b, held in segments.items() if sum(s.rows for s in held) > FEW_ROWS}
     for bucket, held in segments.items():
         if bucket not in large:
             rows += [row for s in held for row in _rows(home, s, after[bucket], up_to[bucket])]
