@@ -17,6 +17,7 @@ from serving.assignments import Assignments
 from serving.batch import COMPUTED, PRIOR, STORED, Answer, EmbeddingBatch, Source, SplitBatch
 from serving.encoders import EncoderCache
 from serving.routing import Part, Split
+from training.moments import encoding_times
 
 
 class StoredVectors(Protocol):
@@ -127,8 +128,9 @@ class EmbeddingReader:
         return Gap(missing, inputs, something_known(inputs))
 
     def _filled(self, found: Lookup, gap: Gap) -> EmbeddingBatch:
-        as_of = encoding_times(gap.inputs, found.part.version)
-        computed, is_prior = self._encode(found.part.version, gap.inputs, gap.known, as_of)
+        version = found.part.version
+        as_of = encoding_times(gap.inputs, microseconds(version.last_as_of or version.data_to))
+        computed, is_prior = self._encode(version, gap.inputs, gap.known, as_of)
         return _merged(found, gap.missing, computed, is_prior, as_of)
 
     def _encode(
@@ -174,22 +176,6 @@ def _says_something(name: str, column: pa.ChunkedArray) -> NDArray[np.bool_]:
         present = pc.is_valid(column)
     mask: NDArray[np.bool_] = pc.fill_null(present, False).to_numpy().astype(bool)
     return mask
-
-
-def encoding_times(inputs: pa.Table, version: EmbeddingVersion) -> NDArray[np.int64]:
-    """As-of times int64[n]: the version's last backfill, or just after the user's newest event when that is later.
-
-    Never the wall clock, so that batch, refresh and compute-on-read agree.
-    """
-    events = inputs.column("event_times").combine_chunks()
-    offsets = events.offsets.to_numpy()
-    starts, ends = offsets[:-1], offsets[1:]
-    floor = microseconds(version.last_as_of or version.data_to)
-    times = np.full(len(events), floor, np.int64)
-    active = ends > starts
-    newest = events.values.to_numpy(zero_copy_only=False)[ends[active] - 1]  # histories end with the newest event
-    times[active] = np.maximum(times[active], newest + 1)
-    return times
 
 
 def _batch(
