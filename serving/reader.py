@@ -129,7 +129,7 @@ class EmbeddingReader:
 
     def _filled(self, found: Lookup, gap: Gap) -> EmbeddingBatch:
         version = found.part.version
-        as_of = encoding_times(gap.inputs, microseconds(version.last_as_of or version.data_to))
+        as_of = encoding_times(gap.inputs, microseconds(version.as_of_floor))
         computed, is_prior = self._encode(version, gap.inputs, gap.known, as_of)
         return _merged(found, gap.missing, computed, is_prior, as_of)
 

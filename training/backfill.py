@@ -25,7 +25,7 @@ from feature_repo.schemas import microseconds
 from feature_repo.store import FeatureRepo
 from registry.assignments import read_generation
 from registry.errors import Conflict
-from registry.records import Backfill
+from registry.records import Backfill, Role
 from registry.registry import Registry
 from registry.tables import LIVE_STATES
 from training.encoder import Encoder, load_encoder
@@ -34,6 +34,7 @@ from training.offline import bucket_file, stale_folder, version_folder, write_ve
 from training.settings import TrainingSettings
 from training.staleness import windows_moved
 
+SHARDS: tuple[Role] = ("shard",)
 SHARD_SECONDS = 30.0
 """How long a backfill waits for the refresh; a shard that was not heard of for as long counts as gone."""
 
@@ -180,7 +181,7 @@ def backfill(
 
 
 def _await_shards(registry: Registry, generation: int, version: str, progress: Progress) -> None:
-    behind = registry.replicas.wait(generation, SHARD_SECONDS, roles=("shard",), progress=progress)
+    behind = registry.replicas.wait(generation, SHARD_SECONDS, roles=SHARDS, progress=progress)
     if behind:
         names = ", ".join(f"{replica.id} on {replica.host}" for replica in behind)
         raise Conflict(

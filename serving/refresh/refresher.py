@@ -12,13 +12,14 @@ from feature_repo.fresh import FreshWrites
 from feature_repo.live_inputs import folded
 from feature_repo.log.partition import bucket_of
 from feature_repo.log.tail import LogRow, Tail, read_tail
+from feature_repo.schemas import microseconds
 from feature_repo.store import FeatureRepo
 from registry.errors import Conflict, InvalidInput, LeaseLost, NotFound
 from registry.records import EmbeddingVersion
 from serving.encoders import EncoderCache
-from serving.reader import encoding_times
 from serving.refresh.counts import Counts
 from serving.refresh.held import HeldBuckets
+from training.moments import encoding_times
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ class Refresher:
     ) -> None:
         started = time.perf_counter()
         encoder = self.encoders.get(version)
-        as_of = encoding_times(inputs, version)
+        as_of = encoding_times(inputs, microseconds(version.as_of_floor))
         vectors = encoder.encode(inputs, as_of)
         started = self.counts.spent("encode", started)
         users, now = inputs.column("user_id").to_pylist(), time.time_ns() // 1000
