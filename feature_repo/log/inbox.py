@@ -6,7 +6,7 @@ from enum import StrEnum
 from time import time_ns
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, insert, select
+from sqlalchemy import ColumnElement, func, insert, select
 from sqlalchemy.orm import Session
 
 from feature_repo.log.forgotten import Forgotten
@@ -69,6 +69,12 @@ def select_inbox(session: Session, where: ColumnElement[bool] | None, most: int)
     return [
         InboxRecord(b, p, Kind(kind), user, payload, at) for b, p, kind, user, payload, at in session.execute(statement)
     ]
+
+
+def count_inbox(database: Database) -> int:
+    """How many records are in no segment yet."""
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(InboxRow)) or 0
 
 
 class Inbox:

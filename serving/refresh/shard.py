@@ -125,7 +125,7 @@ class Shard:
                 self._note_trailing(before, self._state)
                 self._next["beat"] = 0.0
         if self._is_due("beat", BEAT_SECONDS):
-            facts = self._refresher.counts.facts()
+            facts = self._refresher.counts.facts() | {"failing": self._refresher.failing}
             self._registry.replicas.seen(self.id, self._host, self._state.generation, "shard", facts)
         return self._state
 
