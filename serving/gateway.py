@@ -13,6 +13,7 @@ from serving.api.operations import Operations
 from serving.metrics import Measured, Metrics
 from serving.pools import PooledReader
 from serving.settings import ServingSettings
+from serving.shortcut import ShortcutApp
 from serving.threads import BoundedThreads
 
 TITLE, VERSION = "Portrait", "1"
@@ -30,9 +31,9 @@ def create_app(
     assignments = reader.reader.assignments
     guard = Guard(Access(assignments, settings), operations, metrics.registry)
     threads = BoundedThreads("the registry", THREADS, WAITING)
-    app = FastAPI(title=TITLE, version=VERSION, description=DESCRIPTION)
-    # First, as routes are tried in order.
-    app.router.routes[:0] = embeddings.routes(reader, guard, metrics, settings.max_batch)
+    reads = embeddings.EmbeddingReads(reader, guard, metrics, settings.max_batch)
+    app = ShortcutApp(reads.endpoint, metrics, title=TITLE, version=VERSION, description=DESCRIPTION)
+    app.router.routes[:0] = reads.routes  # first, as Serve tries them in order for the name of a request
     for part in (promotions, heads, versions):
         app.include_router(part.reading(guard, operations, threads))
         app.include_router(part.changing(guard, operations, threads))

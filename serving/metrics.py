@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections import Counter as Tally
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -42,6 +41,9 @@ class Metrics:
             ["consumer", "version", "source"],
             registry=self.registry,
         )
+        # Found by their labels for every request: prometheus_client takes ten times as long to find them.
+        self._seconds_of: dict[tuple[str, int], Histogram] = {}
+        self._embeddings_of: dict[tuple[str, str, str], Counter] = {}
         self._generation = Gauge(
             "portrait_generation",
             "Generation of the assignments being served.",
@@ -64,12 +66,19 @@ class Metrics:
     def answered(self, consumer: str, answer: Answer) -> None:
         """Count the vectors of an answer by version and source."""
         for batch in answer.parts:
-            for source, count in Tally(batch.source).items():
-                self._embeddings.labels(consumer, batch.version, source).inc(count)
+            for source in set(batch.source):
+                labels = (consumer, batch.version, source)
+                counter = self._embeddings_of.get(labels)
+                if counter is None:
+                    counter = self._embeddings_of[labels] = self._embeddings.labels(*labels)
+                counter.inc(batch.source.count(source))
 
     def request(self, endpoint: str, status: int, seconds: float) -> None:
         """Record one request."""
-        self._seconds.labels(endpoint, str(status)).observe(seconds)
+        histogram = self._seconds_of.get((endpoint, status))
+        if histogram is None:
+            histogram = self._seconds_of[endpoint, status] = self._seconds.labels(endpoint, str(status))
+        histogram.observe(seconds)
 
     def render(self, assignments: Assignments) -> bytes:
         """The metrics as Prometheus reads them."""

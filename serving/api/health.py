@@ -7,10 +7,10 @@ from fastapi import APIRouter, Response
 
 from registry.records import EmbeddingVersion
 from serving.api.schemas import Health, Readiness
+from serving.lookups import Lookup
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.pools import PooledReader, probe
 from serving.problems import documented
-from serving.reader import Lookup
 from serving.routing import served_versions
 
 ALIVE = b'{"status":"ok"}'
