@@ -17,6 +17,8 @@ from serving.parts import Parts
 from serving.reader import EmbeddingReader
 from serving.reconciler import Reconciler, reconcile_elsewhere
 from serving.settings import ServingSettings
+from serving.upkeep import Upkeep
+from training.new_items import NewItems
 
 
 def build_parts(settings: ServingSettings) -> Parts:
@@ -37,7 +39,11 @@ def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRep
     """A reader over the configured stores; whoever builds it refreshes or starts its assignments."""
     kept = kept_state(settings, registry.database)
     assignments = Assignments(RegistrySource(registry), settings.poll_seconds, kept)
-    return EmbeddingReader(repo, assignments, EncoderCache(lambda version: load_encoder_of(settings.home, version)))
+    # Over the registry's connections, not the repo's: a gateway cuts those that hang.
+    upkeep = Upkeep(NewItems(EventLog(registry.database, settings)).bring)
+    return EmbeddingReader(
+        repo, assignments, EncoderCache(lambda version: load_encoder_of(settings.home, version), keep_up=upkeep)
+    )
 
 
 def open_repo(settings: ServingSettings, registry: Registry) -> FeatureRepo:

@@ -30,6 +30,7 @@ from registry.registry import Registry
 from registry.tables import LIVE_STATES
 from training.encoder import Encoder, load_encoder
 from training.moments import encoding_times
+from training.new_items import NewItems
 from training.offline import bucket_file, stale_folder, version_folder, write_vectors
 from training.settings import TrainingSettings
 from training.staleness import windows_moved
@@ -85,6 +86,10 @@ class BucketEmbedder:
         return load_encoder(self._work.settings.home / self._version.artifact, self._version.fingerprint)
 
     @cached_property
+    def _new_items(self) -> NewItems:
+        return NewItems(self._repo.log)
+
+    @cached_property
     def _snapshot(self) -> Snapshot:
         return load_snapshot(self._work.settings.home, self._work.snapshot)
 
@@ -102,6 +107,7 @@ class BucketEmbedder:
             users = users.filter(moved | behind)
             folder = stale_folder(folder)
         computed_at = time.time_ns() // 1000
+        self._new_items.bring(self._encoder)
         vectors = self._encoder.encode(users, as_of)
         position = users.column("position").to_numpy()
         user_ids = users.column("user_id")
