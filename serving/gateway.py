@@ -29,6 +29,7 @@ def create_app(
     """The HTTP API; nothing is started and nothing is closed by it."""
     metrics = Metrics(shared_metrics)
     assignments = reader.reader.assignments
+    assignments.facts = metrics.facts
     guard = Guard(Access(assignments, settings), operations, metrics.registry)
     threads = BoundedThreads("the registry", THREADS, WAITING)
     reads = embeddings.EmbeddingReads(reader, guard, metrics, settings.max_batch)
@@ -41,7 +42,7 @@ def create_app(
     app.include_router(consumers.changing(guard, operations, threads))
     app.include_router(keys.router(guard, operations, threads))
     app.include_router(audit.router(guard, operations, threads))
-    app.include_router(health.router(reader, metrics))
+    app.include_router(health.router(reader, metrics, operations, threads))
     app.add_middleware(Measured, metrics=metrics)
     problems.install(app)
     app.openapi = cache(  # type: ignore[method-assign]

@@ -15,6 +15,7 @@ from registry.records import ApiKey, Consumer, EmbeddingVersion, Head, Promotion
 from registry.registry import Registry
 from registry.tables import VersionState
 from registry.verdicts import Verdict
+from serving.freshness import Freshness, read_freshness
 
 if TYPE_CHECKING:  # Feast and torch take seconds to import, and most of these need neither
     from feature_repo.store import FeatureRepo
@@ -47,6 +48,10 @@ class Operations:
         self._repo = repo
         self._apply = apply
         self._later = later
+
+    def freshness(self) -> Freshness:
+        """What waits to be refreshed, and how long it has taken."""
+        return read_freshness(self._registry)
 
     def consumer_add(
         self,

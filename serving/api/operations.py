@@ -16,11 +16,16 @@ from registry.verdicts import Verdict
 
 if TYPE_CHECKING:
     from registry.heads import NewHead
+    from serving.freshness import Freshness
     from training.diff import VersionDiff
 
 
 class Operations(Protocol):
     """The registry's rare queries, and its changes. Every method raises Unavailable without a database."""
+
+    def freshness(self) -> "Freshness":
+        """What waits to be refreshed, and how long it has taken."""
+        ...
 
     def consumer_add(
         self, actor: str, name: str, owner: str, task: str, gates: Mapping[str, Any], wants_head: bool

@@ -14,6 +14,7 @@ from registry.heads import NewHead
 from registry.records import ApiKey, Assignment, Consumer, EmbeddingVersion, Head, Promotion
 from registry.tables import GONE_STATES, PromotionKind, VersionState
 from registry.verdicts import Outcome, Verdict
+from serving.freshness import Delays, Freshness
 from tests.serving.twins import TwinSource
 from training.diff import MeasuredPair, VersionDiff, VersionSide
 
@@ -187,6 +188,10 @@ class TwinOperations:
         self.source.keys[id] = replace(self.source.keys[id], revoked_at=MOMENT)
         self._done(actor, "key.revoke", f"key {id}")
         return self.source.keys[id]
+
+    def freshness(self) -> Freshness:
+        delays = {"autoencoder-1": Delays((0.1, 1.0), (3, 1, 0), 0.75)}
+        return Freshness((), 64, {5: 7}, 1.5, 0, delays, {"stored": 3}, {})
 
     def audit(self, since: datetime | None, after: int, limit: int) -> Sequence[AuditEvent]:
         wanted = (event for event in self.events if event.id > after and (since is None or event.at >= since))

@@ -1,6 +1,6 @@
 """In-memory twins of what the gateway stands on, and a factory for each record."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -89,7 +89,7 @@ class TwinSource:
             raise Unavailable("the registry does not answer")
         return self.number
 
-    def report(self, generation: int) -> None:
+    def report(self, generation: int, facts: Mapping[str, Any]) -> None:
         if self.away:
             raise Unavailable("the registry does not answer")
         self.reported.append(generation)
