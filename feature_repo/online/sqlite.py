@@ -34,8 +34,8 @@ ON CONFLICT (entity_key, feature_name) DO UPDATE SET
 WHERE (excluded.position, excluded.as_of) > (position, as_of)
 """
 
-
 FENCES = "portrait_fences"
+MAKE_FENCES = f"CREATE TABLE IF NOT EXISTS {FENCES} (bucket INTEGER PRIMARY KEY, epoch INTEGER)"
 RAISE = f"""
 INSERT INTO {FENCES} (bucket, epoch) VALUES (?, ?)
 ON CONFLICT (bucket) DO UPDATE SET epoch = max(epoch, excluded.epoch)
@@ -129,7 +129,7 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
         """From now on refuse rows behind fences of these buckets with lower epochs; never goes back."""
         connection = self._get_conn(config)
         with self._explained(config, FENCES), _transaction(connection):
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {FENCES} (bucket INTEGER PRIMARY KEY, epoch INTEGER)")
+            connection.execute(MAKE_FENCES)
             connection.executemany(RAISE, list(fences))
 
     def read_rows(
@@ -218,6 +218,7 @@ def _let_in(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
     """The rows that no fence keeps out."""
     if all(row.fence is None for row in rows):
         return rows
+    connection.execute(MAKE_FENCES)  # a database that was put in place of another has none raised
     raised = dict(connection.execute(f"SELECT bucket, epoch FROM {FENCES}"))
     return [row for row in rows if row.fence is None or raised.get(row.fence.bucket, 0) <= row.fence.epoch]
 
