@@ -37,6 +37,11 @@ def serve_environment(settings: ServingSettings) -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in chosen.items()}
 
 
+def shard_environment() -> dict[str, str]:
+    """The variables of a refresh shard: one thread for arithmetic, as more of them wait for each other and readers."""
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+
+
 def _haproxy_environment(settings: ServingSettings) -> dict[str, str]:
     state = _folder("haproxy")
     return {

@@ -1,7 +1,6 @@
 """What people do to an instance, by command line or HTTP: evidence first, then the registry, then Feast follows."""
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -250,14 +249,10 @@ class Operations:
         registry.retirements.finish(version)
 
     def _await_replicas(self, version: str, generation: int, progress: Progress) -> None:
-        until = time.monotonic() + REPLICAS_SECONDS
-        alive = len(self._registry.replicas.list())
-        while behind := self._registry.replicas.behind(generation):
-            progress("gateways", alive - len(behind), alive)
-            if time.monotonic() > until:
-                names = ", ".join(f"{replica.id} on {replica.host}" for replica in behind)
-                raise Conflict(
-                    f"version {version} is retiring, but these gateways still serve an earlier state: {names}. Its "
-                    f"vectors stay until they follow or are stopped: then run `portrait retire {version}` again"
-                )
-            time.sleep(0.1)
+        behind = self._registry.replicas.wait(generation, REPLICAS_SECONDS, progress=progress)
+        if behind:
+            names = ", ".join(f"{replica.role} {replica.id} on {replica.host}" for replica in behind)
+            raise Conflict(
+                f"version {version} is retiring, but these still follow an earlier state: {names}. Its vectors stay "
+                f"until they catch up or are stopped: then run `portrait retire {version}` again"
+            )

@@ -17,6 +17,7 @@ from serving.batch import COMPUTED, PRIOR, STORED, Answer, EmbeddingBatch, Sourc
 from serving.encoders import EncoderCache
 from serving.lookups import Lookup, OnlineReads
 from serving.routing import Part, Split
+from training.moments import encoding_times
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,10 @@ class EmbeddingReader:
         return gap if len(gap.rows) else None
 
     def _filled(self, found: Lookup, gap: Gap) -> EmbeddingBatch:
-        as_of = encoding_times(gap.inputs, found.part.version)
+        version = found.part.version
+        as_of = encoding_times(gap.inputs, microseconds(version.as_of_floor))
         try:
-            computed, is_prior = self._encode(found.part.version, gap.inputs, gap.known, as_of)
+            computed, is_prior = self._encode(version, gap.inputs, gap.known, as_of)
         except Unavailable:
             if found.all_stored:
                 return self.stored(found)
@@ -148,22 +150,6 @@ def _says_something(name: str, column: pa.ChunkedArray) -> NDArray[np.bool_]:
         present = pc.is_valid(column)
     mask: NDArray[np.bool_] = pc.fill_null(present, False).to_numpy().astype(bool)
     return mask
-
-
-def encoding_times(inputs: pa.Table, version: EmbeddingVersion) -> NDArray[np.int64]:
-    """As-of times int64[n]: the version's last backfill, or just after the user's newest event when that is later.
-
-    Never the wall clock, so that batch, refresh and compute-on-read agree.
-    """
-    events = inputs.column("event_times").combine_chunks()
-    offsets = events.offsets.to_numpy()
-    starts, ends = offsets[:-1], offsets[1:]
-    floor = microseconds(version.last_as_of or version.data_to)
-    times = np.full(len(events), floor, np.int64)
-    active = ends > starts
-    newest = events.values.to_numpy(zero_copy_only=False)[ends[active] - 1]  # histories end with the newest event
-    times[active] = np.maximum(times[active], newest + 1)
-    return times
 
 
 def _batch(

@@ -20,6 +20,8 @@ from serving.reader import EmbeddingReader
 from serving.reconciler import Reconciler, reconcile_elsewhere
 from serving.requests_for_refresh import RequestsForRefresh
 from serving.settings import ServingSettings
+from serving.upkeep import Upkeep
+from training.new_items import NewItems
 
 
 def build_parts(settings: ServingSettings) -> Parts:
@@ -41,7 +43,11 @@ def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRep
     """A reader over the configured stores; whoever builds it refreshes or starts its assignments."""
     kept = kept_state(settings, registry.database)
     assignments = Assignments(RegistrySource(registry), settings.poll_seconds, kept)
-    return EmbeddingReader(repo, assignments, EncoderCache(lambda version: _load(settings.home, version)))
+    # Over the registry's connections, not the repo's: a gateway cuts those that hang.
+    upkeep = Upkeep(NewItems(EventLog(registry.database, settings)).bring)
+    return EmbeddingReader(
+        repo, assignments, EncoderCache(lambda version: load_encoder_of(settings.home, version), keep_up=upkeep)
+    )
 
 
 def open_repo(settings: ServingSettings, registry: Registry) -> FeatureRepo:
@@ -57,7 +63,8 @@ def _reconciler(settings: ServingSettings, registry: Registry) -> Reconciler:
     )
 
 
-def _load(home: Path, version: EmbeddingVersion) -> Encoder:
+def load_encoder_of(home: Path, version: EmbeddingVersion) -> Encoder:
+    """The encoder of a version's artifact."""
     from training.encoder import load_encoder  # torch takes seconds to import, and stored vectors need none of it
 
     return load_encoder(home / version.artifact, version.fingerprint)

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 from feature_repo.log.committed import rows_of
 from feature_repo.log.duck import Duck, connect, enough_memory, scalar
+from feature_repo.log.forgotten import Forgotten
+from feature_repo.log.inbox import Inbox
 from feature_repo.log.manifest import Kind, Manifest, Segment, read_manifest
 from feature_repo.log.staging import spill_folder
 from feature_repo.settings import FeatureSettings
@@ -22,6 +25,16 @@ class EventLog:
     def __init__(self, database: Database, settings: FeatureSettings) -> None:
         self.database = database
         self.settings = settings
+
+    @cached_property
+    def inbox(self) -> Inbox:
+        """Where records are accepted one by one."""
+        return Inbox(self.database, self.forgotten)
+
+    @cached_property
+    def forgotten(self) -> Forgotten:
+        """Users of whom nothing may be kept."""
+        return Forgotten(self.home)
 
     @property
     def home(self) -> Path:

@@ -13,6 +13,7 @@ from feature_repo.log.items import ITEMS_NEEDED
 from feature_repo.log.manifest import Manifest, append
 from feature_repo.log.rejects import Rejects, write_rejects
 from feature_repo.log.report import IngestReport
+from feature_repo.log.seal import seal
 from feature_repo.log.segments import new_ingest_id, sync
 from feature_repo.log.source import Source, open_source
 from feature_repo.log.staging import sweep, working_folder
@@ -76,6 +77,7 @@ def open_files(
 
 def _commit(log: EventLog, arrivals: dict[str, Arrival], working: Path, progress: Progress) -> dict[str, Rejects]:
     """Judge against the log as it is, and commit unless it has moved meanwhile: then judge again."""
+    seal(log)  # what came one by one before is judged against, too
     moved: set[int] | None = None
     for _ in range(ATTEMPTS):
         manifest = log.manifest()

@@ -14,6 +14,7 @@ from feature_repo.log.fold import FoldInput
 from feature_repo.log.manifest import Kind, Manifest
 from feature_repo.log.on_ray import cut_on_ray
 from feature_repo.log.profiles import schema_at
+from feature_repo.log.seal import sealed_manifest
 from feature_repo.log.segments import sync
 from feature_repo.log.stored_snapshot import (
     FOLDER,
@@ -39,7 +40,7 @@ def cut(log: EventLog, as_of: datetime | None = None, progress: Progress | None 
     `ray_from_events` events or more are cut through Ray. Raises InvalidInput for an empty log or a
     naive time.
     """
-    manifest = log.manifest()
+    manifest = sealed_manifest(log)
     moment = as_of or default_as_of(manifest)
     if moment.tzinfo is None:
         raise InvalidInput(f"as-of {moment.isoformat()} has no time zone: add one, as in {moment.isoformat()}+00:00")

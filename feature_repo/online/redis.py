@@ -20,8 +20,8 @@ from sqlalchemy import make_url
 
 from feature_repo.online.codec import Integers, Order, VectorRows, Vectors, user_keys, vector_rows
 from feature_repo.online.pipelined import PipelinedRedis
-from feature_repo.online.rows import VECTOR, FeastRow, Row, rows_of_feast, rows_of_vectors
-from registry.errors import Unavailable
+from feature_repo.online.rows import VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
+from registry.errors import LeaseLost, Unavailable
 
 # (position, as_of, computed_at) as doubles, which Redis's Lua computes with: exact below 2**53, and unlike
 # text they compare the same in every locale.
@@ -29,14 +29,23 @@ ORDER = struct.Struct("<ddd")
 SCRIPT_ROWS = 256  # rows a script call: about a millisecond in which the server does nothing else
 SCAN_ROWS = 2_000
 
-# KEYS: the entities' hashes. ARGV: seconds to live (0: for ever), the order's field, the number n of further
-# fields, their n names; then for each entity its order and n values.
+# KEYS: the entities' hashes, and last the hash of fences. ARGV: seconds to live (0: for ever), the order's field, the
+# number n of further fields, their n names; then for each entity its order, its bucket and epoch (empty: no fence), and
+# n values. Returns how many rows won, and how many a fence kept out.
 WRITE = """
 local ttl, order_field, n = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local at, won = 3 + n, 0
-for i, key in ipairs(KEYS) do
-  local stored = redis.call('HGET', key, order_field)
+local at, won, kept_out = 3 + n, 0, 0
+local raised = {}
+for i = 1, #KEYS - 1 do
+  local key, bucket, epoch = KEYS[i], ARGV[at + 2], ARGV[at + 3]
   local newer = true
+  if bucket ~= '' then
+    if raised[bucket] == nil then raised[bucket] = tonumber(redis.call('HGET', KEYS[#KEYS], bucket) or 0) end
+    if raised[bucket] > tonumber(epoch) then
+      newer, kept_out = false, kept_out + 1
+    end
+  end
+  local stored = newer and redis.call('HGET', key, order_field)
   if stored then
     local position, as_of = struct.unpack('<dd', ARGV[at + 1])
     local stored_position, stored_as_of = struct.unpack('<dd', stored)
@@ -46,15 +55,24 @@ for i, key in ipairs(KEYS) do
     local fields = {order_field, ARGV[at + 1]}
     for f = 1, n do
       fields[#fields + 1] = ARGV[3 + f]
-      fields[#fields + 1] = ARGV[at + 1 + f]
+      fields[#fields + 1] = ARGV[at + 3 + f]
     end
     redis.call('HSET', key, unpack(fields))
     if ttl > 0 then redis.call('EXPIRE', key, ttl) end
     won = won + 1
   end
-  at = at + 1 + n
+  at = at + 3 + n
 end
-return won
+return {won, kept_out}
+"""
+
+# KEYS: the hash of fences. ARGV: bucket, epoch, bucket, epoch, ...
+RAISE = """
+for i = 1, #ARGV, 2 do
+  if tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or 0) < tonumber(ARGV[i + 1]) then
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+  end
+end
 """
 
 
@@ -107,7 +125,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
         script = client.register_script(WRITE)
         with _explained(config):
             for keys, arguments in _calls(config, table.name, rows_of_feast(data)):
-                await script(keys, arguments)
+                _won(await script(keys, arguments))
         if progress:
             progress(len(data))
 
@@ -152,10 +170,19 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
             self._pipelined.close()
 
     def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
-        """Write rows where they are newer than the stored ones; returns how many won."""
+        """Write rows where they are newer than the stored ones; returns how many won.
+
+        Raises LeaseLost when a fence kept rows out; the others are written.
+        """
         script = self._get_client(config.online_store).register_script(WRITE)
         with _explained(config):
-            return sum(int(script(keys, arguments)) for keys, arguments in _calls(config, view, rows))
+            return _won(*(script(keys, arguments) for keys, arguments in _calls(config, view, rows)))
+
+    def raise_fences(self, config: RepoConfig, fences: Iterable[Fence]) -> None:
+        """From now on refuse rows behind fences of these buckets with lower epochs; never goes back."""
+        arguments = [number for fence in fences for number in fence]
+        with _explained(config):
+            self._get_client(config.online_store).register_script(RAISE)([_fence_key(config)], arguments)
 
     def read_rows(
         self, config: RepoConfig, view: str, keys: Sequence[bytes], features: Sequence[str]
@@ -228,22 +255,33 @@ def _unavailable(config: RepoConfig, error: redis.RedisError) -> Unavailable:
     return Unavailable(f"the online store {server} does not answer: {error}")
 
 
-def _calls(config: RepoConfig, view: str, rows: Iterable[Row]) -> Iterator[tuple[list[bytes], list[bytes | int]]]:
+def _calls(config: RepoConfig, view: str, rows: Iterable[Row]) -> Iterator[tuple[list[bytes], list[bytes | int | str]]]:
     """Keys and arguments of each call of the script."""
     rows, project = iter(rows), config.project.encode()
     while chunk := list(islice(rows, SCRIPT_ROWS)):
         features = list(chunk[0].values)
         names = [_time_field(view), *(_field(view, feature) for feature in features)]
-        arguments: list[bytes | int] = [
+        arguments: list[bytes | int | str] = [
             config.online_store.key_ttl_seconds or 0,
             _order_field(view),
             len(names),
             *names,
         ]
-        for _, values, order in chunk:
-            arguments += [ORDER.pack(order.position, order.as_of, order.computed_at), _timestamp(order.as_of)]
-            arguments += [values[feature] for feature in features]
-        yield [row.key + project for row in chunk], arguments
+        for _, values, order, fence in chunk:
+            arguments += [ORDER.pack(order.position, order.as_of, order.computed_at), *(fence or ("", ""))]
+            arguments += [_timestamp(order.as_of), *(values[feature] for feature in features)]
+        yield [*(row.key + project for row in chunk), _fence_key(config)], arguments
+
+
+def _won(*answers: list[int]) -> int:
+    won, kept_out = (sum(counts) for counts in zip(*answers, strict=True)) if answers else (0, 0)
+    if kept_out:
+        raise LeaseLost(f"{kept_out} rows of buckets that are in other hands were not written")
+    return won
+
+
+def _fence_key(config: RepoConfig) -> bytes:
+    return f"portrait:{config.project}:fences".encode()
 
 
 def _commands(config: RepoConfig, view: str, user_ids: Sequence[str]) -> list[tuple[bytes, ...]]:

@@ -179,6 +179,7 @@ class TwinEncoder:
     number: int
     encoded: list[str] = field(default_factory=list)
     nbytes: int = 1000
+    items_position: int = 0
 
     @property
     def prior(self) -> NDArray[np.float32]:
@@ -191,6 +192,9 @@ class TwinEncoder:
             if events:
                 vectors[row] = [self.number, len(events), moment % 1_000_003] + [0.0] * (DIMENSION - 3)
         return vectors
+
+    def learn(self, items: pa.Table, position: int) -> None:
+        self.items_position = position
 
 
 ODD_VECTOR = np.array([0.1, -0.0, 1e-45, 3.4028235e38, 1 / 3, np.pi, -1.17549435e-38, 16777217], np.float32)

@@ -1,0 +1,150 @@
+"""The inbox: what comes one by one is in the log as soon as its row here has committed."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from time import time_ns
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, func, insert, select
+from sqlalchemy.orm import Session
+
+from feature_repo.log.forgotten import Forgotten
+from feature_repo.log.manifest import Kind, locked_buckets
+from feature_repo.log.tables import InboxRow
+from registry.database import Database
+from registry.errors import Conflict
+
+ASKED_AT_ONCE = 10_000
+"""Ids in one query; SQLite takes no more than 32,766 parameters."""
+
+
+class Outcome(StrEnum):
+    """What became of a record."""
+
+    ACCEPTED = "accepted"
+    KNOWN = "known"  # the same event is in the inbox already: accepted, once
+    TAKEN = "taken"  # its id is another event's
+    FORGOTTEN = "forgotten"  # its user was forgotten
+
+
+@dataclass(frozen=True)
+class Arriving:
+    """A good record on its way into the log.
+
+    `payload` is JSON, and the same content gives the same text. Events: a list of user_id, item_id, event_time (µs),
+    service, action, weight, event_id. Users and items: an object of the columns that were given.
+    """
+
+    kind: Kind
+    bucket: int
+    payload: str
+    user_id: str | None = None
+    event_id: str | None = None
+
+
+class InboxRecord(NamedTuple):
+    """A record in the inbox."""
+
+    bucket: int
+    position: int
+    kind: Kind
+    user_id: str | None
+    payload: str
+    accepted_at: int  # microseconds since 1970
+
+
+def read_inbox(database: Database, buckets: Collection[int] | None, most: int) -> list[InboxRecord]:
+    """The first records of some buckets, or of all, by bucket and position."""
+    with database.reading() as session:
+        return select_inbox(session, None if buckets is None else InboxRow.bucket.in_(buckets), most)
+
+
+def select_inbox(session: Session, where: ColumnElement[bool] | None, most: int) -> list[InboxRecord]:
+    """The first records that fulfil a condition, by bucket and position."""
+    columns = (InboxRow.bucket, InboxRow.position, InboxRow.kind, InboxRow.user_id, InboxRow.payload)
+    statement = select(*columns, InboxRow.accepted_at).order_by(InboxRow.bucket, InboxRow.position).limit(most)
+    if where is not None:
+        statement = statement.where(where)
+    return [
+        InboxRecord(b, p, Kind(kind), user, payload, at) for b, p, kind, user, payload, at in session.execute(statement)
+    ]
+
+
+def count_inbox(database: Database) -> int:
+    """How many records are in no segment yet."""
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(InboxRow)) or 0
+
+
+class Inbox:
+    """Accepts records, many in one transaction, in the order given."""
+
+    def __init__(self, database: Database, forgotten: Forgotten) -> None:
+        self._database = database
+        self._forgotten = forgotten
+
+    def accept(self, records: Sequence[Arriving], within: Callable[[Session], None] | None = None) -> list[Outcome]:
+        """Commit what is new, and say what became of each; an event that a segment holds already is found later.
+
+        `within` is done in the same transaction, before the commit. Raises Unavailable, with nothing accepted.
+        """
+        for _ in range(3):
+            try:
+                with self._database.transaction() as session:
+                    outcomes = self._accept(session, records)
+                    if within is not None:
+                        within(session)
+                    return outcomes
+            except Conflict:  # another process has just accepted an event of this id for another bucket
+                continue
+        raise Conflict("events with the same ids arrive at two gateways at once: send them again")
+
+    def _accept(self, session: Session, records: Sequence[Arriving]) -> list[Outcome]:
+        buckets = locked_buckets(session, {record.bucket for record in records})
+        # Behind the locks: whoever forgets a user waits for them, or is seen here.
+        forgotten = self._forgotten.among(session, {r.user_id for r in records if r.user_id is not None})
+        known = _payloads(session, {r.event_id for r in records if r.event_id is not None})
+        outcomes, rows = [], []
+        now = time_ns() // 1000
+        for record in records:
+            outcome = _outcome(record, known, forgotten)
+            outcomes.append(outcome)
+            if outcome is not Outcome.ACCEPTED:
+                continue
+            if record.event_id is not None:
+                known[record.event_id] = record.payload
+            bucket = buckets[record.bucket]
+            rows.append(
+                {
+                    "bucket": record.bucket,
+                    "position": bucket.next_position,
+                    "kind": record.kind.value,
+                    "event_id": record.event_id,
+                    "user_id": record.user_id,
+                    "payload": record.payload,
+                    "accepted_at": now,
+                }
+            )
+            bucket.next_position += 1
+        if rows:
+            session.execute(insert(InboxRow), rows)
+        return outcomes
+
+
+def _payloads(session: Session, event_ids: Iterable[str]) -> dict[str, str]:
+    """Payloads of the events in the inbox that have one of these ids."""
+    ids, found = list(event_ids), {}
+    for start in range(0, len(ids), ASKED_AT_ONCE):
+        some = InboxRow.event_id.in_(ids[start : start + ASKED_AT_ONCE])
+        rows = session.execute(select(InboxRow.event_id, InboxRow.payload).where(some))
+        found.update({event_id: payload for event_id, payload in rows if event_id is not None})
+    return found
+
+
+def _outcome(record: Arriving, known: Mapping[str, str], forgotten: set[str]) -> Outcome:
+    if record.user_id in forgotten:
+        return Outcome.FORGOTTEN
+    if record.event_id is None or record.event_id not in known:
+        return Outcome.ACCEPTED
+    return Outcome.KNOWN if known[record.event_id] == record.payload else Outcome.TAKEN
