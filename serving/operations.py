@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from feature_repo.progress import Progress, silent
 from registry.audit import Action, AuditEvent
+from registry.consumers import ANY_AGE
 from registry.errors import Conflict, PortraitError
 from registry.gate_settings import GateChanges
 from registry.grants import Grant
@@ -61,9 +62,10 @@ class Operations:
         task: str = "",
         gates: GateChanges = (),
         wants_head: bool = False,
+        max_age: float = ANY_AGE,
     ) -> Consumer:
         """Declare a consumer; raises InvalidInput, or Conflict when it exists with other fields."""
-        return self._registry.acting(actor).consumers.add(name, owner, task, gates, wants_head)
+        return self._registry.acting(actor).consumers.add(name, owner, task, gates, wants_head, max_age)
 
     def consumer_set(
         self,
@@ -73,9 +75,10 @@ class Operations:
         task: str | None = None,
         gates: GateChanges = (),
         wants_head: bool | None = None,
+        max_age: float | None = None,
     ) -> Consumer:
         """Change what is given; raises NotFound or InvalidInput."""
-        return self._registry.acting(actor).consumers.set(name, owner, task, gates, wants_head)
+        return self._registry.acting(actor).consumers.set(name, owner, task, gates, wants_head, max_age)
 
     def check(
         self, consumer: str, version: str, canary_share: float | None = None, progress: Progress | None = None

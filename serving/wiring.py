@@ -1,7 +1,9 @@
 """The real parts of a gateway, put together from settings: what a replica builds, and `portrait get`."""
 
+from functools import partial
 from pathlib import Path
 
+from feature_repo.log import refresh_requests
 from feature_repo.log.event_log import EventLog
 from feature_repo.online.redis import PortraitRedisOnlineStore
 from feature_repo.projection import generations_behind
@@ -16,6 +18,7 @@ from serving.operations import Operations
 from serving.parts import Parts
 from serving.reader import EmbeddingReader
 from serving.reconciler import Reconciler, reconcile_elsewhere
+from serving.requests_for_refresh import RequestsForRefresh
 from serving.settings import ServingSettings
 from serving.upkeep import Upkeep
 from training.new_items import NewItems
@@ -32,7 +35,8 @@ def build_parts(settings: ServingSettings) -> Parts:
     reconciler = _reconciler(settings, registry)
     operations = Operations(registry, repo, reconciler.reconcile, reconciler.later)
     reconciler.resume = operations.resume_retirements
-    return Parts(build_reader(settings, polled, repo), operations, read_async, reconciler)
+    requests = RequestsForRefresh(partial(refresh_requests.ask, polled.database))
+    return Parts(build_reader(settings, polled, repo), operations, read_async, reconciler, requests)
 
 
 def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRepo) -> EmbeddingReader:

@@ -28,9 +28,12 @@ class Operations(Protocol):
         ...
 
     def consumer_add(
-        self, actor: str, name: str, owner: str, task: str, gates: Mapping[str, Any], wants_head: bool
+        self, actor: str, name: str, owner: str, task: str, gates: Mapping[str, Any], wants_head: bool, max_age: float
     ) -> Consumer:
-        """Add a consumer; `gates` holds settings that are not the defaults. Raises InvalidInput, Conflict."""
+        """Add a consumer; `gates` holds settings that are not the defaults, `max_age` is in seconds, 0 for any age.
+
+        Raises InvalidInput, Conflict.
+        """
         ...
 
     def consumer_set(
@@ -41,6 +44,7 @@ class Operations(Protocol):
         task: str | None,
         gates: Mapping[str, Any],
         wants_head: bool | None,
+        max_age: float | None,
     ) -> Consumer:
         """Change what is not None; of `gates` only the settings named, None for the default.
 
