@@ -18,9 +18,10 @@ CLOCK_SKEW = 5.0
 
 @dataclass(frozen=True)
 class Rejected:
-    """A bad record."""
+    """A bad record; of no kind where that cannot be told."""
 
     reason: str
+    kind: Kind | None = None
 
 
 class Known(Protocol):
@@ -31,12 +32,21 @@ class Known(Protocol):
         """The columns."""
         ...
 
+    @property
+    def stale(self) -> bool:
+        """Whether they should be read again."""
+        ...
+
+    def refresh(self, at_once: bool = False) -> None:
+        """Read them again if they are stale, or `at_once`."""
+        ...
+
 
 class RecordJudge:
     """Tells good records from bad ones; never raises because of what is in them."""
 
     def __init__(self, known: Known) -> None:
-        self._known = known
+        self.known = known
 
     def judge(self, kind: Kind, records: Iterable[object], skew: float = CLOCK_SKEW) -> Iterator[Arriving | Rejected]:
         """Each record (as orjson parses it) in turn, all of one request.
@@ -45,7 +55,7 @@ class RecordJudge:
         Users and items may raise Unavailable when the columns have never been read.
         """
         ids, latest = EventIds(), time_ns() // 1000 + round(skew * 1_000_000)
-        columns = Columns() if kind is Kind.EVENTS else self._known.current
+        columns = Columns() if kind is Kind.EVENTS else self.known.current
         for record in records:
             try:
                 if type(record) is not dict:
@@ -57,4 +67,4 @@ class RecordJudge:
                 else:
                     yield item_of(record, columns.vectors)
             except Unfit as unfit:
-                yield Rejected(str(unfit))
+                yield Rejected(str(unfit), kind)

@@ -48,15 +48,15 @@ class KnownColumns:
         assert self._columns is not None
         return self._columns
 
-    def refresh(self) -> None:
-        """Read them again if they are stale; who comes while somebody does so keeps the former ones.
+    def refresh(self, at_once: bool = False) -> None:
+        """Read them again if they are stale, or `at_once`; who comes while somebody does so keeps the former ones.
 
         Raises Unavailable when the registry is away and they have never been read.
         """
         if not self._reading.acquire(blocking=self._columns is None):
             return
         try:
-            if self.stale:
+            if at_once or self.stale:
                 self._columns = self._read()
                 self._read_at = time.monotonic()
         except PortraitError:

@@ -17,17 +17,12 @@ from feature_repo.log.known_columns import Columns, KnownColumns
 from feature_repo.log.manifest import ITEMS_BUCKET, Kind
 from feature_repo.log.partition import bucket_of
 from tests.feature_repo.log.conftest import Write
+from tests.feature_repo.log.fixed_columns import FixedColumns
 
 FURTHER = {"age": "BIGINT", "country": "VARCHAR", "paying": "BOOLEAN", "score": "DOUBLE", "seen": "TIMESTAMPTZ"}
 
 
-class Fixed:
-    """Columns that never change."""
-
-    current = Columns(FURTHER, {"vector_image": 3})
-
-
-JUDGE = RecordJudge(Fixed())
+JUDGE = RecordJudge(FixedColumns(FURTHER, {"vector_image": 3}))
 EVENT = {"user_id": "ann", "item_id": "song", "event_time": "2024-01-02T03:04:05Z"}
 
 
