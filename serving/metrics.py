@@ -3,6 +3,7 @@
 import os
 import time
 from collections import Counter as Tally
+from collections.abc import Mapping
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -42,6 +43,12 @@ class Metrics:
             ["consumer", "version", "source"],
             registry=self.registry,
         )
+        self._records = Counter(
+            "portrait_records",
+            "Events, users and items that came over HTTP, by what became of them.",
+            ["kind", "outcome"],
+            registry=self.registry,
+        )
         self._generation = Gauge(
             "portrait_generation",
             "Generation of the assignments being served.",
@@ -66,6 +73,11 @@ class Metrics:
         for batch in answer.parts:
             for source, count in Tally(batch.source).items():
                 self._embeddings.labels(consumer, batch.version, source).inc(count)
+
+    def took(self, kind: str, outcomes: Mapping[str, int]) -> None:
+        """Count the records of a request by outcome."""
+        for outcome, count in outcomes.items():
+            self._records.labels(kind, outcome).inc(count)
 
     def request(self, endpoint: str, status: int, seconds: float) -> None:
         """Record one request."""

@@ -27,7 +27,6 @@ from registry.errors import LeaseLost, Unavailable
 from tests.feature_repo.broker.twin import TwinBroker
 from tests.feature_repo.log.fixed_columns import FixedColumns
 
-pytest_plugins = ["tests.feature_repo.log.conftest"]
 COLUMNS = FixedColumns({"country": "VARCHAR"}, {"vector_image": 2})
 JUDGE = RecordJudge(COLUMNS)
 
