@@ -43,6 +43,10 @@ class Arriving:
     event_id: str | None = None
 
 
+Within = Callable[[Session, Sequence[Outcome]], None]
+"""What is done in the transaction that accepts records."""
+
+
 class InboxRecord(NamedTuple):
     """A record in the inbox."""
 
@@ -84,20 +88,23 @@ class Inbox:
         self._database = database
         self._forgotten = forgotten
 
-    def accept(self, records: Sequence[Arriving], within: Callable[[Session], None] | None = None) -> list[Outcome]:
+    def accept(self, records: Sequence[Arriving], within: Within | None = None) -> list[Outcome]:
         """Commit what is new, and say what became of each; an event that a segment holds already is found later.
 
-        `within` is done in the same transaction, before the commit. Raises Unavailable, with nothing accepted.
+        `within` is done with the outcomes in the same transaction, before the commit, and may raise. Raises
+        Unavailable, with nothing accepted.
         """
         for _ in range(3):
             try:
                 with self._database.transaction() as session:
                     outcomes = self._accept(session, records)
                     if within is not None:
-                        within(session)
+                        within(session, outcomes)
                     return outcomes
-            except Conflict:  # another process has just accepted an event of this id for another bucket
-                continue
+            except Conflict as error:
+                if error.__cause__ is None:  # raised by `within`; those of the database have one
+                    raise
+                # Another process has just accepted an event of this id for another bucket.
         raise Conflict("events with the same ids arrive at two gateways at once: send them again")
 
     def _accept(self, session: Session, records: Sequence[Arriving]) -> list[Outcome]:
