@@ -108,6 +108,7 @@ class FeatureRepo:
             if len(histories):
                 self.online.write_rows(self.config, HISTORY_VIEW, rows_of_table(histories))
                 self.online.write_rows(self.config, PROFILE_VIEW, rows_of_table(profiles))
+                self.drop_forgotten(histories["user_id"].to_pylist())
                 mark_published(self.log.database, bucket, up_to)
             done += len(histories)
             report("publish", bucket + 1, BUCKETS)
@@ -126,7 +127,8 @@ class FeatureRepo:
 
         `position` int64 [n]; `as_of` int64 [n] and `computed_at` in microseconds. Raises FingerprintMismatch when
         the version's view holds another space, InvalidInput for another dimension or numbers that are not finite,
-        Conflict for a version that is retiring or retired: nothing of these vectors is left then.
+        Conflict for a version that is retiring or retired: nothing of these vectors is left then. Nor is anything
+        left of those of forgotten users.
         """
         self._require_kept(version)
         self._require_same_space(version)
@@ -145,7 +147,18 @@ class FeatureRepo:
         except Conflict:  # it began to retire meanwhile, and its vectors may have been deleted before these came
             self.delete_vectors(version)
             raise
+        self.drop_forgotten(user_ids)
         return won
+
+    def drop_forgotten(self, user_ids: Sequence[str]) -> set[str]:
+        """Take those who are forgotten out of the online store; to be called after every write. Returns them.
+
+        After and not before: whoever forgets a user deletes what is there, whatever comes later is seen here.
+        """
+        forgotten = self.log.forgotten_among(user_ids)
+        if forgotten:
+            self.online.delete_users(self.config, sorted(forgotten))
+        return forgotten
 
     def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
         """The stored vectors of users at a version, in this order."""

@@ -19,7 +19,9 @@ import ray.data
 from feature_repo.cluster import ensure_ray
 from feature_repo.inputs import read_inputs_offline
 from feature_repo.log.event_log import EventLog
+from feature_repo.log.rewriting import strike_forgotten
 from feature_repo.log.snapshot import Snapshot, cut, load_snapshot
+from feature_repo.log.stored_snapshot import recounted
 from feature_repo.progress import Progress
 from feature_repo.schemas import microseconds
 from feature_repo.store import FeatureRepo
@@ -103,7 +105,9 @@ class BucketEmbedder:
         written = self._repo.write_vectors(
             self._version, user_ids.to_pylist(), vectors, position, np.full(len(users), as_of), computed_at
         )
-        write_vectors(bucket_file(folder, bucket), user_ids, vectors, position, as_of, computed_at)
+        file = bucket_file(folder, bucket)
+        write_vectors(home, file, user_ids, vectors, position, as_of, computed_at)
+        strike_forgotten(self._repo.log, [file])
         self._registry.backfills.bucket_done(self._work.backfill, bucket, checked)
         return len(users), written
 
@@ -149,7 +153,7 @@ def backfill(
         done, embedded, written = done + snapshot.buckets[bucket], embedded + in_bucket, written + won
         if progress:
             progress(f"embedding at {version.id}", done, snapshot.users)
-    registry.backfills.finish(record.id)
+    registry.backfills.finish(record.id, recounted(snapshot).users)
     seconds = time.perf_counter() - started
     return BackfillReport(version.id, snapshot.id, snapshot.as_of, snapshot.users, embedded, written, seconds)
 
