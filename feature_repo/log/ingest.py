@@ -87,9 +87,9 @@ def _commit(log: EventLog, arrivals: dict[str, Arrival], working: Path, progress
         try:
             rejects = _judge(log, arrivals, Judging(manifest, moved, forgotten, progress), working)
         except (OSError, InvalidInput, duckdb.IOException):
-            if log.holds(manifest):
+            if log.holds(manifest) and log.tombstones() == forgotten:
                 raise
-            moved = None  # files of the log were rewritten while they were read
+            moved = None  # somebody is being forgotten: files of the log or our own were removed
             continue
         segments = [segment for arrival in arrivals.values() for segment in arrival.segments]
         guarded = {bucket for arrival in arrivals.values() for bucket in arrival.guarded}
