@@ -15,6 +15,7 @@ OUT_OF_REACH = (
     "copies that consumers, heads and teams keep, and the sources of the teams' own features",
     "backups of databases, of the home and of Redis, write-ahead archives, replicas' own files",
     "logs of proxies in front of the gateway, which may hold the paths of requests",
+    "models: the versions trained with the user, and trainings that are under way or were cut short",
 )
 ON_POSTGRES = "free space in Postgres's files, which keeps bytes of deleted rows until other rows take their place"
 

@@ -63,9 +63,9 @@ def strike_forgotten(log: EventLog, files: Iterable[Path]) -> None:
     """
     if not log.tombstones():
         return
-    with rewriting(log.home) as rewriter:
-        for path in files:
-            if forgotten := log.forgotten_among(_user_ids(path).to_pylist()):
+    for path in files:
+        if forgotten := log.forgotten_among(_user_ids(path).to_pylist()):
+            with rewriting(log.home) as rewriter:
                 rewriter.strike(path, forgotten)
 
 
