@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from serving import problems
 from serving.access import Access
 from serving.api import arrivals as arriving
-from serving.api import audit, consumers, embeddings, heads, health, keys, promotions, versions
+from serving.api import audit, consumers, embeddings, forgetting, heads, health, keys, promotions, versions
 from serving.api.documentation import document
 from serving.api.guard import Guard
 from serving.api.operations import Operations
@@ -49,6 +49,7 @@ def create_app(
     app.include_router(consumers.changing(guard, operations, threads))
     app.include_router(keys.router(guard, operations, threads))
     app.include_router(audit.router(guard, operations, threads))
+    app.include_router(forgetting.router(guard, operations, threads))
     app.include_router(health.router(reader, metrics, operations, threads))
     app.add_middleware(Measured, metrics=metrics)
     problems.install(app)

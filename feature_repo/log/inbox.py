@@ -9,14 +9,11 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, func, insert, select
 from sqlalchemy.orm import Session
 
-from feature_repo.log.forgotten import Forgotten
+from feature_repo.log.forgotten import ASKED_AT_ONCE, Forgotten
 from feature_repo.log.manifest import Kind, locked_buckets
 from feature_repo.log.tables import InboxRow
 from registry.database import Database
 from registry.errors import Conflict
-
-ASKED_AT_ONCE = 10_000
-"""Ids in one query; SQLite takes no more than 32,766 parameters."""
 
 
 class Outcome(StrEnum):

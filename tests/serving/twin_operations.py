@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from feature_repo.forgetting.report import ForgettingReport, TrainedVersion
 from registry.audit import AuditEvent, AuditOutcome
 from registry.errors import Conflict, FingerprintMismatch, GateRefused, InvalidInput, NotFound, PortraitError
 from registry.gate_settings import GateSettings
@@ -157,6 +158,12 @@ class TwinOperations:
         self.source.versions[version] = retired
         self._done(actor, "version.retire", f"version {version}")
         return retired
+
+    def forget(self, actor: str, user: str) -> ForgettingReport:
+        subject = f"user {hashlib.sha256(user.encode()).hexdigest()[:16]}"
+        self._done(actor, "user.forget", subject)
+        trained = (TrainedVersion("autoencoder-1", "ready"),)
+        return ForgettingReport(subject, MOMENT, MOMENT, {"events": 3}, trained, 0, (), ("backups",))
 
     def heads(self, consumer: str) -> Sequence[Head]:
         self._consumer(consumer)
