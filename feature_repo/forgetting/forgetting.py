@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from feature_repo.broker.configured import open_broker
 from feature_repo.forgetting.files import SnapshotFiles, UserFiles
 from feature_repo.forgetting.inbox import InboxRows
 from feature_repo.forgetting.leftovers import Leftovers
@@ -18,6 +19,7 @@ from feature_repo.forgetting.report import (
     trained_of,
 )
 from feature_repo.forgetting.segments import Segments
+from feature_repo.forgetting.stream import StreamEntries
 from feature_repo.forgetting.tombstones import TombstoneLog
 from feature_repo.forgetting.trained import trained_with
 from feature_repo.log.manifest import Kind
@@ -109,7 +111,9 @@ class Forgetting:
     def _places(self, rewriter: Rewriter) -> list[Place]:
         """In the order in which data flows: nothing can come back to a place that has been emptied."""
         home = self._log.home
+        broker = open_broker(self._repo.settings)
         return [
+            *([] if broker is None else [StreamEntries(broker)]),
             InboxRows(self._log.database),
             Segments(self._log, Kind.EVENTS, "events"),
             Segments(self._log, Kind.USERS, "profiles"),

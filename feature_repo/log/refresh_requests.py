@@ -28,6 +28,11 @@ def ask(database: Database, users: Sequence[str]) -> None:
             )
 
 
+def buckets(session: Session) -> list[int]:
+    """Buckets in which somebody is asked for."""
+    return list(session.scalars(select(RefreshRequestRow.bucket).distinct()))
+
+
 def take(session: Session, bucket: int, limit: int) -> list[str]:
     """Users of a bucket who are asked for, the longest waiting first; they stay until they are dropped."""
     waiting = select(RefreshRequestRow.user_id).where(RefreshRequestRow.bucket == bucket)

@@ -1,7 +1,6 @@
 """Rejected rows, kept as the file had them: `rejects/<stem>-<content hash>.parquet`."""
 
 import hashlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,14 +52,12 @@ def write_rejects(duck: Duck, home: Path, working: Path, source: Source, rejecte
     return Rejects(dict(counted), _publish(staged, home, source.path))
 
 
-def write_late_rejects(home: Path, records: Sequence[str], reason: str) -> Path:
+def write_late_rejects(home: Path, working: Path, records: Sequence[str], reason: str) -> Path:
     """Keep accepted records that turned out to be bad; the same ones give the same file."""
     table = pa.table({"reason": [reason] * len(records), "record": pa.array(records, pa.string())})
-    folder = home / "rejects"
-    folder.mkdir(parents=True, exist_ok=True)
-    hidden = folder / f".accepted-{secrets.token_hex(4)}"
-    pq.write_table(table, hidden, compression="zstd")
-    return _publish(hidden, home, Path("accepted"))
+    staged = working / "rejects-accepted.parquet"
+    pq.write_table(table, staged, compression="zstd")
+    return _publish(staged, home, Path("accepted"))
 
 
 def _as_text(source: Source) -> str:
