@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from feature_repo.log.arriving_json import RecordJudge, Rejected
 from feature_repo.log.events import TAKEN
@@ -41,12 +42,21 @@ class Receipt:
     outcomes: Mapping[str, int]  # how many of each Outcome, and INVALID
 
 
-class Arrivals:
-    """Takes events, users and items in."""
+class Closable(Protocol):
+    """A database or a broker."""
 
-    def __init__(self, judge: RecordJudge, writer: InboxWriter) -> None:
+    def close(self) -> None:
+        """Give back the connections."""
+        ...
+
+
+class Arrivals:
+    """Takes events, users and items in, over connections that are its own."""
+
+    def __init__(self, judge: RecordJudge, writer: InboxWriter, *connections: Closable) -> None:
         self._judge = judge
         self._writer = writer
+        self._connections = connections
 
     async def take(self, kind: Kind, records: Sequence[object]) -> Receipt:
         """Take the good ones of these JSON values in; returns when they are durable.
@@ -79,5 +89,7 @@ class Arrivals:
         self._writer.start()
 
     def close(self) -> None:
-        """Finish what was taken on, and refuse the rest."""
+        """Finish what was taken on, refuse the rest, and give back the connections."""
         self._writer.close()
+        for connection in self._connections:
+            connection.close()

@@ -54,7 +54,8 @@ def build_arrivals(settings: ServingSettings) -> Arrivals:
     log = EventLog(Database(settings.database_url, WRITE_PATIENCE), settings)
     broker = open_broker(settings)
     accept = into_inbox(log.inbox) if broker is None else into_broker(broker)
-    return Arrivals(RecordJudge(KnownColumns(log)), InboxWriter(accept, settings.accept_queue))
+    writer = InboxWriter(accept, settings.accept_queue)
+    return Arrivals(RecordJudge(KnownColumns(log)), writer, log.database, *([broker] if broker else []))
 
 
 def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRepo) -> EmbeddingReader:
