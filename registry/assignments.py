@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from registry.database import Database
 from registry.errors import RegistryMissing
-from registry.records import ApiKey, Assignment, Consumer, EmbeddingVersion
-from registry.rows import last_as_ofs
+from registry.records import ApiKey, AsOfs, Assignment, Consumer, EmbeddingVersion
+from registry.rows import as_ofs
 from registry.tables import ApiKeyRow, AssignmentRow, ConsumerRow, EmbeddingVersionRow, Instance
 
 
@@ -33,12 +33,12 @@ def read_state(database: Database) -> ServingState:
     """Everything at one generation, read in one transaction."""
     with database.reading() as session:
         generation = generation_of(session)
-        as_ofs = last_as_ofs(session)
+        times = as_ofs(session)
         return ServingState(
             generation=generation,
             assignments={row.consumer: Assignment.of(row) for row in session.scalars(select(AssignmentRow))},
             versions={
-                row.id: EmbeddingVersion.of(row, as_ofs.get(row.id))
+                row.id: EmbeddingVersion.of(row, times.get(row.id, AsOfs()))
                 for row in session.scalars(select(EmbeddingVersionRow))
             },
             consumers={row.name: Consumer.of(row) for row in session.scalars(select(ConsumerRow))},

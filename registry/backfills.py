@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from registry.assignments import generation_of
 from registry.audit import Action, Audit
 from registry.database import Database
 from registry.errors import Conflict, InvalidInput
@@ -22,6 +23,24 @@ class Backfills:
     def __init__(self, database: Database, audit: Audit) -> None:
         self._database = database
         self._audit = audit
+
+    def announce(self, version: str) -> int:
+        """Let the refresh cover a version from now on; returns the generation that its shards must have seen.
+
+        What is accepted after they have is refreshed by them, what came before is in a snapshot cut afterwards.
+        Raises Conflict for a version that is retiring, retired or failed.
+        """
+        with self._audit.change(Action.BACKFILL_BEGIN, f"version {version}") as entry:
+            session = entry.session
+            owner = version_row(session, version, lock=True)
+            _require_live(owner)
+            entry.changed = owner.state == VersionState.REGISTERED
+            if not entry.changed:
+                return generation_of(session)
+            entry.detail |= {"was": owner.state}
+            owner.state = VersionState.BACKFILLING
+            session.flush()
+            return bump(session, projected=False)
 
     def begin(self, version: str, snapshot: str, as_of: datetime, users_expected: int) -> Backfill:
         """Begin the pass over a snapshot, or return the one already begun, with the buckets that it may skip.
@@ -43,8 +62,10 @@ class Backfills:
             entry.detail |= {"backfill": row.id, "snapshot": snapshot, "users_expected": row.users_expected}
             row.users_expected = min(row.users_expected, users_expected)
             _require_same(row, as_of, users_expected)
-            if owner.state == VersionState.REGISTERED:
+            registered = owner.state == VersionState.REGISTERED
+            if registered:
                 owner.state = VersionState.BACKFILLING
+            if registered or entry.changed:  # whoever encodes from now on does so as of this pass at least
                 session.flush()
                 bump(session, projected=False)
             return Backfill.of(row)

@@ -5,6 +5,7 @@ PortraitError
 ├── NotFound                  an unknown version, consumer, user, snapshot
 ├── Conflict                  somebody else was faster, or the state forbids it
 │   ├── FingerprintMismatch   two embedding spaces were about to be mixed
+│   ├── LeaseLost             another shard has taken a bucket over
 │   └── GateRefused           a gate does not let a promotion pass; it carries every verdict
 ├── AccessDenied              the HTTP API does not let the caller do this
 │   ├── Unauthenticated       no key, or none that is known
@@ -40,6 +41,10 @@ class Conflict(PortraitError):
 
 class FingerprintMismatch(Conflict):
     """Vectors, artifacts or heads of two embedding versions were about to be mixed."""
+
+
+class LeaseLost(Conflict):
+    """A bucket is refreshed by another shard now; nothing may be written for it."""
 
 
 class GateRefused(Conflict):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from registry.gate_settings import GateSettings
 from registry.grants import Grant, known_grants
@@ -47,9 +47,15 @@ class EmbeddingVersion:
     code_revision: str
     created_at: datetime
     last_as_of: datetime | None  # greatest as-of of its finished backfills
+    begun_as_of: datetime | None = None  # and of those that have begun
+
+    @property
+    def as_of_floor(self) -> datetime:
+        """The as-of time before which no user is encoded any more: that of the backfill which has begun last."""
+        return self.begun_as_of or self.last_as_of or self.data_to
 
     @classmethod
-    def of(cls, row: EmbeddingVersionRow, last_as_of: datetime | None) -> "EmbeddingVersion":
+    def of(cls, row: EmbeddingVersionRow, as_ofs: "AsOfs") -> "EmbeddingVersion":
         """The record of a row."""
         return cls(
             id=row.id,
@@ -70,8 +76,16 @@ class EmbeddingVersion:
             metrics=row.metrics,
             code_revision=row.code_revision,
             created_at=row.created_at,
-            last_as_of=last_as_of,
+            last_as_of=as_ofs.finished,
+            begun_as_of=as_ofs.begun,
         )
+
+
+class AsOfs(NamedTuple):
+    """The greatest as-of times of a version's backfills."""
+
+    begun: datetime | None = None
+    finished: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """Replicas: the gateways and refresh shards that are alive, and how far each has followed the registry."""
 
 import builtins
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+import time
+from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 
+from registry.clock import database_now
 from registry.database import Database
 from registry.records import Replica, Role
 from registry.tables import ReplicaRow
@@ -19,6 +20,13 @@ ALIVE = timedelta(seconds=30)
 
 FORGOTTEN = timedelta(days=1)
 """After so long without a sign the row of a replica that did not say good-bye is deleted."""
+
+ROLES: tuple[Role, ...] = ("gateway", "shard")
+SHARDS: tuple[Role, ...] = ("shard",)
+
+
+def _silent(_stage: str, _done: int, _total: int) -> None:
+    pass
 
 
 class Replicas:
@@ -36,7 +44,7 @@ class Replicas:
         """
         id, host = one_line("id of the replica", id, 64), one_line("host of the replica", host, 255)
         with self._database.transaction() as session:
-            now = _now(session)
+            now = database_now(session)
             sign = {"host": host, "generation": generation, "seen_at": now, "role": role, "facts": dict(facts or {})}
             insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
             statement = insert(ReplicaRow).values(id=id, started_at=now, **sign)
@@ -53,22 +61,29 @@ class Replicas:
     def list(self, within: timedelta = ALIVE) -> builtins.list[Replica]:
         """The replicas that were seen within a time, by id."""
         with self._database.reading() as session:
-            alive = select(ReplicaRow).where(ReplicaRow.seen_at >= _now(session) - within)
+            alive = select(ReplicaRow).where(ReplicaRow.seen_at >= database_now(session) - within)
             return [Replica.of(row) for row in session.scalars(alive.order_by(ReplicaRow.id))]
 
-    def behind(self, generation: int, within: timedelta = ALIVE) -> builtins.list[Replica]:
-        """Those of them that still serve an earlier state."""
-        return [replica for replica in self.list(within) if replica.generation < generation]
+    def behind(
+        self, generation: int, within: timedelta = ALIVE, roles: Collection[Role] = ROLES
+    ) -> builtins.list[Replica]:
+        """Those of them that still follow an earlier state."""
+        return [r for r in self.list(within) if r.generation < generation and r.role in roles]
+
+    def wait(
+        self, generation: int, seconds: float, roles: Collection[Role] = ROLES, progress: Callable[..., None] = _silent
+    ) -> builtins.list[Replica]:
+        """Wait until all that are alive follow the generation; returns those that did not within the time."""
+        until = time.monotonic() + seconds
+        while behind := self.behind(generation, roles=roles):
+            if time.monotonic() > until:
+                break
+            alive = len(self.list())
+            progress("gateways and shards", alive - len(behind), alive)
+            time.sleep(0.05)
+        return behind
 
     def _forget(self) -> None:
         # In a transaction of its own, which holds no other row: two that clean up never wait for each other.
         with self._database.transaction() as session:
-            session.execute(delete(ReplicaRow).where(ReplicaRow.seen_at < _now(session) - FORGOTTEN))
-
-
-def _now(session: Session) -> datetime:
-    """The server's clock: the clocks of two hosts may be further apart than the time in which a replica is alive."""
-    if session.get_bind().dialect.name == "sqlite":
-        return datetime.now(UTC)
-    moment: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
-    return moment.astimezone(UTC)
+            session.execute(delete(ReplicaRow).where(ReplicaRow.seen_at < database_now(session) - FORGOTTEN))

@@ -4,14 +4,13 @@ Locks are taken in one order everywhere, so that two changes never wait for each
 version, backfill, and the instance last. On SQLite a transaction has the only write lock from its start.
 """
 
-from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import case, func, inspect, select, update
 from sqlalchemy.orm import Session
 
 from registry.errors import NotFound, RegistryMissing
-from registry.records import EmbeddingVersion
+from registry.records import AsOfs, EmbeddingVersion
 from registry.tables import AssignmentRow, BackfillRow, Base, ConsumerRow, EmbeddingVersionRow, Instance
 
 Row = TypeVar("Row", bound=Base)
@@ -62,17 +61,19 @@ def newest_finished(session: Session, version: str) -> BackfillRow | None:
     return session.scalars(statement.order_by(BackfillRow.as_of.desc(), BackfillRow.id.desc()).limit(1)).first()
 
 
-def last_as_ofs(session: Session) -> dict[str, datetime]:
-    """The greatest as-of of the finished backfills of each version that has one."""
-    statement = select(BackfillRow.version, func.max(BackfillRow.as_of)).where(BackfillRow.finished_at.is_not(None))
+def as_ofs(session: Session, version: str | None = None) -> dict[str, AsOfs]:
+    """The as-of times of the backfills of each version that has one, or of one version."""
+    finished = case((BackfillRow.finished_at.is_not(None), BackfillRow.as_of))
+    statement = select(BackfillRow.version, func.max(BackfillRow.as_of), func.max(finished))
+    if version is not None:
+        statement = statement.where(BackfillRow.version == version)
     rows = session.execute(statement.group_by(BackfillRow.version))
-    return {version: as_of for version, as_of in rows}  # noqa: C416 (a row is a tuple, but not for mypy)
+    return {id: AsOfs(begun, finished) for id, begun, finished in rows}
 
 
 def version_record(session: Session, row: EmbeddingVersionRow) -> EmbeddingVersion:
-    """The record of a version, with the as-of of its newest finished backfill."""
-    backfill = newest_finished(session, row.id)
-    return EmbeddingVersion.of(row, backfill.as_of if backfill else None)
+    """The record of a version, with the as-of times of its backfills."""
+    return EmbeddingVersion.of(row, as_ofs(session, row.id).get(row.id, AsOfs()))
 
 
 def _get(session: Session, kind: type[Row], key: str | int, lock: bool) -> Row | None:

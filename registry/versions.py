@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 from registry.audit import Action, Audit
 from registry.database import Database
 from registry.errors import Conflict, FingerprintMismatch, InvalidInput
-from registry.records import EmbeddingVersion, Evaluation
-from registry.rows import bump, last_as_ofs, version_record, version_row
+from registry.records import AsOfs, EmbeddingVersion, Evaluation
+from registry.rows import as_ofs, bump, version_record, version_row
 from registry.tables import LIVE_STATES, AssignmentRow, EmbeddingVersionRow, EvaluationRow, VersionState
 from registry.text import free_text, one_line
 
@@ -154,8 +154,8 @@ class Versions:
         if states is not None:
             statement = statement.where(EmbeddingVersionRow.state.in_(builtins.list(states)))
         with self._database.reading() as session:
-            as_ofs = last_as_ofs(session)
-            return [EmbeddingVersion.of(row, as_ofs.get(row.id)) for row in session.scalars(statement)]
+            times = as_ofs(session)
+            return [EmbeddingVersion.of(row, times.get(row.id, AsOfs())) for row in session.scalars(statement)]
 
 
 def _of_run(session: Session, new: NewVersion) -> EmbeddingVersionRow | None:

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 from feature_repo.progress import Progress, silent
 from registry.audit import Action, AuditEvent
+from registry.consumers import ANY_AGE
 from registry.errors import Conflict, PortraitError
 from registry.gate_settings import GateChanges
 from registry.grants import Grant
 from registry.heads import NewHead
 from registry.records import ApiKey, Consumer, EmbeddingVersion, Head, Promotion, Replica
 from registry.registry import Registry
+from registry.replicas import SHARDS
 from registry.tables import VersionState
 from registry.verdicts import Verdict
-from serving.followers import await_followers
+from serving.freshness import Freshness, read_freshness
 
 if TYPE_CHECKING:  # Feast and torch take seconds to import, and most of these need neither
     from feature_repo.forgetting.forgetting import Forgetting
@@ -51,6 +53,10 @@ class Operations:
         self._apply = apply
         self._later = later
 
+    def freshness(self) -> Freshness:
+        """What waits to be refreshed, and how long it has taken."""
+        return read_freshness(self._registry)
+
     def consumer_add(
         self,
         actor: str,
@@ -59,9 +65,10 @@ class Operations:
         task: str = "",
         gates: GateChanges = (),
         wants_head: bool = False,
+        max_age: float = ANY_AGE,
     ) -> Consumer:
         """Declare a consumer; raises InvalidInput, or Conflict when it exists with other fields."""
-        return self._registry.acting(actor).consumers.add(name, owner, task, gates, wants_head)
+        return self._registry.acting(actor).consumers.add(name, owner, task, gates, wants_head, max_age)
 
     def consumer_set(
         self,
@@ -71,9 +78,10 @@ class Operations:
         task: str | None = None,
         gates: GateChanges = (),
         wants_head: bool | None = None,
+        max_age: float | None = None,
     ) -> Consumer:
         """Change what is given; raises NotFound or InvalidInput."""
-        return self._registry.acting(actor).consumers.set(name, owner, task, gates, wants_head)
+        return self._registry.acting(actor).consumers.set(name, owner, task, gates, wants_head, max_age)
 
     def check(
         self, consumer: str, version: str, canary_share: float | None = None, progress: Progress | None = None
@@ -266,15 +274,15 @@ class Operations:
         registry.retirements.finish(version)
 
     def _await_replicas(self, version: str, generation: int, progress: Progress) -> None:
-        behind = await_followers(self._registry.replicas, generation, REPLICAS_SECONDS, progress)
+        behind = self._registry.replicas.wait(generation, REPLICAS_SECONDS, progress=progress)
         if behind:
             raise Conflict(
-                f"version {version} is retiring, but these gateways still serve an earlier state: {_named(behind)}. "
-                f"Its vectors stay until they follow or are stopped: then run `portrait retire {version}` again"
+                f"version {version} is retiring, but these still follow an earlier state: {_named(behind)}. Its "
+                f"vectors stay until they catch up or are stopped: then run `portrait retire {version}` again"
             )
 
     def _await_shards(self, generation: int, progress: Progress) -> None:
-        behind = await_followers(self._registry.replicas, generation, REPLICAS_SECONDS, progress, role="shard")
+        behind = self._registry.replicas.wait(generation, REPLICAS_SECONDS, SHARDS, progress)
         if behind:
             raise Conflict(
                 f"nothing comes in of this user any more, but these refresh shards do not know that yet: "
@@ -283,4 +291,4 @@ class Operations:
 
 
 def _named(replicas: Sequence[Replica]) -> str:
-    return ", ".join(f"{replica.id} on {replica.host}" for replica in replicas)
+    return ", ".join(f"{replica.role} {replica.id} on {replica.host}" for replica in replicas)

@@ -19,6 +19,7 @@ from registry.errors import Conflict, InvalidInput
 from registry.records import EmbeddingVersion
 from registry.tables import LIVE_STATES
 from training.encoder import Encoder, load_encoder
+from training.new_items import NewItems
 
 
 def version_folder(home: Path, version_id: str) -> Path:
@@ -129,7 +130,9 @@ def _tables(repo: FeatureRepo, version: EmbeddingVersion, snapshot: Snapshot) ->
         if file.exists():
             yield pq.read_table(file, columns=["user_id", "vector"], partitioning=None)
             continue
-        encoder = encoder or load_encoder(repo.settings.home / version.artifact, version.fingerprint)
+        if encoder is None:
+            encoder = load_encoder(repo.settings.home / version.artifact, version.fingerprint)
+            NewItems(repo.log).bring(encoder)
         users = read_inputs_offline(repo, snapshot, bucket)
         vectors = encoder.encode(users, microseconds(snapshot.as_of))
         yield pa.table({"user_id": users.column("user_id"), "vector": vector_array(vectors)})

@@ -50,17 +50,17 @@ class EventLog:
         """The committed segments and positions as of now."""
         return read_manifest(self.database)
 
-    def read(self, work: Callable[[Manifest], Answer]) -> Answer:
-        """What `work` makes of the segments as committed now.
+    def read(self, work: Callable[[Manifest], Answer], manifest: Callable[[], Manifest] | None = None) -> Answer:
+        """What `work` makes of the segments as committed now, or of those that `manifest` gives.
 
         Done again when files that the manifest names are gone before they were read: somebody is being forgotten.
         """
         for _ in range(ATTEMPTS):
-            manifest = self.manifest()
+            seen = manifest() if manifest else self.manifest()
             try:
-                return work(manifest)
+                return work(seen)
             except (OSError, duckdb.IOException):
-                if self.holds(manifest):
+                if self.holds(seen):
                     raise
         raise Conflict(f"the log was rewritten {ATTEMPTS} times while it was read: do it again later")
 

@@ -105,10 +105,9 @@ def note_foreign_ids(duck: Duck, home: Path, manifest: Manifest) -> None:
 def judge_and_write(duck: Duck, home: Path, ingest: str, group: Group, manifest: Manifest) -> Judged:
     """Tell new rows from duplicates and from stolen ids, and write the new ones."""
     _identify(duck, group)
-    _judge(duck, home, manifest.of(Kind.EVENTS, group.buckets))
+    counts = judge(duck, home, manifest.of(Kind.EVENTS, group.buckets))
     duck.execute(f"DELETE FROM taken_rows WHERE first_bucket = {group.first}")
     duck.execute(f"INSERT INTO taken_rows SELECT {group.first}, row FROM judged WHERE verdict = 'rejected'")
-    counts = dict(duck.execute("SELECT verdict, count(*) FROM judged GROUP BY ALL").fetchall())
     segments = _write(duck, home, ingest) if counts.get("accepted") else []
     return Judged(segments, counts.get("accepted", 0), counts.get("duplicate", 0))
 
@@ -125,7 +124,8 @@ def _identify(duck: Duck, group: Group) -> None:
               WINDOW identical AS (PARTITION BY event_id IS NULL, {", ".join(PAYLOAD)} ORDER BY row))""")
 
 
-def _judge(duck: Duck, home: Path, segments: Sequence[Segment]) -> None:
+def judge(duck: Duck, home: Path, segments: Sequence[Segment]) -> dict[str, int]:
+    """Tell the rows of `arriving` from the segments' and from each other: counts by the verdict in `judged`."""
     payload = "{" + ", ".join(f"'{column}': {column}" for column in PAYLOAD) + "}"
     columns = ", ".join((*PAYLOAD, "event_id"))
     # Events of the log come before any row of the file: row 0. The first one of an id owns it.
@@ -145,6 +145,7 @@ def _judge(duck: Duck, home: Path, segments: Sequence[Segment]) -> None:
             WHEN alike THEN 'duplicate'
             ELSE 'rejected' END AS verdict
         FROM arriving LEFT JOIN ranked USING (row)""")
+    return dict(duck.execute("SELECT verdict, count(*) FROM judged GROUP BY ALL").fetchall())
 
 
 def _write(duck: Duck, home: Path, ingest: str) -> list[Segment]:

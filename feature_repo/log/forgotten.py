@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from feature_repo.log.tables import ForgottenRow
+from registry.database import Database
 
 KEY_FILE = "forget.key"
 REASON = "the user was forgotten"
@@ -78,3 +79,10 @@ class Forgotten:
             finally:
                 hidden.unlink()
         return path.read_bytes()
+
+
+def count_unfinished(database: Database) -> int:
+    """How many users have been asked to be forgotten and are not wholly."""
+    with database.reading() as session:
+        unfinished = ForgottenRow.finished_at.is_(None)
+        return session.scalar(select(func.count()).select_from(ForgottenRow).where(unfinished)) or 0

@@ -1,11 +1,12 @@
 """The inbox: what comes one by one is in the log as soon as its row here has committed."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from time import time_ns
+from typing import NamedTuple
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, func, insert, select
 from sqlalchemy.orm import Session
 
 from feature_repo.log.forgotten import ASKED_AT_ONCE, Forgotten
@@ -39,6 +40,44 @@ class Arriving:
     event_id: str | None = None
 
 
+Within = Callable[[Session, Sequence[Outcome]], None]
+"""What is done in the transaction that accepts records."""
+
+
+class InboxRecord(NamedTuple):
+    """A record in the inbox."""
+
+    bucket: int
+    position: int
+    kind: Kind
+    user_id: str | None
+    payload: str
+    accepted_at: int  # microseconds since 1970
+
+
+def read_inbox(database: Database, buckets: Collection[int] | None, most: int) -> list[InboxRecord]:
+    """The first records of some buckets, or of all, by bucket and position."""
+    with database.reading() as session:
+        return select_inbox(session, None if buckets is None else InboxRow.bucket.in_(buckets), most)
+
+
+def select_inbox(session: Session, where: ColumnElement[bool] | None, most: int) -> list[InboxRecord]:
+    """The first records that fulfil a condition, by bucket and position."""
+    columns = (InboxRow.bucket, InboxRow.position, InboxRow.kind, InboxRow.user_id, InboxRow.payload)
+    statement = select(*columns, InboxRow.accepted_at).order_by(InboxRow.bucket, InboxRow.position).limit(most)
+    if where is not None:
+        statement = statement.where(where)
+    return [
+        InboxRecord(b, p, Kind(kind), user, payload, at) for b, p, kind, user, payload, at in session.execute(statement)
+    ]
+
+
+def count_inbox(database: Database) -> int:
+    """How many records are in no segment yet."""
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(InboxRow)) or 0
+
+
 class Inbox:
     """Accepts records, many in one transaction, in the order given."""
 
@@ -46,20 +85,23 @@ class Inbox:
         self._database = database
         self._forgotten = forgotten
 
-    def accept(self, records: Sequence[Arriving], within: Callable[[Session], None] | None = None) -> list[Outcome]:
+    def accept(self, records: Sequence[Arriving], within: Within | None = None) -> list[Outcome]:
         """Commit what is new, and say what became of each; an event that a segment holds already is found later.
 
-        `within` is done in the same transaction, before the commit. Raises Unavailable, with nothing accepted.
+        `within` is done with the outcomes in the same transaction, before the commit, and may raise. Raises
+        Unavailable, with nothing accepted.
         """
         for _ in range(3):
             try:
                 with self._database.transaction() as session:
                     outcomes = self._accept(session, records)
                     if within is not None:
-                        within(session)
+                        within(session, outcomes)
                     return outcomes
-            except Conflict:  # another process has just accepted an event of this id for another bucket
-                continue
+            except Conflict as error:
+                if error.__cause__ is None:  # raised by `within`; those of the database have one
+                    raise
+                # Another process has just accepted an event of this id for another bucket.
         raise Conflict("events with the same ids arrive at two gateways at once: send them again")
 
     def _accept(self, session: Session, records: Sequence[Arriving]) -> list[Outcome]:

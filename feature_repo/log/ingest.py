@@ -15,6 +15,7 @@ from feature_repo.log.items import ITEMS_NEEDED
 from feature_repo.log.manifest import SomebodyForgotten, append
 from feature_repo.log.rejects import Rejects, write_rejects
 from feature_repo.log.report import IngestReport
+from feature_repo.log.seal import seal
 from feature_repo.log.segments import new_ingest_id, sync
 from feature_repo.log.source import Source, open_source
 from feature_repo.log.staging import sweep, working_folder
@@ -81,6 +82,7 @@ def _commit(log: EventLog, arrivals: dict[str, Arrival], working: Path, progress
 
     Also when a user was forgotten meanwhile: nothing of that one is then in what is written.
     """
+    seal(log)  # what came one by one before is judged against, too
     moved: set[int] | None = None
     for _ in range(ATTEMPTS):
         forgotten, manifest = log.tombstones(), log.manifest()

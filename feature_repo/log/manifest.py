@@ -88,16 +88,21 @@ class Manifest:
 def read_manifest(database: Database) -> Manifest:
     """The manifest as committed now."""
     with database.reading() as session:
-        # Positions first: a commit that falls between the two reads is then noticed by `append`.
-        buckets = session.scalars(select(BucketRow)).all()
-        rows = session.scalars(select(SegmentRow).order_by(SegmentRow.bucket, SegmentRow.first_position)).all()
-        return Manifest(
-            segments=tuple(map(_segment, rows)),
-            next_positions={row.bucket: row.next_position for row in buckets},
-            published={row.bucket: row.published for row in buckets},
-            commits={row.bucket: row.commits for row in buckets},
-            committed_at=max((row.committed_at for row in rows), default=None),
-        )
+        return manifest_of(session)
+
+
+def manifest_of(session: Session) -> Manifest:
+    """The manifest that a session sees."""
+    # Buckets first: a commit that falls between the two reads is then noticed by `append`.
+    buckets = session.scalars(select(BucketRow)).all()
+    rows = session.scalars(select(SegmentRow).order_by(SegmentRow.bucket, SegmentRow.first_position)).all()
+    return Manifest(
+        segments=tuple(map(_segment, rows)),
+        next_positions={row.bucket: row.next_position for row in buckets},
+        published={row.bucket: row.published for row in buckets},
+        commits={row.bucket: row.commits for row in buckets},
+        committed_at=max((row.committed_at for row in rows), default=None),
+    )
 
 
 class SomebodyForgotten(Exception):

@@ -1,8 +1,13 @@
 """Rejected rows, kept as the file had them: `rejects/<stem>-<content hash>.parquet`."""
 
 import hashlib
+import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from feature_repo.log.duck import Duck, name, text
 from feature_repo.log.forgotten import REASON
@@ -46,6 +51,16 @@ def write_rejects(duck: Duck, home: Path, working: Path, source: Source, rejecte
             ORDER BY row
         ) TO {text(str(staged))} (FORMAT parquet, COMPRESSION zstd)""")
     return Rejects(dict(counted), _publish(staged, home, source.path))
+
+
+def write_late_rejects(home: Path, records: Sequence[str], reason: str) -> Path:
+    """Keep accepted records that turned out to be bad; the same ones give the same file."""
+    table = pa.table({"reason": [reason] * len(records), "record": pa.array(records, pa.string())})
+    folder = home / "rejects"
+    folder.mkdir(parents=True, exist_ok=True)
+    hidden = folder / f".accepted-{secrets.token_hex(4)}"
+    pq.write_table(table, hidden, compression="zstd")
+    return _publish(hidden, home, Path("accepted"))
 
 
 def _as_text(source: Source) -> str:

@@ -13,6 +13,7 @@ from feature_repo.log.manifest import Kind, Manifest
 from feature_repo.log.on_ray import cut_on_ray
 from feature_repo.log.profiles import schema_at
 from feature_repo.log.rewriting import strike_forgotten
+from feature_repo.log.seal import sealed_manifest
 from feature_repo.log.segments import sync
 from feature_repo.log.staging import working_folder
 from feature_repo.log.stored_snapshot import (
@@ -41,7 +42,7 @@ def cut(log: EventLog, as_of: datetime | None = None, progress: Progress | None 
     `ray_from_events` events or more are cut through Ray. Raises InvalidInput for an empty log or a
     naive time.
     """
-    return log.read(lambda manifest: _cut_of(log, manifest, as_of, progress or silent))
+    return log.read(lambda manifest: _cut_of(log, manifest, as_of, progress or silent), lambda: sealed_manifest(log))
 
 
 def _cut_of(log: EventLog, manifest: Manifest, as_of: datetime | None, progress: Progress) -> Snapshot:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
 import redis
 import redis.asyncio
 from feast import FeatureView, RepoConfig
@@ -17,10 +18,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import model_validator
 from sqlalchemy import make_url
 
-from feature_repo.online.codec import Integers, Order, StoredVector, VectorRows, Vectors, user_keys, vector_rows
+from feature_repo.online.codec import Integers, Order, VectorRows, Vectors, user_keys, vector_rows
+from feature_repo.online.pipelined import PipelinedRedis
 from feature_repo.online.redis_files import purge
-from feature_repo.online.rows import VECTOR, FeastRow, Row, rows_of_feast, rows_of_vectors
-from registry.errors import Unavailable
+from feature_repo.online.rows import VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
+from registry.errors import LeaseLost, Unavailable
 
 # (position, as_of, computed_at) as doubles, which Redis's Lua computes with: exact below 2**53, and unlike
 # text they compare the same in every locale.
@@ -29,14 +31,23 @@ SCRIPT_ROWS = 256  # rows a script call: about a millisecond in which the server
 SCAN_ROWS = 2_000
 TIMES = b"_ts:"  # before a view's name: Feast's field of its time
 
-# KEYS: the entities' hashes. ARGV: seconds to live (0: for ever), the order's field, the number n of further
-# fields, their n names; then for each entity its order and n values.
+# KEYS: the entities' hashes, and last the hash of fences. ARGV: seconds to live (0: for ever), the order's field, the
+# number n of further fields, their n names; then for each entity its order, its bucket and epoch (empty: no fence), and
+# n values. Returns how many rows won, and how many a fence kept out.
 WRITE = """
 local ttl, order_field, n = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local at, won = 3 + n, 0
-for i, key in ipairs(KEYS) do
-  local stored = redis.call('HGET', key, order_field)
+local at, won, kept_out = 3 + n, 0, 0
+local raised = {}
+for i = 1, #KEYS - 1 do
+  local key, bucket, epoch = KEYS[i], ARGV[at + 2], ARGV[at + 3]
   local newer = true
+  if bucket ~= '' then
+    if raised[bucket] == nil then raised[bucket] = tonumber(redis.call('HGET', KEYS[#KEYS], bucket) or 0) end
+    if raised[bucket] > tonumber(epoch) then
+      newer, kept_out = false, kept_out + 1
+    end
+  end
+  local stored = newer and redis.call('HGET', key, order_field)
   if stored then
     local position, as_of = struct.unpack('<dd', ARGV[at + 1])
     local stored_position, stored_as_of = struct.unpack('<dd', stored)
@@ -46,15 +57,24 @@ for i, key in ipairs(KEYS) do
     local fields = {order_field, ARGV[at + 1]}
     for f = 1, n do
       fields[#fields + 1] = ARGV[3 + f]
-      fields[#fields + 1] = ARGV[at + 1 + f]
+      fields[#fields + 1] = ARGV[at + 3 + f]
     end
     redis.call('HSET', key, unpack(fields))
     if ttl > 0 then redis.call('EXPIRE', key, ttl) end
     won = won + 1
   end
-  at = at + 1 + n
+  at = at + 3 + n
 end
-return won
+return {won, kept_out}
+"""
+
+# KEYS: the hash of fences. ARGV: bucket, epoch, bucket, epoch, ...
+RAISE = """
+for i = 1, #ARGV, 2 do
+  if tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or 0) < tonumber(ARGV[i + 1]) then
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+  end
+end
 """
 
 
@@ -81,6 +101,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
 
     _client: redis.Redis | None = None
     _client_async: redis.asyncio.Redis | None = None
+    _pipelined: PipelinedRedis | None = None
 
     def online_write_batch(
         self,
@@ -106,7 +127,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
         script = client.register_script(WRITE)
         with _explained(config):
             for keys, arguments in _calls(config, table.name, rows_of_feast(data)):
-                await script(keys, arguments)
+                _won(await script(keys, arguments))
         if progress:
             progress(len(data))
 
@@ -129,24 +150,41 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
     def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
         """The stored vectors of these users."""
         with _explained(config), self._get_client(config.online_store).pipeline(transaction=False) as pipeline:
-            _ask(pipeline, config, view, user_ids)
+            for command in _commands(config, view, user_ids):
+                pipeline.execute_command(*command)
             return _answer(pipeline.execute(), dimension)
 
     async def read_vectors_async(
         self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int
     ) -> VectorRows:
         """The stored vectors of these users, without blocking the event loop."""
-        client = await self._get_client_async(config.online_store)
-        with _explained(config):
-            async with client.pipeline(transaction=False) as pipeline:
-                _ask(pipeline, config, view, user_ids)
-                return _answer(await pipeline.execute(), dimension)
+        if self._pipelined is None:
+            self._pipelined = PipelinedRedis(config.online_store.connection_string)
+        try:
+            replies = await self._pipelined.ask(_commands(config, view, user_ids))
+        except redis.RedisError as error:
+            raise _unavailable(config, error) from error
+        return _answer(replies, dimension)
+
+    def close_async(self) -> None:
+        """Close the connection of the running event loop that `read_vectors_async` has opened."""
+        if self._pipelined is not None:
+            self._pipelined.close()
 
     def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
-        """Write rows where they are newer than the stored ones; returns how many won."""
+        """Write rows where they are newer than the stored ones; returns how many won.
+
+        Raises LeaseLost when a fence kept rows out; the others are written.
+        """
         script = self._get_client(config.online_store).register_script(WRITE)
         with _explained(config):
-            return sum(int(script(keys, arguments)) for keys, arguments in _calls(config, view, rows))
+            return _won(*(script(keys, arguments) for keys, arguments in _calls(config, view, rows)))
+
+    def raise_fences(self, config: RepoConfig, fences: Iterable[Fence]) -> None:
+        """From now on refuse rows behind fences of these buckets with lower epochs; never goes back."""
+        arguments = [number for fence in fences for number in fence]
+        with _explained(config):
+            self._get_client(config.online_store).register_script(RAISE)([_fence_key(config)], arguments)
 
     def read_rows(
         self, config: RepoConfig, view: str, keys: Sequence[bytes], features: Sequence[str]
@@ -228,43 +266,55 @@ def _explained(config: RepoConfig) -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
-        server = make_url(config.online_store.connection_string).render_as_string(hide_password=True)
-        raise Unavailable(f"the online store {server} does not answer: {error}") from error
+        raise _unavailable(config, error) from error
 
 
-def _calls(config: RepoConfig, view: str, rows: Iterable[Row]) -> Iterator[tuple[list[bytes], list[bytes | int]]]:
+def _unavailable(config: RepoConfig, error: redis.RedisError) -> Unavailable:
+    server = make_url(config.online_store.connection_string).render_as_string(hide_password=True)
+    return Unavailable(f"the online store {server} does not answer: {error}")
+
+
+def _calls(config: RepoConfig, view: str, rows: Iterable[Row]) -> Iterator[tuple[list[bytes], list[bytes | int | str]]]:
     """Keys and arguments of each call of the script."""
     rows, project = iter(rows), config.project.encode()
     while chunk := list(islice(rows, SCRIPT_ROWS)):
         features = list(chunk[0].values)
         names = [_time_field(view), *(_field(view, feature) for feature in features)]
-        arguments: list[bytes | int] = [
+        arguments: list[bytes | int | str] = [
             config.online_store.key_ttl_seconds or 0,
             _order_field(view),
             len(names),
             *names,
         ]
-        for _, values, order in chunk:
-            arguments += [ORDER.pack(order.position, order.as_of, order.computed_at), _timestamp(order.as_of)]
-            arguments += [values[feature] for feature in features]
-        yield [row.key + project for row in chunk], arguments
+        for _, values, order, fence in chunk:
+            arguments += [ORDER.pack(order.position, order.as_of, order.computed_at), *(fence or ("", ""))]
+            arguments += [_timestamp(order.as_of), *(values[feature] for feature in features)]
+        yield [*(row.key + project for row in chunk), _fence_key(config)], arguments
 
 
-def _ask(pipeline: Any, config: RepoConfig, view: str, user_ids: Sequence[str]) -> None:
-    fields, project = [_field(view, VECTOR), _order_field(view)], config.project.encode()
-    for key in user_keys(user_ids):
-        pipeline.hmget(key + project, fields)
+def _won(*answers: list[int]) -> int:
+    won, kept_out = (sum(counts) for counts in zip(*answers, strict=True)) if answers else (0, 0)
+    if kept_out:
+        raise LeaseLost(f"{kept_out} rows of buckets that are in other hands were not written")
+    return won
+
+
+def _fence_key(config: RepoConfig) -> bytes:
+    return f"portrait:{config.project}:fences".encode()
+
+
+def _commands(config: RepoConfig, view: str, user_ids: Sequence[str]) -> list[tuple[bytes, ...]]:
+    """A look-up of vector and order for each user."""
+    vector, order, project = _field(view, VECTOR), _order_field(view), config.project.encode()
+    return [(b"HMGET", key + project, vector, order) for key in user_keys(user_ids)]
 
 
 def _answer(replies: list[list[bytes | None]], dimension: int) -> VectorRows:
-    return vector_rows([_stored(*reply) for reply in replies], dimension)
-
-
-def _stored(vector: bytes | None, order: bytes | None) -> StoredVector | None:
-    if vector is None or order is None:
-        return None
-    position, as_of, computed_at = ORDER.unpack(order)
-    return vector, int(position), int(as_of), int(computed_at)
+    # Both are written together; a vector without an order is of another writer, and counts as none.
+    values = [vector if order else None for vector, order in replies]
+    packed = b"".join([order for vector, order in replies if vector and order])
+    order = np.frombuffer(packed, "<f8").astype(np.int64).reshape(-1, 3)
+    return vector_rows(values, order, dimension)
 
 
 def _row(key: bytes, features: Sequence[str], order: bytes | None, *values: bytes | None) -> Row | None:

@@ -1,6 +1,6 @@
 """Rows on their way into an online store: Feast's own, and matrices of vectors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import repeat
 from typing import NamedTuple
@@ -28,12 +28,20 @@ CHUNK = 5_000  # rows of one transaction: longer ones stall SQLite's readers
 FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
 
+class Fence(NamedTuple):
+    """What a refresh shard writes under: refused once the bucket's fence has been raised above its epoch."""
+
+    bucket: int
+    epoch: int
+
+
 class Row(NamedTuple):
-    """One entity of one view: serialized key, serialized value of each feature, order."""
+    """One entity of one view: serialized key, serialized value of each feature, order; of a shard, its fence too."""
 
     key: bytes
     values: dict[str, bytes]
     order: Order
+    fence: Fence | None = None
 
 
 def rows_of_feast(data: Sequence[FeastRow]) -> Iterator[Row]:
@@ -46,6 +54,12 @@ def rows_of_feast(data: Sequence[FeastRow]) -> Iterator[Row]:
             raise InvalidInput(f"position {position} and time {as_of} cannot be ordered: they must be below 2**53")
         serialized = {name: value.SerializeToString() for name, value in values.items()}
         yield Row(serialize_entity_key(key, 3), serialized, Order(position, as_of, computed_at))
+
+
+def fenced(rows: Iterable[Row], fences: Sequence[Fence]) -> Iterator[Row]:
+    """The rows, each behind its fence."""
+    for row, fence in zip(rows, fences, strict=True):
+        yield row._replace(fence=fence)
 
 
 def rows_of_vectors(

@@ -9,18 +9,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from feast import Entity, FeatureView, RepoConfig
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 from pydantic import model_validator
 
-from feature_repo.online.codec import Integers, Order, StoredVector, VectorRows, Vectors, user_keys, vector_rows
-from feature_repo.online.rows import CHUNK, VECTOR, FeastRow, Row, rows_of_feast, rows_of_vectors
+from feature_repo.online.codec import Integers, Order, VectorRows, Vectors, user_keys, vector_rows
+from feature_repo.online.rows import CHUNK, VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
 from registry.compaction import compact
-from registry.errors import Unavailable
+from registry.errors import LeaseLost, Unavailable
 
 # A row's order beside its value, one column each. The defaults lose against every write.
 ORDER_COLUMNS = {"position": -(2**63), "as_of": -(2**63), "computed_at": 0}
 MICROSECONDS = 1_000_000
+NOTHING: tuple[bytes, tuple[int, ...]] = (b"", ())
 # Read pages where the kernel keeps them: without it each page of a batch is a system call and a copy, a quarter of a
 # read of 100 users.
 MAPPED_BYTES = 1 << 30
@@ -34,6 +36,11 @@ WHERE (excluded.position, excluded.as_of) > (position, as_of)
 """
 
 
+FENCES = "portrait_fences"
+RAISE = f"""
+INSERT INTO {FENCES} (bucket, epoch) VALUES (?, ?)
+ON CONFLICT (bucket) DO UPDATE SET epoch = max(epoch, excluded.epoch)
+"""
 DELETE = "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} LIMIT ?) RETURNING feature_name"
 # Between two transactions: writers that wait for their turn look for it now and then only.
 GIVE_WAY_SECONDS = 0.01
@@ -94,21 +101,37 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
     def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
         """The stored vectors of these users."""
         keys = user_keys(user_ids)
-        stored: dict[bytes, StoredVector] = {}
+        stored: dict[bytes, tuple[bytes, tuple[int, ...]]] = {}
         for start in range(0, len(keys), CHUNK):
             rows = self._select(config, view, [VECTOR], keys[start : start + CHUNK])
-            stored |= {key: (value, *order) for key, _, value, *order in rows}
-        return vector_rows([stored.get(key) for key in keys], dimension)
+            stored |= {row[0]: (row[2], row[3:]) for row in rows if row[2]}
+        found = [stored.get(key, NOTHING) for key in keys]
+        order = np.array([entry[1] for entry in found if entry is not NOTHING], np.int64).reshape(-1, 3)
+        return vector_rows([entry[0] for entry in found], order, dimension)
 
     def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
-        """Write rows where they are newer than the stored ones; returns how many won."""
-        won, rows = 0, iter(rows)
+        """Write rows where they are newer than the stored ones; returns how many won.
+
+        Raises LeaseLost when a fence kept rows out; the others are written.
+        """
+        won, kept_out, rows = 0, 0, iter(rows)
         connection, table = self._get_conn(config), _table(config, view)
         while chunk := list(islice(rows, CHUNK)):
             with self._explained(config, view), _transaction(connection):
                 _add_order_columns(connection, table)
-                won += _upsert(connection, table, chunk)
+                let_in = _let_in(connection, chunk)
+                kept_out += len(chunk) - len(let_in)
+                won += _upsert(connection, table, let_in)
+        if kept_out:
+            raise LeaseLost(f"{kept_out} rows of buckets that are in other hands were not written")
         return won
+
+    def raise_fences(self, config: RepoConfig, fences: Iterable[Fence]) -> None:
+        """From now on refuse rows behind fences of these buckets with lower epochs; never goes back."""
+        connection = self._get_conn(config)
+        with self._explained(config, FENCES), _transaction(connection):
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {FENCES} (bucket INTEGER PRIMARY KEY, epoch INTEGER)")
+            connection.executemany(RAISE, list(fences))
 
     def read_rows(
         self, config: RepoConfig, view: str, keys: Sequence[bytes], features: Sequence[str]
@@ -215,6 +238,14 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
             raise Unavailable(f"the online store {path} failed for view {view}: {error}; {remedy}") from error
 
 
+def _let_in(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
+    """The rows that no fence keeps out."""
+    if all(row.fence is None for row in rows):
+        return rows
+    raised = dict(connection.execute(f"SELECT bucket, epoch FROM {FENCES}"))
+    return [row for row in rows if row.fence is None or raised.get(row.fence.bucket, 0) <= row.fence.epoch]
+
+
 def _upsert(connection: sqlite3.Connection, table: str, rows: list[Row]) -> int:
     """Write each feature of each row; returns how many rows won (all features of a row share its order)."""
     won = 0
@@ -232,7 +263,7 @@ def _upsert(connection: sqlite3.Connection, table: str, rows: list[Row]) -> int:
                     order.as_of,
                     order.computed_at,
                 )
-                for key, values, order in rows
+                for key, values, order, _ in rows
                 if feature in values
             ),
         ).rowcount

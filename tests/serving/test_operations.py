@@ -40,7 +40,7 @@ def until(reached: Callable[[], bool], seconds: float = 120.0) -> None:
 @pytest.mark.slow
 def test_a_promotion_over_http_is_judged_on_real_evidence_and_feast_follows(backfilled: Portrait, parts: Parts) -> None:
     assert parts.reconciler is not None
-    app = create_app(PooledReader(parts.reader, 1, 1, 4), parts.operations, backfilled.settings)
+    app = create_app(PooledReader(parts.reader, 1, 1, 4), parts.operations, parts.arrivals, backfilled.settings)
     with TestClient(app) as client:
         body = {"version": "autoencoder-1", "reason": "first"}
         dry = client.post("/v1/consumers/ranker/promotions", json={**body, "dry_run": True})
@@ -86,7 +86,9 @@ def test_a_retirement_waits_for_gateways_that_serve_an_earlier_state(
     monkeypatch.setattr(operations, "REPLICAS_SECONDS", 0.3)
     registry = backfilled.registry
     registry.replicas.seen("r1", "web-1", read_generation(backfilled.database))
-    with pytest.raises(Conflict, match=r"still serve an earlier state: r1 on web-1.*portrait retire autoencoder-1"):
+    with pytest.raises(
+        Conflict, match=r"still follow an earlier state: gateway r1 on web-1.*portrait retire autoencoder-1"
+    ):
         backfilled.operations.retire("ann", "autoencoder-1")
     version = registry.versions.get("autoencoder-1")
     assert version.state is VersionState.RETIRING

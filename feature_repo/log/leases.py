@@ -1,0 +1,113 @@
+"""Leases: which refresh shard works on which bucket, how far it has come, and the epoch that makes it the only one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from feature_repo.log.partition import BUCKETS
+from feature_repo.log.tables import BucketRow, LeaseRow
+from registry.clock import database_now
+from registry.database import Database
+from registry.errors import LeaseLost
+
+LEASE = timedelta(seconds=6)
+"""A holder that was not heard of for longer is taken for dead."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A bucket in somebody's hands."""
+
+    bucket: int
+    epoch: int
+    applied: int  # positions up to here are online at the eagerly refreshed versions
+    applied_lazily: int  # and at those refreshed in batches
+    stream_id: str | None  # the broker's entries up to here are in the inbox
+
+
+class Leases:
+    """The leases of one holder; every statement is conditional on still being it."""
+
+    def __init__(self, database: Database, owner: str) -> None:
+        self._database = database
+        self.owner = owner
+
+    def hold(self, share: int, known: Mapping[int, int]) -> dict[int, Lease]:
+        """Prolong what is held, up to `share` buckets; give back or take free ones to come to that number.
+
+        `known` are the epochs of the buckets that the caller works on. One held under this name with another epoch
+        is of an earlier life: it is taken anew, with a higher epoch. Returns all leases held now.
+        """
+        with self._database.transaction() as session:
+            now = database_now(session)
+            rows = self._locked(session)
+            mine = [row for row in rows if row.owner == self.owner and known.get(row.bucket) == row.epoch]
+            for row in mine[share:]:
+                row.owner, row.expires_at = None, now
+            mine = mine[:share]
+            for row in rows:
+                if len(mine) == share:
+                    break
+                if row in mine or (row.owner not in (None, self.owner) and row.expires_at > now):
+                    continue
+                row.owner, row.epoch = self.owner, row.epoch + 1
+                mine.append(row)
+            for row in mine:
+                row.expires_at = now + LEASE
+            return {
+                row.bucket: Lease(row.bucket, row.epoch, row.applied, row.applied_lazily, row.stream_id) for row in mine
+            }
+
+    def advance(self, epochs: Mapping[int, int], applied: Mapping[int, int], lazily: bool = False) -> None:
+        """Note how far the buckets have come; raises LeaseLost, with nothing noted, when one is not held any more."""
+        with self._database.transaction() as session:
+            for bucket, position in sorted(applied.items()):
+                held = (LeaseRow.bucket == bucket) & (LeaseRow.epoch == epochs[bucket])
+                column = LeaseRow.applied_lazily if lazily else LeaseRow.applied
+                session.execute(update(LeaseRow).where(held, column < position).values({column: position}))
+                if not lazily:
+                    behind = (BucketRow.bucket == bucket) & (BucketRow.published < position)
+                    session.execute(update(BucketRow).where(behind).values(published=position))
+            require_held(session, {bucket: epochs[bucket] for bucket in applied})
+
+    def give_back(self, epochs: Mapping[int, int]) -> None:
+        """Leave the buckets to others at once, instead of when the lease ends."""
+        with self._database.transaction() as session:
+            now = database_now(session)
+            for bucket, epoch in sorted(epochs.items()):
+                held = (LeaseRow.bucket == bucket) & (LeaseRow.epoch == epoch) & (LeaseRow.owner == self.owner)
+                session.execute(update(LeaseRow).where(held).values(owner=None, expires_at=now))
+
+    def _locked(self, session: Session) -> list[LeaseRow]:
+        statement = select(LeaseRow).order_by(LeaseRow.bucket).with_for_update()
+        rows = list(session.scalars(statement))
+        if len(rows) < BUCKETS:
+            _make_missing(session)
+            rows = list(session.scalars(statement))
+        return rows
+
+
+def require_held(session: Session, epochs: Mapping[int, int]) -> None:
+    """Raise LeaseLost unless each bucket is still at this epoch."""
+    if not epochs:
+        return
+    asked = or_(*((LeaseRow.bucket == bucket) & (LeaseRow.epoch == epoch) for bucket, epoch in epochs.items()))
+    held = set(session.scalars(select(LeaseRow.bucket).where(asked)))
+    if lost := sorted(epochs.keys() - held):
+        raise LeaseLost(f"the buckets {', '.join(map(str, lost))} are in other hands")
+
+
+def _make_missing(session: Session) -> None:
+    """Where no shard has ever worked, what was published in bulk counts as done: a backfill has embedded it."""
+    now = database_now(session)
+    published = dict(session.execute(select(BucketRow.bucket, BucketRow.published)).all())
+    rows = []
+    for bucket in range(BUCKETS):
+        done = published.get(bucket, 0)
+        rows.append({"bucket": bucket, "epoch": 0, "expires_at": now, "applied": done, "applied_lazily": done})
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    session.execute(dialect.insert(LeaseRow).on_conflict_do_nothing(), rows)  # two shards may start at once
