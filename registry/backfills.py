@@ -1,6 +1,7 @@
 """Backfills: which users of a snapshot a version has embedded, bucket by bucket, so that a killed pass resumes."""
 
 import builtins
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from sqlalchemy import select
@@ -59,7 +60,7 @@ class Backfills:
             entry.changed = row is None
             row = row or _insert(session, version, snapshot, as_of, users_expected)
             entry.detail |= {"backfill": row.id, "snapshot": snapshot, "users_expected": row.users_expected}
-            _lower(row, users_expected)
+            row.users_expected = min(row.users_expected, users_expected)
             _require_same(row, as_of, users_expected)
             registered = owner.state == VersionState.REGISTERED
             if registered:
@@ -87,11 +88,11 @@ class Backfills:
                 row.buckets_done = {**row.buckets_done, str(bucket): int(users)}
             return Backfill.of(row)
 
-    def finish(self, backfill_id: int, users_expected: int | None = None) -> Backfill:
+    def finish(self, backfill_id: int, left: Mapping[int, int] | None = None) -> Backfill:
         """Finish a pass that covers every user; its version becomes ready. Finishing twice changes nothing.
 
-        `users_expected` are the snapshot's by now: users may have been forgotten since the pass was begun. Raises
-        Conflict when users are missing, or when the version was failed or retired meanwhile.
+        `left` are the users of each bucket of the snapshot by now: some may have been forgotten since the pass began.
+        Raises Conflict when users are missing, or when the version was failed or retired meanwhile.
         """
         with self._audit.change(Action.BACKFILL_FINISH, f"backfill {backfill_id}") as entry:
             session = entry.session
@@ -102,7 +103,8 @@ class Backfills:
             entry.changed = row.finished_at is None
             if entry.changed:
                 _require_live(owner)
-                _lower(row, users_expected)
+                if left is not None:
+                    _leave(row, left)
                 _require_complete(row)
                 entry.detail |= {"backfill": row.id, "snapshot": row.snapshot, "users": row.users_expected}
                 row.finished_at = datetime.now(UTC)
@@ -148,9 +150,10 @@ def _require_live(version: EmbeddingVersionRow) -> None:
         raise Conflict(f"version {version.id} is {version.state}{cause}: backfill a live version, or train a new one")
 
 
-def _lower(row: BackfillRow, users_expected: int | None) -> None:
-    if users_expected is not None:
-        row.users_expected = min(row.users_expected, users_expected)
+def _leave(row: BackfillRow, left: Mapping[int, int]) -> None:
+    """A bucket that was done before one of its users was forgotten counts for those who are left."""
+    row.users_expected = min(row.users_expected, sum(left.values()))
+    row.buckets_done = {bucket: min(users, left.get(int(bucket), 0)) for bucket, users in row.buckets_done.items()}
 
 
 def _require_same(row: BackfillRow, as_of: datetime, users_expected: int) -> None:
@@ -164,7 +167,7 @@ def _require_same(row: BackfillRow, as_of: datetime, users_expected: int) -> Non
 
 def _require_complete(row: BackfillRow) -> None:
     done = sum(row.buckets_done.values())
-    if done < row.users_expected:
+    if done != row.users_expected:
         raise Conflict(
             f"backfill {row.id} of {row.version} has embedded {done:,} of {row.users_expected:,} users: "
             f"run `portrait backfill {row.version}` again, it goes on where it stopped"

@@ -185,7 +185,7 @@ def backfill(
         done, embedded, written = done + snapshot.buckets[bucket], embedded + in_bucket, written + won
         if progress:
             progress(f"embedding at {version.id}", done, snapshot.users)
-    registry.backfills.finish(record.id, recounted(snapshot).users)
+    registry.backfills.finish(record.id, recounted(snapshot).buckets)
     seconds = time.perf_counter() - started
     return BackfillReport(version.id, snapshot.id, snapshot.as_of, snapshot.users, embedded, written, seconds)
 

@@ -36,7 +36,7 @@ def server(tmp_path: Path) -> Iterator[redis.Redis]:
             time.sleep(0.02)
     yield client
     client.close()
-    process.terminate()
+    process.kill()  # it would try to write its dump first
     process.wait(30)
 
 

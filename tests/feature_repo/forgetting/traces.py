@@ -22,8 +22,9 @@ def traces(portrait: Portrait, *ids: str) -> list[str]:
 
 
 def _in_files(home: Path, ids: tuple[str, ...]) -> Iterator[str]:
-    for path in sorted(path for path in home.rglob("*") if path.is_file()):
-        content = path.read_bytes()
+    # All of them are read first: looking into a database makes and removes files beside it.
+    contents = {path: path.read_bytes() for path in sorted(home.rglob("*")) if path.is_file()}
+    for path, content in contents.items():
         texts = [content, *(_decoded(path) if content.startswith(b"PAR1") else ())]
         yield from (f"{path.relative_to(home)}" for one in ids if any(one.encode() in text for text in texts))
         if content.startswith(b"SQLite format 3"):  # and what its tables say, should it keep them packed
