@@ -84,6 +84,8 @@ def embeddings_table(answer: Answer) -> Table:
 
 
 def _embedding_rows(batch: EmbeddingBatch) -> Iterator[tuple[str, ...]]:
-    for user, source, age, vector in zip(batch.user_ids, batch.source, batch.age_seconds, batch.vectors, strict=True):
+    columns = zip(batch.user_ids, batch.source, batch.age_seconds, batch.stale, batch.vectors, strict=True)
+    for user, source, age, stale, vector in columns:
         shown = ", ".join(f"{number:.4f}" for number in vector[:4])
-        yield user, batch.version, source, f"{age:,.0f} s", f"[{shown}, ... {len(vector)} numbers]"
+        seconds = f"{age:,.0f} s{', too old' if stale else ''}"
+        yield user, batch.version, source, seconds, f"[{shown}, ... {len(vector)} numbers]"

@@ -69,6 +69,7 @@ class Refresher:
         if mine:
             inputs = self.repo.read_inputs(mine)
             self._write_vectors(inputs, inputs.column("position").to_numpy(), epochs, versions)
+            self.repo.drop_forgotten(mine)
 
     def _apply(self, tail: Tail, epochs: Mapping[int, int], versions: Sequence[EmbeddingVersion]) -> None:
         started = time.perf_counter()
@@ -82,6 +83,7 @@ class Refresher:
         self.writes.write_inputs(live.changed, live.profiles, epochs)
         self.counts.spent("write inputs", started)
         self._write_vectors(live.table, live.position, epochs, versions, tail.rows)
+        self.repo.drop_forgotten(users)
         self.counts.applied(tail.rows, len(users))
 
     def _write_vectors(

@@ -11,6 +11,7 @@ from serving.refresh.refresher import Refresher
 from serving.refresh.shard import Shard
 from serving.settings import ServingSettings
 from serving.wiring import load_encoder_of, open_repo
+from training.new_items import NewItems
 
 
 def build_shard(settings: ServingSettings, id: str) -> Shard:
@@ -24,7 +25,8 @@ def build_shard(settings: ServingSettings, id: str) -> Shard:
         return sum(replica.role == "shard" for replica in registry.replicas.list(LEASE))
 
     held = HeldBuckets(registry, Leases(registry.database, id), writes, shards)
-    encoders = EncoderCache(lambda version: load_encoder_of(settings.home, version))
+    # An item that was accepted before an event on it counts with the event, or the event waits.
+    encoders = EncoderCache(lambda version: load_encoder_of(settings.home, version), keep_up=NewItems(repo.log).bring)
     refresher = Refresher(repo, writes, encoders, held, Counts())
     chores = Chores(refresher, settings.seal_rows, settings.seal_seconds)
     return Shard(id, registry, refresher, chores, lambda: False, settings.poll_seconds, settings.lazy_seconds)

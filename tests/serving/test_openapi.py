@@ -33,7 +33,7 @@ STATUSES = {
 
 
 def app_over(made: Twins) -> FastAPI:
-    return create_app(made.pool, TwinOperations(made.source), SETTINGS)
+    return create_app(made.pool, TwinOperations(made.source), made.arrivals, SETTINGS)
 
 
 def schema_of(app: FastAPI, keys: bool) -> schemathesis.BaseSchema:
@@ -101,5 +101,5 @@ def test_every_operation_under_v1_names_its_scope() -> None:
 @pytest.fixture(autouse=True, scope="module")
 def _close() -> Iterator[None]:
     yield
-    open_twins.pool.close()
-    keyed_twins.pool.close()
+    open_twins.close()
+    keyed_twins.close()
