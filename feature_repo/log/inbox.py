@@ -72,6 +72,13 @@ def select_inbox(session: Session, where: ColumnElement[bool] | None, most: int)
     ]
 
 
+def inbox_users(database: Database) -> list[str]:
+    """Users whom records in the inbox name."""
+    with database.reading() as session:
+        named = select(InboxRow.user_id).where(InboxRow.user_id.is_not(None)).distinct()
+        return [user for user in session.scalars(named) if user is not None]
+
+
 def count_inbox(database: Database) -> int:
     """How many records are in no segment yet."""
     with database.reading() as session:

@@ -36,7 +36,7 @@ WHERE (excluded.position, excluded.as_of) > (position, as_of)
 """
 
 
-FENCES = "portrait_fences"
+FENCES = "refresh_fences"  # not like a view of a project: those are looked through when a user is forgotten
 RAISE = f"""
 INSERT INTO {FENCES} (bucket, epoch) VALUES (?, ?)
 ON CONFLICT (bucket) DO UPDATE SET epoch = max(epoch, excluded.epoch)

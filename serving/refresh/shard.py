@@ -124,7 +124,10 @@ class Shard:
             generation = read_generation(self._registry.database)
             if self._state is None or generation != self._state.generation:
                 before = self._state
-                self._state = read_state(self._registry.database)
+                state = read_state(self._registry.database)
+                if before is None:
+                    self._refresher.warm(Effort.of(state).eager)
+                self._state = state
                 self._note_trailing(before, self._state)
                 self._next["beat"] = 0.0
         if self._is_due("beat", BEAT_SECONDS):
