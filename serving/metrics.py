@@ -3,6 +3,7 @@
 import os
 import time
 from collections import Counter as Tally
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ class Metrics:
             "portrait_embeddings",
             "Vectors answered; the share of each source is what a consumer's model is fed.",
             ["consumer", "version", "source"],
+            registry=self.registry,
+        )
+        self._records = Counter(
+            "portrait_records",
+            "Events, users and items that came over HTTP, by what became of them.",
+            ["kind", "outcome"],
             registry=self.registry,
         )
         # Found by their labels for every request: prometheus_client takes ten times as long to find them.
@@ -84,6 +91,11 @@ class Metrics:
     def facts(self) -> dict[str, Any]:
         """What the registry is told, so that `portrait status` knows it of every gateway."""
         return {"sources": dict(self._sources)}
+
+    def took(self, kind: str, outcomes: Mapping[str, int]) -> None:
+        """Count the records of a request by outcome."""
+        for outcome, count in outcomes.items():
+            self._records.labels(kind, outcome).inc(count)
 
     def request(self, endpoint: str, status: int, seconds: float) -> None:
         """Record one request."""

@@ -3,16 +3,20 @@
 from dataclasses import dataclass
 
 from serving.api.operations import Operations
+from serving.arrivals import Arrivals
 from serving.pools import AsyncLookup
 from serving.reader import EmbeddingReader
 from serving.reconciler import Reconciler
+from serving.requests_for_refresh import RequestsForRefresh
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A reader and what is asked of the registry; the real ones come from serving.wiring."""
+    """A reader, what is asked of the registry and what comes into the log; the real ones come from serving.wiring."""
 
     reader: EmbeddingReader
     operations: Operations
+    arrivals: Arrivals
     read_async: AsyncLookup | None = None  # a store look-up that needs no thread
     reconciler: Reconciler | None = None  # what is done beside answering
+    requests: RequestsForRefresh | None = None  # who is told of users without a stored vector
