@@ -28,15 +28,14 @@ def build_parts(settings: ServingSettings) -> Parts:
     """The real parts over the configured registry and stores."""
     registry = Registry.open(settings.database_url)
     repo = open_repo(settings, registry)
-    asynchronous = isinstance(repo.online, PortraitRedisOnlineStore)
-    read_async = repo.read_vectors_async if asynchronous else None
+    asynchronous = repo if isinstance(repo.online, PortraitRedisOnlineStore) else None
     # The poller has connections of its own: it cuts those that hang, which must not hit a promotion.
     polled = Registry(Database(settings.database_url, PATIENCE))
     reconciler = _reconciler(settings, registry)
     operations = Operations(registry, repo, reconciler.reconcile, reconciler.later)
     reconciler.resume = operations.resume_retirements
     requests = RequestsForRefresh(partial(refresh_requests.ask, polled.database))
-    return Parts(build_reader(settings, polled, repo), operations, read_async, reconciler, requests)
+    return Parts(build_reader(settings, polled, repo), operations, asynchronous, reconciler, requests)
 
 
 def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRepo) -> EmbeddingReader:

@@ -22,7 +22,7 @@ def gateway(settings: ServingSettings) -> Iterator[TestClient]:
     assignments = parts.reader.assignments
     assignments.begin()
     assignments.start()
-    pool = PooledReader(parts.reader, 2, 2, 8, parts.read_async)
+    pool = PooledReader(parts.reader, 2, 2, 8, parts.asynchronous)
     try:
         with TestClient(create_app(pool, parts.operations, settings)) as client:
             yield client
