@@ -10,10 +10,27 @@ import pyarrow as pa
 from fastapi import Response
 
 from feature_repo.schemas import TIME, from_microseconds
-from serving.batch import Answer, EmbeddingBatch
+from serving.batch import STORED, Answer, EmbeddingBatch, StoredEmbedding
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
+
+
+def stored(one: StoredEmbedding) -> Response:
+    """The answer for one user whose vector is stored, as JSON."""
+    user, vector, version, fingerprint, lane, as_of, age = one
+    row = {
+        "user_id": user,
+        "vector": vector,
+        "version": version,
+        "fingerprint": fingerprint,
+        "lane": lane,
+        "source": STORED,
+        "as_of": _formatted(as_of),
+        "age_seconds": age,
+        "stale": False,
+    }
+    return Response(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)
 
 
 def single(answer: Answer, accept: str) -> Response:
