@@ -42,7 +42,7 @@ def build_parts(settings: ServingSettings) -> Parts:
     reconciler = _reconciler(settings, registry)
     operations = Operations(registry, repo, reconciler.reconcile, reconciler.later)
     reconciler.resume = operations.resume_retirements
-    requests = RequestsForRefresh(partial(refresh_requests.ask, polled.database))
+    requests = RequestsForRefresh(partial(refresh_requests.ask, EventLog(polled.database, settings)))
     reader, arrivals = build_reader(settings, polled, repo), build_arrivals(settings)
     return Parts(reader, operations, arrivals, asynchronous, reconciler, requests)
 
