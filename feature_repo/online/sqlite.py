@@ -44,8 +44,8 @@ ON CONFLICT (entity_key, feature_name) DO UPDATE SET
 WHERE (excluded.position, excluded.as_of) > (position, as_of)
 """
 
-
 FENCES = "refresh_fences"  # not like a view of a project: those are looked through when a user is forgotten
+MAKE_FENCES = f"CREATE TABLE IF NOT EXISTS {FENCES} (bucket INTEGER PRIMARY KEY, epoch INTEGER)"
 RAISE = f"""
 INSERT INTO {FENCES} (bucket, epoch) VALUES (?, ?)
 ON CONFLICT (bucket) DO UPDATE SET epoch = max(epoch, excluded.epoch)
@@ -146,7 +146,7 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
         """From now on refuse rows behind fences of these buckets with lower epochs; never goes back."""
         connection = self._get_conn(config)
         with self._explained(config, FENCES), _transaction(connection):
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {FENCES} (bucket INTEGER PRIMARY KEY, epoch INTEGER)")
+            connection.execute(MAKE_FENCES)
             connection.executemany(RAISE, list(fences))
 
     def read_rows(
@@ -258,6 +258,7 @@ def _let_in(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
     """The rows that no fence keeps out."""
     if all(row.fence is None for row in rows):
         return rows
+    connection.execute(MAKE_FENCES)  # a database that was put in place of another has none raised
     raised = dict(connection.execute(f"SELECT bucket, epoch FROM {FENCES}"))
     return [row for row in rows if row.fence is None or raised.get(row.fence.bucket, 0) <= row.fence.epoch]
 
