@@ -16,7 +16,10 @@ class FeatureSettings(RegistrySettings):
         default="", description="redis://host:port/db for Redis; empty for SQLite in the home."
     )
     feature_repo: Path = Field(default=Path(__file__).resolve().parent, description="Folder that `feast apply` reads.")
-    _urls = field_validator("feast_registry_url", "online_store_url")(require_url)
+    broker_url: str = Field(
+        default="", description="redis://host:port/db for events through Redis Streams; empty: straight into the inbox."
+    )
+    _urls = field_validator("feast_registry_url", "online_store_url", "broker_url")(require_url)
 
     history_length: PositiveInt = Field(default=256, description="Events a user keeps in each service.")
     ingest_memory: str = Field(

@@ -119,6 +119,7 @@ class FeatureRepo:
         if len(histories):
             for view, table in ((HISTORY_VIEW, histories), (PROFILE_VIEW, profiles)):
                 self.online.write_rows(self.config, view, (row._replace(fence=fence) for row in rows_of_table(table)))
+            self.drop_forgotten(histories["user_id"].to_pylist())
             mark_published(self.log.database, bucket, up_to)
         users: list[str] = histories["user_id"].to_pylist()
         return users, up_to
@@ -140,7 +141,8 @@ class FeatureRepo:
 
         `position` int64 [n]; `as_of` int64 [n] and `computed_at` in microseconds. Raises FingerprintMismatch when
         the version's view holds another space, InvalidInput for another dimension or numbers that are not finite,
-        Conflict for a version that is retiring or retired: nothing of these vectors is left then.
+        Conflict for a version that is retiring or retired: nothing of these vectors is left then. Nor is anything
+        left of those of forgotten users.
         """
         self._require_kept(version)
         self.require_writable(version, user_ids, vectors)
@@ -151,6 +153,7 @@ class FeatureRepo:
         except Conflict:  # it began to retire meanwhile, and its vectors may have been deleted before these came
             self.delete_vectors(version)
             raise
+        self.drop_forgotten(user_ids)
         return won
 
     def require_writable(self, version: EmbeddingVersion, user_ids: Sequence[str], vectors: Vectors) -> None:
@@ -164,6 +167,16 @@ class FeatureRepo:
         if not np.isfinite(vectors).all():
             row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
             raise InvalidInput(f"the vector of user {user_ids[row]!r} at version {version.id} has numbers not finite")
+
+    def drop_forgotten(self, user_ids: Sequence[str]) -> set[str]:
+        """Take those who are forgotten out of the online store; to be called after every write. Returns them.
+
+        After and not before: whoever forgets a user deletes what is there, whatever comes later is seen here.
+        """
+        forgotten = self.log.forgotten_among(user_ids)
+        if forgotten:
+            self.online.delete_users(self.config, sorted(forgotten))
+        return forgotten
 
     def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
         """The stored vectors of users at a version, in this order."""

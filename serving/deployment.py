@@ -43,10 +43,15 @@ class Gateway:
     def __serve_build_asgi_app__(self) -> FastAPI:
         """What Serve mounts once the replica is built."""
         return create_app(
-            self._pool, self._parts.operations, self._settings, shared_metrics=self._settings.replicas > 1
+            self._pool,
+            self._parts.operations,
+            self._parts.arrivals,
+            self._settings,
+            shared_metrics=self._settings.replicas > 1,
         )
 
     def __del__(self) -> None:
+        self._parts.arrivals.close()
         if self._parts.reconciler is not None:
             self._parts.reconciler.stop()
         self._assignments.stop()
@@ -61,6 +66,7 @@ class Gateway:
             wait(self._warm(state), WARM_SECONDS)
         self._assignments.on_change(self._warm)
         self._assignments.start()
+        self._parts.arrivals.start()
         if self._parts.reconciler is not None:
             self._parts.reconciler.start()
         if self._parts.requests is not None:

@@ -2,7 +2,10 @@
 
 import os
 import time
+from collections import Counter as Tally
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -10,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.assignments import Assignments
 from serving.batch import Answer, Source
+from serving.freshness_metrics import FreshnessCollector
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -41,7 +45,16 @@ class Metrics:
             ["consumer", "version", "source"],
             registry=self.registry,
         )
+        self._records = Counter(
+            "portrait_records",
+            "Events, users and items that came over HTTP, by what became of them.",
+            ["kind", "outcome"],
+            registry=self.registry,
+        )
         # Found by their labels for every request: prometheus_client takes ten times as long to find them.
+        self.freshness = FreshnessCollector()
+        self.registry.register(self.freshness)
+        self._sources: Tally[str] = Tally()
         self._seconds_of: dict[tuple[str, int], Histogram] = {}
         self._embeddings_of: dict[tuple[str, str, str], Counter] = {}
         self._generation = Gauge(
@@ -76,6 +89,16 @@ class Metrics:
         if counter is None:
             counter = self._embeddings_of[labels] = self._embeddings.labels(*labels)
         counter.inc(vectors)
+        self._sources[source] += vectors
+
+    def facts(self) -> dict[str, Any]:
+        """What the registry is told, so that `portrait status` knows it of every gateway."""
+        return {"sources": dict(self._sources)}
+
+    def took(self, kind: str, outcomes: Mapping[str, int]) -> None:
+        """Count the records of a request by outcome."""
+        for outcome, count in outcomes.items():
+            self._records.labels(kind, outcome).inc(count)
 
     def request(self, endpoint: str, status: int, seconds: float) -> None:
         """Record one request."""
@@ -94,6 +117,7 @@ class Metrics:
         if self._shared:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            registry.register(self.freshness)
         return generate_latest(registry)
 
 

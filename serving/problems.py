@@ -28,6 +28,14 @@ class MalformedBody(InvalidInput):
     """The request's body is not what the endpoint documents."""
 
 
+class AllRejected(MalformedBody):
+    """None of the records that came is any good; `rejected` has the place and the reason of each."""
+
+    def __init__(self, message: str, rejected: Sequence[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.rejected = rejected
+
+
 class TooLarge(InvalidInput):
     """A request is larger than the endpoint takes."""
 
@@ -75,6 +83,8 @@ def unforeseen() -> Response:
 def _extensions(error: PortraitError) -> dict[str, Any]:
     if isinstance(error, TooLarge):
         return {"limit": error.limit}
+    if isinstance(error, AllRejected):
+        return {"rejected": error.rejected}
     if isinstance(error, GateRefused):
         return {"gates": [verdict.to_json() for verdict in error.verdicts]}
     return {}
@@ -97,6 +107,11 @@ SCHEMA: dict[str, Any] = {
         "status": {"type": "integer"},
         "detail": {"type": "string"},
         "limit": {"type": "integer", "description": "What the request should have stayed within."},
+        "rejected": {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/RejectionAnswer"},
+            "description": "Why each of the records that came was rejected.",
+        },
         "gates": {
             "type": "array",
             "items": {"$ref": "#/components/schemas/VerdictAnswer"},

@@ -28,6 +28,10 @@ class ServingSettings(TrainingSettings):
     compute_queue: PositiveInt = Field(
         default=64, description="Requests a replica keeps waiting for a computed vector before it answers 503."
     )
+    accept_queue: PositiveInt = Field(
+        default=20_000,
+        description="Events, users and items a replica keeps waiting to be committed before it answers 503.",
+    )
     max_ongoing_requests: PositiveInt = Field(default=1000, description="Requests a replica works on at once.")
     max_queued_requests: PositiveInt = Field(default=2000, description="Requests that wait for a replica before 503.")
     refresh_shards: NonNegativeInt = Field(

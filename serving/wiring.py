@@ -3,17 +3,22 @@
 from functools import partial
 from pathlib import Path
 
+from feature_repo.broker.configured import open_broker
 from feature_repo.log import refresh_requests
+from feature_repo.log.arriving_json import RecordJudge
 from feature_repo.log.event_log import EventLog
+from feature_repo.log.known_columns import KnownColumns
 from feature_repo.online.redis import PortraitRedisOnlineStore
 from feature_repo.projection import generations_behind
 from feature_repo.store import FeatureRepo
 from registry.database import Database
 from registry.records import EmbeddingVersion
 from registry.registry import Registry
+from serving.arrivals import Arrivals
 from serving.assignments import PATIENCE, Assignments, RegistrySource
 from serving.encoders import Encoder, EncoderCache
 from serving.first_state import kept_state
+from serving.inbox_writer import InboxWriter, into_broker, into_inbox
 from serving.operations import Operations
 from serving.parts import Parts
 from serving.reader import EmbeddingReader
@@ -22,6 +27,9 @@ from serving.requests_for_refresh import RequestsForRefresh
 from serving.settings import ServingSettings
 from serving.upkeep import Upkeep
 from training.new_items import NewItems
+
+WRITE_PATIENCE = 10.0
+"""Seconds that a commit may take, which waits for those of bulk ingests."""
 
 
 def build_parts(settings: ServingSettings) -> Parts:
@@ -34,8 +42,19 @@ def build_parts(settings: ServingSettings) -> Parts:
     reconciler = _reconciler(settings, registry)
     operations = Operations(registry, repo, reconciler.reconcile, reconciler.later)
     reconciler.resume = operations.resume_retirements
-    requests = RequestsForRefresh(partial(refresh_requests.ask, polled.database))
-    return Parts(build_reader(settings, polled, repo), operations, asynchronous, reconciler, requests)
+    requests = RequestsForRefresh(partial(refresh_requests.ask, EventLog(polled.database, settings)))
+    reader, arrivals = build_reader(settings, polled, repo), build_arrivals(settings)
+    return Parts(reader, operations, arrivals, asynchronous, reconciler, requests)
+
+
+def build_arrivals(settings: ServingSettings) -> Arrivals:
+    """What takes records in: into the inbox, or into the broker where one is set."""
+    # Connections of its own here too: a registry that says nothing any more is given up, and its connections are cut.
+    log = EventLog(Database(settings.database_url, WRITE_PATIENCE), settings)
+    broker = open_broker(settings)
+    accept = into_inbox(log.inbox) if broker is None else into_broker(broker)
+    writer = InboxWriter(accept, settings.accept_queue)
+    return Arrivals(RecordJudge(KnownColumns(log)), writer, log.database, *([broker] if broker else []))
 
 
 def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRepo) -> EmbeddingReader:

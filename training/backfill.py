@@ -19,14 +19,17 @@ import ray.data
 from feature_repo.cluster import ensure_ray
 from feature_repo.inputs import read_inputs_offline
 from feature_repo.log.event_log import EventLog
+from feature_repo.log.rewriting import strike_forgotten
 from feature_repo.log.snapshot import Snapshot, cut, load_snapshot
+from feature_repo.log.stored_snapshot import recounted
 from feature_repo.progress import Progress, silent
 from feature_repo.schemas import microseconds
 from feature_repo.store import FeatureRepo
 from registry.assignments import read_generation
 from registry.errors import Conflict
-from registry.records import Backfill, Role
+from registry.records import Backfill
 from registry.registry import Registry
+from registry.replicas import SHARDS
 from registry.tables import LIVE_STATES
 from training.encoder import Encoder, load_encoder
 from training.moments import encoding_times
@@ -35,7 +38,6 @@ from training.offline import bucket_file, stale_folder, version_folder, write_ve
 from training.settings import TrainingSettings
 from training.staleness import windows_moved
 
-SHARDS: tuple[Role] = ("shard",)
 SHARD_SECONDS = 30.0
 """How long a backfill waits for the refresh; a shard that was not heard of for as long counts as gone."""
 
@@ -116,7 +118,9 @@ class BucketEmbedder:
             self._version, user_ids.to_pylist(), vectors, position, np.full(len(users), as_of), computed_at
         )
         self._bring_forward(user_ids.to_pylist(), written, as_of)
-        write_vectors(bucket_file(folder, bucket), user_ids, vectors, position, as_of, computed_at)
+        file = bucket_file(folder, bucket)
+        write_vectors(home, file, user_ids, vectors, position, as_of, computed_at)
+        strike_forgotten(self._repo.log, [file])
         self._registry.backfills.bucket_done(self._work.backfill, bucket, checked)
         return len(users), written
 
@@ -181,7 +185,7 @@ def backfill(
         done, embedded, written = done + snapshot.buckets[bucket], embedded + in_bucket, written + won
         if progress:
             progress(f"embedding at {version.id}", done, snapshot.users)
-    registry.backfills.finish(record.id)
+    registry.backfills.finish(record.id, recounted(snapshot).buckets)
     seconds = time.perf_counter() - started
     return BackfillReport(version.id, snapshot.id, snapshot.as_of, snapshot.users, embedded, written, seconds)
 

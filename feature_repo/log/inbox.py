@@ -6,17 +6,14 @@ from enum import StrEnum
 from time import time_ns
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, func, insert, select
+from sqlalchemy import ColumnElement, TextClause, func, insert, select
 from sqlalchemy.orm import Session
 
-from feature_repo.log.forgotten import Forgotten
+from feature_repo.log.forgotten import ASKED_AT_ONCE, Forgotten
 from feature_repo.log.manifest import Kind, locked_buckets
 from feature_repo.log.tables import InboxRow
 from registry.database import Database
 from registry.errors import Conflict
-
-ASKED_AT_ONCE = 10_000
-"""Ids in one query; SQLite takes no more than 32,766 parameters."""
 
 
 class Outcome(StrEnum):
@@ -43,6 +40,10 @@ class Arriving:
     event_id: str | None = None
 
 
+Within = Callable[[Session, Sequence[Outcome]], None]
+"""What is done in the transaction that accepts records."""
+
+
 class InboxRecord(NamedTuple):
     """A record in the inbox."""
 
@@ -60,7 +61,7 @@ def read_inbox(database: Database, buckets: Collection[int] | None, most: int) -
         return select_inbox(session, None if buckets is None else InboxRow.bucket.in_(buckets), most)
 
 
-def select_inbox(session: Session, where: ColumnElement[bool] | None, most: int) -> list[InboxRecord]:
+def select_inbox(session: Session, where: ColumnElement[bool] | TextClause | None, most: int) -> list[InboxRecord]:
     """The first records that fulfil a condition, by bucket and position."""
     columns = (InboxRow.bucket, InboxRow.position, InboxRow.kind, InboxRow.user_id, InboxRow.payload)
     statement = select(*columns, InboxRow.accepted_at).order_by(InboxRow.bucket, InboxRow.position).limit(most)
@@ -69,6 +70,13 @@ def select_inbox(session: Session, where: ColumnElement[bool] | None, most: int)
     return [
         InboxRecord(b, p, Kind(kind), user, payload, at) for b, p, kind, user, payload, at in session.execute(statement)
     ]
+
+
+def inbox_users(database: Database) -> list[str]:
+    """Users whom records in the inbox name."""
+    with database.reading() as session:
+        named = select(InboxRow.user_id).where(InboxRow.user_id.is_not(None)).distinct()
+        return [user for user in session.scalars(named) if user is not None]
 
 
 def count_inbox(database: Database) -> int:
@@ -84,20 +92,23 @@ class Inbox:
         self._database = database
         self._forgotten = forgotten
 
-    def accept(self, records: Sequence[Arriving], within: Callable[[Session], None] | None = None) -> list[Outcome]:
+    def accept(self, records: Sequence[Arriving], within: Within | None = None) -> list[Outcome]:
         """Commit what is new, and say what became of each; an event that a segment holds already is found later.
 
-        `within` is done in the same transaction, before the commit. Raises Unavailable, with nothing accepted.
+        `within` is done with the outcomes in the same transaction, before the commit, and may raise. Raises
+        Unavailable, with nothing accepted.
         """
         for _ in range(3):
             try:
                 with self._database.transaction() as session:
                     outcomes = self._accept(session, records)
                     if within is not None:
-                        within(session)
+                        within(session, outcomes)
                     return outcomes
-            except Conflict:  # another process has just accepted an event of this id for another bucket
-                continue
+            except Conflict as error:
+                if error.__cause__ is None:  # raised by `within`; those of the database have one
+                    raise
+                # Another process has just accepted an event of this id for another bucket.
         raise Conflict("events with the same ids arrive at two gateways at once: send them again")
 
     def _accept(self, session: Session, records: Sequence[Arriving]) -> list[Outcome]:

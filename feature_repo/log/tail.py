@@ -1,6 +1,6 @@
 """The tail of the log: what came to some buckets after a position each, from inbox and segments, in order."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, text
 from sqlalchemy.orm import Session
 
 from feature_repo.log.inbox import select_inbox
 from feature_repo.log.manifest import Kind
-from feature_repo.log.tables import BucketRow, InboxRow, SegmentRow
+from feature_repo.log.tables import BucketRow, SegmentRow
 from feature_repo.schemas import EVENTS, microseconds
 from registry.database import Database
 
@@ -40,37 +40,37 @@ class Tail:
 
     rows: list[LogRow]
     up_to: dict[int, int]
-    large: dict[int, int]  # buckets with so many rows in segments that none of theirs are here, and where they end
+    large: dict[int, int]  # buckets with so many rows in segments that none of theirs are here, and their ends
     backlog: dict[int, int]  # positions of each bucket that are beyond those asked for, zeros left out
 
 
 def read_tail(database: Database, home: Path, after: Mapping[int, int], most: int) -> Tail:
-    """About `most` rows after these positions; buckets stand in for their turn in the order of `after`."""
+    """At most `most` rows after these positions; buckets have their turn in the order of `after`."""
     with database.reading() as session:
         ends = _ends(session, after)
         backlog = {bucket: ends[bucket] - position for bucket, position in after.items() if ends[bucket] > position}
-        chosen = _chosen(backlog, most)
-        if not chosen:
+        up_to = {bucket: after[bucket] + rows for bucket, rows in _portions(backlog, most).items()}
+        if not up_to:
             return Tail([], {}, {}, backlog)
-        asked = or_(*((InboxRow.bucket == b) & (InboxRow.position > after[b]) for b in chosen))
-        found = select_inbox(session, asked, most)
-        up_to = {bucket: ends[bucket] for bucket in chosen}
-        if len(found) == most:  # the last bucket may have more rows, and later ones were not looked at
-            last = found[-1]
-            up_to = {b: end for b, end in up_to.items() if b < last.bucket} | {last.bucket: last.position}
-        came: dict[int, int] = defaultdict(int)
-        for record in found:
-            came[record.bucket] += 1
+        # As text, all of it numbers: building the same of columns takes several times the query, which is a hot one.
+        asked = (f"bucket = {b:d} AND position > {after[b]:d} AND position <= {up_to[b]:d}" for b in up_to)
+        found = select_inbox(session, text(" OR ".join(f"({one})" for one in asked)), most)
+        came = Counter(record.bucket for record in found)
         gaps = [bucket for bucket, end in up_to.items() if came[bucket] < end - after[bucket]]
         segments = _segments(session, gaps, after, up_to)
+    large = {
+        bucket: ends[bucket]
+        for bucket, held in segments.items()
+        if sum(min(s.rows, s.last_position - after[bucket]) for s in held) > FEW_ROWS
+    }
     rows = [
-        LogRow(r.bucket, r.position, r.kind, r.user_id or "", orjson.loads(r.payload), r.accepted_at) for r in found
+        LogRow(r.bucket, r.position, r.kind, r.user_id or "", orjson.loads(r.payload), r.accepted_at)
+        for r in found
+        if r.bucket not in large
     ]
-    large = {b: up_to[b] for b, held in segments.items() if sum(s.rows for s in held) > FEW_ROWS}
     for bucket, held in segments.items():
         if bucket not in large:
             rows += [row for s in held for row in _rows(home, s, after[bucket], up_to[bucket])]
-    rows = [row for row in rows if row.bucket not in large and row.position <= up_to[row.bucket]]
     rows.sort(key=lambda row: (row.bucket, row.position))
     return Tail(rows, {b: end for b, end in up_to.items() if b not in large}, large, backlog)
 
@@ -81,14 +81,15 @@ def _ends(session: Session, buckets: Mapping[int, int]) -> dict[int, int]:
     return {bucket: found.get(bucket, 0) for bucket in buckets}
 
 
-def _chosen(backlog: Mapping[int, int], most: int) -> list[int]:
-    chosen, rows = [], 0
+def _portions(backlog: Mapping[int, int], most: int) -> dict[int, int]:
+    """How many positions of each bucket are looked at, in their order, until there are `most`."""
+    portions: dict[int, int] = {}
     for bucket, waiting in backlog.items():
-        if rows >= most:
+        if most <= 0:
             break
-        chosen.append(bucket)
-        rows += waiting
-    return chosen
+        portions[bucket] = min(waiting, most)
+        most -= waiting
+    return portions
 
 
 def _segments(

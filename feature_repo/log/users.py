@@ -29,7 +29,9 @@ from feature_repo.schemas import HISTORY, PROFILE_FIXED
 from registry.errors import InvalidInput
 
 USERS_NEEDED = ("user_id",)
-RESERVED = frozenset({*HISTORY.names, *PROFILE_FIXED.names, "row", "bucket", "reason", "verdict", "rank", "alike"})
+RESERVED = frozenset(
+    {*HISTORY.names, *PROFILE_FIXED.names, "row", "bucket", "reason", "verdict", "rank", "alike", "kind"}
+)
 _NAME = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")  # no double underscore: Feast puts one between view and feature
 
 

@@ -29,6 +29,7 @@ from feature_repo.online.codec import (
     vector_rows,
 )
 from feature_repo.online.pipelined import PipelinedRedis
+from feature_repo.online.redis_files import purge
 from feature_repo.online.rows import VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
 from registry.errors import LeaseLost, Unavailable
 
@@ -37,6 +38,7 @@ from registry.errors import LeaseLost, Unavailable
 ORDER = struct.Struct("<ddd")
 SCRIPT_ROWS = 256  # rows a script call: about a millisecond in which the server does nothing else
 SCAN_ROWS = 2_000
+TIMES = b"_ts:"  # before a view's name: Feast's field of its time
 
 # KEYS: the entities' hashes, and last the hash of fences. ARGV: seconds to live (0: for ever), the order's field, the
 # number n of further fields, their n names; then for each entity its order, its bucket and epoch (empty: no fence), and
@@ -251,6 +253,23 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
                 deleted = pipeline.execute()
             yield sum(fields_deleted > 0 for fields_deleted in deleted)
 
+    def views_of(self, config: RepoConfig, user_id: str) -> list[str]:
+        """Names of the views that hold something of a user."""
+        [key] = _user_keys(config, [user_id])
+        with _explained(config):
+            fields = self._get_client(config.online_store).hkeys(key)
+        return sorted(field[len(TIMES) :].decode() for field in fields if field.startswith(TIMES))
+
+    def delete_users(self, config: RepoConfig, user_ids: Sequence[str]) -> None:
+        """Delete all that is stored of users, whatever view it belongs to."""
+        with _explained(config):
+            self._get_client(config.online_store).delete(*_user_keys(config, user_ids))
+
+    def purge(self, config: RepoConfig) -> list[str]:
+        """Have the server write its files anew, without what was deleted; returns what could not be done."""
+        with _explained(config):
+            return purge(self._get_client(config.online_store))
+
     def delete_table(self, config: RepoConfig, table: FeatureView) -> None:
         """Delete the view's fields of every entity, in chunks."""
         for _ in self.delete_rows(config, table.name, [feature.name for feature in table.features]):
@@ -351,8 +370,13 @@ def _field(view: str, feature: str) -> bytes:
     return bytes(_mmh3(f"{view}:{feature}"))
 
 
+def _user_keys(config: RepoConfig, user_ids: Sequence[str]) -> list[bytes]:
+    project = config.project.encode()
+    return [key + project for key in user_keys(user_ids)]
+
+
 def _time_field(view: str) -> bytes:
-    return f"_ts:{view}".encode()
+    return TIMES + view.encode()
 
 
 def _order_field(view: str) -> bytes:

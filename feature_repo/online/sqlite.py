@@ -4,7 +4,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from feature_repo.online.codec import (
     vector_rows,
 )
 from feature_repo.online.rows import CHUNK, VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
+from registry.compaction import compact
 from registry.errors import LeaseLost, Unavailable
 
 # A row's order beside its value, one column each. The defaults lose against every write.
@@ -43,8 +44,8 @@ ON CONFLICT (entity_key, feature_name) DO UPDATE SET
 WHERE (excluded.position, excluded.as_of) > (position, as_of)
 """
 
-
-FENCES = "portrait_fences"
+FENCES = "refresh_fences"  # not like a view of a project: those are looked through when a user is forgotten
+MAKE_FENCES = f"CREATE TABLE IF NOT EXISTS {FENCES} (bucket INTEGER PRIMARY KEY, epoch INTEGER)"
 RAISE = f"""
 INSERT INTO {FENCES} (bucket, epoch) VALUES (?, ?)
 ON CONFLICT (bucket) DO UPDATE SET epoch = max(epoch, excluded.epoch)
@@ -145,7 +146,7 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
         """From now on refuse rows behind fences of these buckets with lower epochs; never goes back."""
         connection = self._get_conn(config)
         with self._explained(config, FENCES), _transaction(connection):
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {FENCES} (bucket INTEGER PRIMARY KEY, epoch INTEGER)")
+            connection.execute(MAKE_FENCES)
             connection.executemany(RAISE, list(fences))
 
     def read_rows(
@@ -191,6 +192,29 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
             yield deleted.count(features[0])
             time.sleep(GIVE_WAY_SECONDS)
 
+    def views_of(self, config: RepoConfig, user_id: str) -> list[str]:
+        """Names of the views that hold something of a user."""
+        connection, [key] = self._get_conn(config), user_keys([user_id])
+        with self._explained(config, "any"):
+            return [
+                view
+                for view in _views(connection, config)
+                if connection.execute(f"SELECT 1 FROM {_table(config, view)} WHERE entity_key = ?", (key,)).fetchone()
+            ]
+
+    def delete_users(self, config: RepoConfig, user_ids: Sequence[str]) -> None:
+        """Delete all that is stored of users, whatever view it belongs to; their bytes are overwritten."""
+        keys = [(key,) for key in user_keys(user_ids)]
+        with self._explained(config, "any"), closing(_connect(self._get_db_path(config))) as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            with _transaction(connection):
+                for view in _views(connection, config):
+                    connection.executemany(f"DELETE FROM {_table(config, view)} WHERE entity_key = ?", keys)
+
+    def purge(self, config: RepoConfig) -> list[str]:
+        """Write the database anew, without what was deleted; returns what could not be done."""
+        return compact(Path(self._get_db_path(config)))
+
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
         """Delete the database; connections of other threads end with them."""
         self._get_conn(config).close()
@@ -234,6 +258,7 @@ def _let_in(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
     """The rows that no fence keeps out."""
     if all(row.fence is None for row in rows):
         return rows
+    connection.execute(MAKE_FENCES)  # a database that was put in place of another has none raised
     raised = dict(connection.execute(f"SELECT bucket, epoch FROM {FENCES}"))
     return [row for row in rows if row.fence is None or raised.get(row.fence.bucket, 0) <= row.fence.epoch]
 
@@ -294,6 +319,12 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def _views(connection: sqlite3.Connection, config: RepoConfig) -> list[str]:
+    prefix = f"{config.project}_"
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
+    return [name.removeprefix(prefix) for (name,) in tables if name.startswith(prefix)]
 
 
 def _table(config: RepoConfig, view: str) -> str:

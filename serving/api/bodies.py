@@ -19,14 +19,19 @@ async def body_within(request: Request, limit: int, remedy: str) -> bytes:
     return b"".join(parts)
 
 
+def require_json(request: Request) -> None:
+    """Raise MalformedBody for another media type.
+
+    That also keeps web pages out: without a preflight, a browser sends only other types elsewhere.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise problems.MalformedBody("the body is not said to be JSON: send it with Content-Type: application/json")
+
+
 class BoundedRequest(Request):
     """A request with a small JSON body, which FastAPI then parses."""
 
     async def receive_json(self) -> None:
-        """Take the body in; raises TooLarge, or MalformedBody for another media type.
-
-        Asking for JSON also keeps web pages out: without a preflight, a browser sends only other types elsewhere.
-        """
-        if self.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise problems.MalformedBody("the body is not said to be JSON: send it with Content-Type: application/json")
+        """Take the body in; raises TooLarge, or MalformedBody for another media type."""
+        require_json(self)
         self._body = await body_within(self, MAX_BODY, "leave something out")

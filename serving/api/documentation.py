@@ -9,10 +9,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.openapi.utils import get_openapi
+from pydantic import Field
 from starlette.routing import BaseRoute
 
+from feature_repo.log.manifest import Kind
 from registry.grants import Scope
 from serving import answers, problems
+from serving.api.arrival_schemas import EventRecord, ItemRecord, ReceiptAnswer, UserRecord
+from serving.api.arrivals import MOST, path_of
 from serving.api.embeddings import PATH
 from serving.api.guard import SCHEME, refusals, security
 from serving.api.schemas import EmbeddingAnswer, EmbeddingsAnswer, EmbeddingsRequest, UserId
@@ -50,6 +54,33 @@ async def embeddings(consumer: Consumer, body: EmbeddingsRequest) -> None:
     """Embeddings of a batch of users, as JSON or as an Arrow stream by Accept."""
 
 
+DIRECT = {"security": security(Scope.EVENTS)}
+incoming = APIRouter(tags=["events"], default_response_class=Response)
+RECEIPT: dict[int | str, dict[str, Any]] = {
+    202: {"model": ReceiptAnswer, "description": "What was accepted is durable; the others have their reasons."},
+    **refusals(Scope.EVENTS),
+    **problems.documented(413, 422),
+}
+Events = EventRecord | Annotated[list[EventRecord], Field(min_length=1, max_length=MOST)]
+Users = UserRecord | Annotated[list[UserRecord], Field(min_length=1, max_length=MOST)]
+Items = ItemRecord | Annotated[list[ItemRecord], Field(min_length=1, max_length=MOST)]
+
+
+@incoming.post(path_of(Kind.EVENTS), status_code=202, responses=RECEIPT, openapi_extra=DIRECT)
+async def post_events(body: Events) -> None:
+    """Send events: one, or an array of them."""
+
+
+@incoming.post(path_of(Kind.USERS), status_code=202, responses=RECEIPT, openapi_extra=DIRECT)
+async def post_users(body: Users) -> None:
+    """Send sign-ups and profile changes; further fields are the columns that users files have brought."""
+
+
+@incoming.post(path_of(Kind.ITEMS), status_code=202, responses=RECEIPT, openapi_extra=DIRECT)
+async def post_items(body: Items) -> None:
+    """Send new items and changes; further fields are the `vector_<modality>` columns that items files have brought."""
+
+
 KEY = {
     "type": "http",
     "scheme": "bearer",
@@ -59,7 +90,9 @@ KEY = {
 
 def document(title: str, version: str, description: str, routes: Sequence[BaseRoute], max_batch: int) -> dict[str, Any]:
     """The OpenAPI document of the app."""
-    made = get_openapi(title=title, version=version, description=description, routes=[*hot.routes, *routes])
+    made = get_openapi(
+        title=title, version=version, description=description, routes=[*hot.routes, *incoming.routes, *routes]
+    )
     schemas = made["components"]["schemas"]
     schemas["Problem"] = problems.SCHEMA
     made["components"]["securitySchemes"] = {SCHEME: KEY}

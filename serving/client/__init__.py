@@ -18,6 +18,7 @@ from serving.client.errors import (
     UnexpectedAnswer,
 )
 from serving.client.http import AsyncClient, Client
+from serving.client.sending import Receipt, Rejection
 
 __all__ = [
     "AsyncClient",
@@ -30,6 +31,8 @@ __all__ = [
     "Forbidden",
     "MixedVersions",
     "NotFound",
+    "Receipt",
+    "Rejection",
     "ServerError",
     "Unauthenticated",
     "Unavailable",

@@ -48,6 +48,8 @@ class Conflict(ClientError):
 class Unavailable(ClientError):
     """The server, or the store behind it, does not answer."""
 
+    retry_after: float | None = None  # seconds, where the server has said when to come again
+
 
 class ServerError(ClientError):
     """The server failed in a way it does not promise."""

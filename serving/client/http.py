@@ -1,13 +1,17 @@
 """`Client` and its async twin: the same names, the same answers, the same errors."""
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import httpx
 
-from serving.client import wire
+from serving.client import sending, wire
 from serving.client.answers import Embedding, Embeddings
+from serving.client.errors import Unavailable
+from serving.client.sending import Receipt
 
 # The server's own default limit; a server with a smaller one answers 413 and names it.
 BATCH = 1000
@@ -15,7 +19,7 @@ TIMEOUT = 10.0
 
 
 class Client:
-    """Reads embeddings for one consumer.
+    """Reads embeddings for one consumer, and sends events, users and items.
 
     Keeps connections open between calls and may be shared by threads; close it or use it as a
     context manager. Every call raises a `ClientError` of serving.client.errors, and nothing else,
@@ -25,7 +29,7 @@ class Client:
     def __init__(
         self,
         url: str,
-        consumer: str,
+        consumer: str | None = None,
         key: str | None = None,
         *,
         batch_size: int = BATCH,
@@ -52,6 +56,22 @@ class Client:
             ]
         )
 
+    def send_events(self, events: Sequence[Mapping[str, Any]]) -> Receipt:
+        """Send events; returns when they are durable, with the bad ones in the receipt.
+
+        A server that is away or has too much to do is tried again, a few times. Events with ids of their own are
+        accepted once, however often they are sent; those without one as long as each list is sent again as it was.
+        """
+        return self._deliver("events", events)
+
+    def send_users(self, users: Sequence[Mapping[str, Any]]) -> Receipt:
+        """Send sign-ups and profile changes, as `send_events` does."""
+        return self._deliver("users", users)
+
+    def send_items(self, items: Sequence[Mapping[str, Any]]) -> Receipt:
+        """Send new items and changes, as `send_events` does."""
+        return self._deliver("items", items)
+
     def close(self) -> None:
         """Give back the connections."""
         self._http.close()
@@ -63,6 +83,19 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _deliver(self, kind: str, records: Sequence[Mapping[str, Any]]) -> Receipt:
+        parts = []
+        for start, body in sending.bodies(records):
+            planned = sending.pauses()
+            while True:
+                try:
+                    response = self._send("POST", f"/v1/{kind}", content=body, headers=sending.JSON)
+                    parts.append((start, sending.receipt(response)))
+                    break
+                except Unavailable as error:
+                    time.sleep(sending.pause(error, next(planned, None)))
+        return sending.together(parts)
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
@@ -81,7 +114,7 @@ class AsyncClient:
     def __init__(
         self,
         url: str,
-        consumer: str,
+        consumer: str | None = None,
         key: str | None = None,
         *,
         batch_size: int = BATCH,
@@ -107,6 +140,22 @@ class AsyncClient:
             parts.append(wire.batch_answer(response))
         return wire.joined(parts)
 
+    async def send_events(self, events: Sequence[Mapping[str, Any]]) -> Receipt:
+        """Send events; returns when they are durable, with the bad ones in the receipt.
+
+        A server that is away or has too much to do is tried again, a few times. Events with ids of their own are
+        accepted once, however often they are sent; those without one as long as each list is sent again as it was.
+        """
+        return await self._deliver("events", events)
+
+    async def send_users(self, users: Sequence[Mapping[str, Any]]) -> Receipt:
+        """Send sign-ups and profile changes, as `send_events` does."""
+        return await self._deliver("users", users)
+
+    async def send_items(self, items: Sequence[Mapping[str, Any]]) -> Receipt:
+        """Send new items and changes, as `send_events` does."""
+        return await self._deliver("items", items)
+
     async def aclose(self) -> None:
         """Give back the connections."""
         await self._http.aclose()
@@ -118,6 +167,19 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    async def _deliver(self, kind: str, records: Sequence[Mapping[str, Any]]) -> Receipt:
+        parts = []
+        for start, body in sending.bodies(records):
+            planned = sending.pauses()
+            while True:
+                try:
+                    response = await self._send("POST", f"/v1/{kind}", content=body, headers=sending.JSON)
+                    parts.append((start, sending.receipt(response)))
+                    break
+                except Unavailable as error:
+                    await asyncio.sleep(sending.pause(error, next(planned, None)))
+        return sending.together(parts)
 
     async def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:

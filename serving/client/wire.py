@@ -18,7 +18,7 @@ ARROW = "application/vnd.apache.arrow.stream"
 PROBLEM = "application/problem+json"
 
 
-def single_path(consumer: str, user: str) -> str:
+def single_path(consumer: str | None, user: str) -> str:
     """Path of one user's embedding."""
     _require_usable([user])
     # "." and ".." would be resolved as folders on the way if they were not escaped.
@@ -26,8 +26,10 @@ def single_path(consumer: str, user: str) -> str:
     return f"{batch_path(consumer)}/{escaped}"
 
 
-def batch_path(consumer: str) -> str:
+def batch_path(consumer: str | None) -> str:
     """Path of a consumer's embeddings."""
+    if consumer is None:
+        raise BadRequest("this client was made for no consumer: Client(url, consumer=...) reads embeddings")
     return f"/v1/consumers/{quote(consumer, safe='')}/embeddings"
 
 
@@ -49,16 +51,16 @@ def chunks(users: Sequence[str], size: int) -> Iterator[list[str]]:
 
 def single_answer(response: httpx.Response) -> Embedding:
     """The embedding in an answer; raises the error it stands for."""
-    _raise_for_problem(response)
-    return _row(_json(response))
+    raise_for_problem(response)
+    return _row(object_of(response))
 
 
 def batch_answer(response: httpx.Response) -> list[Embedding]:
     """The embeddings in an answer; raises the error it stands for."""
-    _raise_for_problem(response)
+    raise_for_problem(response)
     if response.headers.get("content-type", "").startswith(ARROW):
         return _arrow_rows(response.content)
-    return [_row(row) for row in _json(response).get("embeddings", ())]
+    return [_row(row) for row in object_of(response).get("embeddings", ())]
 
 
 def no_answer(url: str, error: httpx.HTTPError | httpx.InvalidURL) -> ClientError:
@@ -79,18 +81,27 @@ def _require_usable(users: Sequence[object]) -> None:
             raise BadRequest(f"user id {user!r} is not valid Unicode: {error.reason}") from error
 
 
-def _raise_for_problem(response: httpx.Response) -> None:
+def problem_of(response: httpx.Response) -> dict[str, Any]:
+    """The problem that an answer tells; empty where it tells none."""
+    return object_of(response) if response.headers.get("content-type", "").startswith(PROBLEM) else {}
+
+
+def raise_for_problem(response: httpx.Response) -> None:
+    """Raise the error that an answer stands for."""
     if response.status_code < 400:
         return
-    problem: dict[str, Any] = {}
-    if response.headers.get("content-type", "").startswith(PROBLEM):
-        problem = _json(response)
+    problem = problem_of(response)
     message = problem.get("detail") or problem.get("title") or f"{response.url} answered {response.status_code}"
     kind: type[ClientError] = BY_STATUS.get(response.status_code, ServerError)
-    raise kind(message, status=response.status_code, problem=problem)
+    error = kind(message, status=response.status_code, problem=problem)
+    after = response.headers.get("retry-after", "")
+    if isinstance(error, Unavailable) and after.isdecimal():
+        error.retry_after = float(after)
+    raise error
 
 
-def _json(response: httpx.Response) -> dict[str, Any]:
+def object_of(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object of an answer."""
     try:
         answer = response.json()
     except (JSONDecodeError, UnicodeDecodeError) as error:

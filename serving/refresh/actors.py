@@ -3,12 +3,13 @@
 import hashlib
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError
 
 from serving.refresh.shard import Shard
 from serving.settings import ServingSettings
@@ -17,8 +18,9 @@ log = logging.getLogger(__name__)
 
 NAMESPACE = "portrait"
 LOOK_SECONDS = 2.0
-ANSWER_SECONDS = 30.0
-"""A shard that has not answered for so long hangs."""
+ANSWER_SECONDS = 120.0
+"""A shard that has not answered for so long hangs: starting one takes Feast's and torch's imports."""
+STOP_SECONDS = 30.0
 
 Build = Callable[[ServingSettings, str], Shard]
 
@@ -64,10 +66,10 @@ class ShardGroup:
         """End them; their buckets are free at once."""
         self._stopped.set()
         if self.names:
-            self._watcher.join(LOOK_SECONDS + ANSWER_SECONDS)
+            self._watcher.join(2 * LOOK_SECONDS)
         stopping = [actor.stop.remote() for actor in self._actors.values()]
         try:
-            ray.wait(stopping, num_returns=len(stopping), timeout=ANSWER_SECONDS) if stopping else None
+            ray.wait(stopping, num_returns=len(stopping), timeout=STOP_SECONDS) if stopping else None
         finally:
             for actor in self._actors.values():
                 ray.kill(actor)
@@ -83,18 +85,27 @@ class ShardGroup:
         )
         return remote.remote(self._settings, f"{self._owner}-{name}", self._build)
 
+    def _answer(self, actor: Any) -> bool:
+        """Whether it works; looked at in short steps, so that stopping does not wait."""
+        running = actor.running.remote()
+        until = time.monotonic() + ANSWER_SECONDS
+        while not self._stopped.is_set() and time.monotonic() < until:
+            try:
+                return bool(ray.get(running, timeout=LOOK_SECONDS))
+            except GetTimeoutError:
+                continue
+        return self._stopped.is_set()
+
     def _watch(self) -> None:
         while not self._stopped.wait(LOOK_SECONDS):
             for name, actor in list(self._actors.items()):
                 try:
-                    if ray.get(actor.running.remote(), timeout=ANSWER_SECONDS):
-                        continue
-                    ray.kill(actor, no_restart=False)
-                except GetTimeoutError:
-                    if not self._stopped.is_set():
+                    if not self._answer(actor):
                         ray.kill(actor, no_restart=False)
-                except RayActorError as error:
-                    log.warning("shard %s is not there at the moment: %s", name, str(error).splitlines()[0])
+                except ActorUnavailableError:
+                    log.warning("shard %s is being started anew", name)
+                except ActorDiedError:  # for good: somebody has killed it by its handle
+                    log.warning("shard %s is gone, another takes its place", name)
                     self._actors[name] = self._started(name)
                 except Exception:
                     log.exception("looking after shard %s failed; trying again", name)

@@ -7,8 +7,9 @@ from functools import partial
 
 from sqlalchemy import func, select
 
-from feature_repo.log import leases
+from feature_repo.log import leases, refresh_requests
 from feature_repo.log.manifest import ITEMS_BUCKET
+from feature_repo.log.partition import bucket_of
 from feature_repo.log.seal import seal
 from feature_repo.log.tables import InboxRow
 from feature_repo.log.tail import read_tail
@@ -51,6 +52,17 @@ class Chores:
         self._held.came_to(done, epochs, lazily=True)
         return bool(done)
 
+    def answer_requests(self, versions: Sequence[EmbeddingVersion]) -> None:
+        """Store the vectors of users whose vectors had to be computed on read."""
+        epochs, database = self._held.epochs, self._repo.log.database
+        with database.reading() as session:
+            users = [user for bucket in refresh_requests.buckets(session) if bucket in epochs
+                     for user in refresh_requests.take(session, bucket, BATCH_ROWS)][:BATCH_ROWS]  # fmt: skip
+        if users:
+            self._refresher.embed(users, epochs, versions)
+            with database.transaction() as session:
+                refresh_requests.drop(session, users)
+
     def seal(self) -> int:
         """Seal the held buckets whose inbox has become long or old; returns the rows that left it."""
         epochs = self._held.epochs
@@ -61,7 +73,18 @@ class Chores:
         done = seal(self._repo.log, due, within=partial(leases.require_held, epochs=mine))
         if done.taken:
             log.warning("%d events with ids of other events went to the rejects", len(done.taken))
+            self._make_anew(done.taken, mine)
         return done.rows
+
+    def _make_anew(self, users: Sequence[str], epochs: Mapping[int, int]) -> None:
+        """Histories of users that hold an event which the log has refused: from the log, whatever their position.
+
+        Their vectors are computed on read until the next look at who was asked for.
+        """
+        self._repo.online.delete_users(self._repo.config, list(users))
+        for bucket in {bucket_of(user) for user in users} & epochs.keys():
+            self._repo.publish_bucket(bucket, 0, epochs[bucket])
+        refresh_requests.ask(self._repo.log, list(users))
 
     def _due(self, epochs: Mapping[int, int]) -> list[int]:
         before = int((time.time() - self._seal_seconds) * 1e6)

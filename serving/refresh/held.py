@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import func, select
@@ -27,6 +28,7 @@ class HeldBuckets:
         self._writes = writes
         self._shards = shards
         self._lock, self._renewing = threading.Lock(), threading.Lock()
+        self._held: dict[int, Lease] = {}
         self._epochs: dict[int, int] = {}
         self._applied: dict[int, int] = {}
         self._lazily: dict[int, int] = {}
@@ -48,6 +50,18 @@ class HeldBuckets:
         """The same of the versions that are refreshed in batches."""
         with self._lock:
             return dict(self._lazily)
+
+    def leases(self) -> dict[int, Lease]:
+        """The leases held now, with the broker's positions as last noted by `read_to`."""
+        with self._lock:
+            return dict(self._held)
+
+    def read_to(self, positions: Mapping[int, str]) -> None:
+        """Remember up to where streams are in the inbox; the leases in the database say so already."""
+        with self._lock:
+            for bucket, position in positions.items():
+                if bucket in self._held:
+                    self._held[bucket] = replace(self._held[bucket], stream_id=position)
 
     def came_to(self, positions: Mapping[int, int], epochs: Mapping[int, int], lazily: bool = False) -> None:
         """Note progress made under these epochs; buckets that have changed hands meanwhile are left out."""
@@ -108,12 +122,14 @@ class HeldBuckets:
         starts = self._recent(new)
         with self._lock:
             for bucket, lease in new.items():
+                self._held[bucket] = lease
                 self._epochs[bucket] = lease.epoch
                 self._applied[bucket] = min(lease.applied, starts.get(bucket, lease.applied))
                 self._lazily[bucket] = lease.applied_lazily
                 self._noted[bucket], self._noted_lazily[bucket] = lease.applied, lease.applied_lazily
 
     def _drop(self, bucket: int) -> None:
+        self._held.pop(bucket, None)
         for table in (self._epochs, self._applied, self._lazily, self._noted, self._noted_lazily):
             table.pop(bucket, None)
 

@@ -23,6 +23,7 @@ from training.moments import encoding_times
 
 log = logging.getLogger(__name__)
 
+NOBODY = "\x00nobody"
 BATCH_ROWS = 256
 """Rows of the log, and so at most users, in one micro-batch."""
 
@@ -63,12 +64,23 @@ class Refresher:
             return True
         return bool(tail.up_to or tail.large)
 
+    def warm(self, versions: Sequence[EmbeddingVersion]) -> None:
+        """Load what refreshing at these versions needs, so that the first event does not wait for it."""
+        nobody = self.repo.read_inputs([NOBODY])
+        for version in versions:
+            try:
+                nothing = self.encoders.get(version).encode(nobody, 0)[:0]
+                self.repo.require_writable(version, [], nothing)
+            except (InvalidInput, NotFound, Conflict, OSError) as error:
+                log.error("%s cannot be refreshed: %s", version.id, error)
+
     def embed(self, users: Sequence[str], epochs: Mapping[int, int], versions: Sequence[EmbeddingVersion]) -> None:
         """Vectors of users from what the online store knows of them; those of other hands are left out."""
         mine = [user for user in users if bucket_of(user) in epochs]
         if mine:
             inputs = self.repo.read_inputs(mine)
             self._write_vectors(inputs, inputs.column("position").to_numpy(), epochs, versions)
+            self.repo.drop_forgotten(mine)
 
     def _apply(self, tail: Tail, epochs: Mapping[int, int], versions: Sequence[EmbeddingVersion]) -> None:
         started = time.perf_counter()
@@ -82,6 +94,7 @@ class Refresher:
         self.writes.write_inputs(live.changed, live.profiles, epochs)
         self.counts.spent("write inputs", started)
         self._write_vectors(live.table, live.position, epochs, versions, tail.rows)
+        self.repo.drop_forgotten(users)
         self.counts.applied(tail.rows, len(users))
 
     def _write_vectors(

@@ -4,7 +4,6 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from registry.assignments import ServingState, read_generation, read_state
@@ -13,6 +12,7 @@ from registry.records import EmbeddingVersion
 from registry.registry import Registry
 from registry.tables import VersionState
 from serving.refresh.chores import Chores
+from serving.refresh.intake import Intake
 from serving.refresh.refresher import Refresher
 from serving.routing import served_versions
 
@@ -25,6 +25,7 @@ RENEW_SECONDS = 1.0
 BEAT_SECONDS = 1.0
 AWAY_SECONDS = 0.5
 SEAL_EVERY = 10.0
+REQUESTS_EVERY = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Shard:
         registry: Registry,
         refresher: Refresher,
         chores: Chores,
-        take_in: Callable[[], bool],
+        intake: Intake | None,
         poll_seconds: float,
         lazy_seconds: float,
     ) -> None:
@@ -61,7 +62,7 @@ class Shard:
         self._refresher = refresher
         self._held = refresher.held
         self._chores = chores
-        self._take_in = take_in
+        self._intake = intake
         self._poll_seconds = poll_seconds
         self._lazy_seconds = lazy_seconds
         self._host = socket.gethostname()
@@ -100,8 +101,10 @@ class Shard:
         """One round of all that is due; whether there was anything to do."""
         state = self._follow()
         effort = Effort.of(state)
-        busy = self._take_in()
+        busy = self._intake() if self._intake else False
         busy |= self._refresher.step(effort.eager)
+        if self._is_due("requests", REQUESTS_EVERY):
+            self._chores.answer_requests(effort.eager)
         if self._is_due("lazy", self._lazy_seconds):
             live = {version.id for version in (*effort.eager, *effort.lazy)}
             self._refresher.failing = {id: why for id, why in self._refresher.failing.items() if id in live}
@@ -121,11 +124,16 @@ class Shard:
             generation = read_generation(self._registry.database)
             if self._state is None or generation != self._state.generation:
                 before = self._state
-                self._state = read_state(self._registry.database)
+                state = read_state(self._registry.database)
+                if before is None:
+                    self._refresher.warm(Effort.of(state).eager)
+                self._state = state
                 self._note_trailing(before, self._state)
                 self._next["beat"] = 0.0
         if self._is_due("beat", BEAT_SECONDS):
             facts = self._refresher.counts.facts() | {"failing": self._refresher.failing}
+            if self._intake:
+                facts["in_broker"] = self._intake.waiting()
             self._registry.replicas.seen(self.id, self._host, self._state.generation, "shard", facts)
         return self._state
 

@@ -27,6 +27,8 @@ HEAD = {
     "metrics": {"auc": 0.7},
     "location": "s3://heads/1",
 }
+EVENTS = ADMIN | {"events": 200}
+EVENT = {"user_id": "ann", "item_id": "song", "event_time": "2024-05-01T12:00:00Z"}
 TABLE: list[tuple[str, str, object, dict[str, int]]] = [
     ("GET", "/v1/consumers/ranker/embeddings/ada", None, READ),
     ("GET", "/v1/consumers/ranker/embeddings?user=ada", None, READ),
@@ -34,6 +36,9 @@ TABLE: list[tuple[str, str, object, dict[str, int]]] = [
     ("GET", "/v1/consumers/search/embeddings/ada", None, ADMIN),
     ("GET", "/v1/consumers/search/embeddings?user=ada", None, ADMIN),
     ("POST", "/v1/consumers/search/embeddings", {"users": ["ada"]}, ADMIN),
+    ("POST", "/v1/events", EVENT, EVENTS),
+    ("POST", "/v1/users", {"user_id": "ann", "country": "Chad"}, EVENTS),
+    ("POST", "/v1/items", {"item_id": "song", "text": "A song"}, EVENTS),
     ("GET", "/v1/consumers", None, ANY_KEY),
     ("GET", "/v1/consumers/search", None, ANY_KEY),
     ("GET", "/v1/consumers/search/history", None, ANY_KEY),
@@ -58,6 +63,7 @@ TABLE: list[tuple[str, str, object, dict[str, int]]] = [
     ("POST", "/v1/keys", {"name": "new", "grants": ["administer"]}, ADMIN),
     ("DELETE", "/v1/keys/a0", None, ADMIN),
     ("GET", "/v1/audit", None, ADMIN),
+    ("DELETE", "/v1/users/ada", None, ADMIN),
     ("GET", "/healthz", None, ALL),
     ("GET", "/readyz", None, ALL),
     ("GET", "/metrics", None, ALL),

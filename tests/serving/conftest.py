@@ -29,8 +29,7 @@ def problem(answer: Any, status: int, *said: str) -> dict[str, Any]:
 def parts() -> Iterator[Twins]:
     made = twins()
     yield made
-    made.reader.assignments.stop()
-    made.pool.close()
+    made.close()
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def operations(parts: Twins) -> TwinOperations:
 
 @pytest.fixture
 def http(parts: Twins, operations: TwinOperations) -> Iterator[TestClient]:
-    app = create_app(parts.pool, operations, SETTINGS)
+    app = create_app(parts.pool, operations, parts.arrivals, SETTINGS)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
@@ -51,7 +50,8 @@ def keyed(parts: Twins, operations: TwinOperations) -> Iterator[TestClient]:
     parts.source.keys |= {key.id: key for key in KEYS}
     parts.source.number += 1
     parts.reader.assignments.refresh()
-    with TestClient(create_app(parts.pool, operations, SETTINGS), raise_server_exceptions=False) as client:
+    app = create_app(parts.pool, operations, parts.arrivals, SETTINGS)
+    with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 

@@ -221,7 +221,7 @@ def test_too_much_waiting_is_a_503_and_reads_go_on(
         return TwinOperations.versions(operations)
 
     monkeypatch.setattr(operations, "versions", slow)
-    with TestClient(create_app(parts.pool, operations, SETTINGS)) as client:
+    with TestClient(create_app(parts.pool, operations, parts.arrivals, SETTINGS)) as client:
         waiting = Thread(target=client.get, args=("/v1/versions",))
         waiting.start()
         try:

@@ -18,7 +18,7 @@ from serving.pools import PooledReader
 from serving.reader import EmbeddingReader
 from tests.serving.api_table import TABLE
 from tests.serving.conftest import SETTINGS
-from tests.serving.twins import BACKFILLED, TwinEncoder, TwinStore
+from tests.serving.twins import BACKFILLED, TwinEncoder, TwinInbox, TwinStore, twin_arrivals
 
 
 @pytest.fixture
@@ -55,7 +55,8 @@ def client(registry: Registry, assignments: Assignments) -> Iterator[TestClient]
     pool = PooledReader(reader, 1, 1, 8)
     # No feature repo: nothing here looks at vectors.
     operations = Operations(registry, None, apply=lambda: None)  # type: ignore[arg-type]
-    with TestClient(create_app(pool, operations, SETTINGS), raise_server_exceptions=False) as client:
+    app = create_app(pool, operations, twin_arrivals(TwinInbox()), SETTINGS)
+    with TestClient(app, raise_server_exceptions=False) as client:
         yield client
     pool.close()
 

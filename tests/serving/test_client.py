@@ -22,7 +22,7 @@ from tests.serving.twins import BACKFILLED, DIMENSION, ODD_VECTOR, Twins, versio
 
 @pytest.fixture
 def app(parts: Twins) -> FastAPI:
-    return create_app(parts.pool, TwinOperations(parts.source), SETTINGS)
+    return create_app(parts.pool, TwinOperations(parts.source), parts.arrivals, SETTINGS)
 
 
 def ask(app: FastAPI, question: Callable[[AsyncClient], object], consumer: str = "ranker", **options: int) -> object:

@@ -40,7 +40,7 @@ def until(reached: Callable[[], bool], seconds: float = 120.0) -> None:
 @pytest.mark.slow
 def test_a_promotion_over_http_is_judged_on_real_evidence_and_feast_follows(backfilled: Portrait, parts: Parts) -> None:
     assert parts.reconciler is not None
-    app = create_app(PooledReader(parts.reader, 1, 1, 4), parts.operations, backfilled.settings)
+    app = create_app(PooledReader(parts.reader, 1, 1, 4), parts.operations, parts.arrivals, backfilled.settings)
     with TestClient(app) as client:
         body = {"version": "autoencoder-1", "reason": "first"}
         dry = client.post("/v1/consumers/ranker/promotions", json={**body, "dry_run": True})

@@ -55,11 +55,13 @@ def gateway(settings: ServingSettings) -> Iterator[Gateway]:
     assignments, pool = parts.reader.assignments, PooledReader(parts.reader, 2, 2, 8, parts.asynchronous)
     assignments.begin()
     assignments.start()
+    parts.arrivals.start()
     try:
-        with TestClient(create_app(pool, parts.operations, settings)) as http:
+        with TestClient(create_app(pool, parts.operations, parts.arrivals, settings)) as http:
             yield Gateway(http, assignments)
     finally:
         assignments.stop()
+        parts.arrivals.close()
         pool.close()
 
 

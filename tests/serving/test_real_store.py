@@ -22,12 +22,14 @@ def gateway(settings: ServingSettings) -> Iterator[TestClient]:
     assignments = parts.reader.assignments
     assignments.begin()
     assignments.start()
+    parts.arrivals.start()
     pool = PooledReader(parts.reader, 2, 2, 8, parts.asynchronous)
     try:
-        with TestClient(create_app(pool, parts.operations, settings)) as client:
+        with TestClient(create_app(pool, parts.operations, parts.arrivals, settings)) as client:
             yield client
     finally:
         assignments.stop()
+        parts.arrivals.close()
         pool.close()
 
 

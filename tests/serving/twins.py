@@ -1,6 +1,7 @@
 """In-memory twins of what the gateway stands on, and a factory for each record."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -9,15 +10,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from feature_repo.log.arriving_json import RecordJudge
+from feature_repo.log.inbox import Arriving, Outcome
 from feature_repo.schemas import TIME
 from registry.assignments import ServingState
 from registry.errors import Unavailable
 from registry.records import ApiKey, Assignment, Consumer, EmbeddingVersion
 from registry.tables import VersionState
+from serving.arrivals import Arrivals
 from serving.assignments import Assignments
 from serving.encoders import EncoderCache
+from serving.inbox_writer import Arrived, InboxWriter
 from serving.pools import PooledReader
 from serving.reader import EmbeddingReader
+from tests.feature_repo.log.fixed_columns import FixedColumns
 
 DIMENSION = 8
 BACKFILLED = datetime(2024, 5, 1, tzinfo=UTC)
@@ -89,7 +95,7 @@ class TwinSource:
             raise Unavailable("the registry does not answer")
         return self.number
 
-    def report(self, generation: int) -> None:
+    def report(self, generation: int, facts: Mapping[str, Any]) -> None:
         if self.away:
             raise Unavailable("the registry does not answer")
         self.reported.append(generation)
@@ -210,6 +216,38 @@ class TwinEncoder:
         self.items_position = position
 
 
+COLUMNS = FixedColumns({"country": "VARCHAR", "age": "BIGINT"}, {"vector_image": 2})
+
+
+@dataclass
+class TwinInbox:
+    """The inbox: what was accepted, a list a transaction; it drops known ids, and knows of one forgotten user."""
+
+    groups: list[list[Arrived]] = field(default_factory=list)
+    payloads: dict[str, str] = field(default_factory=dict)
+    away: bool = False
+    open: threading.Event = field(default_factory=threading.Event)
+    """Cleared, it keeps transactions waiting."""
+
+    def __post_init__(self) -> None:
+        self.open.set()
+
+    def accept(self, arrived: Sequence[Arrived]) -> list[Outcome]:
+        self.open.wait(30)
+        if self.away:
+            raise Unavailable("the registry does not answer")
+        self.groups.append(list(arrived))
+        return [self._outcome(one.arriving) for one in arrived]
+
+    def _outcome(self, one: Arriving) -> Outcome:
+        if one.user_id == "forgotten":
+            return Outcome.FORGOTTEN
+        if one.event_id is None or one.event_id not in self.payloads:
+            self.payloads[one.event_id or str(len(self.payloads))] = one.payload
+            return Outcome.ACCEPTED
+        return Outcome.KNOWN if self.payloads[one.event_id] == one.payload else Outcome.TAKEN
+
+
 ODD_VECTOR = np.array([0.1, -0.0, 1e-45, 3.4028235e38, 1 / 3, np.pi, -1.17549435e-38, 16777217], np.float32)
 
 
@@ -222,9 +260,21 @@ class Twins:
     encoders: dict[str, TwinEncoder]
     reader: EmbeddingReader
     pool: PooledReader
+    inbox: TwinInbox
+    arrivals: Arrivals
+
+    def close(self) -> None:
+        self.reader.assignments.stop()
+        self.arrivals.close()
+        self.pool.close()
 
 
-def twins(compute_queue: int = 64) -> Twins:
+def twin_arrivals(inbox: TwinInbox, accept_queue: int = 20_000) -> Arrivals:
+    """Real judgement and real groups over the twin; not started."""
+    return Arrivals(RecordJudge(COLUMNS), InboxWriter(inbox.accept, accept_queue))
+
+
+def twins(compute_queue: int = 64, accept_queue: int = 20_000) -> Twins:
     source, store = TwinSource(), TwinStore()
     for id in source.versions:
         sign = 1.0 if id == "autoencoder-1" else -1.0
@@ -238,4 +288,8 @@ def twins(compute_queue: int = 64) -> Twins:
     assignments = Assignments(source, poll_seconds=0.01)
     assignments.refresh()
     reader = EmbeddingReader(store, assignments, EncoderCache(lambda version: encoders[version.id]))
-    return Twins(source, store, encoders, reader, PooledReader(reader, 2, 2, compute_queue))
+    inbox = TwinInbox()
+    arrivals = twin_arrivals(inbox, accept_queue)
+    arrivals.start()
+    pool = PooledReader(reader, 2, 2, compute_queue)
+    return Twins(source, store, encoders, reader, pool, inbox, arrivals)

@@ -1,6 +1,6 @@
 """The inbox on both databases: every accepted record once, in its bucket's next position."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import select
 
 from feature_repo.log.forgotten import KEY_FILE, Forgotten
-from feature_repo.log.inbox import Arriving, Inbox, Outcome
+from feature_repo.log.inbox import Arriving, Inbox, Outcome, Within
 from feature_repo.log.manifest import Kind, read_manifest
 from feature_repo.log.partition import bucket_of
 from feature_repo.log.tables import ForgottenRow, InboxRow
 from infra.migrations import upgrade
 from registry.database import Database
+from registry.errors import Conflict
 
 ACCEPTED, KNOWN, TAKEN, FORGOTTEN = Outcome
 
@@ -65,11 +66,18 @@ def test_nothing_of_a_forgotten_user_is_accepted(inbox: Inbox, database: Databas
 
 
 def test_what_is_done_within_commits_or_fails_with_the_rest(inbox: Inbox, database: Database) -> None:
-    def fail(_session: object) -> None:
-        raise RuntimeError("no")
+    def fail_with(error: Exception) -> Within:
+        def fail(_session: object, outcomes: Sequence[Outcome]) -> None:
+            seen.append(list(outcomes))
+            raise error
 
-    with pytest.raises(RuntimeError):
-        inbox.accept([event("ann", "1")], fail)
+        return fail
+
+    seen: list[list[Outcome]] = []
+    for error in (RuntimeError("no"), Conflict("no")):
+        with pytest.raises(type(error), match=r"^no$"):
+            inbox.accept([event("ann", "1"), event("ann", "1")], fail_with(error))
+    assert seen == [[ACCEPTED, KNOWN]] * 2  # and tried no second time
     assert rows(database) == []
 
 

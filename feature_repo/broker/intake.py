@@ -1,0 +1,128 @@
+"""From the broker into the inbox: exactly once, by whoever holds the lease of a stream's bucket."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from feature_repo.broker.records import kind_and_fields
+from feature_repo.broker.rejected import BadEntry, write_bad_entries
+from feature_repo.broker.seam import BEGINNING, Broker, Entry
+from feature_repo.log.arriving_json import RecordJudge, Rejected
+from feature_repo.log.event_log import EventLog
+from feature_repo.log.events import TAKEN
+from feature_repo.log.inbox import Arriving, Outcome
+from feature_repo.log.json_cells import Unfit
+from feature_repo.log.leases import Lease
+from feature_repo.log.manifest import Kind
+from feature_repo.log.rewriting import strike_forgotten
+from feature_repo.log.tables import LeaseRow
+from registry.errors import LeaseLost, Unavailable
+
+COUNT = 500
+"""Entries of each stream in one transaction."""
+
+CLOCK_SKEW = 60.0
+"""Seconds: the gateway that has accepted an event may have a faster clock than we, and it must not be lost by that."""
+
+
+@dataclass(frozen=True)
+class TakenIn:
+    """What one call did."""
+
+    positions: Mapping[int, str]  # of the streams that had something: all up to here is in the inbox
+    outcomes: Mapping[Outcome, int]
+    rejected: int  # in `rejects/`
+
+
+def take_in(
+    broker: Broker, log: EventLog, judge: RecordJudge, held: Mapping[int, Lease], count: int = COUNT, wait_ms: int = 0
+) -> TakenIn:
+    """Take the next entries of the held buckets' streams into the inbox, and trim the streams.
+
+    One transaction accepts the good records and notes the new positions in the leases; the bad ones are in `rejects/`
+    before it commits. So after a crash anywhere, what is read again from the lease's position is accepted once.
+    Raises LeaseLost, with nothing accepted, when a bucket that had something is in other hands, and Unavailable.
+    """
+    before = {bucket: lease.stream_id or BEGINNING for bucket, lease in held.items()}
+    entries = broker.read(before, count, wait_ms)
+    if not entries:
+        return TakenIn({}, {}, 0)
+    positions = {entry.bucket: entry.id for entry in entries}
+    judged = _judged(judge, entries)
+    good = [(entry, one) for entry, one in zip(entries, judged, strict=True) if isinstance(one, Arriving)]
+    bad = [BadEntry(entry, one.reason) for entry, one in zip(entries, judged, strict=True) if isinstance(one, Rejected)]
+    rejected = 0
+    written: list[Path] = []
+
+    def within(session: Session, outcomes: Sequence[Outcome]) -> None:
+        nonlocal rejected, written
+        _note(session, positions, held)
+        taken = [BadEntry(entry, TAKEN) for (entry, _), one in zip(good, outcomes, strict=True) if one is Outcome.TAKEN]
+        rejected, written = _keep(log, session, [*bad, *taken], before)
+
+    try:
+        outcomes = log.inbox.accept([arriving for _, arriving in good], within)
+    finally:
+        strike_forgotten(log, written)
+    with suppress(Unavailable):  # the positions are noted; what is left is trimmed with the next entries
+        broker.trim(positions)
+    return TakenIn(positions, Counter(outcomes), rejected)
+
+
+def trim_behind(broker: Broker, taken_over: Mapping[int, Lease]) -> None:
+    """Delete what an earlier holder took in and had no time to trim: once for each lease that somebody takes over."""
+    broker.trim({bucket: lease.stream_id for bucket, lease in taken_over.items() if lease.stream_id is not None})
+
+
+def _judged(judge: RecordJudge, entries: Sequence[Entry]) -> list[Arriving | Rejected]:
+    judged = [_judge(judge, entry) for entry in entries]
+    if any(isinstance(one, Rejected) and one.kind not in (None, Kind.EVENTS) for one in judged):
+        judge.known.refresh(at_once=True)  # a gateway may know of a column that we have not read yet
+        judged = [
+            _judge(judge, entry) if isinstance(one, Rejected) else one
+            for entry, one in zip(entries, judged, strict=True)
+        ]
+    return judged
+
+
+def _judge(judge: RecordJudge, entry: Entry) -> Arriving | Rejected:
+    """Each entry is a request of its own: an id of an event without one must not depend on what is read with it."""
+    try:
+        kind, fields = kind_and_fields(entry.record)
+    except Unfit as unfit:
+        return Rejected(str(unfit))
+    (one,) = judge.judge(kind, [fields], CLOCK_SKEW)
+    return one
+
+
+def _note(session: Session, positions: Mapping[int, str], held: Mapping[int, Lease]) -> None:
+    for bucket, position in sorted(positions.items()):
+        mine = (LeaseRow.bucket == bucket) & (LeaseRow.epoch == held[bucket].epoch)
+        noted = session.execute(update(LeaseRow).where(mine).values(stream_id=position))
+        if not noted.rowcount:  # type: ignore[attr-defined]
+            raise LeaseLost(f"bucket {bucket} is in other hands: its stream is read there")
+
+
+def _keep(
+    log: EventLog, session: Session, bad: Sequence[BadEntry], before: Mapping[int, str]
+) -> tuple[int, list[Path]]:
+    """Write the bad entries, but those of forgotten users; returns how many, and the files."""
+    forgotten = log.forgotten.among(session, {one.user_id for one in bad if one.user_id is not None})
+    by_stream: dict[int, list[BadEntry]] = defaultdict(list)
+    for one in bad:
+        if one.user_id not in forgotten:
+            by_stream[one.entry.bucket].append(one)
+    written = []
+    for bucket, some in by_stream.items():
+        some.sort(key=lambda one: _order(one.entry.id))
+        written.append(write_bad_entries(log.home, bucket, before[bucket], some))
+    return sum(map(len, by_stream.values())), written
+
+
+def _order(id: str) -> tuple[int, ...]:
+    return tuple(map(int, id.split("-")))

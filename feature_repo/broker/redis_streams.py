@@ -1,0 +1,131 @@
+"""Redis Streams as the broker: `portrait:<project>:stream:<bucket>`, each entry with one field `r`, the record's JSON.
+
+A server that must not lose what it has acknowledged needs `appendonly yes`: with `appendfsync everysec` that holds when
+the server is killed, with `always` also when the machine loses power.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import redis
+from sqlalchemy import make_url
+
+from feature_repo.broker.seam import Entry
+from feature_repo.online.redis_files import purge
+from registry.errors import Unavailable
+
+PROJECT = "portrait"
+FIELD = b"r"
+CHUNK = 1_000
+PATIENCE = 10.0
+"""Seconds that a silent server is waited for."""
+
+
+def stream_key(bucket: int, project: str = PROJECT) -> str:
+    """Name of a bucket's stream."""
+    return f"portrait:{project}:stream:{bucket}"
+
+
+class RedisStreams:
+    """A single server, not a cluster; what is appended at once goes in one transaction."""
+
+    def __init__(self, url: str, project: str = PROJECT) -> None:
+        self._client = redis.Redis.from_url(url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE)
+        self._shown = make_url(url).render_as_string(hide_password=True)
+        self._project = project
+
+    def append(self, records: Sequence[tuple[int, bytes]]) -> None:
+        """Append all records in one transaction."""
+        with self._explained(), self._client.pipeline(transaction=True) as pipeline:
+            for bucket, record in records:
+                pipeline.xadd(self._key(bucket), {FIELD: record})
+            pipeline.execute()
+
+    def read(self, positions: Mapping[int, str], count: int, wait_ms: int) -> list[Entry]:
+        """One command for all streams."""
+        buckets = {self._key(bucket).encode(): bucket for bucket in positions}
+        streams: dict[Any, Any] = {self._key(bucket): position for bucket, position in positions.items()}
+        if not streams:
+            return []
+        with self._explained():
+            # To Redis, waiting for 0 ms is waiting for ever.
+            found = self._client.xread(streams, count=count, block=wait_ms or None)
+        return [
+            Entry(buckets[key], id.decode(), _record(fields)) for key, entries in found or () for id, fields in entries
+        ]
+
+    def trim(self, positions: Mapping[int, str]) -> None:
+        """Delete the entries up to these, included."""
+        with self._explained(), self._client.pipeline(transaction=False) as pipeline:
+            for bucket, position in positions.items():
+                pipeline.xtrim(self._key(bucket), minid=_after(position), approximate=False)
+            pipeline.execute()
+
+    def length(self, bucket: int) -> int:
+        """How many entries there are."""
+        with self._explained():
+            return int(self._client.xlen(self._key(bucket)))
+
+    def delete(self, bucket: int, matches: Callable[[bytes], bool]) -> int:
+        """Delete the entries whose record matches; what is appended meanwhile is looked at too."""
+        deleted, start = 0, "-"
+        with self._explained():
+            while entries := self._client.xrange(self._key(bucket), min=start, count=CHUNK):
+                ids = [id for id, fields in entries if matches(_record(fields))]
+                if ids:
+                    deleted += int(self._client.xdel(self._key(bucket), *ids))
+                start = "(" + entries[-1][0].decode()
+            if self._client.exists(self._key(bucket)):
+                self._write_anew(self._key(bucket))
+        return deleted
+
+    def purge(self) -> list[str]:
+        """Have the server write its files anew."""
+        with self._explained():
+            return purge(self._client)
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._client.close()
+
+    def _write_anew(self, key: str) -> None:
+        """A stream only marks what is deleted or trimmed: put what is left into another one, with the same ids."""
+
+        def rewrite(pipeline: redis.client.Pipeline) -> None:
+            entries = pipeline.xrange(key)
+            last = pipeline.xinfo_stream(key)["last-generated-id"]
+            pipeline.multi()
+            pipeline.delete(key)
+            for id, fields in entries:
+                pipeline.xadd(key, fields, id=id)
+            if not entries or entries[-1][0] != last:  # a later entry must not get an id that somebody has read up to
+                pipeline.xadd(key, {FIELD: b""}, id=last)
+                pipeline.xdel(key, last)
+            pipeline.execute()
+
+        self._client.transaction(rewrite, key)  # again when somebody has appended in between
+
+    def _key(self, bucket: int) -> str:
+        return stream_key(bucket, self._project)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except redis.RedisError as error:
+            raise Unavailable(f"the broker at {self._shown} does not answer: {error}") from error
+
+
+def _record(fields: Mapping[bytes, bytes] | None) -> bytes:
+    """The record of an entry; of one that somebody wrote otherwise, its fields as text, which is no record."""
+    fields = fields or {}
+    if FIELD not in fields:
+        return orjson.dumps([[part.decode(errors="backslashreplace") for part in pair] for pair in fields.items()])
+    return fields[FIELD]
+
+
+def _after(position: str) -> str:
+    milliseconds, _, sequence = position.partition("-")
+    return f"{milliseconds}-{int(sequence or 0) + 1}"

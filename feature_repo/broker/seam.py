@@ -1,0 +1,50 @@
+"""What Portrait asks of a broker."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+BEGINNING = "0-0"
+"""The position before the first entry of a stream."""
+
+
+class Entry(NamedTuple):
+    """A record in a bucket's stream; ids of one stream only grow."""
+
+    bucket: int
+    id: str
+    record: bytes  # JSON, where whoever wrote it kept to the format
+
+
+class Broker(Protocol):
+    """Streams by bucket. Every method raises Unavailable when the broker does not answer."""
+
+    def append(self, records: Sequence[tuple[int, bytes]]) -> None:
+        """Append records to their buckets' streams, in order; returns when the broker has acknowledged all of them."""
+        ...
+
+    def read(self, positions: Mapping[int, str], count: int, wait_ms: int) -> list[Entry]:
+        """The next entries after the positions, at most `count` of each stream, in order within one.
+
+        Waits up to `wait_ms` for a first one.
+        """
+        ...
+
+    def trim(self, positions: Mapping[int, str]) -> None:
+        """Delete the entries up to these, included."""
+        ...
+
+    def length(self, bucket: int) -> int:
+        """How many entries there are."""
+        ...
+
+    def delete(self, bucket: int, matches: Callable[[bytes], bool]) -> int:
+        """Delete the entries whose record matches, wherever they are in the stream; returns how many."""
+        ...
+
+    def purge(self) -> list[str]:
+        """Leave no bytes of deleted entries in its files; returns what could not be done, as sentences."""
+        ...
+
+    def close(self) -> None:
+        """Give back the connections."""
+        ...

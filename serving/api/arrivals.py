@@ -1,0 +1,72 @@
+"""Events, users and items in: plain Starlette routes, as they are hot; serving.api.documentation describes them."""
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from feature_repo.log.manifest import Kind
+from registry.grants import Scope
+from serving import problems
+from serving.api.bodies import body_within, require_json
+from serving.api.guard import Guard
+from serving.arrivals import Arrivals, Receipt, Rejection
+from serving.metrics import Metrics
+
+MOST = 1_000
+"""Records in one request."""
+
+MAX_BODY = 8 * 1024 * 1024
+SMALLER = "send them in several requests"
+
+
+def path_of(kind: Kind) -> str:
+    """Where records of this kind are sent."""
+    return f"/v1/{kind}"
+
+
+def routes(arrivals: Arrivals, guard: Guard, metrics: Metrics) -> list[Route]:
+    """`POST /v1/events`, `/v1/users` and `/v1/items`."""
+    return [_route(kind, arrivals, guard, metrics) for kind in Kind]
+
+
+def _route(kind: Kind, arrivals: Arrivals, guard: Guard, metrics: Metrics) -> Route:
+    path = path_of(kind)
+
+    async def take(request: Request) -> Response:
+        guard.admit(request, Scope.EVENTS, path)
+        require_json(request)
+        records = _records(await body_within(request, MAX_BODY, SMALLER))
+        receipt = await arrivals.take(kind, records)
+        metrics.took(kind, receipt.outcomes)
+        return _answer(receipt, len(records))
+
+    take.__name__ = f"post_{kind}"  # the endpoint's name in the metrics
+    return Route(path, take, methods=["POST"])
+
+
+def _records(body: bytes) -> list[object]:
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise problems.MalformedBody(f"the body is not JSON: {error}") from error
+    if type(parsed) is dict:
+        return [parsed]
+    if type(parsed) is not list or not parsed:
+        raise problems.MalformedBody("the body is neither a JSON object nor an array of some")
+    if len(parsed) > MOST:
+        raise problems.TooLarge(f"{len(parsed):,} records", MOST, "records", SMALLER)
+    return parsed
+
+
+def _answer(receipt: Receipt, sent: int) -> Response:
+    rejected = [_shown(one) for one in receipt.rejected]
+    if len(rejected) == sent:
+        what = "the record is" if sent == 1 else f"all {sent:,} records are"
+        raise problems.AllRejected(f"{what} rejected: {rejected[0]['reason']}", rejected)
+    body = {"accepted": receipt.accepted, "known": receipt.known, "rejected": rejected}
+    return Response(orjson.dumps(body), 202, media_type="application/json")
+
+
+def _shown(one: Rejection) -> dict[str, object]:
+    return {"index": one.index, "reason": one.reason}

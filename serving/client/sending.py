@@ -1,0 +1,94 @@
+"""Sending events, users and items, apart from who sends: both clients share every line of it."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import httpx
+import numpy as np
+
+from serving.client import wire
+from serving.client.errors import BadRequest, Unavailable
+
+BATCH = 1000
+"""Records in one request; the server takes no more."""
+
+TRIES = 6
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+"""Seconds before the second try, doubled for each further one; what the server asks for comes first."""
+
+JSON = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A record that the server did not accept."""
+
+    index: int  # in the records sent
+    reason: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of the records; those that were accepted or known are durable."""
+
+    accepted: int
+    known: int
+    rejected: tuple[Rejection, ...]
+
+
+def bodies(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, bytes]]:
+    """The requests' bodies, each with the place of its first record; raises BadRequest before anything is sent."""
+    if isinstance(records, Mapping | str) or not all(isinstance(record, Mapping) for record in records):
+        raise BadRequest("records are no list of dicts: give [{'user_id': ..., ...}]")
+    parts = [(start, _encoded(records[start : start + BATCH])) for start in range(0, len(records), BATCH)]
+    yield from parts
+
+
+def receipt(response: httpx.Response) -> Receipt:
+    """The receipt in an answer, also in one that says that all are rejected; raises the error that others stand for."""
+    content = wire.problem_of(response)
+    if response.status_code != 422 or "rejected" not in content:
+        wire.raise_for_problem(response)
+        content = wire.object_of(response)
+    rejected = tuple(Rejection(one["index"], one["reason"]) for one in content["rejected"])
+    return Receipt(content.get("accepted", 0), content.get("known", 0), rejected)
+
+
+def together(parts: Sequence[tuple[int, Receipt]]) -> Receipt:
+    """One receipt for all requests, its places those in all records."""
+    return Receipt(
+        sum(part.accepted for _, part in parts),
+        sum(part.known for _, part in parts),
+        tuple(Rejection(start + one.index, one.reason) for start, part in parts for one in part.rejected),
+    )
+
+
+def pauses() -> Iterator[float]:
+    """Seconds to wait before each further try, where the server does not say."""
+    for number in range(TRIES - 1):
+        yield min(FIRST_PAUSE * 2**number, LONGEST_PAUSE)
+
+
+def pause(error: Unavailable, planned: float | None) -> float:
+    """How long to wait for the next try; raises the error when that was the last."""
+    if planned is None:
+        raise error
+    return planned if error.retry_after is None else min(error.retry_after, LONGEST_PAUSE)
+
+
+def _encoded(records: Sequence[Mapping[str, Any]]) -> bytes:
+    try:
+        return json.dumps(list(records), default=_plain, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        raise BadRequest(f"the records cannot be written as JSON: {error}") from error
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{value!r} of type {type(value).__name__} has no place in JSON")
