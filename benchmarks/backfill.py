@@ -125,7 +125,8 @@ def _loop(instance: Instance, encoder: Encoder, folder: Path) -> Pass:
         users = snapshot.read(bucket)
         vectors = encoder.encode(users, as_of)
         position = users.column("position").to_numpy()
-        write_vectors(bucket_file(folder, bucket), users.column("user_id"), vectors, position, as_of, as_of)
+        file, ids = bucket_file(folder, bucket), users.column("user_id")
+        write_vectors(snapshot.home, file, ids, vectors, position, as_of, as_of)
     return Pass(snapshot.users, time.perf_counter() - started)
 
 

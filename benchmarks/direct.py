@@ -46,7 +46,7 @@ def measure(read: Read, requests: Sequence[Sequence[str]], seconds: float) -> Lo
         if sent >= start:
             taken.append(time.perf_counter() - sent)
     p50, p99 = np.percentile(taken, [50, 99]) * 1000
-    return Load(1, len(taken), seconds, float(p50), float(p99))
+    return Load(1, len(taken), seconds, float(p50), float(p99), len(taken))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The gateway's empty twin: the same Serve options, middleware and kind of route around a handler that does nothing."""
+"""The gateway's empty twin: the same Serve options and kind of route around a handler that does nothing."""
 
 from fastapi import FastAPI
 from ray import serve
@@ -6,9 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serving import problems
-from serving.metrics import Measured, Metrics
+from serving.metrics import Metrics
 from serving.settings import ServingSettings
+from serving.shortcut import ShortcutApp
 
 PREFIX = "/empty"
 PATH = f"{PREFIX}/user"
@@ -25,15 +25,13 @@ class Empty:
 
 
 def create_app() -> FastAPI:
-    """FastAPI with the gateway's middleware; its one route is plain, as the gateway's hot ones are."""
+    """The gateway's kind of application; its one endpoint is hot, as those for embeddings are."""
 
     async def empty(_: Request) -> Response:
         return Response(ANSWER, media_type="application/json")
 
-    app = FastAPI()
+    app = ShortcutApp(lambda scope: empty if scope["type"] == "http" else None, Metrics())
     app.router.routes.insert(0, Route("/{rest:path}", empty))
-    app.add_middleware(Measured, metrics=Metrics())
-    problems.install(app)
     return app
 
 

@@ -18,10 +18,11 @@ class Load:
     """What one run measured."""
 
     connections: int
-    requests: int
+    requests: int  # answered within the seconds
     seconds: float
     p50_ms: float
     p99_ms: float
+    answered: int  # with those of the warm-up
 
     @property
     def per_second(self) -> float:
@@ -40,25 +41,49 @@ def request(url: str, body: bytes | None = None, accept: str = "application/json
     return head.encode() + b"\r\n" + (body or b"")
 
 
-def measure(url: str, requests: list[bytes], connections: int, seconds: float, warm_up: float = 1.0) -> Load:
-    """Send the requests round and round over that many connections; raises on any answer but 200."""
+def measure(url: str, requests: list[bytes], connections: int, seconds: float, warm_up: float) -> Load:
+    """Send the requests round and round over that many connections; raises on any answer but 200.
+
+    What is answered after `warm_up` counts. A server so slow that there are fewer answers than connections in
+    `seconds` gets the time for them.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_measure(url, requests, connections, seconds, warm_up))
 
 
 async def _measure(url: str, requests: list[bytes], connections: int, seconds: float, warm_up: float) -> Load:
     start = time.perf_counter() + warm_up
-    end = start + seconds
+    window = _Window(start, start + seconds, connections)
     parts = urlsplit(url)
     assert parts.hostname and parts.port
     # Each connection begins elsewhere in the list.
-    talks = [_Talk(parts.hostname, parts.port, requests, place * 7919, start, end) for place in range(connections)]
+    talks = [_Talk(parts.hostname, parts.port, requests, place * 7919, window) for place in range(connections)]
     await asyncio.gather(*(talk.run() for talk in talks))
-    taken = np.array([sample for talk in talks for sample in talk.taken])
-    if not len(taken):
-        raise RuntimeError(f"{url} answered nothing within {seconds} s")
-    p50, p99 = np.percentile(taken, [50, 99]) * 1000
-    return Load(connections, len(taken), seconds, float(p50), float(p99))
+    p50, p99 = np.percentile(window.taken, [50, 99]) * 1000
+    taken, lasted = len(window.taken), window.end - start
+    return Load(connections, taken, lasted, float(p50), float(p99), window.answered)
+
+
+@dataclass
+class _Window:
+    """The time of which the answers count, however long ago they were asked for."""
+
+    start: float
+    end: float  # moves on while there are fewer than `least` answers
+    least: int
+    taken: list[float] = field(default_factory=list)
+    answered: int = 0
+
+    def open(self, now: float) -> bool:
+        """Whether more is to be asked."""
+        return now < self.end or len(self.taken) < self.least
+
+    def add(self, sent: float, done: float) -> None:
+        """Count an answer."""
+        self.answered += 1
+        if done >= self.start and self.open(done):
+            self.taken.append(done - sent)
+            self.end = max(self.end, done)
 
 
 @dataclass
@@ -69,13 +94,11 @@ class _Talk:
     port: int
     requests: list[bytes]
     turn: int
-    start: float
-    end: float
-    taken: list[float] = field(default_factory=list)
+    window: _Window
 
     async def run(self) -> None:
         """Talk until the end."""
-        while time.perf_counter() < self.end:
+        while self.window.open(time.perf_counter()):
             loop = asyncio.get_running_loop()
             closed: asyncio.Future[None] = loop.create_future()
             await loop.create_connection(lambda closed=closed: _Connection(self, closed), self.host, self.port)  # type: ignore[misc]
@@ -121,10 +144,9 @@ class _Connection(asyncio.Protocol):
         return len(body)
 
     def _answered(self) -> None:
-        done = time.perf_counter()
-        if self._sent >= self._talk.start and done <= self._talk.end:
-            self._talk.taken.append(done - self._sent)
-        if self._keep and done < self._talk.end:
+        done, window = time.perf_counter(), self._talk.window
+        window.add(self._sent, done)
+        if self._keep and window.open(done):
             self._send()
         else:
             self._transport.close()

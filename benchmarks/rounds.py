@@ -16,8 +16,8 @@ class Measurement:
     unit: str
     rounds: tuple[float, ...]
     clients: int = 1
-    p50_ms: float | None = None
-    p99_ms: float | None = None
+    p50_ms: tuple[float, ...] = ()  # once a round
+    p99_ms: tuple[float, ...] = ()
     cpu_us: tuple[float, ...] = ()  # processor time of the server a request, once a round
 
     @property
@@ -59,6 +59,11 @@ def ratio(what: str, ours: Measurement, theirs: Measurement, aim: float | None =
 def cpu_ratio(what: str, theirs: Measurement, ours: Measurement) -> Ratio:
     """How many times our processor time a request theirs is."""
     return _of_rounds(what, theirs.cpu_us, ours.cpu_us, None)
+
+
+def p99_ratio(what: str, theirs: Measurement, ours: Measurement, aim: float | None = None) -> Ratio:
+    """How many times our 99th percentile of latency theirs is."""
+    return _of_rounds(what, theirs.p99_ms, ours.p99_ms, aim)
 
 
 def _of_rounds(what: str, ones: Sequence[float], others: Sequence[float], aim: float | None) -> Ratio:

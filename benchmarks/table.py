@@ -44,7 +44,7 @@ def _range(one: Measurement) -> str:
 
 
 def _details(one: Measurement) -> list[str]:
-    milliseconds = ["" if value is None else f"{value:.2f}" for value in (one.p50_ms, one.p99_ms)]
+    milliseconds = [f"{median(values):.2f}" if values else "" for values in (one.p50_ms, one.p99_ms)]
     return [*milliseconds, f"{median(one.cpu_us):,.0f}" if one.cpu_us else ""]
 
 

@@ -2,15 +2,17 @@
 
 import hashlib
 import json
-import secrets
-import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from feature_repo.log.rewriting import strike_forgotten
 from feature_repo.log.snapshot import Snapshot
+from feature_repo.log.staging import working_folder
 from feature_repo.log.stored_snapshot import file_name
 from feature_repo.store import FeatureRepo
 
@@ -27,8 +29,9 @@ def read_inputs_offline(repo: FeatureRepo, snapshot: Snapshot, bucket: int) -> p
     if not features:
         return users
     joined = pq.read_table(_team_snapshot(repo, snapshot) / file_name(bucket), partitioning=None)
-    for column in joined.column_names[1:]:  # both are sorted by user
-        users = users.append_column(joined.schema.field(column), joined.column(column))
+    at = pc.index_in(users["user_id"], value_set=joined["user_id"])  # whoever is just being forgotten is in one of them
+    for column in joined.column_names[1:]:
+        users = users.append_column(joined.schema.field(column), joined.column(column).take(at))
     return users
 
 
@@ -43,8 +46,17 @@ def _team_snapshot(repo: FeatureRepo, snapshot: Snapshot) -> Path:
 
 
 def _write(repo: FeatureRepo, snapshot: Snapshot, folder: Path) -> None:
-    hidden = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
-    hidden.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with working_folder(repo.settings.home, "team") as working:
+        hidden = working / folder.name
+        hidden.mkdir()
+        _join(repo, snapshot, hidden)
+        with suppress(OSError):  # another worker was faster; the content is the same
+            hidden.rename(folder)
+    strike_forgotten(repo.log, sorted(folder.glob("*.parquet")))
+
+
+def _join(repo: FeatureRepo, snapshot: Snapshot, hidden: Path) -> None:
     for buckets in _groups(snapshot):
         users = {bucket: snapshot.read(bucket, columns=["user_id"]).column("user_id") for bucket in buckets}
         joined = repo.team_features([user for column in users.values() for user in column.to_pylist()], snapshot.as_of)
@@ -52,10 +64,6 @@ def _write(repo: FeatureRepo, snapshot: Snapshot, folder: Path) -> None:
         for bucket, column in users.items():
             pq.write_table(joined.slice(start, len(column)), hidden / file_name(bucket), compression="zstd")
             start += len(column)
-    try:
-        hidden.rename(folder)
-    except OSError:  # another worker was faster; the content is the same
-        shutil.rmtree(hidden)
 
 
 def _groups(snapshot: Snapshot) -> Iterator[list[int]]:

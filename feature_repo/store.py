@@ -23,7 +23,7 @@ from feature_repo.log.profiles import profile_schema
 from feature_repo.log.publish import publishable
 from feature_repo.online.codec import Integers, VectorRows, Vectors
 from feature_repo.online.redis import PortraitRedisOnlineStore
-from feature_repo.online.rows import POSITION, VECTOR
+from feature_repo.online.rows import POSITION, VECTOR, Fence
 from feature_repo.online_inputs import InputColumns, OnlineStore, read_inputs, read_newest, rows_of_table
 from feature_repo.progress import Progress, silent
 from feature_repo.settings import FeatureSettings
@@ -104,14 +104,29 @@ class FeatureRepo:
         write_catalogue(self.log)
         done, report = 0, progress or silent
         for bucket in range(BUCKETS):
-            histories, profiles, up_to = publishable(self.log, bucket)
-            if len(histories):
-                self.online.write_rows(self.config, HISTORY_VIEW, rows_of_table(histories))
-                self.online.write_rows(self.config, PROFILE_VIEW, rows_of_table(profiles))
-                mark_published(self.log.database, bucket, up_to)
-            done += len(histories)
+            done += len(self.publish_bucket(bucket)[0])
             report("publish", bucket + 1, BUCKETS)
         return done
+
+    def publish_bucket(self, bucket: int, beyond: int | None = None, epoch: int | None = None) -> tuple[list[str], int]:
+        """`publish` for one bucket: its users with news, and the position up to which they are online.
+
+        News are what lies beyond a position, by default beyond the published one. A shard gives its epoch, under which
+        it writes: raises LeaseLost when the bucket is in other hands.
+        """
+        histories, profiles, up_to = publishable(self.log, bucket, beyond)
+        fence = None if epoch is None else Fence(bucket, epoch)
+        if len(histories):
+            for view, table in ((HISTORY_VIEW, histories), (PROFILE_VIEW, profiles)):
+                self.online.write_rows(self.config, view, (row._replace(fence=fence) for row in rows_of_table(table)))
+            self.drop_forgotten(histories["user_id"].to_pylist())
+            mark_published(self.log.database, bucket, up_to)
+        users: list[str] = histories["user_id"].to_pylist()
+        return users, up_to
+
+    def profile_columns(self) -> list[str]:
+        """The profile's columns among those of `read_inputs`."""
+        return list(self._input_columns().profile.names)
 
     def write_vectors(
         self,
@@ -126,9 +141,23 @@ class FeatureRepo:
 
         `position` int64 [n]; `as_of` int64 [n] and `computed_at` in microseconds. Raises FingerprintMismatch when
         the version's view holds another space, InvalidInput for another dimension or numbers that are not finite,
-        Conflict for a version that is retiring or retired: nothing of these vectors is left then.
+        Conflict for a version that is retiring or retired: nothing of these vectors is left then. Nor is anything
+        left of those of forgotten users.
         """
         self._require_kept(version)
+        self.require_writable(version, user_ids, vectors)
+        view = view_name(version.id)
+        won = self.online.write_vectors(self.config, view, user_ids, vectors, position, as_of, computed_at)
+        try:
+            self._require_kept(version)
+        except Conflict:  # it began to retire meanwhile, and its vectors may have been deleted before these came
+            self.delete_vectors(version)
+            raise
+        self.drop_forgotten(user_ids)
+        return won
+
+    def require_writable(self, version: EmbeddingVersion, user_ids: Sequence[str], vectors: Vectors) -> None:
+        """Raise FingerprintMismatch or InvalidInput for vectors that do not belong into a version's view."""
         self._require_same_space(version)
         if vectors.dtype != np.float32 or vectors.shape != (len(user_ids), version.dimension):
             raise InvalidInput(
@@ -138,14 +167,16 @@ class FeatureRepo:
         if not np.isfinite(vectors).all():
             row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
             raise InvalidInput(f"the vector of user {user_ids[row]!r} at version {version.id} has numbers not finite")
-        view = view_name(version.id)
-        won = self.online.write_vectors(self.config, view, user_ids, vectors, position, as_of, computed_at)
-        try:
-            self._require_kept(version)
-        except Conflict:  # it began to retire meanwhile, and its vectors may have been deleted before these came
-            self.delete_vectors(version)
-            raise
-        return won
+
+    def drop_forgotten(self, user_ids: Sequence[str]) -> set[str]:
+        """Take those who are forgotten out of the online store; to be called after every write. Returns them.
+
+        After and not before: whoever forgets a user deletes what is there, whatever comes later is seen here.
+        """
+        forgotten = self.log.forgotten_among(user_ids)
+        if forgotten:
+            self.online.delete_users(self.config, sorted(forgotten))
+        return forgotten
 
     def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
         """The stored vectors of users at a version, in this order."""

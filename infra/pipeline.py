@@ -1,6 +1,5 @@
 """The steps that commands and the demo share: take data in, train a version, bring an instance up."""
 
-import tempfile
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +9,9 @@ from feature_repo.inputs import read_inputs_offline
 from feature_repo.log.catalogue import catalogue
 from feature_repo.log.ingest import ingest as ingest_files
 from feature_repo.log.report import IngestReport
+from feature_repo.log.rewriting import strike_forgotten
 from feature_repo.log.snapshot import Snapshot, cut
+from feature_repo.log.staging import working_folder
 from feature_repo.progress import Progress
 from infra.portrait import Portrait
 from infra.revision import code_revision
@@ -34,14 +35,15 @@ def import_data_set(
     portrait: Portrait, data_set: str, path: Path, progress: Progress | None = None
 ) -> tuple[IngestReport, Path | None]:
     """Ingest a public data set through its adapter: (report, where its labels lie in the home)."""
-    with tempfile.TemporaryDirectory(dir=portrait.settings.home, prefix=".import-") as folder:
-        files = convert(data_set, path, Path(folder))
+    with working_folder(portrait.settings.home, "import") as folder:
+        files = convert(data_set, path, folder)
         report = take_in(portrait, files.events, files.items, files.users, progress).read_from(path)
         if files.labels is None:
             return report, None
         labels = portrait.settings.home / "labels" / f"{data_set}.parquet"
         labels.parent.mkdir(exist_ok=True)
         files.labels.replace(labels)
+        strike_forgotten(portrait.log, [labels])
         return report, labels
 
 

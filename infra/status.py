@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from feature_repo.log.forgotten import count_unfinished
+from feature_repo.log.inbox import count_inbox
 from feature_repo.log.manifest import Kind
 from feature_repo.projection import generations_behind
 from infra.portrait import Portrait
@@ -10,6 +12,7 @@ from registry.assignments import read_generation
 from registry.errors import Unavailable
 from registry.records import EmbeddingVersion, Pin, Replica
 from registry.tables import VersionState
+from serving.freshness import Freshness, read_freshness
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class LogStatus:
     users: int
     events: int
     newest_event: datetime | None
+    in_inbox: int  # rows that came one by one and are in no file yet; not counted among the others
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Status:
     generation: int  # of the registry
     feast_behind: int  # generations that plain Feast clients do not see yet
     gateways: list[Replica]  # heard of lately
+    refresh: Freshness
+    forgetting: int  # users whose forgetting was broken off: ask for it again
 
 
 def read_status(portrait: Portrait) -> Status:
@@ -74,11 +80,18 @@ def read_status(portrait: Portrait) -> Status:
         )
     return Status(
         home=str(portrait.settings.home),
-        log=LogStatus(known, sum(segment.rows for segment in manifest.of(Kind.EVENTS)), manifest.watermark),
+        log=LogStatus(
+            known,
+            sum(segment.rows for segment in manifest.of(Kind.EVENTS)),
+            manifest.watermark,
+            count_inbox(portrait.database),
+        ),
         versions=versions,
         generation=read_generation(portrait.database),
         feast_behind=generations_behind(portrait.database),
-        gateways=portrait.registry.replicas.list(),
+        gateways=[replica for replica in portrait.registry.replicas.list() if replica.role == "gateway"],
+        refresh=read_freshness(portrait.registry),
+        forgetting=count_unfinished(portrait.database),
     )
 
 

@@ -44,6 +44,8 @@ class Action(StrEnum):
     CANARY_ABORT = "promotion.abort"
     KEY_ADD = "key.add"
     KEY_REVOKE = "key.revoke"
+    USER_FORGET = "user.forget"
+    USER_LIFT = "user.lift"
     ACCESS = "access"  # a request without a key, or with one that does not reach so far
 
 

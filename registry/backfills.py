@@ -1,6 +1,7 @@
 """Backfills: which users of a snapshot a version has embedded, bucket by bucket, so that a killed pass resumes."""
 
 import builtins
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from sqlalchemy import select
@@ -45,7 +46,8 @@ class Backfills:
         """Begin the pass over a snapshot, or return the one already begun, with the buckets that it may skip.
 
         A finished pass is returned as it is. A registered version becomes backfilling, a ready one stays ready.
-        Raises Conflict for a version that is retiring, retired or failed, or when the snapshot has changed.
+        Raises Conflict for a version that is retiring, retired or failed, or when the snapshot has changed; it may have
+        lost users, who were forgotten.
         """
         with self._audit.change(Action.BACKFILL_BEGIN, f"version {version}") as entry:
             session = entry.session
@@ -58,6 +60,7 @@ class Backfills:
             entry.changed = row is None
             row = row or _insert(session, version, snapshot, as_of, users_expected)
             entry.detail |= {"backfill": row.id, "snapshot": snapshot, "users_expected": row.users_expected}
+            row.users_expected = min(row.users_expected, users_expected)
             _require_same(row, as_of, users_expected)
             registered = owner.state == VersionState.REGISTERED
             if registered:
@@ -71,22 +74,24 @@ class Backfills:
         """Note that all `users` of a bucket have their vector; many processes may do so at once.
 
         A bucket that is done again takes the later count. Raises NotFound, or Conflict when the pass has
-        finished with another count, or when the version was failed or retired meanwhile.
+        finished without it or with fewer, or when the version was failed or retired meanwhile.
         """
         if bucket < 0 or users < 0:
             raise InvalidInput(f"bucket {bucket} with {users} users: neither can be negative")
         with self._database.transaction() as session:
             row = backfill_row(session, backfill_id, lock=True)
-            if row.buckets_done.get(str(bucket)) != users:
-                if row.finished_at is not None:
+            done = row.buckets_done.get(str(bucket))
+            if done != users:
+                if row.finished_at is not None and (done is None or done < users):
                     raise Conflict(f"backfill {backfill_id} of {row.version} has finished: begin another one")
                 _require_live(version_row(session, row.version))
                 row.buckets_done = {**row.buckets_done, str(bucket): int(users)}
             return Backfill.of(row)
 
-    def finish(self, backfill_id: int) -> Backfill:
+    def finish(self, backfill_id: int, left: Mapping[int, int] | None = None) -> Backfill:
         """Finish a pass that covers every user; its version becomes ready. Finishing twice changes nothing.
 
+        `left` are the users of each bucket of the snapshot by now: some may have been forgotten since the pass began.
         Raises Conflict when users are missing, or when the version was failed or retired meanwhile.
         """
         with self._audit.change(Action.BACKFILL_FINISH, f"backfill {backfill_id}") as entry:
@@ -98,6 +103,8 @@ class Backfills:
             entry.changed = row.finished_at is None
             if entry.changed:
                 _require_live(owner)
+                if left is not None:
+                    _leave(row, left)
                 _require_complete(row)
                 entry.detail |= {"backfill": row.id, "snapshot": row.snapshot, "users": row.users_expected}
                 row.finished_at = datetime.now(UTC)
@@ -141,6 +148,12 @@ def _require_live(version: EmbeddingVersionRow) -> None:
     if version.state not in LIVE_STATES:
         cause = f" ({version.failure})" if version.failure else ""
         raise Conflict(f"version {version.id} is {version.state}{cause}: backfill a live version, or train a new one")
+
+
+def _leave(row: BackfillRow, left: Mapping[int, int]) -> None:
+    """A bucket that was done before one of its users was forgotten counts for those who are left."""
+    row.users_expected = min(row.users_expected, sum(left.values()))
+    row.buckets_done = {bucket: min(users, left.get(int(bucket), 0)) for bucket, users in row.buckets_done.items()}
 
 
 def _require_same(row: BackfillRow, as_of: datetime, users_expected: int) -> None:

@@ -1,6 +1,7 @@
 """Consumers: the downstream models that read embeddings."""
 
 import builtins
+import math
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,9 @@ from registry.rows import assignment_row, bump, consumer_row
 from registry.tables import ConsumerRow
 from registry.text import free_text, one_line
 
+ANY_AGE = 0.0
+"""The `max_age` of a consumer that takes a stored vector however old it is."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 # A consumer's feature service bears its name; this one is taken by the representation model's inputs.
 _RESERVED = {"representation_inputs"}
@@ -28,15 +32,24 @@ class Consumers:
         self._database = database
         self._audit = audit
 
-    def add(self, name: str, owner: str, task: str = "", gates: GateChanges = (), wants_head: bool = False) -> Consumer:
+    def add(
+        self,
+        name: str,
+        owner: str,
+        task: str = "",
+        gates: GateChanges = (),
+        wants_head: bool = False,
+        max_age: float = ANY_AGE,
+    ) -> Consumer:
         """Add a consumer, with the gate settings that are not to be the defaults; the same again changes nothing.
 
-        Raises InvalidInput for a name or a setting that cannot be, Conflict when it exists with other fields.
+        `max_age` is in seconds, ANY_AGE for vectors of any age. Raises InvalidInput for a name or a setting that
+        cannot be, Conflict when it exists with other fields.
         """
         with self._audit.change(Action.CONSUMER_ADD, f"consumer {name}") as entry:
             session = entry.session
             _require_name(name)
-            wanted = _fields(owner, task, GateSettings().overridden(gates), wants_head)
+            wanted = _fields(owner, task, GateSettings().overridden(gates), wants_head, max_age)
             row = session.get(ConsumerRow, name)
             if row is None:
                 # First, for its lock: two processes that add the same name take turns.
@@ -58,8 +71,9 @@ class Consumers:
         task: str | None = None,
         gates: GateChanges = (),
         wants_head: bool | None = None,
+        max_age: float | None = None,
     ) -> Consumer:
-        """Change what is given: of the gate settings too only the ones that are named.
+        """Change what is given: of the gate settings too only the ones that are named; ANY_AGE ends a `max_age`.
 
         Raises NotFound, or InvalidInput for a setting that cannot be.
         """
@@ -71,6 +85,7 @@ class Consumers:
                 now.task if task is None else task,
                 now.gates.overridden(gates),
                 now.wants_head if wants_head is None else wants_head,
+                (now.max_age_seconds or ANY_AGE) if max_age is None else max_age,
             )
             wanted["gates"] |= unknown_settings(row.gates)
             changes = {field: value for field, value in wanted.items() if getattr(row, field) != value}
@@ -101,13 +116,16 @@ class Consumers:
             return [Consumer.of(row) for row in session.scalars(select(ConsumerRow).order_by(ConsumerRow.name))]
 
 
-def _fields(owner: str, task: str, gates: GateSettings, wants_head: bool) -> dict[str, Any]:
+def _fields(owner: str, task: str, gates: GateSettings, wants_head: bool, max_age: float) -> dict[str, Any]:
     """What people may choose about a consumer, as its row keeps it; raises InvalidInput."""
+    if not (math.isfinite(max_age) and max_age >= 0):
+        raise InvalidInput(f"max_age {max_age}: give seconds, or {ANY_AGE:g} for vectors of any age")
     return {
         "owner": one_line("owner", owner, 128),
         "task": free_text("task", task, 256),
         "gates": gates.to_json(),
         "wants_head": wants_head,
+        "max_age_seconds": None if max_age == ANY_AGE else float(max_age),
     }
 
 

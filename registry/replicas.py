@@ -22,6 +22,7 @@ FORGOTTEN = timedelta(days=1)
 """After so long without a sign the row of a replica that did not say good-bye is deleted."""
 
 ROLES: tuple[Role, ...] = ("gateway", "shard")
+SHARDS: tuple[Role, ...] = ("shard",)
 
 
 def _silent(_stage: str, _done: int, _total: int) -> None:

@@ -20,7 +20,8 @@ def single(answer: Answer, accept: str) -> Response:
     """The answer for one user: an object, or a stream of one row."""
     if ARROW in accept:
         return Response(as_arrow(answer), media_type=ARROW)
-    return Response(orjson.dumps(next(answer.rows(_rows)), option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)
+    (row,) = answer.rows(_rows)
+    return Response(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)
 
 
 def several(answer: Answer, accept: str) -> Response:
@@ -40,8 +41,9 @@ def _rows(batch: EmbeddingBatch) -> Iterator[dict[str, Any]]:
     version, fingerprint, lane = batch.version, batch.fingerprint, batch.lane
     vectors = np.ascontiguousarray(batch.vectors)
     times = map(_formatted, batch.as_of.tolist())
-    columns = zip(batch.user_ids, vectors, batch.source, times, batch.age_seconds.tolist(), strict=True)
-    for user, vector, source, as_of, age in columns:
+    ages, stale = batch.age_seconds.tolist(), batch.stale.tolist()
+    columns = zip(batch.user_ids, vectors, batch.source, times, ages, stale, strict=True)
+    for user, vector, source, as_of, age, is_stale in columns:
         yield {
             "user_id": user,
             "vector": vector,
@@ -51,6 +53,7 @@ def _rows(batch: EmbeddingBatch) -> Iterator[dict[str, Any]]:
             "source": source,
             "as_of": as_of,
             "age_seconds": age,
+            "stale": is_stale,
         }
 
 
@@ -72,6 +75,7 @@ def schema(vector: pa.DataType) -> pa.Schema:
             ("source", pa.string()),
             ("as_of", TIME),
             ("age_seconds", pa.float64()),
+            ("stale", pa.bool_()),
         ]
     )
 
@@ -100,6 +104,7 @@ def _columns(batch: EmbeddingBatch) -> pa.RecordBatch:
         pa.array(batch.source, pa.string()),
         pa.array(batch.as_of, pa.int64()).cast(TIME),
         pa.array(batch.age_seconds, pa.float64()),
+        pa.array(batch.stale, pa.bool_()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema(vectors.type))
 

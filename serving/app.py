@@ -18,6 +18,9 @@ from serving.settings import ServingSettings
 if TYPE_CHECKING:
     from serving.deployment import Build
     from serving.parts import Parts
+    from serving.refresh.actors import Build as BuildShard
+    from serving.refresh.actors import ShardGroup
+    from serving.refresh.shard import Shard
 
 APPLICATION = "portrait"
 
@@ -28,12 +31,15 @@ class Running:
 
     url: str
     owns_ray: bool  # whether stopping it stops Ray too
+    shards: "ShardGroup | None" = None
 
     def stop(self) -> None:
         """Stop the gateway and whatever was started for it; other applications of a shared Serve stay."""
         import ray
         from ray import serve
 
+        if self.shards is not None:
+            self.shards.stop()
         if self.owns_ray:
             serve.shutdown()
             ray.shutdown()
@@ -49,12 +55,12 @@ class Running:
         self.stop()
 
 
-def start(settings: ServingSettings, build: "Build | None" = None) -> Running:
-    """Start the gateway and return when it answers; raises Conflict when the port is taken.
+def start(settings: ServingSettings, build: "Build | None" = None, build_shard: "BuildShard | None" = None) -> Running:
+    """Start the gateway and its refresh shards, and return when it answers; raises Conflict when the port is taken.
 
     Uses the Ray of this process when there is one, the cluster at `ray_address` when that is set, and a
-    Ray of its own otherwise. `build` makes the parts of each replica: the real ones unless a test or a
-    benchmark gives others.
+    Ray of its own otherwise. `build` makes the parts of each replica, `build_shard` those of a shard: the real ones
+    unless a test or a benchmark gives others.
     """
     port = settings.port or flags.free_port(settings.host)
     if not settings.ray_address:
@@ -64,12 +70,15 @@ def start(settings: ServingSettings, build: "Build | None" = None) -> Running:
     from ray import serve
 
     from serving.deployment import application
+    from serving.refresh.actors import ShardGroup
 
     environment = flags.serve_environment(settings)
     owns_ray = not ray.is_initialized() and not settings.ray_address
     ensure_ray(settings)
-    running = Running(f"http://{settings.host}:{port}", owns_ray)
+    shards = ShardGroup(settings, build_shard or _real_shard, flags.shard_environment())
+    running = Running(f"http://{settings.host}:{port}", owns_ray, shards)
     try:
+        shards.start()  # they come up beside the gateway
         serve.start(
             http_options={"host": settings.host, "port": port},
             controller_options={"runtime_env": {"env_vars": environment}},
@@ -99,6 +108,12 @@ def run_forever(
         asked.wait()
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _real_shard(settings: ServingSettings, id: str) -> "Shard":
+    from serving.refresh.wiring import build_shard  # in the shard: Feast and torch take seconds to import
+
+    return build_shard(settings, id)
 
 
 def _real_parts(settings: ServingSettings) -> "Parts":

@@ -5,8 +5,8 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol, TypeAlias
 
 from registry.assignments import ServingState, read_generation, read_state
 from registry.errors import Conflict, NotFound, PortraitError, Unavailable
@@ -52,9 +52,9 @@ class RegistrySource:
         """One transaction."""
         return read_state(self._database)
 
-    def report(self, generation: int) -> None:
+    def report(self, generation: int, facts: Mapping[str, Any]) -> None:
         """One row."""
-        self._replicas.seen(self._id, self._host, generation)
+        self._replicas.seen(self._id, self._host, generation, facts=facts)
 
     def leave(self) -> None:
         """The row goes."""
@@ -87,7 +87,8 @@ class Assignments:
         self._source = source
         self._poll_seconds = poll_seconds
         self._kept = kept
-        self._heartbeat = Heartbeat(source, kept, beat_seconds)
+        self.facts: Callable[[], Mapping[str, Any]] = dict  # what the registry is told with every heartbeat
+        self._heartbeat = Heartbeat(source, kept, beat_seconds, lambda: self.facts())
         self._state: ServingState | None = None
         self._routes: dict[str, Route] = {}
         self._origin: Origin = "registry"

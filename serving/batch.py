@@ -32,6 +32,7 @@ class EmbeddingBatch:
     source: Sequence[Source]
     as_of: NDArray[np.int64]  # [n] microseconds since 1970, UTC; the vector knows events before it
     age_seconds: NDArray[np.float64]  # [n] since the vector was computed
+    stale: NDArray[np.bool_]  # [n] older than the consumer's max_age, and could not be computed anew
 
     def __len__(self) -> int:
         return len(self.user_ids)

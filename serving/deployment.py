@@ -36,6 +36,7 @@ class Gateway:
             settings.compute_queue,
             self._parts.read_async,
             settings.store_inline_users,
+            self._parts.requests.add if self._parts.requests is not None else None,
         )
         self._begin()
 
@@ -55,6 +56,8 @@ class Gateway:
             self._parts.reconciler.stop()
         self._assignments.stop()
         self._pool.close()
+        if self._parts.requests is not None:
+            self._parts.requests.stop()
 
     def _begin(self) -> None:
         state = self._assignments.begin()
@@ -66,6 +69,8 @@ class Gateway:
         self._parts.arrivals.start()
         if self._parts.reconciler is not None:
             self._parts.reconciler.start()
+        if self._parts.requests is not None:
+            self._parts.requests.start()
 
     def _warm(self, state: ServingState) -> list[Future[None]]:
         return self._pool.warm(served_versions(state))

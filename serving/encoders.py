@@ -25,23 +25,45 @@ class Encoder(Protocol):
         """Memory that it holds."""
         ...
 
+    @property
+    def items_position(self) -> int:
+        """Position of the catalogue up to which it knows the items."""
+        ...
+
     def encode(self, users: pa.Table, as_of: Any) -> NDArray[np.float32]:
         """Vectors float32[n, dimension] of users as of times in microseconds, int or int64[n]."""
+        ...
+
+    def learn(self, items: pa.Table, position: int) -> None:
+        """Know rows of the catalogue, up to a position."""
         ...
 
 
 class EncoderCache:
     """Least recently used encoders within a memory budget; one load a version at a time, others go on."""
 
-    def __init__(self, load: Callable[[EmbeddingVersion], Encoder], budget_bytes: int = 2 << 30) -> None:
+    def __init__(
+        self,
+        load: Callable[[EmbeddingVersion], Encoder],
+        budget_bytes: int = 2 << 30,
+        keep_up: Callable[[Encoder], None] | None = None,
+    ) -> None:
+        """`keep_up` is done to an encoder whenever it is asked for: it may have items to learn."""
         self._load = load
         self._budget = budget_bytes
+        self._keep_up = keep_up
         self._encoders: OrderedDict[str, Encoder] = OrderedDict()
         self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def get(self, version: EmbeddingVersion) -> Encoder:
         """The encoder of a version, loading it when it is not there; raises what loading raises."""
+        encoder = self._loaded(version)
+        if self._keep_up is not None:
+            self._keep_up(encoder)
+        return encoder
+
+    def _loaded(self, version: EmbeddingVersion) -> Encoder:
         with self._lock:
             encoder = self._encoders.get(version.id)
             if encoder is not None:

@@ -37,11 +37,17 @@ def serve_environment(settings: ServingSettings) -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in chosen.items()}
 
 
+def shard_environment() -> dict[str, str]:
+    """The variables of a refresh shard: one thread for arithmetic, as more of them wait for each other and readers."""
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+
+
 def _haproxy_environment(settings: ServingSettings) -> dict[str, str]:
     state = _folder("haproxy")
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.unwatched.middlewares",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(settings.drain_seconds),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(settings.haproxy_stats_port or free_port("")),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(settings.haproxy_metrics_port or free_port("")),

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from serving import problems
 from serving.access import Access
 from serving.api import arrivals as arriving
-from serving.api import audit, consumers, embeddings, heads, health, keys, promotions, versions
+from serving.api import audit, consumers, embeddings, forgetting, heads, health, keys, promotions, versions
 from serving.api.documentation import document
 from serving.api.guard import Guard
 from serving.api.operations import Operations
@@ -15,6 +15,7 @@ from serving.arrivals import Arrivals
 from serving.metrics import Measured, Metrics
 from serving.pools import PooledReader
 from serving.settings import ServingSettings
+from serving.shortcut import ShortcutApp
 from serving.threads import BoundedThreads
 
 TITLE, VERSION = "Portrait", "1"
@@ -34,12 +35,13 @@ def create_app(
     """The HTTP API; nothing is started and nothing is closed by it."""
     metrics = Metrics(shared_metrics)
     assignments = reader.reader.assignments
+    assignments.facts = metrics.facts
     guard = Guard(Access(assignments, settings), operations, metrics.registry)
     threads = BoundedThreads("the registry", THREADS, WAITING)
-    app = FastAPI(title=TITLE, version=VERSION, description=DESCRIPTION)
-    # First, as routes are tried in order.
-    hot = embeddings.routes(reader, guard, metrics, settings.max_batch)
-    app.router.routes[:0] = [*hot, *arriving.routes(arrivals, guard, metrics)]
+    reads = embeddings.EmbeddingReads(reader, guard, metrics, settings.max_batch)
+    app = ShortcutApp(reads.endpoint, metrics, title=TITLE, version=VERSION, description=DESCRIPTION)
+    # First, as Serve tries them in order for the name of a request.
+    app.router.routes[:0] = [*reads.routes, *arriving.routes(arrivals, guard, metrics)]
     for part in (promotions, heads, versions):
         app.include_router(part.reading(guard, operations, threads))
         app.include_router(part.changing(guard, operations, threads))
@@ -47,7 +49,8 @@ def create_app(
     app.include_router(consumers.changing(guard, operations, threads))
     app.include_router(keys.router(guard, operations, threads))
     app.include_router(audit.router(guard, operations, threads))
-    app.include_router(health.router(reader, metrics))
+    app.include_router(forgetting.router(guard, operations, threads))
+    app.include_router(health.router(reader, metrics, operations, threads))
     app.add_middleware(Measured, metrics=metrics)
     problems.install(app)
     app.openapi = cache(  # type: ignore[method-assign]

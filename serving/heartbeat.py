@@ -2,8 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from registry.assignments import ServingState
 from registry.errors import PortraitError
@@ -17,8 +17,11 @@ BEAT_SECONDS = 5.0
 class Reports(Protocol):
     """Who is told what this process serves."""
 
-    def report(self, generation: int) -> None:
-        """Say that this process serves the generation, and never an earlier one again; raises Unavailable."""
+    def report(self, generation: int, facts: Mapping[str, Any]) -> None:
+        """Say that this process serves the generation, and never an earlier one again; raises Unavailable.
+
+        `facts` is what it has counted so far.
+        """
         ...
 
     def leave(self) -> None:
@@ -33,10 +36,17 @@ class Heartbeat:
     is then no older than what a retirement has waited for.
     """
 
-    def __init__(self, reports: Reports, kept: StateFile | None, every_seconds: float = BEAT_SECONDS) -> None:
+    def __init__(
+        self,
+        reports: Reports,
+        kept: StateFile | None,
+        every_seconds: float = BEAT_SECONDS,
+        facts: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
         self._reports = reports
         self._kept = kept
         self._every_seconds = every_seconds
+        self._facts = facts
         self._state: ServingState | None = None
         self._saved: ServingState | None = None
         self._failing: set[str] = set()
@@ -73,7 +83,8 @@ class Heartbeat:
     def _beat(self, state: ServingState) -> None:
         if state is not self._saved and self._attempt("the assignments were not kept on disk", self._keep, state):
             self._saved = state
-        told = self._attempt("the registry was not told what is served", self._reports.report, state.generation)
+        failure = "the registry was not told what is served"
+        told = self._attempt(failure, self._reports.report, state.generation, self._facts())
         if told and self._kept is not None and self._saved is state:
             self._attempt("the kept assignments were not confirmed", self._kept.confirm)
 

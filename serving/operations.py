@@ -7,23 +7,28 @@ from typing import TYPE_CHECKING
 
 from feature_repo.progress import Progress, silent
 from registry.audit import Action, AuditEvent
+from registry.consumers import ANY_AGE
 from registry.errors import Conflict, PortraitError
 from registry.gate_settings import GateChanges
 from registry.grants import Grant
 from registry.heads import NewHead
-from registry.records import ApiKey, Consumer, EmbeddingVersion, Head, Promotion
+from registry.records import ApiKey, Consumer, EmbeddingVersion, Head, Promotion, Replica
 from registry.registry import Registry
+from registry.replicas import SHARDS
 from registry.tables import VersionState
 from registry.verdicts import Verdict
+from serving.freshness import Freshness, read_freshness
 
 if TYPE_CHECKING:  # Feast and torch take seconds to import, and most of these need neither
+    from feature_repo.forgetting.forgetting import Forgetting
+    from feature_repo.forgetting.report import ForgettingReport
     from feature_repo.store import FeatureRepo
     from training.diff import VersionDiff
 
 log = logging.getLogger(__name__)
 
 REPLICAS_SECONDS = 15.0
-"""How long a retirement waits for gateways that still serve an earlier state."""
+"""How long a retirement waits for gateways that still serve an earlier state, and forgetting for refresh shards."""
 
 Later = Callable[[Callable[[], object]], object]
 
@@ -48,6 +53,10 @@ class Operations:
         self._apply = apply
         self._later = later
 
+    def freshness(self) -> Freshness:
+        """What waits to be refreshed, and how long it has taken."""
+        return read_freshness(self._registry)
+
     def consumer_add(
         self,
         actor: str,
@@ -56,9 +65,10 @@ class Operations:
         task: str = "",
         gates: GateChanges = (),
         wants_head: bool = False,
+        max_age: float = ANY_AGE,
     ) -> Consumer:
         """Declare a consumer; raises InvalidInput, or Conflict when it exists with other fields."""
-        return self._registry.acting(actor).consumers.add(name, owner, task, gates, wants_head)
+        return self._registry.acting(actor).consumers.add(name, owner, task, gates, wants_head, max_age)
 
     def consumer_set(
         self,
@@ -68,9 +78,10 @@ class Operations:
         task: str | None = None,
         gates: GateChanges = (),
         wants_head: bool | None = None,
+        max_age: float | None = None,
     ) -> Consumer:
         """Change what is given; raises NotFound or InvalidInput."""
-        return self._registry.acting(actor).consumers.set(name, owner, task, gates, wants_head)
+        return self._registry.acting(actor).consumers.set(name, owner, task, gates, wants_head, max_age)
 
     def check(
         self, consumer: str, version: str, canary_share: float | None = None, progress: Progress | None = None
@@ -186,6 +197,17 @@ class Operations:
         for version in self._registry.versions.list((VersionState.RETIRING,)):
             self.retire(self._registry.actor, version.id)
 
+    def forget(self, actor: str, user: str, progress: Progress | None = None) -> "ForgettingReport":
+        """Delete everything about a user, and accept nothing until that is lifted; see Forgetting.forget.
+
+        Killed or failed in between, asking again goes on.
+        """
+        return self._forgetting(actor, progress or silent).forget(user, progress)
+
+    def lift(self, actor: str, user: str) -> str:
+        """Accept what comes of a forgotten user from now on; returns how the audit calls the user."""
+        return self._forgetting(actor, silent).lift(user)
+
     def heads(self, consumer: str) -> Sequence[Head]:
         """The heads of a consumer, oldest first; raises NotFound."""
         return self._registry.heads.list(consumer)
@@ -213,6 +235,12 @@ class Operations:
     def refused(self, actor: str, subject: str, refusal: PortraitError) -> None:
         """Keep that a request was turned away."""
         self._registry.acting(actor).audit.refused(Action.ACCESS, subject, refusal)
+
+    def _forgetting(self, actor: str, progress: Progress) -> "Forgetting":
+        from feature_repo.forgetting.forgetting import Forgetting
+
+        registry = self._registry.acting(actor)
+        return Forgetting(self._repo, registry, lambda generation: self._await_shards(generation, progress))
 
     def _revision(self, consumer: str, expected: int | None) -> int:
         """The revision that the evidence is gathered for: whoever is faster meanwhile makes this change a conflict."""
@@ -248,8 +276,19 @@ class Operations:
     def _await_replicas(self, version: str, generation: int, progress: Progress) -> None:
         behind = self._registry.replicas.wait(generation, REPLICAS_SECONDS, progress=progress)
         if behind:
-            names = ", ".join(f"{replica.role} {replica.id} on {replica.host}" for replica in behind)
             raise Conflict(
-                f"version {version} is retiring, but these still follow an earlier state: {names}. Its vectors stay "
-                f"until they catch up or are stopped: then run `portrait retire {version}` again"
+                f"version {version} is retiring, but these still follow an earlier state: {_named(behind)}. Its "
+                f"vectors stay until they catch up or are stopped: then run `portrait retire {version}` again"
             )
+
+    def _await_shards(self, generation: int, progress: Progress) -> None:
+        behind = self._registry.replicas.wait(generation, REPLICAS_SECONDS, SHARDS, progress)
+        if behind:
+            raise Conflict(
+                f"nothing comes in of this user any more, but these refresh shards do not know that yet: "
+                f"{_named(behind)}. Nothing is deleted until they follow or are stopped: then forget the user again"
+            )
+
+
+def _named(replicas: Sequence[Replica]) -> str:
+    return ", ".join(f"{replica.role} {replica.id} on {replica.host}" for replica in replicas)

@@ -7,6 +7,7 @@ from serving.arrivals import Arrivals
 from serving.pools import AsyncLookup
 from serving.reader import EmbeddingReader
 from serving.reconciler import Reconciler
+from serving.requests_for_refresh import RequestsForRefresh
 
 
 @dataclass(frozen=True)
@@ -18,3 +19,4 @@ class Parts:
     arrivals: Arrivals
     read_async: AsyncLookup | None = None  # a store look-up that needs no thread
     reconciler: Reconciler | None = None  # what is done beside answering
+    requests: RequestsForRefresh | None = None  # who is told of users without a stored vector

@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from registry.errors import Unavailable
 from registry.records import EmbeddingVersion
-from serving.batch import STABLE, Answer
-from serving.reader import EmbeddingReader, Lookup, StoredVectors, joined
+from serving.batch import COMPUTED, STABLE, Answer, EmbeddingBatch
+from serving.lookups import Lookup, StoredVectors
+from serving.reader import EmbeddingReader, joined
 from serving.routing import Part
 from serving.threads import BoundedThreads
 
@@ -19,11 +21,22 @@ PROBE = "\x00probe"
 
 Done = TypeVar("Done")
 AsyncLookup = Callable[[EmbeddingVersion, Sequence[str]], Awaitable[StoredVectors]]
+Wanted = Callable[[Sequence[str]], object]
 
 
 def probe(version: EmbeddingVersion) -> Part:
     """A request that any store can answer and nobody has stored."""
     return Part(version, STABLE, [PROBE])
+
+
+def _without_vector(found: Sequence[Lookup], batches: Sequence[EmbeddingBatch]) -> list[str]:
+    """Users of whom something is known and no vector is stored."""
+    return [
+        user
+        for one, batch in zip(found, batches, strict=True)
+        for user, stored, source in zip(batch.user_ids, one.rows.found.tolist(), batch.source, strict=True)
+        if source == COMPUTED and not stored
+    ]
 
 
 class PooledReader:
@@ -32,7 +45,8 @@ class PooledReader:
     The store is awaited where `read_async` does so without a thread. Elsewhere a read of at most `inline_users` is done
     at once, as it takes less than handing it to a thread would, and a larger one in a few threads. Vectors are computed
     in a pool of their own, so that cold users never hold up stored ones; with `compute_queue` requests in it, further
-    ones are refused with Unavailable.
+    ones are refused with Unavailable, but for those that only want younger vectors: they get the stored ones, flagged.
+    `wanted`, which must not wait, is told of users whose vector is computed because none is stored.
     """
 
     def __init__(
@@ -43,12 +57,14 @@ class PooledReader:
         compute_queue: int,
         read_async: AsyncLookup | None = None,
         inline_users: int = 0,
+        wanted: Wanted | None = None,
     ) -> None:
         self.reader = reader
         self._store = ThreadPoolExecutor(store_threads, thread_name_prefix="store")
         self._compute = BoundedThreads("computed vectors", compute_threads, compute_queue)
         self._read_async = read_async
         self._inline_users = inline_users
+        self._wanted = wanted
 
     async def read(self, consumer: str, users: Sequence[str], strict: bool = False) -> Answer:
         """EmbeddingReader.read, awaited; the look-ups of two lanes go out together."""
@@ -62,7 +78,18 @@ class PooledReader:
             found = await asyncio.gather(*map(self.lookup, split.parts))
             if all(one.complete for one in found):
                 return joined(split, [self.reader.stored(one) for one in found])
-        return joined(split, await self._compute.run(lambda: self.reader.complete(found, strict)))
+        return joined(split, await self._completed(found, strict))
+
+    async def _completed(self, found: Sequence[Lookup], strict: bool) -> list[EmbeddingBatch]:
+        try:
+            batches = await self._compute.run(lambda: self.reader.complete(found, strict))
+        except Unavailable:
+            if not all(one.all_stored for one in found):
+                raise
+            return [self.reader.stored(one) for one in found]
+        if self._wanted is not None and (users := _without_vector(found, batches)):
+            self._wanted(users)
+        return batches
 
     async def in_thread(self, work: Callable[[], Done]) -> Done:
         """Any other waiting, such as a query of the registry."""
@@ -87,7 +114,7 @@ class PooledReader:
     async def lookup(self, part: Part) -> Lookup:
         """EmbeddingReader.lookup, awaited."""
         if self._read_async is not None:
-            return Lookup(part, await self._read_async(part.version, part.users))
+            return Lookup.of(part, await self._read_async(part.version, part.users))
         if len(part.users) <= self._inline_users:
             return self.reader.lookup(part)
         return await self.in_thread(lambda: self.reader.lookup(part))

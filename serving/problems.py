@@ -75,6 +75,11 @@ def from_error(error: PortraitError) -> Response:
     return problem(500, TITLES[500], str(error))
 
 
+def unforeseen() -> Response:
+    """The problem that stands for any other error: the log has the trace, strangers are not told about our insides."""
+    return problem(500, TITLES[500], "the gateway failed on this request: its log says why")
+
+
 def _extensions(error: PortraitError) -> dict[str, Any]:
     if isinstance(error, TooLarge):
         return {"limit": error.limit}
@@ -139,8 +144,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _unforeseen(_request: Request, _error: Exception) -> Response:
-        # The server's log has the trace; the answer does not tell strangers about our insides.
-        return problem(500, TITLES[500], "the gateway failed on this request: its log says why")
+        return unforeseen()
 
 
 def _allowed(app: FastAPI, request: Request) -> list[str]:

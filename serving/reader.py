@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -16,64 +15,26 @@ from registry.records import EmbeddingVersion
 from serving.assignments import Assignments
 from serving.batch import COMPUTED, PRIOR, STORED, Answer, EmbeddingBatch, Source, SplitBatch
 from serving.encoders import EncoderCache
+from serving.lookups import Lookup, OnlineReads
 from serving.routing import Part, Split
-
-
-class StoredVectors(Protocol):
-    """Columns of stored vectors; rows without one (`found` false) hold anything."""
-
-    @property
-    def found(self) -> NDArray[np.bool_]:
-        """Which users have a vector, [n]."""
-        ...
-
-    @property
-    def vectors(self) -> NDArray[np.float32]:
-        """[n, dimension]."""
-        ...
-
-    @property
-    def as_of(self) -> NDArray[np.int64]:
-        """[n] microseconds."""
-        ...
-
-    @property
-    def computed_at(self) -> NDArray[np.int64]:
-        """[n] microseconds."""
-        ...
-
-
-class OnlineReads(Protocol):
-    """What the reader needs of feature_repo.store.FeatureRepo."""
-
-    def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> StoredVectors:
-        """Stored vectors of a version, in the order of the users; raises Unavailable."""
-        ...
-
-    def read_inputs(self, user_ids: Sequence[str]) -> pa.Table:
-        """History, profile and team features of the users, in their order, blank where nothing is known."""
-        ...
-
-
-class Lookup(NamedTuple):
-    """A part of a request after the store has answered."""
-
-    part: Part
-    rows: StoredVectors
-
-    @property
-    def complete(self) -> bool:
-        """Whether every user has a stored vector."""
-        return bool(self.rows.found.all())
+from training.moments import encoding_times
 
 
 @dataclass(frozen=True)
 class Gap:
-    """The users of a part without a stored vector, and what is known about them."""
+    """The users of a part whose vectors are to be computed, and what is known about them."""
 
-    missing: NDArray[np.intp]  # their rows
+    rows: NDArray[np.intp]  # theirs
+    missing: NDArray[np.bool_]  # which of them have no stored vector at all
     inputs: pa.Table
     known: NDArray[np.bool_]  # which of them anything is known about
+
+    def worth_it(self) -> "Gap":
+        """The gap without those of whom nothing is known but an old vector: it says more than the prior would."""
+        kept = self.missing | self.known
+        if kept.all():
+            return self
+        return Gap(self.rows[kept], self.missing[kept], self.inputs.filter(pa.array(kept)), self.known[kept])
 
 
 class EmbeddingReader:
@@ -104,16 +65,18 @@ class EmbeddingReader:
 
     def lookup(self, part: Part) -> Lookup:
         """One look-up in the online store."""
-        return Lookup(part, self.repo.read_vectors(part.version, part.users))
+        return Lookup.of(part, self.repo.read_vectors(part.version, part.users))
 
     def stored(self, found: Lookup) -> EmbeddingBatch:
-        """The answer when every vector is stored."""
-        ages = np.maximum(time.time() - found.rows.computed_at * 1e-6, 0.0)
+        """The answer when every vector is stored; those that are too old are flagged."""
         sources: list[Source] = [STORED] * len(found.part.users)
-        return _batch(found, found.rows.vectors, sources, found.rows.as_of, ages)
+        return _batch(found, found.rows.vectors, sources, found.rows.as_of, _ages(found), _stale(found))
 
     def complete(self, found: Sequence[Lookup], strict: bool = False) -> list[EmbeddingBatch]:
-        """The answer of each part, with missing vectors computed at the part's own version, or its prior."""
+        """The answer of each part, with missing vectors computed at the part's own version, or its prior.
+
+        Vectors that are too old are computed anew, and answered as they are, flagged, where that cannot be done.
+        """
         gaps = [None if one.complete else self._gap(one) for one in found]
         if strict:
             _require_known(found, gaps)
@@ -121,15 +84,28 @@ class EmbeddingReader:
             self.stored(one) if gap is None else self._filled(one, gap) for one, gap in zip(found, gaps, strict=True)
         ]
 
-    def _gap(self, found: Lookup) -> Gap:
-        missing = np.flatnonzero(~found.rows.found)
-        inputs = self.repo.read_inputs([found.part.users[row] for row in missing.tolist()])
-        return Gap(missing, inputs, something_known(inputs))
+    def _gap(self, found: Lookup) -> Gap | None:
+        rows = found.wanting
+        missing = ~found.rows.found[rows]
+        try:
+            inputs = self.repo.read_inputs([found.part.users[row] for row in rows.tolist()])
+        except Unavailable:
+            if found.all_stored:
+                return None
+            raise
+        gap = Gap(rows, missing, inputs, something_known(inputs)).worth_it()
+        return gap if len(gap.rows) else None
 
     def _filled(self, found: Lookup, gap: Gap) -> EmbeddingBatch:
-        as_of = encoding_times(gap.inputs, found.part.version)
-        computed, is_prior = self._encode(found.part.version, gap.inputs, gap.known, as_of)
-        return _merged(found, gap.missing, computed, is_prior, as_of)
+        version = found.part.version
+        as_of = encoding_times(gap.inputs, microseconds(version.as_of_floor))
+        try:
+            computed, is_prior = self._encode(version, gap.inputs, gap.known, as_of)
+        except Unavailable:
+            if found.all_stored:
+                return self.stored(found)
+            raise
+        return _merged(found, gap.rows, computed, is_prior, as_of)
 
     def _encode(
         self, version: EmbeddingVersion, inputs: pa.Table, known: NDArray[np.bool_], as_of: NDArray[np.int64]
@@ -176,49 +152,45 @@ def _says_something(name: str, column: pa.ChunkedArray) -> NDArray[np.bool_]:
     return mask
 
 
-def encoding_times(inputs: pa.Table, version: EmbeddingVersion) -> NDArray[np.int64]:
-    """As-of times int64[n]: the version's last backfill, or just after the user's newest event when that is later.
-
-    Never the wall clock, so that batch, refresh and compute-on-read agree.
-    """
-    events = inputs.column("event_times").combine_chunks()
-    offsets = events.offsets.to_numpy()
-    starts, ends = offsets[:-1], offsets[1:]
-    floor = microseconds(version.last_as_of or version.data_to)
-    times = np.full(len(events), floor, np.int64)
-    active = ends > starts
-    newest = events.values.to_numpy(zero_copy_only=False)[ends[active] - 1]  # histories end with the newest event
-    times[active] = np.maximum(times[active], newest + 1)
-    return times
-
-
 def _batch(
     found: Lookup,
     vectors: NDArray[np.float32],
     source: Sequence[Source],
     as_of: NDArray[np.int64],
     ages: NDArray[np.float64],
+    stale: NDArray[np.bool_],
 ) -> EmbeddingBatch:
-    version, lane, users = found.part
-    return EmbeddingBatch(users, vectors, version.id, version.fingerprint, lane, source, as_of, ages)
+    part = found.part
+    version = part.version
+    return EmbeddingBatch(part.users, vectors, version.id, version.fingerprint, part.lane, source, as_of, ages, stale)
 
 
 def _merged(
     found: Lookup,
-    missing: NDArray[np.intp],
+    rows: NDArray[np.intp],
     computed: NDArray[np.float32],
     is_prior: NDArray[np.bool_],
     as_of: NDArray[np.int64],
 ) -> EmbeddingBatch:
-    stored = found.rows
-    vectors, times = stored.vectors.copy(), stored.as_of.copy()
-    vectors[missing], times[missing] = computed, as_of
-    ages = np.maximum(time.time() - stored.computed_at * 1e-6, 0.0)
-    ages[missing] = 0.0
+    vectors, times = found.rows.vectors.copy(), found.rows.as_of.copy()
+    vectors[rows], times[rows] = computed, as_of
+    ages, stale = _ages(found), _stale(found).copy()
+    ages[rows], stale[rows] = 0.0, False
     sources: list[Source] = [STORED] * len(found.part.users)
-    for row, prior in zip(missing.tolist(), is_prior.tolist(), strict=True):
+    for row, prior in zip(rows.tolist(), is_prior.tolist(), strict=True):
         sources[row] = PRIOR if prior else COMPUTED
-    return _batch(found, vectors, sources, times, ages)
+    return _batch(found, vectors, sources, times, ages, stale)
+
+
+def _ages(found: Lookup) -> NDArray[np.float64]:
+    """Seconds since each stored vector was computed, [n]."""
+    ages: NDArray[np.float64] = np.maximum(time.time() - found.rows.computed_at * 1e-6, 0.0)
+    return ages
+
+
+def _stale(found: Lookup) -> NDArray[np.bool_]:
+    """Which stored vectors are older than the consumer wants, [n]."""
+    return np.zeros(len(found.part.users), np.bool_) if found.expired is None else found.expired
 
 
 def _require_known(found: Sequence[Lookup], gaps: Sequence[Gap | None]) -> None:
@@ -226,7 +198,7 @@ def _require_known(found: Sequence[Lookup], gaps: Sequence[Gap | None]) -> None:
         one.part.users[row]
         for one, gap in zip(found, gaps, strict=True)
         if gap is not None
-        for row in gap.missing[~gap.known].tolist()
+        for row in gap.rows[gap.missing & ~gap.known].tolist()
     ]
     if users:
         shown = ", ".join(repr(user[:80]) for user in users[:5])

@@ -25,6 +25,7 @@ class Part(NamedTuple):
     version: EmbeddingVersion
     lane: Lane
     users: Sequence[str]
+    max_age: float | None = None  # seconds; a stored vector older than this will not do
 
 
 class Split(NamedTuple):
@@ -42,18 +43,20 @@ class Route:
     stable: EmbeddingVersion
     canary: EmbeddingVersion | None = None
     share: float = 0.0  # of the users, in the canary
+    max_age: float | None = None  # of vectors, in seconds
 
     def split(self, users: Sequence[str]) -> Split:
         """The users by lane; without a canary the sequence itself goes on, untouched."""
         if self.canary is None:
-            return Split((Part(self.stable, STABLE, users),))
+            return Split((Part(self.stable, STABLE, users, self.max_age),))
         inside = self._inside(users)
         if True not in inside:
-            return Split((Part(self.stable, STABLE, users),))
+            return Split((Part(self.stable, STABLE, users, self.max_age),))
         if False not in inside:
-            return Split((Part(self.canary, CANARY, users),))
+            return Split((Part(self.canary, CANARY, users, self.max_age),))
         stable = [user for user, there in zip(users, inside, strict=True) if not there]
-        parts = (Part(self.stable, STABLE, stable), Part(self.canary, CANARY, list(compress(users, inside))))
+        canary = list(compress(users, inside))
+        parts = (Part(self.stable, STABLE, stable, self.max_age), Part(self.canary, CANARY, canary, self.max_age))
         return Split(parts, np.array(inside, bool))
 
     def _inside(self, users: Sequence[str]) -> list[bool]:
@@ -84,6 +87,7 @@ def routes(state: ServingState) -> dict[str, Route]:
             stable=versions[assignment.stable],
             canary=versions[assignment.canary] if assignment.canary is not None else None,
             share=assignment.canary_share or 0.0,
+            max_age=state.consumers[name].max_age_seconds,
         )
         for name, assignment in state.assignments.items()
     }

@@ -34,6 +34,15 @@ class ServingSettings(TrainingSettings):
     )
     max_ongoing_requests: PositiveInt = Field(default=1000, description="Requests a replica works on at once.")
     max_queued_requests: PositiveInt = Field(default=2000, description="Requests that wait for a replica before 503.")
+    refresh_shards: NonNegativeInt = Field(
+        default=1, description="Processes that let vectors follow the log; 0: only backfills do."
+    )
+    shard_cpus: PositiveFloat = Field(default=1.0, description="CPUs that Ray sets aside for a refresh shard.")
+    lazy_seconds: PositiveFloat = Field(
+        default=30.0, description="How often versions that nobody reads are refreshed, in batches."
+    )
+    seal_rows: PositiveInt = Field(default=5000, description="Rows of a bucket's inbox that are sealed to a file.")
+    seal_seconds: PositiveFloat = Field(default=3600.0, description="Age at which they are, however few.")
     haproxy: bool = Field(
         default=True, description="Serve through HAProxy where its binary is there; off: Ray's own, slower proxy."
     )

@@ -1,8 +1,10 @@
 """The real parts of a gateway, put together from settings: what a replica builds, and `portrait get`."""
 
+from functools import partial
 from pathlib import Path
 
 from feature_repo.broker.configured import open_broker
+from feature_repo.log import refresh_requests
 from feature_repo.log.arriving_json import RecordJudge
 from feature_repo.log.event_log import EventLog
 from feature_repo.log.known_columns import KnownColumns
@@ -21,7 +23,10 @@ from serving.operations import Operations
 from serving.parts import Parts
 from serving.reader import EmbeddingReader
 from serving.reconciler import Reconciler, reconcile_elsewhere
+from serving.requests_for_refresh import RequestsForRefresh
 from serving.settings import ServingSettings
+from serving.upkeep import Upkeep
+from training.new_items import NewItems
 
 WRITE_PATIENCE = 10.0
 """Seconds that a commit may take, which waits for those of bulk ingests."""
@@ -38,7 +43,9 @@ def build_parts(settings: ServingSettings) -> Parts:
     reconciler = _reconciler(settings, registry)
     operations = Operations(registry, repo, reconciler.reconcile, reconciler.later)
     reconciler.resume = operations.resume_retirements
-    return Parts(build_reader(settings, polled, repo), operations, build_arrivals(settings), read_async, reconciler)
+    requests = RequestsForRefresh(partial(refresh_requests.ask, polled.database))
+    reader, arrivals = build_reader(settings, polled, repo), build_arrivals(settings)
+    return Parts(reader, operations, arrivals, read_async, reconciler, requests)
 
 
 def build_arrivals(settings: ServingSettings) -> Arrivals:
@@ -55,7 +62,11 @@ def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRep
     """A reader over the configured stores; whoever builds it refreshes or starts its assignments."""
     kept = kept_state(settings, registry.database)
     assignments = Assignments(RegistrySource(registry), settings.poll_seconds, kept)
-    return EmbeddingReader(repo, assignments, EncoderCache(lambda version: _load(settings.home, version)))
+    # Over the registry's connections, not the repo's: a gateway cuts those that hang.
+    upkeep = Upkeep(NewItems(EventLog(registry.database, settings)).bring)
+    return EmbeddingReader(
+        repo, assignments, EncoderCache(lambda version: load_encoder_of(settings.home, version), keep_up=upkeep)
+    )
 
 
 def open_repo(settings: ServingSettings, registry: Registry) -> FeatureRepo:
@@ -71,7 +82,8 @@ def _reconciler(settings: ServingSettings, registry: Registry) -> Reconciler:
     )
 
 
-def _load(home: Path, version: EmbeddingVersion) -> Encoder:
+def load_encoder_of(home: Path, version: EmbeddingVersion) -> Encoder:
+    """The encoder of a version's artifact."""
     from training.encoder import load_encoder  # torch takes seconds to import, and stored vectors need none of it
 
     return load_encoder(home / version.artifact, version.fingerprint)

@@ -5,6 +5,8 @@ encoder.json         input schema, vocabularies, the family's own description
 weights.safetensors  the model's tensors and the prior
 items.parquet        service and item_id of each row of ...
 items.safetensors    ... the item vectors
+words.json           words of the text encoder, where there is one, and
+text.safetensors     ... its numbers for each: what embeds the texts of items that appear later
 probe.parquet        made-up users, and
 probe.safetensors    their as-of times and vectors
 run.json, metrics.jsonl, loss.png    how it was trained; not part of the fingerprint
@@ -12,7 +14,7 @@ run.json, metrics.jsonl, loss.png    how it was trained; not part of the fingerp
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from registry.errors import FingerprintMismatch, InvalidInput, NotFound
 
 FORMAT = 1
 MANIFEST = {"format", "family", "revision", "dimension", "fingerprint", "files"}
+WORDS, TEXT = "words.json", "text.safetensors"
 Tensors = dict[str, npt.NDArray[Any]]
 PRIOR = "prior"
 SHOWN = 12  # digits of a digest that a message shows
@@ -41,6 +44,8 @@ class Content:
     weights: Tensors  # with "prior" [dimension] float32
     items: list[str]  # keys, one for each row of the item vectors
     item_vectors: Tensors
+    words: list[str] = field(default_factory=list)  # of the text encoder; none in artifacts of earlier code
+    text: Tensors = field(default_factory=dict)  # "idf" [words] and "components" [words, dimension] float32
 
     @property
     def fingerprint(self) -> str:
@@ -51,10 +56,10 @@ class Content:
         for key in self.items:
             digest.update(key.encode() + b"\n")
         for group in (self.weights, self.item_vectors):
-            for name in sorted(group):
-                tensor = np.ascontiguousarray(group[name])
-                digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
-                digest.update(tensor.data)
+            _add_tensors(digest, group)
+        if self.text:
+            digest.update("\n".join(["text", *self.words, ""]).encode())
+            _add_tensors(digest, self.text)
         return digest.hexdigest()
 
 
@@ -68,6 +73,9 @@ def save_content(folder: Path, content: Content) -> None:
     (folder / "encoder.json").write_text(json.dumps(content.document, indent=1, sort_keys=True, ensure_ascii=False))
     save_file(content.weights, folder / "weights.safetensors")
     save_file(content.item_vectors, folder / "items.safetensors")
+    if content.text:
+        (folder / WORDS).write_text(json.dumps(content.words, ensure_ascii=False))
+        save_file(content.text, folder / TEXT)
     keys = [key.split(SEPARATOR, 1) for key in content.items]
     columns = {"service": [service for service, _ in keys], "item_id": [item for _, item in keys]}
     table = pa.table(columns, schema=pa.schema([(name, pa.string()) for name in columns]))
@@ -153,7 +161,16 @@ def _content(folder: Path, manifest: dict[str, Any]) -> Content:
         weights=load_file(folder / "weights.safetensors"),
         items=item_keys(items["service"], items["item_id"]).to_pylist(),
         item_vectors=load_file(folder / "items.safetensors"),
+        words=json.loads((folder / WORDS).read_text()) if WORDS in manifest["files"] else [],
+        text=load_file(folder / TEXT) if TEXT in manifest["files"] else {},
     )
+
+
+def _add_tensors(digest: "hashlib._Hash", tensors: Tensors) -> None:
+    for name in sorted(tensors):
+        tensor = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+        digest.update(tensor.data)
 
 
 def _verify(folder: Path, manifest: dict[str, Any], name: str) -> None:

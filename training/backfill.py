@@ -19,18 +19,27 @@ import ray.data
 from feature_repo.cluster import ensure_ray
 from feature_repo.inputs import read_inputs_offline
 from feature_repo.log.event_log import EventLog
+from feature_repo.log.rewriting import strike_forgotten
 from feature_repo.log.snapshot import Snapshot, cut, load_snapshot
-from feature_repo.progress import Progress
+from feature_repo.log.stored_snapshot import recounted
+from feature_repo.progress import Progress, silent
 from feature_repo.schemas import microseconds
 from feature_repo.store import FeatureRepo
+from registry.assignments import read_generation
 from registry.errors import Conflict
 from registry.records import Backfill
 from registry.registry import Registry
+from registry.replicas import SHARDS
 from registry.tables import LIVE_STATES
 from training.encoder import Encoder, load_encoder
+from training.moments import encoding_times
+from training.new_items import NewItems
 from training.offline import bucket_file, stale_folder, version_folder, write_vectors
 from training.settings import TrainingSettings
 from training.staleness import windows_moved
+
+SHARD_SECONDS = 30.0
+"""How long a backfill waits for the refresh; a shard that was not heard of for as long counts as gone."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,10 @@ class BucketEmbedder:
         return load_encoder(self._work.settings.home / self._version.artifact, self._version.fingerprint)
 
     @cached_property
+    def _new_items(self) -> NewItems:
+        return NewItems(self._repo.log)
+
+    @cached_property
     def _snapshot(self) -> Snapshot:
         return load_snapshot(self._work.settings.home, self._work.snapshot)
 
@@ -96,6 +109,7 @@ class BucketEmbedder:
             users = users.filter(moved | behind)
             folder = stale_folder(folder)
         computed_at = time.time_ns() // 1000
+        self._new_items.bring(self._encoder)
         vectors = self._encoder.encode(users, as_of)
         position = users.column("position").to_numpy()
         user_ids = users.column("user_id")
@@ -103,9 +117,28 @@ class BucketEmbedder:
         written = self._repo.write_vectors(
             self._version, user_ids.to_pylist(), vectors, position, np.full(len(users), as_of), computed_at
         )
-        write_vectors(bucket_file(folder, bucket), user_ids, vectors, position, as_of, computed_at)
+        self._bring_forward(user_ids.to_pylist(), written, as_of)
+        file = bucket_file(folder, bucket)
+        write_vectors(home, file, user_ids, vectors, position, as_of, computed_at)
+        strike_forgotten(self._repo.log, [file])
         self._registry.backfills.bucket_done(self._work.backfill, bucket, checked)
         return len(users), written
+
+    def _bring_forward(self, user_ids: list[str], written: int, as_of: int) -> None:
+        """Users whom the refresh has embedded already, from more events but as of an earlier time: once more as of now.
+
+        From here on the refresh encodes as of this pass by itself, as it has seen that the pass has begun.
+        """
+        if written == len(user_ids):
+            return
+        earlier = self._repo.read_vectors(self._version, user_ids).as_of < as_of
+        behind = [user for user, is_earlier in zip(user_ids, earlier.tolist(), strict=True) if is_earlier]
+        if behind:
+            inputs = self._repo.read_inputs(behind)
+            times = encoding_times(inputs, as_of)
+            position, computed_at = inputs.column("position").to_numpy(), time.time_ns() // 1000
+            vectors = self._encoder.encode(inputs, times)
+            self._repo.write_vectors(self._version, behind, vectors, position, times, computed_at)
 
     def close(self) -> None:
         """Give back the connections to the databases."""
@@ -139,8 +172,11 @@ def backfill(
     version = registry.versions.get(version_id)
     if version.state not in LIVE_STATES:
         raise Conflict(f"version {version.id} is {version.state}: only live versions can be backfilled")
+    # What comes from now on is the refresh's, what came before is in the snapshot: no event is between the two.
+    _await_shards(registry, registry.backfills.announce(version.id), version.id, progress or silent)
     snapshot = cut(repo.log, as_of)
     record = registry.backfills.begin(version.id, snapshot.id, snapshot.as_of, snapshot.users)
+    _await_shards(registry, read_generation(registry.database), version.id, progress or silent)
     work = Pass(settings, version.id, snapshot.id, record.id, stale_only)
     todo = _buckets_to_do(snapshot, record)
     done = snapshot.users - sum(snapshot.buckets[bucket] for bucket in todo)
@@ -149,9 +185,19 @@ def backfill(
         done, embedded, written = done + snapshot.buckets[bucket], embedded + in_bucket, written + won
         if progress:
             progress(f"embedding at {version.id}", done, snapshot.users)
-    registry.backfills.finish(record.id)
+    registry.backfills.finish(record.id, recounted(snapshot).buckets)
     seconds = time.perf_counter() - started
     return BackfillReport(version.id, snapshot.id, snapshot.as_of, snapshot.users, embedded, written, seconds)
+
+
+def _await_shards(registry: Registry, generation: int, version: str, progress: Progress) -> None:
+    behind = registry.replicas.wait(generation, SHARD_SECONDS, roles=SHARDS, progress=progress)
+    if behind:
+        names = ", ".join(f"{replica.id} on {replica.host}" for replica in behind)
+        raise Conflict(
+            f"the refresh shards {names} do not follow the registry: stop them, or run `portrait backfill {version}` "
+            "again when they do"
+        )
 
 
 def _buckets_to_do(snapshot: Snapshot, record: Backfill) -> list[int]:

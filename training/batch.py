@@ -1,5 +1,7 @@
 """From the columns of `snapshot.read` to arrays: the only place that knows both."""
 
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
@@ -8,10 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_repo.input_schema import Field, FieldKind, InputSchema
+from feature_repo.input_schema import FieldKind, InputSchema
 from registry.errors import InvalidInput
 from training.arrays import DAY_US, NO_TIME, Bool, Events, Float32, Float64, Int64, Picks, UserArrays
-from training.vocabulary import SEPARATOR, Vocabulary, item_keys, place_codes
+from training.moments import times
+from training.vocabulary import Codes, Vocabulary, item_id, item_keys, place_codes
 
 Number = TypeVar("Number", bound=np.generic)
 HISTORY_COLUMNS = ("services", "item_ids", "actions", "weights", "event_times")
@@ -53,11 +56,16 @@ class Batcher:
         self.vocabularies = vocabularies
         self.fields = (*schema.profile, *schema.team)
         self.onboarding = onboarding
+        self.items: Codes = vocabularies.items
         # A pick names no service: the most used item of that id is meant.
-        items = vocabularies.items.values
-        self._picks = Vocabulary(
-            items, {items[code].split(SEPARATOR, 1)[1]: code for code in range(len(items) - 1, -1, -1)}
-        )
+        self._picks = Codes({}, 0).grown([item_id(key) for key in vocabularies.items.values])
+
+    def knowing(self, keys: Sequence[str]) -> "Batcher":
+        """A batcher that knows these further items too; they get the next codes, and this one goes on as it is."""
+        other = copy(self)
+        other.items = self.items.grown(keys)
+        other._picks = self._picks.grown([item_id(key) for key in keys])
+        return other
 
     def arrays(self, users: pa.Table, as_of: int | Int64) -> UserArrays:
         """The users as of a time (microseconds since 1970; one for all, or one each).
@@ -67,7 +75,7 @@ class Batcher:
         """
         self._require_columns(users)
         as_of_each = one_each(as_of, users.num_rows)
-        created = _times(_column(users, "created_time"))
+        created = times(_column(users, "created_time"))
         hidden = created >= as_of_each
         profile = {f.name for f in self.schema.profile}
         columns = {f: _column(users, f.name) for f in self.fields}
@@ -88,7 +96,7 @@ class Batcher:
                 if f.kind == FieldKind.NUMBER
             },
             vectors={
-                f.name: np.where(mask[f][:, None], np.float32(np.nan), _vectors(f, columns[f]))
+                f.name: np.where(mask[f][:, None], np.float32(np.nan), vectors_of(columns[f], f.length))
                 for f in self.fields
                 if f.kind == FieldKind.VECTOR
             },
@@ -113,7 +121,7 @@ class Batcher:
         keys = item_keys(services.flatten(), _column(users, "item_ids").flatten()).dictionary_encode()
         events = Events(
             user=user,
-            item=self.vocabularies.items.lookup(keys),
+            item=self.items.lookup(keys),
             service=self.vocabularies.services.encode(services.flatten()),
             action=self.vocabularies.actions.encode(_column(users, "actions").flatten()),
             distinct=place_codes(keys),
@@ -152,10 +160,10 @@ def _time_order(user: Int64, time: Int64) -> Int64 | None:
 
 def one_each(as_of: int | Int64, users: int) -> Int64:
     """An as-of time for each user; raises InvalidInput when there are neither one nor as many as users."""
-    times = np.full(users, as_of, dtype=np.int64) if np.ndim(as_of) == 0 else np.asarray(as_of, dtype=np.int64)
-    if times.shape != (users,):
-        raise InvalidInput(f"as_of has shape {times.shape} for {users} users: give one time, or one for each user")
-    return times
+    each = np.full(users, as_of, dtype=np.int64) if np.ndim(as_of) == 0 else np.asarray(as_of, dtype=np.int64)
+    if each.shape != (users,):
+        raise InvalidInput(f"as_of has shape {each.shape} for {users} users: give one time, or one for each user")
+    return each
 
 
 def _column(users: pa.Table, name: str) -> pa.Array:
@@ -174,30 +182,23 @@ def _numpy(values: pa.Array, dtype: type[Number]) -> npt.NDArray[Number]:
     return numbers
 
 
-def _times(column: pa.Array) -> Int64:
-    if pa.types.is_null(column.type):
-        return np.full(len(column), NO_TIME)
-    micros = pc.cast(column, pa.timestamp("us", tz="UTC")).cast(pa.int64())
-    return np.asarray(pc.fill_null(micros, NO_TIME), dtype=np.int64)
-
-
 def _numbers(column: pa.Array) -> Float64:
     """Numbers as they are, times in days since 1970; NaN for nulls and for what is not finite."""
     if pa.types.is_temporal(column.type):
-        micros = _times(column)
+        micros = times(column)
         return np.where(micros == NO_TIME, np.nan, micros / DAY_US)
     values = pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _vectors(of: Field, column: pa.Array) -> Float32:
-    """[n, length]; rows of NaN where the list is null, of another length, or not finite."""
-    vectors = np.full((len(column), of.length), np.nan, dtype=np.float32)
+def vectors_of(column: pa.Array, length: int) -> Float32:
+    """[n, length] of a column of lists; rows of NaN where the list is null, of another length, or not finite."""
+    vectors = np.full((len(column), length), np.nan, dtype=np.float32)
     if pa.types.is_null(column.type):
         return vectors
     lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0))
-    whole = lengths == of.length
+    whole = lengths == length
     flat = _numpy(column.filter(pa.array(whole)).flatten(), np.float32)
-    vectors[whole] = flat.reshape(-1, of.length)
+    vectors[whole] = flat.reshape(-1, length)
     vectors[~np.isfinite(vectors).all(axis=1)] = np.nan
     return vectors

@@ -1,5 +1,6 @@
 """The one encode: training, backfill, refresh and compute-on-read turn users into vectors here."""
 
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +23,7 @@ class Representation(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Memory of weights and item vectors."""
+        """Memory of weights, item vectors and text encoder."""
         ...
 
     @property
@@ -32,6 +33,13 @@ class Representation(Protocol):
 
     def represent(self, users: pa.Table, as_of: Int64) -> tuple[Float32, Bool]:
         """Vectors [n, dimension], and whether anything is known of each user as of the time."""
+        ...
+
+    def learn(self, items: pa.Table) -> None:
+        """Know these rows of the catalogue from now on; items known already stay as they are.
+
+        Called by one thread at a time, while others represent users.
+        """
         ...
 
 
@@ -45,6 +53,25 @@ class Encoder:
         self.prior: Float32 = content.weights[PRIOR]
         self.prior.flags.writeable = False
         self._representation = families.get(content.family).representation(content, device)
+        self._learning = threading.Lock()
+        self._items_position = 0
+
+    @property
+    def items_position(self) -> int:
+        """Position of the catalogue up to which items that are not in the artifact are known; 0 when freshly loaded."""
+        return self._items_position
+
+    def learn(self, items: pa.Table, position: int) -> None:
+        """Know items that appeared after training: rows of the catalogue, in its order, up to a position.
+
+        `items` has `service`, `item_id`, `text`, `tags` and any `vector_<modality>`. The first row that gives an item a
+        vector counts, for good: nothing moves within a version. Items of the artifact keep its vectors, rows that are
+        known already change nothing, and what was learnt up to a later position stays.
+        """
+        with self._learning:
+            if position > self._items_position:
+                self._representation.learn(items)
+                self._items_position = position
 
     @property
     def window_days(self) -> tuple[int, ...]:
@@ -53,7 +80,7 @@ class Encoder:
 
     @property
     def nbytes(self) -> int:
-        """Memory of weights and item vectors, for caches that hold several encoders."""
+        """Memory of weights, item vectors and text encoder, for caches that hold several encoders."""
         return self._representation.nbytes
 
     def encode(self, users: pa.Table, as_of: int | Int64) -> Float32:

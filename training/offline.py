@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from feature_repo.inputs import read_inputs_offline
 from feature_repo.log.snapshot import Snapshot, cut
+from feature_repo.log.staging import working_folder
 from feature_repo.progress import Progress
 from feature_repo.schemas import TIME, embeddings, microseconds
 from feature_repo.store import FeatureRepo
@@ -18,6 +19,7 @@ from registry.errors import Conflict, InvalidInput
 from registry.records import EmbeddingVersion
 from registry.tables import LIVE_STATES
 from training.encoder import Encoder, load_encoder
+from training.new_items import NewItems
 
 
 def version_folder(home: Path, version_id: str) -> Path:
@@ -42,7 +44,13 @@ def vector_array(vectors: np.ndarray) -> pa.FixedSizeListArray:
 
 
 def write_vectors(
-    path: Path, user_ids: pa.ChunkedArray, vectors: np.ndarray, position: np.ndarray, as_of: int, computed_at: int
+    home: Path,
+    path: Path,
+    user_ids: pa.ChunkedArray,
+    vectors: np.ndarray,
+    position: np.ndarray,
+    as_of: int,
+    computed_at: int,
 ) -> None:
     """Write a bucket's vectors: float32 [n, d], positions int64 [n], times in microseconds. Visible whole or not."""
     rows = len(vectors)
@@ -57,9 +65,9 @@ def write_vectors(
         schema=embeddings(vectors.shape[1]),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_suffix(".writing")  # no reader looks for this ending
-    pq.write_table(table, hidden, compression="zstd")
-    hidden.replace(path)
+    with working_folder(home, "vectors") as working:
+        pq.write_table(table, working / path.name, compression="zstd")
+        (working / path.name).replace(path)
 
 
 def export(
@@ -122,7 +130,9 @@ def _tables(repo: FeatureRepo, version: EmbeddingVersion, snapshot: Snapshot) ->
         if file.exists():
             yield pq.read_table(file, columns=["user_id", "vector"], partitioning=None)
             continue
-        encoder = encoder or load_encoder(repo.settings.home / version.artifact, version.fingerprint)
+        if encoder is None:
+            encoder = load_encoder(repo.settings.home / version.artifact, version.fingerprint)
+            NewItems(repo.log).bring(encoder)
         users = read_inputs_offline(repo, snapshot, bucket)
         vectors = encoder.encode(users, microseconds(snapshot.as_of))
         yield pa.table({"user_id": users.column("user_id"), "vector": vector_array(vectors)})

@@ -1,6 +1,6 @@
 """Text values and the codes that models know them by."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,27 +11,45 @@ from training.arrays import UNKNOWN, Int64
 SEPARATOR = "\x1f"  # between service and item id; ASCII's unit separator
 
 
-class Vocabulary:
-    """Distinct values in a fixed order; the place of a value is its code."""
+class Codes:
+    """Codes of texts, from 0 up to an end.
 
-    def __init__(self, values: Iterable[str], codes: Mapping[str, int] | None = None) -> None:
-        """Give `codes` to look texts up by another name than the values themselves."""
-        self.values = list(values)
-        self._codes = codes if codes is not None else {value: code for code, value in enumerate(self.values)}
+    They can grow while others read: grown ones share the dictionary, and each sees nothing at or beyond its own end.
+    Only the newest may be grown, by one thread at a time.
+    """
+
+    def __init__(self, codes: dict[str, int], end: int) -> None:
+        self._codes = codes
+        self._end = end
 
     def __len__(self) -> int:
-        return len(self.values)
+        return self._end
+
+    def grown(self, further: Sequence[str]) -> "Codes":
+        """These codes, and the next ones for further texts; a text that has a code keeps it, and the new one idles."""
+        for code, text in enumerate(further, start=self._end):
+            self._codes.setdefault(text, code)
+        return Codes(self._codes, self._end + len(further))
 
     def encode(self, texts: pa.Array) -> Int64:
-        """Codes of the texts; UNKNOWN for nulls and for values that are not in the vocabulary."""
+        """Codes of the texts; UNKNOWN for nulls and for texts that have none."""
         return self.lookup(texts.dictionary_encode())
 
     def lookup(self, encoded: pa.DictionaryArray) -> Int64:
         """`encode` for texts that are dictionary-encoded already; only distinct texts are looked up."""
         distinct = encoded.dictionary.to_pylist()
         codes = np.fromiter((self._codes.get(text, UNKNOWN) for text in distinct), dtype=np.int64, count=len(distinct))
+        codes[codes >= self._end] = UNKNOWN
         places = place_codes(encoded)
         return np.where(places < 0, UNKNOWN, np.append(codes, UNKNOWN)[places])
+
+
+class Vocabulary(Codes):
+    """Distinct values in a fixed order; the place of a value is its code."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self.values = list(values)
+        super().__init__({value: code for code, value in enumerate(self.values)}, len(self.values))
 
 
 def place_codes(encoded: pa.DictionaryArray) -> Int64:
@@ -45,3 +63,8 @@ def place_codes(encoded: pa.DictionaryArray) -> Int64:
 def item_keys(services: pa.Array, item_ids: pa.Array) -> pa.Array:
     """One text for each (service, item_id)."""
     return pc.binary_join_element_wise(services, item_ids, SEPARATOR)
+
+
+def item_id(key: str) -> str:
+    """The item id in a text of `item_keys`."""
+    return key.split(SEPARATOR, 1)[1]

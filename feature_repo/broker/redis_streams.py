@@ -13,6 +13,7 @@ import redis
 from sqlalchemy import make_url
 
 from feature_repo.broker.seam import Entry
+from feature_repo.online.redis_files import purge
 from registry.errors import Unavailable
 
 PROJECT = "portrait"
@@ -76,11 +77,35 @@ class RedisStreams:
                 if ids:
                     deleted += int(self._client.xdel(self._key(bucket), *ids))
                 start = "(" + entries[-1][0].decode()
+            if self._client.exists(self._key(bucket)):
+                self._write_anew(self._key(bucket))
         return deleted
+
+    def purge(self) -> list[str]:
+        """Have the server write its files anew."""
+        with self._explained():
+            return purge(self._client)
 
     def close(self) -> None:
         """Give back the connections."""
         self._client.close()
+
+    def _write_anew(self, key: str) -> None:
+        """A stream only marks what is deleted or trimmed: put what is left into another one, with the same ids."""
+
+        def rewrite(pipeline: redis.client.Pipeline) -> None:
+            entries = pipeline.xrange(key)
+            last = pipeline.xinfo_stream(key)["last-generated-id"]
+            pipeline.multi()
+            pipeline.delete(key)
+            for id, fields in entries:
+                pipeline.xadd(key, fields, id=id)
+            if not entries or entries[-1][0] != last:  # a later entry must not get an id that somebody has read up to
+                pipeline.xadd(key, {FIELD: b""}, id=last)
+                pipeline.xdel(key, last)
+            pipeline.execute()
+
+        self._client.transaction(rewrite, key)  # again when somebody has appended in between
 
     def _key(self, bucket: int) -> str:
         return stream_key(bucket, self._project)

@@ -41,6 +41,10 @@ class Broker(Protocol):
         """Delete the entries whose record matches, wherever they are in the stream; returns how many."""
         ...
 
+    def purge(self) -> list[str]:
+        """Leave no bytes of deleted entries in its files; returns what could not be done, as sentences."""
+        ...
+
     def close(self) -> None:
         """Give back the connections."""
         ...

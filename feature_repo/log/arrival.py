@@ -3,18 +3,30 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
 
 from feature_repo.log.duck import Duck, one_line, scalar
+from feature_repo.log.forgotten import REASON, Tombstones
 from feature_repo.log.manifest import Manifest, Segment
 from feature_repo.log.rejects import Rejects
 from feature_repo.log.report import TableReport
 from feature_repo.log.source import Source
 from feature_repo.progress import Progress
 from registry.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What a file is judged against, and which buckets are to be looked at again (None: all)."""
+
+    manifest: Manifest
+    moved: Collection[int] | None
+    forgotten: Tombstones
+    progress: Progress
 
 
 class Arrival(ABC):
@@ -28,8 +40,8 @@ class Arrival(ABC):
         self.now = now
 
     @abstractmethod
-    def judge(self, manifest: Manifest, moved: Collection[int] | None, progress: Progress) -> None:
-        """Compare with the log as of `manifest` and write segments; `moved`: buckets to look at again, None = all."""
+    def judge(self, judging: Judging) -> None:
+        """Compare with the log and write segments of what is new."""
 
     @property
     @abstractmethod
@@ -64,6 +76,20 @@ class Arrival(ABC):
         """Remove files that will not be committed."""
         for segment in segments:
             (self.home / segment.path).unlink(missing_ok=True)
+
+    def _refuse_forgotten(self, staged: str, forgotten: Tombstones) -> None:
+        """Give the rows of forgotten users that reason, whatever else is wrong with them."""
+        if not forgotten:
+            return
+        users = self.duck.execute(f"SELECT DISTINCT user_id FROM {staged} WHERE user_id IS NOT NULL").fetchall()
+        refused = sorted(forgotten.among(user for (user,) in users))
+        if refused:
+            self.duck.execute(f"UPDATE {staged} SET reason = '{REASON}' WHERE list_contains(?, user_id)", [refused])
+        lines = self.duck.execute(f"SELECT row, line FROM {self.source.malformed} WHERE line IS NOT NULL").fetchall()
+        named = [row for row, line in lines if forgotten.among(self.source.cells_of(line))]
+        if named:
+            refuse = f"UPDATE {self.source.malformed} SET reason = '{REASON}', line = NULL WHERE list_contains(?, row)"
+            self.duck.execute(refuse, [named])
 
     def _malformed(self) -> int:
         return scalar(self.duck, f"SELECT count(*) FROM {self.source.malformed}")

@@ -5,14 +5,13 @@ from datetime import datetime
 from pathlib import Path
 
 from feature_repo.log import events
-from feature_repo.log.arrival import Arrival
+from feature_repo.log.arrival import Arrival, Judging
 from feature_repo.log.duck import Duck, scalar
-from feature_repo.log.manifest import Manifest, Segment
+from feature_repo.log.manifest import Segment
 from feature_repo.log.partition import BUCKETS
 from feature_repo.log.rejects import Rejects
 from feature_repo.log.report import TableReport
 from feature_repo.log.source import Source
-from feature_repo.progress import Progress
 
 ALL_BUCKETS = frozenset(range(BUCKETS))
 
@@ -28,8 +27,10 @@ class EventsArrival(Arrival):
         self._groups = events.groups_of(duck)
         self._judged: dict[events.Group, events.Judged] = {}
 
-    def judge(self, manifest: Manifest, moved: Collection[int] | None, progress: Progress) -> None:
+    def judge(self, judging: Judging) -> None:
         """Group by group; again only those with a moved bucket, or all when ids can be another user's."""
+        manifest, moved, progress = judging.manifest, judging.moved, judging.progress
+        self._refuse_forgotten("staged_events", judging.forgotten)
         if self._own_ids:
             events.note_foreign_ids(self.duck, self.home, manifest)
             moved = None

@@ -8,14 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from feature_repo.log import items, keyed, users
-from feature_repo.log.arrival import Arrival
+from feature_repo.log.arrival import Arrival, Judging
 from feature_repo.log.duck import Duck, scalar
-from feature_repo.log.manifest import Kind, Manifest, Segment
+from feature_repo.log.manifest import Kind, Segment
 from feature_repo.log.profiles import further_columns, stored_schema
 from feature_repo.log.rejects import Rejects
 from feature_repo.log.report import TableReport
 from feature_repo.log.source import Source
-from feature_repo.progress import Progress
 
 
 class KeyedArrival(Arrival):
@@ -37,8 +36,9 @@ class KeyedArrival(Arrival):
     def _schema(self, table: keyed.KeyedTable) -> pa.Schema:
         """Schema of the segment files."""
 
-    def judge(self, manifest: Manifest, moved: Collection[int] | None, progress: Progress) -> None:
+    def judge(self, judging: Judging) -> None:
         """All over again when anything has moved: columns and types may have changed too."""
+        manifest, moved, progress = judging.manifest, judging.moved, judging.progress
         if moved is not None and {*moved}.isdisjoint(self.guarded):
             return
         progress(f"write {self.kind}", 0, 1)
@@ -46,6 +46,8 @@ class KeyedArrival(Arrival):
         with self.reading():
             self._table, canonical = self._stage(committed)
             self.duck.execute(f"CREATE OR REPLACE TABLE {self._table.staged} AS {canonical}")
+        if self.kind is Kind.USERS:
+            self._refuse_forgotten(self._table.staged, judging.forgotten)
         self.discard(self._segments)
         self._verdicts = keyed.judge(self.duck, self.home, self._table, committed)
         schema = self._schema(self._table)

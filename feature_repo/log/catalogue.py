@@ -1,12 +1,23 @@
-"""The catalogue: every item as its newest row has it."""
+"""The catalogue: every item as its newest row has it, and what has come to it since a position."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
+from sqlalchemy import select
 
+from feature_repo.log.canonical import DEFAULT_SERVICE
+from feature_repo.log.committed import rows_of
 from feature_repo.log.duck import name
 from feature_repo.log.event_log import EventLog
-from feature_repo.log.items import ITEMS_KEYS, items_columns, items_schema, known_vectors
+from feature_repo.log.items import FIXED, ITEMS_KEYS, VECTOR, items_columns, items_schema, known_vectors
 from feature_repo.log.keyed import current_rows
-from feature_repo.log.manifest import Kind
+from feature_repo.log.manifest import FIRST_POSITION, ITEMS_BUCKET, Kind
+from feature_repo.log.tables import BucketRow, InboxRow
+
+Item = dict[str, Any]
+_KEYS = "(SELECT unnest(?::VARCHAR[]) AS service, unnest(?::VARCHAR[]) AS item_id)"
 
 
 def catalogue(log: EventLog) -> pa.Table:
@@ -18,3 +29,66 @@ def catalogue(log: EventLog) -> pa.Table:
     with log.duck() as duck:
         table = duck.execute(f"SELECT {names} FROM {current} ORDER BY service, item_id").to_arrow_table()
     return table.cast(items_schema(columns))
+
+
+def items_position(log: EventLog) -> int:
+    """Position of the newest row of items, 0 without any; one small query."""
+    with log.database.reading() as session:
+        following = session.scalar(select(BucketRow.next_position).where(BucketRow.bucket == ITEMS_BUCKET))
+    return (FIRST_POSITION if following is None else following) - 1
+
+
+def items_since(log: EventLog, position: int) -> tuple[pa.Table, int]:
+    """Rows of items beyond a position, in the columns of `catalogue` and the order of the log, and the newest position.
+
+    Each row is the whole item as it was then. Items of the inbox count, whether they are sealed meanwhile or not. Where
+    nothing is new this costs one small query.
+    """
+    newest = items_position(log)
+    if newest <= position:
+        return items_schema(FIXED).empty_table(), position
+    accepted = _accepted(log, newest)  # before the segments: sealing moves rows from here to there
+    segments = log.manifest().of(Kind.ITEMS)
+    given = {column for item in accepted.values() for column in item if column.startswith(VECTOR)}
+    columns = items_columns(sorted({*known_vectors(log.home, segments), *given}))
+    new = [segment for segment in segments if segment.last_position > position]
+    names = ", ".join([*map(name, columns), "position"])
+    with log.duck() as duck:
+        since = f"SELECT {names} FROM {rows_of(log.home, new, columns)} WHERE position > ? AND position <= ?"
+        sealed = duck.execute(since, [position, newest]).to_arrow_table()
+        earlier = (
+            f"SELECT {names} FROM {rows_of(log.home, segments, columns)} SEMI JOIN {_KEYS} USING (service, item_id)"
+        )
+        before = duck.execute(earlier, _columns_of(accepted)).to_arrow_table() if accepted else sealed.slice(0, 0)
+    whole = _whole(accepted, {row.pop("position"): row for row in before.to_pylist()})
+    waiting = whole.keys() - set(sealed["position"].to_pylist())
+    rows = [{**whole[place], "position": place} for place in waiting if place > position]
+    schema = items_schema(columns).append(pa.field("position", pa.int64()))
+    table = pa.concat_tables([sealed.cast(schema), pa.Table.from_pylist(rows, schema)])
+    return table.sort_by("position").drop_columns("position"), newest
+
+
+def _accepted(log: EventLog, up_to: int) -> dict[int, Item]:
+    """What the inbox holds of items, by position: the given columns."""
+    query = select(InboxRow.position, InboxRow.payload).where(
+        InboxRow.bucket == ITEMS_BUCKET, InboxRow.position <= up_to
+    )
+    with log.database.reading() as session:
+        rows = session.execute(query.order_by(InboxRow.position)).all()
+    return {position: {"service": DEFAULT_SERVICE, **json.loads(payload)} for position, payload in rows}
+
+
+def _whole(accepted: Mapping[int, Item], sealed: Mapping[int, Item]) -> dict[int, Item]:
+    """The accepted rows, each with what it does not give from the item's row before it."""
+    current: dict[tuple[str, str], Item] = {}
+    whole = {}
+    for position, row in sorted({**accepted, **sealed}.items()):
+        key = row["service"], row["item_id"]
+        current[key] = {**current.get(key, {}), **row}
+        if position in accepted:
+            whole[position] = current[key]
+    return whole
+
+
+def _columns_of(accepted: Mapping[int, Item]) -> list[list[str]]:
+    return [[item[column] for item in accepted.values()] for column in ITEMS_KEYS]

@@ -1,22 +1,28 @@
 """The handle of an instance's log: its manifest in the database, its files in the home."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+import pyarrow as pa
 
 from feature_repo.log.committed import rows_of
 from feature_repo.log.duck import Duck, connect, enough_memory, scalar
-from feature_repo.log.forgotten import Forgotten
-from feature_repo.log.inbox import Inbox
-from feature_repo.log.manifest import Kind, Manifest, Segment, read_manifest
+from feature_repo.log.forgotten import Forgotten, Tombstones
+from feature_repo.log.inbox import Inbox, inbox_users
+from feature_repo.log.manifest import Kind, Manifest, read_manifest
 from feature_repo.log.staging import spill_folder
 from feature_repo.settings import FeatureSettings
 from registry.database import Database
-from registry.errors import InvalidInput
+from registry.errors import Conflict, InvalidInput
 
 TICK = timedelta(microseconds=1)
+ATTEMPTS = 20
+Answer = TypeVar("Answer")
 
 
 class EventLog:
@@ -45,6 +51,34 @@ class EventLog:
         """The committed segments and positions as of now."""
         return read_manifest(self.database)
 
+    def read(self, work: Callable[[Manifest], Answer], manifest: Callable[[], Manifest] | None = None) -> Answer:
+        """What `work` makes of the segments as committed now, or of those that `manifest` gives.
+
+        Done again when files that the manifest names are gone before they were read: somebody is being forgotten.
+        """
+        for _ in range(ATTEMPTS):
+            seen = manifest() if manifest else self.manifest()
+            try:
+                return work(seen)
+            except (OSError, duckdb.IOException):
+                if self.holds(seen):
+                    raise
+        raise Conflict(f"the log was rewritten {ATTEMPTS} times while it was read: do it again later")
+
+    def holds(self, manifest: Manifest) -> bool:
+        """Whether all files that a manifest names are there."""
+        return all((self.home / segment.path).exists() for segment in manifest.segments)
+
+    def tombstones(self) -> Tombstones:
+        """Everybody who is forgotten as of now."""
+        with self.database.reading() as session:
+            return self.forgotten.tombstones(session)
+
+    def forgotten_among(self, user_ids: Iterable[str]) -> set[str]:
+        """Those of the users who are forgotten as of now."""
+        with self.database.reading() as session:
+            return self.forgotten.among(session, user_ids)
+
     def watermark(self) -> datetime | None:
         """Time of the newest event; None without events."""
         return self.manifest().watermark
@@ -55,15 +89,27 @@ class EventLog:
 
     def users_count(self) -> int:
         """How many users the log and the users tables name, at any time."""
-        query = f"SELECT count(DISTINCT user_id) FROM {_named_users(self.home, self._user_segments())}"
-        with self.duck() as duck:
-            return scalar(duck, query)
+        arrived = pa.table({"user_id": pa.array(inbox_users(self.database), pa.string())})
+
+        def count(manifest: Manifest) -> int:
+            named = _named_users(self.home, manifest)
+            with self.duck() as duck:
+                duck.register("arrived", arrived)
+                both = f"(SELECT user_id FROM {named} UNION ALL SELECT user_id FROM arrived)"
+                return scalar(duck, f"SELECT count(DISTINCT user_id) FROM {both}")
+
+        return self.read(count)
 
     def user_ids(self, bucket: int) -> list[str]:
         """Every user of the bucket whom the log or a users table names, sorted."""
-        named = _named_users(self.home, self._user_segments(bucket))
-        with self.duck() as duck:
-            return [row[0] for row in duck.execute(f"SELECT DISTINCT user_id FROM {named} ORDER BY user_id").fetchall()]
+
+        def ids(manifest: Manifest) -> list[str]:
+            named = _named_users(self.home, manifest, (bucket,))
+            with self.duck() as duck:
+                rows = duck.execute(f"SELECT DISTINCT user_id FROM {named} ORDER BY user_id").fetchall()
+            return [user for (user,) in rows]
+
+        return self.read(ids)
 
     def sample_users(self, most: int, seed: int = 0) -> tuple[int, list[str]]:
         """How many users there are, and all of them or `most` drawn at random, each with the same chance; sorted.
@@ -71,12 +117,16 @@ class EventLog:
         The draw depends on seed and ids alone: those with the smallest hashes are it. Not some of the buckets, which
         would be cheaper to read: what is done bucket by bucket and was broken off would be seen wholly or not at all.
         """
-        with self.duck() as duck:
-            named = _named_users(self.home, self._user_segments())
-            duck.execute(f"CREATE TABLE known AS SELECT DISTINCT user_id FROM {named}")  # files are read once
-            draw = "SELECT user_id FROM known ORDER BY md5(? || user_id), user_id LIMIT ?"
-            drawn = duck.execute(draw, [f"{seed}/", most]).fetchall()
-            return scalar(duck, "SELECT count(*) FROM known"), sorted(user for (user,) in drawn)
+
+        def sample(manifest: Manifest) -> tuple[int, list[str]]:
+            with self.duck() as duck:
+                named = _named_users(self.home, manifest)
+                duck.execute(f"CREATE TABLE known AS SELECT DISTINCT user_id FROM {named}")  # files are read once
+                draw = "SELECT user_id FROM known ORDER BY md5(? || user_id), user_id LIMIT ?"
+                drawn = duck.execute(draw, [f"{seed}/", most]).fetchall()
+                return scalar(duck, "SELECT count(*) FROM known"), sorted(user for (user,) in drawn)
+
+        return self.read(sample)
 
     @contextmanager
     def duck(self) -> Iterator[Duck]:
@@ -84,11 +134,6 @@ class EventLog:
         memory = self.settings.ingest_memory
         with enough_memory(memory), spill_folder(self.home) as spill, connect(memory, spill) as duck:
             yield duck
-
-    def _user_segments(self, bucket: int | None = None) -> list[Segment]:
-        manifest = self.manifest()
-        buckets = None if bucket is None else (bucket,)
-        return manifest.of(Kind.EVENTS, buckets) + manifest.of(Kind.USERS, buckets)
 
 
 def default_as_of(manifest: Manifest) -> datetime:
@@ -102,5 +147,6 @@ def default_as_of(manifest: Manifest) -> datetime:
     return newest + TICK
 
 
-def _named_users(home: Path, segments: list[Segment]) -> str:
+def _named_users(home: Path, manifest: Manifest, buckets: Collection[int] | None = None) -> str:
+    segments = manifest.of(Kind.EVENTS, buckets) + manifest.of(Kind.USERS, buckets)
     return rows_of(home, segments, {"user_id": "VARCHAR"}, positions=False)

@@ -78,7 +78,10 @@ def _load(duck: Duck, given: FoldInput) -> None:
     profiles = current_rows(given.home, given.users, stored_types(given.profile_schema), USERS_KEYS)
     since = "" if given.beyond is None else f"WHERE position > {given.beyond}"
     asked = "" if given.beyond is None else "AND user_id IN (FROM named_users)"
-    signed_up = "created_time IS NULL OR created_time < ?" if given.signed_up_before else "? IS NULL"
+    # By the whole second, as the online store keeps it: whoever is in a snapshot is there too, and the other way round.
+    signed_up = (
+        "created_time IS NULL OR date_trunc('second', created_time) < ?" if given.signed_up_before else "? IS NULL"
+    )
     duck.execute(
         "CREATE OR REPLACE TEMP TABLE named_users AS SELECT DISTINCT user_id FROM "
         f"(SELECT user_id, position FROM {events} UNION ALL SELECT user_id, position FROM {users}) {since}"

@@ -1,19 +1,40 @@
 """Users to be forgotten, known by a keyed hash of their ids alone."""
 
-import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from feature_repo.log.tables import ForgottenRow
+from registry.database import Database
 
 KEY_FILE = "forget.key"
+REASON = "the user was forgotten"
+"""Why rows of a file are rejected; nothing else of them is kept."""
+
+ASKED_AT_ONCE = 10_000
+"""Digests in one query; SQLite takes no more than 32,766 parameters."""
+
+
+@dataclass(frozen=True)
+class Tombstones:
+    """Everybody who is being forgotten, or has been, at one moment; equal when they are the same people."""
+
+    digests: frozenset[str]
+    _digest: Callable[[str], str] = field(compare=False, repr=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.digests)
+
+    def among(self, user_ids: Iterable[str]) -> set[str]:
+        """Those of the users who are forgotten."""
+        return {user for user in user_ids if self._digest(user) in self.digests} if self.digests else set()
 
 
 class Forgotten:
@@ -27,12 +48,22 @@ class Forgotten:
 
     def digest(self, user_id: str) -> str:
         """HMAC-SHA256 of the id, in hexadecimal."""
-        return hmac.new(self._key, user_id.encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(self._key, user_id.encode(), "sha256").hex()
 
     def among(self, session: Session, user_ids: Iterable[str]) -> set[str]:
-        """Those of the users who are being forgotten, or have been."""
-        digests = set(session.scalars(select(ForgottenRow.digest)))
-        return {user for user in user_ids if self.digest(user) in digests} if digests else set()
+        """Those of the users who are being forgotten, or have been; cheap while nobody is."""
+        if session.scalar(select(ForgottenRow.digest).limit(1)) is None:
+            return set()
+        users = {self.digest(user): user for user in user_ids}
+        digests, found = list(users), set[str]()
+        for start in range(0, len(digests), ASKED_AT_ONCE):
+            some = ForgottenRow.digest.in_(digests[start : start + ASKED_AT_ONCE])
+            found.update(users[digest] for digest in session.scalars(select(ForgottenRow.digest).where(some)))
+        return found
+
+    def tombstones(self, session: Session) -> Tombstones:
+        """All of them: for whoever judges a whole file."""
+        return Tombstones(frozenset(session.scalars(select(ForgottenRow.digest))), self.digest)
 
     @cached_property
     def _key(self) -> bytes:
@@ -48,3 +79,10 @@ class Forgotten:
             finally:
                 hidden.unlink()
         return path.read_bytes()
+
+
+def count_unfinished(database: Database) -> int:
+    """How many users have been asked to be forgotten and are not wholly."""
+    with database.reading() as session:
+        unfinished = ForgottenRow.finished_at.is_(None)
+        return session.scalar(select(func.count()).select_from(ForgottenRow).where(unfinished)) or 0

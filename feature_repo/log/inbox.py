@@ -6,17 +6,14 @@ from enum import StrEnum
 from time import time_ns
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, insert, select
+from sqlalchemy import ColumnElement, func, insert, select
 from sqlalchemy.orm import Session
 
-from feature_repo.log.forgotten import Forgotten
+from feature_repo.log.forgotten import ASKED_AT_ONCE, Forgotten
 from feature_repo.log.manifest import Kind, locked_buckets
 from feature_repo.log.tables import InboxRow
 from registry.database import Database
 from registry.errors import Conflict
-
-ASKED_AT_ONCE = 10_000
-"""Ids in one query; SQLite takes no more than 32,766 parameters."""
 
 
 class Outcome(StrEnum):
@@ -73,6 +70,19 @@ def select_inbox(session: Session, where: ColumnElement[bool] | None, most: int)
     return [
         InboxRecord(b, p, Kind(kind), user, payload, at) for b, p, kind, user, payload, at in session.execute(statement)
     ]
+
+
+def inbox_users(database: Database) -> list[str]:
+    """Users whom records in the inbox name."""
+    with database.reading() as session:
+        named = select(InboxRow.user_id).where(InboxRow.user_id.is_not(None)).distinct()
+        return [user for user in session.scalars(named) if user is not None]
+
+
+def count_inbox(database: Database) -> int:
+    """How many records are in no segment yet."""
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(InboxRow)) or 0
 
 
 class Inbox:

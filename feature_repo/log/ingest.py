@@ -3,14 +3,16 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from feature_repo.log.arrival import Arrival
+import duckdb
+
+from feature_repo.log.arrival import Arrival, Judging
 from feature_repo.log.arriving_events import EventsArrival
 from feature_repo.log.arriving_keyed import ItemsArrival, UsersArrival
 from feature_repo.log.canonical import EVENTS_NEEDED
 from feature_repo.log.duck import connect, enough_memory
 from feature_repo.log.event_log import EventLog
 from feature_repo.log.items import ITEMS_NEEDED
-from feature_repo.log.manifest import Manifest, append
+from feature_repo.log.manifest import SomebodyForgotten, append
 from feature_repo.log.rejects import Rejects, write_rejects
 from feature_repo.log.report import IngestReport
 from feature_repo.log.seal import seal
@@ -47,13 +49,13 @@ def ingest(
     progress = progress or silent
     moment = now or datetime.now(UTC)
     sources = open_files(log, events, items, users)
-    sweep(log.home, log.manifest())
+    sweep(log.home, log.manifest)
+    ingest_id = new_ingest_id(datetime.now(UTC))
     with (
         enough_memory(log.settings.ingest_memory),
-        working_folder(log.home, "ingest") as working,
+        working_folder(log.home, ingest_id) as working,
         connect(log.settings.ingest_memory, working / "spill", database=working / "stage.duckdb") as duck,
     ):
-        ingest_id = new_ingest_id(datetime.now(UTC))
         arrivals: dict[str, Arrival] = {}
         for done, (what, source) in enumerate(sources.items()):
             progress("read files", done, len(sources))
@@ -76,34 +78,42 @@ def open_files(
 
 
 def _commit(log: EventLog, arrivals: dict[str, Arrival], working: Path, progress: Progress) -> dict[str, Rejects]:
-    """Judge against the log as it is, and commit unless it has moved meanwhile: then judge again."""
+    """Judge against the log as it is, and commit unless it has moved meanwhile: then judge again.
+
+    Also when a user was forgotten meanwhile: nothing of that one is then in what is written.
+    """
     seal(log)  # what came one by one before is judged against, too
     moved: set[int] | None = None
     for _ in range(ATTEMPTS):
-        manifest = log.manifest()
-        rejects = _judge(log, arrivals, manifest, moved, working, progress)
+        forgotten, manifest = log.tombstones(), log.manifest()
+        try:
+            rejects = _judge(log, arrivals, Judging(manifest, moved, forgotten, progress), working)
+        except (OSError, InvalidInput, duckdb.IOException):
+            if log.holds(manifest) and log.tombstones() == forgotten:
+                raise
+            moved = None  # somebody is being forgotten: files of the log or our own were removed
+            continue
         segments = [segment for arrival in arrivals.values() for segment in arrival.segments]
         guarded = {bucket for arrival in arrivals.values() for bucket in arrival.guarded}
         for folder in {(log.home / segment.path).parent for segment in segments}:
             sync(folder)
-        moved = append(log.database, segments, manifest, guarded)
+        try:
+            moved = append(log.database, segments, manifest, guarded, forgotten)
+        except SomebodyForgotten:
+            moved = None
+            for written in rejects.values():
+                written.discard()
+            continue
         if not moved:
             return rejects
     raise Conflict(f"other ingests were faster {ATTEMPTS} times in a row: run it again when they are done")
 
 
-def _judge(
-    log: EventLog,
-    arrivals: dict[str, Arrival],
-    manifest: Manifest,
-    moved: set[int] | None,
-    working: Path,
-    progress: Progress,
-) -> dict[str, Rejects]:
+def _judge(log: EventLog, arrivals: dict[str, Arrival], judging: Judging, working: Path) -> dict[str, Rejects]:
     """Write the segments, and the rejects before the commit: a kill in between may show them, but never lose them."""
     try:
         for arrival in arrivals.values():
-            arrival.judge(manifest, moved, progress)
+            arrival.judge(judging)
         return {
             what: write_rejects(arrival.duck, log.home, working, arrival.source, arrival.rejected)
             for what, arrival in arrivals.items()

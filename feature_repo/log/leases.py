@@ -14,7 +14,7 @@ from registry.clock import database_now
 from registry.database import Database
 from registry.errors import LeaseLost
 
-LEASE = timedelta(seconds=10)
+LEASE = timedelta(seconds=6)
 """A holder that was not heard of for longer is taken for dead."""
 
 
@@ -69,6 +69,9 @@ class Leases:
                 held = (LeaseRow.bucket == bucket) & (LeaseRow.epoch == epochs[bucket])
                 column = LeaseRow.applied_lazily if lazily else LeaseRow.applied
                 session.execute(update(LeaseRow).where(held, column < position).values({column: position}))
+                if not lazily:
+                    behind = (BucketRow.bucket == bucket) & (BucketRow.published < position)
+                    session.execute(update(BucketRow).where(behind).values(published=position))
             require_held(session, {bucket: epochs[bucket] for bucket in applied})
 
     def give_back(self, epochs: Mapping[int, int]) -> None:

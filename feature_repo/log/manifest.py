@@ -13,7 +13,8 @@ from functools import cached_property
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from feature_repo.log.tables import BucketRow, SegmentRow
+from feature_repo.log.forgotten import Tombstones
+from feature_repo.log.tables import BucketRow, ForgottenRow, SegmentRow
 from registry.database import Database
 
 ITEMS_BUCKET = -1
@@ -104,18 +105,32 @@ def manifest_of(session: Session) -> Manifest:
     )
 
 
-def append(database: Database, segments: Sequence[Segment], judged: Manifest, guarded: Collection[int]) -> set[int]:
+class SomebodyForgotten(Exception):
+    """Who is forgotten is not what it was at the judgement: all of it has to be done again."""
+
+
+def append(
+    database: Database,
+    segments: Sequence[Segment],
+    judged: Manifest,
+    guarded: Collection[int],
+    forgotten: Tombstones | None = None,
+) -> set[int]:
     """Commit all segments in one transaction, or none.
 
     `judged` is the manifest against which duplicates were looked for; when one of the `guarded` buckets has got
     segments since then nothing is written. Returns the buckets that moved: empty when committed. Rows of the inbox
-    do not count: they are judged when they are sealed.
+    do not count: they are judged when they are sealed. With `forgotten`, whose rows were left out, raises
+    SomebodyForgotten, with nothing written, when they are other people by now.
     """
-    if not segments:
-        return set()
     with database.transaction() as session:
         buckets = sorted({*guarded, *(segment.bucket for segment in segments)})
-        locked = locked_buckets(session, buckets)
+        locked = locked_buckets(session, buckets) if segments else {}
+        # Behind the locks: whoever forgets a user waits for them, or is seen here.
+        if forgotten is not None and frozenset(session.scalars(select(ForgottenRow.digest))) != forgotten.digests:
+            raise SomebodyForgotten
+        if not segments:
+            return set()
         moved = judged.moved({bucket: row.commits for bucket, row in locked.items()}, guarded)
         if not moved:
             _insert(session, segments, locked)

@@ -1,6 +1,7 @@
 """Profiles: the columns that the committed users files have brought, and every user's newest row."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ def profile_schema(log: EventLog) -> pa.Schema:
 
     A column that came as int64 and float64 is float64; one that came in types with nothing in common is text.
     """
-    return schema_at(log.home, log.manifest())
+    return log.read(partial(schema_at, log.home))
 
 
 def schema_at(home: Path, manifest: Manifest) -> pa.Schema:

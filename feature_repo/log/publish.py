@@ -7,21 +7,28 @@ import pyarrow as pa
 from feature_repo.log import manifest as manifests
 from feature_repo.log.event_log import EventLog, default_as_of
 from feature_repo.log.fold import FoldInput, fold
-from feature_repo.log.manifest import Kind
+from feature_repo.log.manifest import Kind, Manifest
 from feature_repo.log.profiles import schema_at
 from feature_repo.log.seal import sealed_manifest
 from feature_repo.schemas import HISTORY
 
 
-def publishable(log: EventLog, bucket: int) -> tuple[pa.Table, pa.Table, int]:
-    """Histories (HISTORY) and profiles of the bucket's pending users, and the position they reach up to.
+def publishable(log: EventLog, bucket: int, beyond: int | None = None) -> tuple[pa.Table, pa.Table, int]:
+    """Histories (HISTORY) and profiles of the bucket's users with rows beyond a position, and how far they reach.
+
+    By default those beyond what is published.
 
     They are folded at the log's default as-of. All profile rows count, also those of users who signed up
     later than the newest event: the online store shows what is known now.
     """
-    manifest = sealed_manifest(log, (bucket,))
+    return log.read(
+        lambda manifest: _publishable(log, manifest, bucket, beyond), lambda: sealed_manifest(log, (bucket,))
+    )
+
+
+def _publishable(log: EventLog, manifest: Manifest, bucket: int, beyond: int | None) -> tuple[pa.Table, pa.Table, int]:
     schema = schema_at(log.home, manifest)
-    published = manifest.published.get(bucket, 0)
+    published = manifest.published.get(bucket, 0) if beyond is None else beyond
     events, users = manifest.of(Kind.EVENTS, (bucket,)), manifest.of(Kind.USERS, (bucket,))
     up_to = max((segment.last_position for segment in (*events, *users)), default=0)
     if up_to <= published:

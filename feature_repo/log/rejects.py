@@ -1,7 +1,6 @@
 """Rejected rows, kept as the file had them: `rejects/<stem>-<content hash>.parquet`."""
 
 import hashlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_repo.log.duck import Duck, name, text
+from feature_repo.log.forgotten import REASON
 from feature_repo.log.segments import sync
 from feature_repo.log.source import Source
 
@@ -23,13 +23,18 @@ class Rejects:
     counts: dict[str, int]
     path: Path | None
 
+    def discard(self) -> None:
+        """Remove the file: it names somebody who was forgotten while it was written."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
 
 def write_rejects(duck: Duck, home: Path, working: Path, source: Source, rejected: str) -> Rejects:
     """Write the rejected rows of a source.
 
     `rejected` is a relation of (row, reason). The file has `row` (number in the source, from 1),
     `reason`, every column of the source as text, and `line`: the text of a CSV line that is no row at
-    all. The same rejects give the same file.
+    all. Of a forgotten user's rows nothing but number and reason is kept. The same rejects give the same file.
     """
     reasons = f"(SELECT reason FROM {rejected} UNION ALL SELECT reason FROM {source.malformed})"
     counted = duck.execute(f"SELECT reason, count(*) FROM {reasons} GROUP BY ALL ORDER BY ALL").fetchall()
@@ -47,22 +52,19 @@ def write_rejects(duck: Duck, home: Path, working: Path, source: Source, rejecte
     return Rejects(dict(counted), _publish(staged, home, source.path))
 
 
-def write_late_rejects(home: Path, records: Sequence[str], reason: str) -> Path:
+def write_late_rejects(home: Path, working: Path, records: Sequence[str], reason: str) -> Path:
     """Keep accepted records that turned out to be bad; the same ones give the same file."""
     table = pa.table({"reason": [reason] * len(records), "record": pa.array(records, pa.string())})
-    folder = home / "rejects"
-    folder.mkdir(parents=True, exist_ok=True)
-    hidden = folder / f".accepted-{secrets.token_hex(4)}"
-    pq.write_table(table, hidden, compression="zstd")
-    return _publish(hidden, home, Path("accepted"))
+    staged = working / "rejects-accepted.parquet"
+    pq.write_table(table, staged, compression="zstd")
+    return _publish(staged, home, Path("accepted"))
 
 
 def _as_text(source: Source) -> str:
     # A column of the source that is named like one of ours gets an underscore.
-    return ", ".join(
-        f"{source.cell(column)}::VARCHAR AS {name(column + '_' if column.lower() in OWN_COLUMNS else column)}"
-        for column in source.columns
-    )
+    names = (name(column + "_" if column.lower() in OWN_COLUMNS else column) for column in source.columns)
+    cells = (f"CASE WHEN reason <> '{REASON}' THEN {source.cell(column)}::VARCHAR END" for column in source.columns)
+    return ", ".join(f"{cell} AS {shown}" for cell, shown in zip(cells, names, strict=True))
 
 
 def _publish(staged: Path, home: Path, source: Path) -> Path:

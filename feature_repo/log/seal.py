@@ -24,6 +24,7 @@ from feature_repo.log.manifest import Kind, Manifest, Segment, locked_buckets, m
 from feature_repo.log.rejects import write_late_rejects
 from feature_repo.log.sealed_rows import completed
 from feature_repo.log.segments import new_ingest_id, sync, write_segments
+from feature_repo.log.staging import working_folder
 from feature_repo.log.tables import InboxRow
 from feature_repo.schemas import EVENTS
 from registry.errors import Conflict
@@ -89,24 +90,25 @@ def _seal(log: EventLog, records: list[InboxRecord], within: Callable[[Session],
     ingest = new_ingest_id(datetime.now(UTC))
     segments: list[Segment] = []
     taken: list[InboxRecord] = []
-    try:
-        with log.duck() as duck:
-            for kind, rows in by_kind.items():
-                if kind == Kind.EVENTS:
-                    written, taken = _seal_events(duck, log.home, ingest, manifest, rows)
-                else:
-                    written = _seal_keyed(duck, log, ingest, manifest, kind, rows)
-                segments += written
-        for folder in {(log.home / segment.path).parent for segment in segments}:
-            sync(folder)
-        if taken:
-            write_late_rejects(log.home, [record.payload for record in taken], events.TAKEN)
-        committed = _commit(log, segments, manifest, records, within)
-    except BaseException:
-        _discard(log.home, segments)
-        raise
+    committed = False
+    with working_folder(log.home, ingest) as working:  # killed in here, the files of this name are swept
+        try:
+            with log.duck() as duck:
+                for kind, rows in by_kind.items():
+                    if kind == Kind.EVENTS:
+                        written, taken = _seal_events(duck, log.home, ingest, manifest, rows)
+                    else:
+                        written = _seal_keyed(duck, log, ingest, manifest, kind, rows)
+                    segments += written
+            for folder in {(log.home / segment.path).parent for segment in segments}:
+                sync(folder)
+            if taken:
+                write_late_rejects(log.home, working, [record.payload for record in taken], events.TAKEN)
+            committed = _commit(log, segments, manifest, records, within)
+        finally:
+            if not committed:
+                _discard(log.home, segments)
     if not committed:
-        _discard(log.home, segments)
         return None
     kept = sum(segment.rows for segment in segments)
     return Sealed(len(records), kept, tuple(sorted({record.user_id or "" for record in taken})))

@@ -1,8 +1,6 @@
 """Cutting snapshots: every bucket into a hidden folder, shown by one rename a folder and the JSON file last."""
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,14 +12,18 @@ from feature_repo.log.fold import FoldInput
 from feature_repo.log.manifest import Kind, Manifest
 from feature_repo.log.on_ray import cut_on_ray
 from feature_repo.log.profiles import schema_at
+from feature_repo.log.rewriting import strike_forgotten
 from feature_repo.log.seal import sealed_manifest
 from feature_repo.log.segments import sync
+from feature_repo.log.staging import working_folder
 from feature_repo.log.stored_snapshot import (
     FOLDER,
     HISTORY_FOLDER,
     PROFILE_FOLDER,
     Snapshot,
+    file_name,
     load_snapshot,
+    recounted,
     save,
     snapshots,
 )
@@ -40,7 +42,10 @@ def cut(log: EventLog, as_of: datetime | None = None, progress: Progress | None 
     `ray_from_events` events or more are cut through Ray. Raises InvalidInput for an empty log or a
     naive time.
     """
-    manifest = sealed_manifest(log)
+    return log.read(lambda manifest: _cut_of(log, manifest, as_of, progress or silent), lambda: sealed_manifest(log))
+
+
+def _cut_of(log: EventLog, manifest: Manifest, as_of: datetime | None, progress: Progress) -> Snapshot:
     moment = as_of or default_as_of(manifest)
     if moment.tzinfo is None:
         raise InvalidInput(f"as-of {moment.isoformat()} has no time zone: add one, as in {moment.isoformat()}+00:00")
@@ -51,7 +56,7 @@ def cut(log: EventLog, as_of: datetime | None = None, progress: Progress | None 
     try:
         return load_snapshot(log.home, snapshot_id)
     except NotFound:
-        return _cut(log, manifest, moment, snapshot_id, progress or silent)
+        return _cut(log, manifest, moment, snapshot_id, progress)
 
 
 def _cut(log: EventLog, manifest: Manifest, as_of: datetime, snapshot_id: str, progress: Progress) -> Snapshot:
@@ -80,8 +85,18 @@ def _cut(log: EventLog, manifest: Manifest, as_of: datetime, snapshot_id: str, p
         buckets=dict(sorted(users.items())),
         created_at=computed_at,
     )
-    save(snapshot)
-    return snapshot
+    save(_without_forgotten(log, snapshot))
+    # Again, for those who were forgotten in between; from here on it is there to be found, and others see to it.
+    kept = _without_forgotten(log, snapshot)
+    save(kept)
+    return kept
+
+
+def _without_forgotten(log: EventLog, snapshot: Snapshot) -> Snapshot:
+    """Strike out of the shown files whoever was forgotten since the manifest was read, or a killed cut had begun."""
+    folders = (snapshot.history_path, snapshot.profile_path)
+    strike_forgotten(log, (folder / file_name(bucket) for folder in folders for bucket in snapshot.buckets))
+    return recounted(snapshot)
 
 
 def _id(manifest: Manifest, as_of: datetime, history_length: int) -> str:
@@ -127,15 +142,10 @@ def _task(
 
 @contextmanager
 def _hidden_folder(home: Path) -> Iterator[Path]:
-    parent = home / FOLDER
-    parent.mkdir(parents=True, exist_ok=True)
-    hidden = Path(tempfile.mkdtemp(prefix=".cut-", dir=parent))
-    try:
+    with working_folder(home, "cut") as hidden:
         for folder in (HISTORY_FOLDER, PROFILE_FOLDER):
             (hidden / folder).mkdir()
         yield hidden
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _show(hidden: Path, final: Path) -> None:

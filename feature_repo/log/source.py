@@ -40,6 +40,11 @@ class Source:
         """The SQL name of a column in the relation `rows`."""
         return f"c{list(self.columns).index(column)}"
 
+    def cells_of(self, line: str) -> set[str]:
+        """What a line of the file that is no row seems to consist of."""
+        delimiter = self.csv.delimiter if self.csv else ","
+        return {cell.strip(" \"'\r\n") for cell in line.split(delimiter)}
+
     @property
     def rows(self) -> str:
         """A relation of `row` (from 1) and `c0`, `c1`, ... in the file's order."""

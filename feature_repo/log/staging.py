@@ -1,10 +1,13 @@
-"""Working folders inside the home, and the sweeping of what killed processes left behind."""
+"""Working folders inside the home, and the sweeping of what killed processes left behind.
 
-import os
+A working folder is locked for as long as its process lives, so that nobody has to guess whether it still does.
+"""
+
+import fcntl
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,46 +15,80 @@ from feature_repo.log.manifest import Manifest
 from feature_repo.log.segments import FOLDERS
 
 STAGING = "staging"
+LOCK = "lock"
 LEFT_BEHIND = 24 * 3600.0
-"""Seconds after which an uncommitted file belongs to no living process."""
+"""Seconds after which an uncommitted file belongs to no living process, even if nothing says whose it was."""
 
 
 @contextmanager
-def working_folder(home: Path, prefix: str) -> Iterator[Path]:
-    """A folder of its own under `home/staging`, removed with everything in it when the block ends."""
+def working_folder(home: Path, name: str) -> Iterator[Path]:
+    """A folder of its own `home/staging/<name>-...`, removed with everything in it when the block ends.
+
+    Uncommitted segment files whose names begin with `name` belong to it: they are swept with it once it is dead.
+    """
     parent = home / STAGING
     parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    hidden = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=parent))
+    folder = parent / hidden.name[1:]
+    with (hidden / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        hidden.rename(folder)  # now it is locked, and sweepers may look
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def spill_folder(home: Path) -> Iterator[Path]:
-    """Where DuckDB may spill to; made by DuckDB only when it has to."""
-    folder = home / STAGING / f"spill-{os.getpid()}-{time.monotonic_ns()}"
-    try:
+    """Where DuckDB may spill to."""
+    with working_folder(home, "spill") as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(home: Path, manifest: Manifest, older_than: float = LEFT_BEHIND) -> list[Path]:
-    """Remove working folders and uncommitted segment files older than `older_than` seconds; returns them.
+def alive(home: Path) -> list[Path]:
+    """The working folders of living processes."""
+    return [folder for folder in _shown(home) if _held(folder)]
 
-    `manifest` must have been read before the call, by this process.
-    """
-    committed = {home / segment.path for segment in manifest.segments}
+
+def sweep(home: Path, manifest: Callable[[], Manifest], older_than: float = LEFT_BEHIND) -> list[Path]:
+    """Remove what dead processes left, and what is uncommitted and older than `older_than` seconds; returns it all."""
     before = time.time() - older_than
-    candidates = [*(home / STAGING).glob("*"), *(home / "snapshots").glob(".cut-*")]
-    for folder in FOLDERS.values():
-        candidates += [path for path in (home / folder).rglob("*.parquet") if path not in committed]
-    left = [path for path in candidates if _modified(path) < before]
-    for path in left:
+    dead = {folder for folder in _shown(home) if _held(folder) is False}
+    owners = tuple(folder.name.rpartition("-")[0] + "-" for folder in dead)
+    old = {path for path in (home / STAGING).glob("*") if _modified(path) < before}
+    left = {p for p in _segment_files(home) if p.name.startswith(owners) or _modified(p) < before}
+    # Read last: whoever has committed before it died, or before it got old, has left nothing behind.
+    left -= {home / segment.path for segment in manifest().segments}
+    for path in [*sorted(left), *sorted(dead | old)]:  # the folders last: they say whose the files were
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    return left
+    return sorted(left | dead | old)
+
+
+def uncommitted(home: Path, manifest: Callable[[], Manifest], bucket: int) -> list[Path]:
+    """Segment files of a bucket that no row of the manifest names: left behind, or just being written."""
+    inside = {path for path in _segment_files(home) if path.parent.name == f"bucket={bucket:02d}"}
+    return sorted(inside - {home / segment.path for segment in manifest().segments})
+
+
+def _segment_files(home: Path) -> Iterator[Path]:
+    return (path for folder in FOLDERS.values() for path in (home / folder).rglob("*.parquet"))
+
+
+def _shown(home: Path) -> list[Path]:
+    return [path for path in (home / STAGING).glob("[!.]*") if path.is_dir()]
+
+
+def _held(folder: Path) -> bool | None:
+    """Whether the folder's process lives; None when there is no telling: it is going, or nobody's."""
+    try:
+        with (folder / LOCK).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    return False
 
 
 def _modified(path: Path) -> float:

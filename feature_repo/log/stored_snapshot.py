@@ -6,7 +6,7 @@ Parquet file a bucket.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,10 @@ _ORDER_COLUMNS = frozenset(column for column, _ in ORDER)
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable cut of the log. `events` counts those before `as_of`; `data_from` is the oldest one's time."""
+    """A cut of the log that never changes, except that users who are forgotten leave it.
+
+    `events` counts those before `as_of`, `data_from` is the oldest one's time: both as of the cut.
+    """
 
     home: Path
     id: str
@@ -114,6 +117,13 @@ def snapshots(home: Path) -> list[Snapshot]:
     """All snapshots, the oldest cut first."""
     found = (_from_json(home, json.loads(path.read_text())) for path in (home / FOLDER).glob("*.json"))
     return sorted(found, key=lambda snapshot: (snapshot.created_at, snapshot.id))
+
+
+def recounted(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with the users that its files hold by now: those who were forgotten since are missing."""
+    files = {bucket: snapshot.history_path / file_name(bucket) for bucket in snapshot.buckets}
+    buckets = {bucket: users for bucket, file in files.items() if (users := pq.read_metadata(file).num_rows)}
+    return snapshot if buckets == snapshot.buckets else replace(snapshot, users=sum(buckets.values()), buckets=buckets)
 
 
 def save(snapshot: Snapshot) -> None:

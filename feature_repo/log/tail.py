@@ -1,6 +1,6 @@
 """The tail of the log: what came to some buckets after a position each, from inbox and segments, in order."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,37 +40,38 @@ class Tail:
 
     rows: list[LogRow]
     up_to: dict[int, int]
-    large: frozenset[int]  # buckets with so many rows in segments that none of theirs are here
+    large: dict[int, int]  # buckets with so many rows in segments that none of theirs are here, and their ends
     backlog: dict[int, int]  # positions of each bucket that are beyond those asked for, zeros left out
 
 
 def read_tail(database: Database, home: Path, after: Mapping[int, int], most: int) -> Tail:
-    """About `most` rows after these positions; buckets stand in for their turn in the order of `after`."""
+    """At most `most` rows after these positions; buckets have their turn in the order of `after`."""
     with database.reading() as session:
         ends = _ends(session, after)
         backlog = {bucket: ends[bucket] - position for bucket, position in after.items() if ends[bucket] > position}
-        chosen = _chosen(backlog, most)
-        if not chosen:
-            return Tail([], {}, frozenset(), backlog)
-        asked = or_(*((InboxRow.bucket == b) & (InboxRow.position > after[b]) for b in chosen))
-        found = select_inbox(session, asked, most)
-        up_to = {bucket: ends[bucket] for bucket in chosen}
-        if len(found) == most:  # the last bucket may have more rows, and later ones were not looked at
-            last = found[-1]
-            up_to = {b: end for b, end in up_to.items() if b < last.bucket} | {last.bucket: last.position}
-        came: dict[int, int] = defaultdict(int)
-        for record in found:
-            came[record.bucket] += 1
+        up_to = {bucket: after[bucket] + rows for bucket, rows in _portions(backlog, most).items()}
+        if not up_to:
+            return Tail([], {}, {}, backlog)
+        asked = (
+            (InboxRow.bucket == b) & (InboxRow.position > after[b]) & (InboxRow.position <= up_to[b]) for b in up_to
+        )
+        found = select_inbox(session, or_(*asked), most)
+        came = Counter(record.bucket for record in found)
         gaps = [bucket for bucket, end in up_to.items() if came[bucket] < end - after[bucket]]
         segments = _segments(session, gaps, after, up_to)
+    large = {
+        bucket: ends[bucket]
+        for bucket, held in segments.items()
+        if sum(min(s.rows, s.last_position - after[bucket]) for s in held) > FEW_ROWS
+    }
     rows = [
-        LogRow(r.bucket, r.position, r.kind, r.user_id or "", orjson.loads(r.payload), r.accepted_at) for r in found
+        LogRow(r.bucket, r.position, r.kind, r.user_id or "", orjson.loads(r.payload), r.accepted_at)
+        for r in found
+        if r.bucket not in large
     ]
-    large = frozenset(b for b, held in segments.items() if sum(s.rows for s in held) > FEW_ROWS)
     for bucket, held in segments.items():
         if bucket not in large:
             rows += [row for s in held for row in _rows(home, s, after[bucket], up_to[bucket])]
-    rows = [row for row in rows if row.bucket not in large and row.position <= up_to[row.bucket]]
     rows.sort(key=lambda row: (row.bucket, row.position))
     return Tail(rows, {b: end for b, end in up_to.items() if b not in large}, large, backlog)
 
@@ -81,14 +82,15 @@ def _ends(session: Session, buckets: Mapping[int, int]) -> dict[int, int]:
     return {bucket: found.get(bucket, 0) for bucket in buckets}
 
 
-def _chosen(backlog: Mapping[int, int], most: int) -> list[int]:
-    chosen, rows = [], 0
+def _portions(backlog: Mapping[int, int], most: int) -> dict[int, int]:
+    """How many positions of each bucket are looked at, in their order, until there are `most`."""
+    portions: dict[int, int] = {}
     for bucket, waiting in backlog.items():
-        if rows >= most:
+        if most <= 0:
             break
-        chosen.append(bucket)
-        rows += waiting
-    return chosen
+        portions[bucket] = min(waiting, most)
+        most -= waiting
+    return portions
 
 
 def _segments(

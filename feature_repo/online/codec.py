@@ -25,8 +25,6 @@ GREATEST = 2**53
 
 Vectors = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
-StoredVector = tuple[bytes, int, int, int]
-"""A vector's stored value, its position, as-of and time of computation."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,11 @@ class VectorRows:
     position: Integers  # [n]
     as_of: Integers  # [n] microseconds since 1970
     computed_at: Integers  # [n] microseconds since 1970
+
+    @property
+    def complete(self) -> bool:
+        """Whether every user has a vector."""
+        return bool(np.count_nonzero(self.found) == len(self.found))
 
 
 def microseconds(time: datetime) -> int:
@@ -80,22 +83,21 @@ def encode_vectors(vectors: Vectors) -> list[bytes]:
     return [header + packed[start : start + size] for start in range(0, len(packed), size)]
 
 
-def vector_rows(stored: Sequence[StoredVector | None], dimension: int) -> VectorRows:
-    """Rows in the order asked for, from (value, position, as_of, computed_at), or None where nothing is stored.
+def vector_rows(values: Sequence[bytes | None], order: Integers, dimension: int) -> VectorRows:
+    """Rows in the order asked for, from stored values, where None, or Feast's null, is nothing.
 
-    An empty value is Feast's null and counts as nothing.
+    `order` int64 [m, 3] is position, as_of and computed_at of the m values that are something.
     """
-    present = [entry for entry in stored if entry is not None and entry[0]]
-    if present and len(present) == len(stored):  # nearly every read, and a third faster than what follows
-        order = np.array([entry[1:] for entry in present], dtype=np.int64).T
-        return VectorRows(np.ones(len(stored), np.bool_), decode_vectors([e[0] for e in present], dimension), *order)
-    found = np.array([entry is not None and bool(entry[0]) for entry in stored], dtype=np.bool_)
-    vectors = np.zeros((len(stored), dimension), dtype=np.float32)
-    order = np.zeros((3, len(stored)), dtype=np.int64)
-    if present:
-        vectors[found] = decode_vectors([entry[0] for entry in present], dimension)
-        order[:, found] = np.array([entry[1:] for entry in present], dtype=np.int64).T
-    return VectorRows(found, vectors, *order)
+    stored = [value for value in values if value]
+    if stored and len(stored) == len(values):  # nearly every read
+        return VectorRows(np.ones(len(values), np.bool_), decode_vectors(stored, dimension), *order.T)
+    found = np.array([bool(value) for value in values], dtype=np.bool_)
+    vectors = np.zeros((len(values), dimension), dtype=np.float32)
+    times = np.zeros((3, len(values)), dtype=np.int64)
+    if stored:
+        vectors[found] = decode_vectors(stored, dimension)
+        times[:, found] = order.T
+    return VectorRows(found, vectors, *times)
 
 
 def decode_vectors(values: Sequence[bytes], dimension: int) -> Vectors:
@@ -111,7 +113,7 @@ def decode_vectors(values: Sequence[bytes], dimension: int) -> Vectors:
                 f"the online store holds {len(value)} bytes where a vector of {dimension} numbers was due"
             )
     packed = b"".join([value[start:] for value in values])
-    return np.frombuffer(packed, dtype="<f4").reshape(len(values), dimension).astype(np.float32)
+    return np.frombuffer(packed, dtype="<f4").reshape(len(values), dimension)
 
 
 def encode_integers(numbers: Iterable[int]) -> list[bytes]:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
 import redis
 import redis.asyncio
 from feast import FeatureView, RepoConfig
@@ -17,7 +18,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import model_validator
 from sqlalchemy import make_url
 
-from feature_repo.online.codec import Integers, Order, StoredVector, VectorRows, Vectors, user_keys, vector_rows
+from feature_repo.online.codec import Integers, Order, VectorRows, Vectors, user_keys, vector_rows
+from feature_repo.online.pipelined import PipelinedRedis
+from feature_repo.online.redis_files import purge
 from feature_repo.online.rows import VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
 from registry.errors import LeaseLost, Unavailable
 
@@ -26,6 +29,7 @@ from registry.errors import LeaseLost, Unavailable
 ORDER = struct.Struct("<ddd")
 SCRIPT_ROWS = 256  # rows a script call: about a millisecond in which the server does nothing else
 SCAN_ROWS = 2_000
+TIMES = b"_ts:"  # before a view's name: Feast's field of its time
 
 # KEYS: the entities' hashes, and last the hash of fences. ARGV: seconds to live (0: for ever), the order's field, the
 # number n of further fields, their n names; then for each entity its order, its bucket and epoch (empty: no fence), and
@@ -97,6 +101,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
 
     _client: redis.Redis | None = None
     _client_async: redis.asyncio.Redis | None = None
+    _pipelined: PipelinedRedis | None = None
 
     def online_write_batch(
         self,
@@ -145,18 +150,26 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
     def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
         """The stored vectors of these users."""
         with _explained(config), self._get_client(config.online_store).pipeline(transaction=False) as pipeline:
-            _ask(pipeline, config, view, user_ids)
+            for command in _commands(config, view, user_ids):
+                pipeline.execute_command(*command)
             return _answer(pipeline.execute(), dimension)
 
     async def read_vectors_async(
         self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int
     ) -> VectorRows:
         """The stored vectors of these users, without blocking the event loop."""
-        client = await self._get_client_async(config.online_store)
-        with _explained(config):
-            async with client.pipeline(transaction=False) as pipeline:
-                _ask(pipeline, config, view, user_ids)
-                return _answer(await pipeline.execute(), dimension)
+        if self._pipelined is None:
+            self._pipelined = PipelinedRedis(config.online_store.connection_string)
+        try:
+            replies = await self._pipelined.ask(_commands(config, view, user_ids))
+        except redis.RedisError as error:
+            raise _unavailable(config, error) from error
+        return _answer(replies, dimension)
+
+    def close_async(self) -> None:
+        """Close the connection of the running event loop that `read_vectors_async` has opened."""
+        if self._pipelined is not None:
+            self._pipelined.close()
 
     def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
         """Write rows where they are newer than the stored ones; returns how many won.
@@ -215,6 +228,23 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
                 deleted = pipeline.execute()
             yield sum(fields_deleted > 0 for fields_deleted in deleted)
 
+    def views_of(self, config: RepoConfig, user_id: str) -> list[str]:
+        """Names of the views that hold something of a user."""
+        [key] = _user_keys(config, [user_id])
+        with _explained(config):
+            fields = self._get_client(config.online_store).hkeys(key)
+        return sorted(field[len(TIMES) :].decode() for field in fields if field.startswith(TIMES))
+
+    def delete_users(self, config: RepoConfig, user_ids: Sequence[str]) -> None:
+        """Delete all that is stored of users, whatever view it belongs to."""
+        with _explained(config):
+            self._get_client(config.online_store).delete(*_user_keys(config, user_ids))
+
+    def purge(self, config: RepoConfig) -> list[str]:
+        """Have the server write its files anew, without what was deleted; returns what could not be done."""
+        with _explained(config):
+            return purge(self._get_client(config.online_store))
+
     def delete_table(self, config: RepoConfig, table: FeatureView) -> None:
         """Delete the view's fields of every entity, in chunks."""
         for _ in self.delete_rows(config, table.name, [feature.name for feature in table.features]):
@@ -236,8 +266,12 @@ def _explained(config: RepoConfig) -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
-        server = make_url(config.online_store.connection_string).render_as_string(hide_password=True)
-        raise Unavailable(f"the online store {server} does not answer: {error}") from error
+        raise _unavailable(config, error) from error
+
+
+def _unavailable(config: RepoConfig, error: redis.RedisError) -> Unavailable:
+    server = make_url(config.online_store.connection_string).render_as_string(hide_password=True)
+    return Unavailable(f"the online store {server} does not answer: {error}")
 
 
 def _calls(config: RepoConfig, view: str, rows: Iterable[Row]) -> Iterator[tuple[list[bytes], list[bytes | int | str]]]:
@@ -269,21 +303,18 @@ def _fence_key(config: RepoConfig) -> bytes:
     return f"portrait:{config.project}:fences".encode()
 
 
-def _ask(pipeline: Any, config: RepoConfig, view: str, user_ids: Sequence[str]) -> None:
-    fields, project = [_field(view, VECTOR), _order_field(view)], config.project.encode()
-    for key in user_keys(user_ids):
-        pipeline.hmget(key + project, fields)
+def _commands(config: RepoConfig, view: str, user_ids: Sequence[str]) -> list[tuple[bytes, ...]]:
+    """A look-up of vector and order for each user."""
+    vector, order, project = _field(view, VECTOR), _order_field(view), config.project.encode()
+    return [(b"HMGET", key + project, vector, order) for key in user_keys(user_ids)]
 
 
 def _answer(replies: list[list[bytes | None]], dimension: int) -> VectorRows:
-    return vector_rows([_stored(*reply) for reply in replies], dimension)
-
-
-def _stored(vector: bytes | None, order: bytes | None) -> StoredVector | None:
-    if vector is None or order is None:
-        return None
-    position, as_of, computed_at = ORDER.unpack(order)
-    return vector, int(position), int(as_of), int(computed_at)
+    # Both are written together; a vector without an order is of another writer, and counts as none.
+    values = [vector if order else None for vector, order in replies]
+    packed = b"".join([order for vector, order in replies if vector and order])
+    order = np.frombuffer(packed, "<f8").astype(np.int64).reshape(-1, 3)
+    return vector_rows(values, order, dimension)
 
 
 def _row(key: bytes, features: Sequence[str], order: bytes | None, *values: bytes | None) -> Row | None:
@@ -307,8 +338,13 @@ def _field(view: str, feature: str) -> bytes:
     return bytes(_mmh3(f"{view}:{feature}"))
 
 
+def _user_keys(config: RepoConfig, user_ids: Sequence[str]) -> list[bytes]:
+    project = config.project.encode()
+    return [key + project for key in user_keys(user_ids)]
+
+
 def _time_field(view: str) -> bytes:
-    return f"_ts:{view}".encode()
+    return TIMES + view.encode()
 
 
 def _order_field(view: str) -> bytes:

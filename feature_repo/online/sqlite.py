@@ -4,22 +4,25 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from feast import Entity, FeatureView, RepoConfig
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 from pydantic import model_validator
 
-from feature_repo.online.codec import Integers, Order, StoredVector, VectorRows, Vectors, user_keys, vector_rows
+from feature_repo.online.codec import Integers, Order, VectorRows, Vectors, user_keys, vector_rows
 from feature_repo.online.rows import CHUNK, VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
+from registry.compaction import compact
 from registry.errors import LeaseLost, Unavailable
 
 # A row's order beside its value, one column each. The defaults lose against every write.
 ORDER_COLUMNS = {"position": -(2**63), "as_of": -(2**63), "computed_at": 0}
 MICROSECONDS = 1_000_000
+NOTHING: tuple[bytes, tuple[int, ...]] = (b"", ())
 # Read pages where the kernel keeps them: without it each page of a batch is a system call and a copy, a quarter of a
 # read of 100 users.
 MAPPED_BYTES = 1 << 30
@@ -33,7 +36,7 @@ WHERE (excluded.position, excluded.as_of) > (position, as_of)
 """
 
 
-FENCES = "portrait_fences"
+FENCES = "refresh_fences"  # not like a view of a project: those are looked through when a user is forgotten
 RAISE = f"""
 INSERT INTO {FENCES} (bucket, epoch) VALUES (?, ?)
 ON CONFLICT (bucket) DO UPDATE SET epoch = max(epoch, excluded.epoch)
@@ -98,11 +101,13 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
     def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
         """The stored vectors of these users."""
         keys = user_keys(user_ids)
-        stored: dict[bytes, StoredVector] = {}
+        stored: dict[bytes, tuple[bytes, tuple[int, ...]]] = {}
         for start in range(0, len(keys), CHUNK):
             rows = self._select(config, view, [VECTOR], keys[start : start + CHUNK])
-            stored |= {key: (value, *order) for key, _, value, *order in rows}
-        return vector_rows([stored.get(key) for key in keys], dimension)
+            stored |= {row[0]: (row[2], row[3:]) for row in rows if row[2]}
+        found = [stored.get(key, NOTHING) for key in keys]
+        order = np.array([entry[1] for entry in found if entry is not NOTHING], np.int64).reshape(-1, 3)
+        return vector_rows([entry[0] for entry in found], order, dimension)
 
     def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
         """Write rows where they are newer than the stored ones; returns how many won.
@@ -170,6 +175,29 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
                 return
             yield deleted.count(features[0])
             time.sleep(GIVE_WAY_SECONDS)
+
+    def views_of(self, config: RepoConfig, user_id: str) -> list[str]:
+        """Names of the views that hold something of a user."""
+        connection, [key] = self._get_conn(config), user_keys([user_id])
+        with self._explained(config, "any"):
+            return [
+                view
+                for view in _views(connection, config)
+                if connection.execute(f"SELECT 1 FROM {_table(config, view)} WHERE entity_key = ?", (key,)).fetchone()
+            ]
+
+    def delete_users(self, config: RepoConfig, user_ids: Sequence[str]) -> None:
+        """Delete all that is stored of users, whatever view it belongs to; their bytes are overwritten."""
+        keys = [(key,) for key in user_keys(user_ids)]
+        with self._explained(config, "any"), closing(_connect(self._get_db_path(config))) as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            with _transaction(connection):
+                for view in _views(connection, config):
+                    connection.executemany(f"DELETE FROM {_table(config, view)} WHERE entity_key = ?", keys)
+
+    def purge(self, config: RepoConfig) -> list[str]:
+        """Write the database anew, without what was deleted; returns what could not be done."""
+        return compact(Path(self._get_db_path(config)))
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
         """Delete the database; connections of other threads end with them."""
@@ -274,6 +302,12 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def _views(connection: sqlite3.Connection, config: RepoConfig) -> list[str]:
+    prefix = f"{config.project}_"
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
+    return [name.removeprefix(prefix) for (name,) in tables if name.startswith(prefix)]
 
 
 def _table(config: RepoConfig, view: str) -> str:

@@ -12,6 +12,8 @@ Gates = Annotated[
     typer.Option("--gate", help="A limit, max_prior_share=0.2 for instance; `name=` puts the default back. Repeat."),
 ]
 
+MAX_AGE = "Seconds; an older vector is computed anew on read, and flagged where that fails. 0: any age."
+
 consumer_app = typer.Typer(help="Declare consumers: downstream models that read embeddings.", no_args_is_help=True)
 
 
@@ -44,12 +46,13 @@ def add(
     task: Annotated[str, typer.Option(help="What the downstream model does.")] = "",
     gates: Gates = None,
     wants_head: Annotated[bool, typer.Option("--wants-head", help="Promote only versions with a head of its.")] = False,
+    max_age: Annotated[float, typer.Option(help=MAX_AGE)] = 0.0,
 ) -> None:
     """Declare a consumer."""
     from infra.portrait import Portrait
 
     with Portrait.open() as portrait:
-        portrait.registry.consumers.add(name, owner or portrait.settings.actor, task, gates or [], wants_head)
+        portrait.registry.consumers.add(name, owner or portrait.settings.actor, task, gates or [], wants_head, max_age)
     say(f"consumer {name} is declared; give it a version: portrait promote {name} VERSION")
 
 
@@ -62,12 +65,13 @@ def change(
     wants_head: Annotated[
         bool | None, typer.Option("--wants-head/--no-wants-head", help="Promote only versions with a head of its.")
     ] = None,
+    max_age: Annotated[float | None, typer.Option(help=MAX_AGE)] = None,
 ) -> None:
     """Change a consumer's fields."""
     from infra.portrait import Portrait
 
     with Portrait.open() as portrait:
-        portrait.registry.consumers.set(name, owner, task, gates or [], wants_head)
+        portrait.registry.consumers.set(name, owner, task, gates or [], wants_head, max_age)
     say(f"consumer {name} is changed")
 
 

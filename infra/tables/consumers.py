@@ -21,11 +21,12 @@ def consumers_table(consumers: Iterable[Consumer], assignments: Mapping[str, Ass
 
 def consumer_table(consumer: Consumer, assignment: Assignment | None) -> Table:
     """One consumer: what it reads, and what its gates ask for."""
-    table = table_of(consumer.name, "", "")
+    table, max_age = table_of(consumer.name, "", ""), consumer.max_age_seconds
     table.add_row("owner", consumer.owner)
     table.add_row("task", consumer.task or "-")
     table.add_row("reads", _reads(assignment)[0])
     table.add_row("wants a head", "yes" if consumer.wants_head else "no")
+    table.add_row("oldest vectors", "of any age" if max_age is None else f"{max_age:,.6g} s, else computed anew")
     table.add_section()
     changed = consumer.gates.to_json()
     for name, value in asdict(consumer.gates).items():

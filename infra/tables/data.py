@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
+from feature_repo.log.partition import BUCKETS
 from feature_repo.log.report import IngestReport
 from infra.status import Status
-from infra.tables.layout import moment, size, table_of
+from infra.tables.layout import moment, seconds, size, table_of
 from serving.batch import Answer, EmbeddingBatch
 
 
@@ -22,8 +23,9 @@ def ingest_table(report: IngestReport) -> Table:
 
 def status_tables(status: Status) -> Iterator[Table]:
     """The log in one line, then the live versions."""
-    log = table_of(f"Portrait at {status.home}", "users", "events", "newest event")
-    log.add_row(f"{status.log.users:,}", f"{status.log.events:,}", moment(status.log.newest_event))
+    log = table_of(f"Portrait at {status.home}", "users", "events", "newest event", "in the inbox")
+    events = f"{status.log.events:,}"
+    log.add_row(f"{status.log.users:,}", events, moment(status.log.newest_event), f"{status.log.in_inbox:,}")
     yield log
     versions = table_of(
         "Versions that hold data", "version", "state", "users online", "as of", "online", "offline", "kept alive by"
@@ -46,6 +48,30 @@ def status_tables(status: Status) -> Iterator[Table]:
             served = f"{gateway.generation}" + (f", {behind} behind" if behind > 0 else "")
             gateways.add_row(gateway.id, gateway.host, served, moment(gateway.seen_at))
         yield gateways
+    yield from _refresh_tables(status)
+
+
+def _refresh_tables(status: Status) -> Iterator[Table]:
+    refresh = status.refresh
+    table = table_of(
+        "Refresh", "shards", "buckets held", "rows waiting", "oldest", "in the broker", "not wholly forgotten"
+    )
+    waiting, oldest = f"{refresh.waiting:,}", f"{refresh.oldest_seconds:.1f} s" if refresh.waiting else "-"
+    counts = (f"{refresh.in_broker:,}", f"{status.forgetting:,}")
+    table.add_row(f"{len(refresh.shards)}", f"{refresh.held} of {BUCKETS}", waiting, oldest, *counts)
+    yield table
+    if refresh.delays or refresh.failing:
+        delays = table_of("From event to readable", "version", "events", "half within", "99% within", "trouble")
+        for version in sorted({*refresh.delays, *refresh.failing}):
+            of_version = refresh.delays.get(version)
+            counted = sum(of_version.counts) if of_version else 0
+            within = (seconds(of_version.quantile(share) if of_version else None) for share in (0.5, 0.99))
+            delays.add_row(version, f"{counted:,}", *within, refresh.failing.get(version, ""))
+        yield delays
+    if answered := sum(refresh.sources.values()):
+        sources = table_of("Vectors answered", *refresh.sources)
+        sources.add_row(*(f"{count:,} ({count / answered:.1%})" for count in refresh.sources.values()))
+        yield sources
 
 
 def embeddings_table(answer: Answer) -> Table:
@@ -58,6 +84,8 @@ def embeddings_table(answer: Answer) -> Table:
 
 
 def _embedding_rows(batch: EmbeddingBatch) -> Iterator[tuple[str, ...]]:
-    for user, source, age, vector in zip(batch.user_ids, batch.source, batch.age_seconds, batch.vectors, strict=True):
+    columns = zip(batch.user_ids, batch.source, batch.age_seconds, batch.stale, batch.vectors, strict=True)
+    for user, source, age, stale, vector in columns:
         shown = ", ".join(f"{number:.4f}" for number in vector[:4])
-        yield user, batch.version, source, f"{age:,.0f} s", f"[{shown}, ... {len(vector)} numbers]"
+        seconds = f"{age:,.0f} s{', too old' if stale else ''}"
+        yield user, batch.version, source, seconds, f"[{shown}, ... {len(vector)} numbers]"

@@ -25,6 +25,13 @@ def moment(time: datetime | None) -> str:
     return "-" if time is None else f"{time:%Y-%m-%d %H:%M:%S}"
 
 
+def seconds(time: float | None) -> str:
+    """A duration in the unit that suits; a dash for none."""
+    if time is None:
+        return "-"
+    return f"{time * 1000:.0f} ms" if time < 1 else f"{time:.1f} s"
+
+
 def size(count: float) -> str:
     """Bytes in the unit that suits."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -42,16 +42,20 @@ def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> A
         """Add a consumer; the same again changes nothing."""
         gates = body.gates.model_dump(exclude_none=True)
         made = await threads.run(
-            lambda: operations.consumer_add(actor, body.name, body.owner, body.task, gates, body.wants_head)
+            lambda: operations.consumer_add(
+                actor, body.name, body.owner, body.task, gates, body.wants_head, body.max_age_seconds
+            )
         )
         return ConsumerAnswer.model_validate(made)
 
     @routes.patch("/consumers/{consumer}", responses=documented(400, 404, 409, 413, 422))
     async def set_consumer(consumer: str, body: ConsumerChange, actor: Actor) -> ConsumerAnswer:
-        """Change the owner, the task, settings of the gates, or whether heads are wanted."""
+        """Change the owner, the task, settings of the gates, whether heads are wanted, or how old vectors may be."""
         gates = body.gates.model_dump(exclude_unset=True) if body.gates else {}
         changed = await threads.run(
-            lambda: operations.consumer_set(actor, consumer, body.owner, body.task, gates, body.wants_head)
+            lambda: operations.consumer_set(
+                actor, consumer, body.owner, body.task, gates, body.wants_head, body.max_age_seconds
+            )
         )
         return ConsumerAnswer.model_validate(changed)
 

@@ -8,57 +8,93 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Scope
 
+from registry import grants
 from registry.errors import InvalidInput
-from registry.grants import Scope
 from serving import answers, problems
 from serving.api.bodies import body_within
 from serving.api.guard import Guard
 from serving.api.schemas import EmbeddingsRequest
 from serving.metrics import Metrics
 from serving.pools import PooledReader
+from serving.shortcut import Endpoint
 
-PATH = "/v1/consumers/{consumer}/embeddings"
+BEFORE, AFTER = "/v1/consumers/", "embeddings"
+PATH = f"{BEFORE}{{consumer}}/{AFTER}"
+READ = grants.Scope.READ
 BODY_BYTES_PER_USER = 1024
 BODY_BYTES_FREE = 64 * 1024
 SMALLER = "ask in smaller batches, or raise PORTRAIT_MAX_BATCH"
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
-def routes(reader: PooledReader, guard: Guard, metrics: Metrics, max_batch: int) -> list[Route]:
-    """Routes under /v1/consumers/{consumer}/embeddings."""
-    body_limit = max_batch * BODY_BYTES_PER_USER + BODY_BYTES_FREE
+class EmbeddingReads:
+    """The endpoints under /v1/consumers/{consumer}/embeddings."""
 
-    async def embedding(request: Request) -> Response:
-        guard.admit(request, Scope.READ)
+    def __init__(self, reader: PooledReader, guard: Guard, metrics: Metrics, max_batch: int) -> None:
+        self._reader = reader
+        self._guard = guard
+        self._metrics = metrics
+        self._max_batch = max_batch
+        self._body_limit = max_batch * BODY_BYTES_PER_USER + BODY_BYTES_FREE
+
+    @property
+    def routes(self) -> list[Route]:
+        """The endpoints as routes."""
+        return [
+            Route(PATH + "/{user:path}", self.embedding, methods=["GET"]),
+            Route(PATH, self.embeddings, methods=["GET", "POST"]),
+        ]
+
+    def endpoint(self, scope: Scope) -> Endpoint | None:
+        """The endpoint of a request by its path, which becomes the scope's parameters; None leaves it to the routes."""
+        path = _path(scope)
+        if not path.startswith(BEFORE):
+            return None
+        consumer, _, rest = path[len(BEFORE) :].partition("/")
+        method = scope["method"]
+        if not consumer or not rest.startswith(AFTER):
+            return None
+        if rest == AFTER and method in ("GET", "POST"):
+            scope["path_params"] = {"consumer": consumer}
+            return self.embeddings
+        if rest[len(AFTER) :].startswith("/") and method == "GET":
+            scope["path_params"] = {"consumer": consumer}
+            return self.embedding
+        return None
+
+    async def embedding(self, request: Request) -> Response:
+        """One user's embedding."""
+        self._guard.admit(request, READ)
         consumer: str = request.path_params["consumer"]
-        batch = await reader.read(consumer, [_user(request)], _strict(request))
-        metrics.answered(consumer, batch)
-        return answers.single(batch, _accept(request))
+        answer = await self._reader.read(consumer, [_user(request.scope, consumer)], _strict(request))
+        self._metrics.answered(consumer, answer)
+        return answers.single(answer, _accept(request))
 
-    async def embeddings(request: Request) -> Response:
-        guard.admit(request, Scope.READ)
+    async def embeddings(self, request: Request) -> Response:
+        """Embeddings of a batch of users."""
+        self._guard.admit(request, READ)
         consumer: str = request.path_params["consumer"]
         if request.method == "POST":
-            asked = _parsed(await body_within(request, body_limit, SMALLER))
+            asked = _parsed(await body_within(request, self._body_limit, SMALLER))
             users, strict = asked.users, asked.strict
         else:
             users, strict = _named(request), _strict(request)
-        batch = await reader.read(consumer, _within(users, max_batch), strict)
-        metrics.answered(consumer, batch)
-        return answers.several(batch, _accept(request))
-
-    return [
-        Route(PATH + "/{user:path}", embedding, methods=["GET"]),
-        Route(PATH, embeddings, methods=["GET", "POST"]),
-    ]
+        answer = await self._reader.read(consumer, _within(users, self._max_batch), strict)
+        self._metrics.answered(consumer, answer)
+        return answers.several(answer, _accept(request))
 
 
-def _user(request: Request) -> str:
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))  # where the application is mounted
+
+
+def _user(scope: Scope, consumer: str) -> str:
     # From the path itself: the router's pattern ends in `$`, which drops a newline at the end of an id,
     # and "a\n" would get the vector of "a".
-    path: str = request.scope["path"]
-    user = path.partition("/embeddings/")[2]
+    user = _path(scope)[len(BEFORE) + len(consumer) + len(AFTER) + 2 :]
     if not user:
         raise InvalidInput("the user id is empty")
     return user

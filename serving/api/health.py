@@ -5,18 +5,21 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Response
 
+from registry.errors import Unavailable
 from registry.records import EmbeddingVersion
+from serving.api.operations import Operations
 from serving.api.schemas import Health, Readiness
+from serving.lookups import Lookup
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.pools import PooledReader, probe
 from serving.problems import documented
-from serving.reader import Lookup
 from serving.routing import served_versions
+from serving.threads import BoundedThreads
 
 ALIVE = b'{"status":"ok"}'
 
 
-def router(reader: PooledReader, metrics: Metrics) -> APIRouter:
+def router(reader: PooledReader, metrics: Metrics, operations: Operations, threads: BoundedThreads) -> APIRouter:
     """/healthz, /readyz and /metrics."""
     routes = APIRouter(tags=["operations"])
     assignments = reader.reader.assignments
@@ -43,7 +46,11 @@ def router(reader: PooledReader, metrics: Metrics) -> APIRouter:
 
     @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def show_metrics() -> Response:
-        """Prometheus metrics."""
+        """Prometheus metrics: of this gateway, and of the refresh wherever its shards run."""
+        try:
+            metrics.freshness.freshness = await threads.run(operations.freshness)
+        except Unavailable:  # said by portrait_registry_up; what was read last would be taken for the present
+            metrics.freshness.freshness = None
         return Response(metrics.render(assignments), media_type=CONTENT_TYPE)
 
     return routes

@@ -15,17 +15,26 @@ from registry.records import ApiKey, Consumer, EmbeddingVersion, Head, Promotion
 from registry.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from feature_repo.forgetting.report import ForgettingReport
     from registry.heads import NewHead
+    from serving.freshness import Freshness
     from training.diff import VersionDiff
 
 
 class Operations(Protocol):
     """The registry's rare queries, and its changes. Every method raises Unavailable without a database."""
 
+    def freshness(self) -> "Freshness":
+        """What waits to be refreshed, and how long it has taken."""
+        ...
+
     def consumer_add(
-        self, actor: str, name: str, owner: str, task: str, gates: Mapping[str, Any], wants_head: bool
+        self, actor: str, name: str, owner: str, task: str, gates: Mapping[str, Any], wants_head: bool, max_age: float
     ) -> Consumer:
-        """Add a consumer; `gates` holds settings that are not the defaults. Raises InvalidInput, Conflict."""
+        """Add a consumer; `gates` holds settings that are not the defaults, `max_age` is in seconds, 0 for any age.
+
+        Raises InvalidInput, Conflict.
+        """
         ...
 
     def consumer_set(
@@ -36,6 +45,7 @@ class Operations(Protocol):
         task: str | None,
         gates: Mapping[str, Any],
         wants_head: bool | None,
+        max_age: float | None,
     ) -> Consumer:
         """Change what is not None; of `gates` only the settings named, None for the default.
 
@@ -92,6 +102,10 @@ class Operations(Protocol):
 
     def retire(self, actor: str, version: str, reason: str) -> EmbeddingVersion:
         """End a version's life; a version still retiring is taken up again. Raises NotFound, Conflict."""
+        ...
+
+    def forget(self, actor: str, user: str) -> "ForgettingReport":
+        """Delete everything about a user, and accept nothing from now on; raises InvalidInput, Conflict."""
         ...
 
     def heads(self, consumer: str) -> Sequence[Head]:

@@ -36,6 +36,8 @@ Task = Annotated[str, Field(max_length=256, pattern=NO_NUL)]
 Share = Annotated[float | None, Field(ge=0, le=1)]
 Metric = Annotated[str, Field(pattern=r"^[^\x00]{1,64}$")]
 Limit = Annotated[float | None, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+MAX_AGE = "A stored vector older than this is computed anew on read, or answered as stale; 0 for any age."
 
 
 class _Sent(BaseModel):
@@ -65,6 +67,7 @@ class NewConsumer(_Sent):
     task: Task = ""
     gates: GateChanges = Field(default_factory=GateChanges)
     wants_head: bool = Field(default=False, description="Whether a version needs a head of it before a promotion.")
+    max_age_seconds: Seconds = Field(default=0.0, description=MAX_AGE)
 
 
 class ConsumerChange(_Sent):
@@ -74,6 +77,7 @@ class ConsumerChange(_Sent):
     task: Task | None = None
     gates: GateChanges | None = None
     wants_head: bool | None = None
+    max_age_seconds: Seconds | None = Field(default=None, description=MAX_AGE)
 
 
 class NewPromotion(_Sent):

@@ -30,6 +30,7 @@ class ConsumerAnswer(_Stored):
     task: str
     gates: GateSettings
     wants_head: bool
+    max_age_seconds: float | None = Field(description="A stored vector older than this is computed anew on read.")
     created_at: datetime
 
 

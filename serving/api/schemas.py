@@ -31,6 +31,7 @@ class EmbeddingAnswer(BaseModel):
     source: Source
     as_of: datetime = Field(description="The vector knows events before this time.")
     age_seconds: float = Field(description="Seconds since the vector was computed.")
+    stale: bool = Field(description="Older than the consumer's max_age, and could not be computed anew.")
 
 
 class EmbeddingsAnswer(BaseModel):

@@ -122,6 +122,7 @@ def _row(row: dict[str, Any]) -> Embedding:
             source=row["source"],
             as_of=datetime.fromisoformat(row["as_of"]),
             age_seconds=row["age_seconds"],
+            stale=row.get("stale", False),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UnexpectedAnswer(f"an embedding in the answer is unusable: {error!r}") from error

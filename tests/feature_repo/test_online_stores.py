@@ -383,7 +383,7 @@ def test_redis_reads_asynchronously(redis_url: str) -> None:
 
     async def read() -> codec.VectorRows:
         rows = await store.read_vectors_async(config, VIEW, ["ann", "bob"], DIMENSION)
-        await (await store._get_client_async(config.online_store)).aclose()
+        store.close_async()
         return rows
 
     rows = asyncio.run(read())

@@ -83,7 +83,13 @@ CHANGES: list[tuple[Change, Action, str, dict[str, Any]]] = [
         lambda r: r.consumers.add("search", "team", "rank", ["tolerance=0.1"], True),
         Action.CONSUMER_ADD,
         "consumer search",
-        {"owner": "team", "task": "rank", "gates": {"tolerance": 0.1}, "wants_head": True},
+        {
+            "owner": "team",
+            "task": "rank",
+            "gates": {"tolerance": 0.1},
+            "wants_head": True,
+            "max_age_seconds": None,
+        },
     ),
     (
         lambda r: r.consumers.set("ads", task="rank", gates={"tolerance": 0.1}),

@@ -63,6 +63,7 @@ TABLE: list[tuple[str, str, object, dict[str, int]]] = [
     ("POST", "/v1/keys", {"name": "new", "grants": ["administer"]}, ADMIN),
     ("DELETE", "/v1/keys/a0", None, ADMIN),
     ("GET", "/v1/audit", None, ADMIN),
+    ("DELETE", "/v1/users/ada", None, ADMIN),
     ("GET", "/healthz", None, ALL),
     ("GET", "/readyz", None, ALL),
     ("GET", "/metrics", None, ALL),

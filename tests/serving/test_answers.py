@@ -21,7 +21,8 @@ def batch(vectors: np.ndarray, as_of: int = 1_700_000_000_123_456, lane: str = "
     users = [f"{lane}{row}" for row in range(n)]
     version, fingerprint = ("autoencoder-1", "f") if lane == "stable" else ("autoencoder-2", "a")
     return EmbeddingBatch(
-        users, vectors, version, fingerprint, lane, ["stored"] * n, np.full(n, as_of), np.full(n, 1.5)
+        users, vectors, version, fingerprint, lane, ["stored"] * n, np.full(n, as_of), np.full(n, 1.5),
+        np.zeros(n, bool),
     )  # fmt: skip
 
 

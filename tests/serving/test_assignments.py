@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -186,7 +187,7 @@ def test_nothing_is_taken_from_disk_while_the_registry_answers(file: StateFile) 
 def test_a_generation_is_kept_before_it_is_reported_and_served_before_that(file: StateFile) -> None:
     source, seen = TwinSource(), list[tuple[int, int, int]]()
 
-    def report(generation: int) -> None:
+    def report(generation: int, facts: Any) -> None:
         kept = file.load()
         assert kept is not None
         seen.append((generation, kept.state.generation, assignments.state.generation))

@@ -14,7 +14,7 @@ from tests.serving.conftest import MAX_BATCH, problem
 from tests.serving.twins import BACKFILLED, COMPUTED, DIMENSION, FINGERPRINTS, ODD_VECTOR, Twins
 
 PATH = "/v1/consumers/ranker/embeddings"
-FIELDS = {"user_id", "vector", "version", "fingerprint", "lane", "source", "as_of", "age_seconds"}
+FIELDS = {"user_id", "vector", "version", "fingerprint", "lane", "source", "as_of", "age_seconds", "stale"}
 
 
 def test_a_stored_user_comes_with_every_field(http: TestClient) -> None:
@@ -64,6 +64,7 @@ def test_arrow_has_the_documented_columns_and_the_same_bits(http: TestClient) ->
         "source",
         "as_of",
         "age_seconds",
+        "stale",
     ]
     assert table.schema.field("vector").type == pa.list_(pa.float32(), DIMENSION)
     assert table.column("source").to_pylist() == ["stored", "computed", "prior"]

@@ -86,7 +86,9 @@ def test_a_retirement_waits_for_gateways_that_serve_an_earlier_state(
     monkeypatch.setattr(operations, "REPLICAS_SECONDS", 0.3)
     registry = backfilled.registry
     registry.replicas.seen("r1", "web-1", read_generation(backfilled.database))
-    with pytest.raises(Conflict, match=r"still serve an earlier state: r1 on web-1.*portrait retire autoencoder-1"):
+    with pytest.raises(
+        Conflict, match=r"still follow an earlier state: gateway r1 on web-1.*portrait retire autoencoder-1"
+    ):
         backfilled.operations.retire("ann", "autoencoder-1")
     version = registry.versions.get("autoencoder-1")
     assert version.state is VersionState.RETIRING

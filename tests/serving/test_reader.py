@@ -9,7 +9,7 @@ from feature_repo.schemas import microseconds
 from registry.errors import Conflict, FingerprintMismatch, NotFound, Unavailable
 from serving.batch import EmbeddingBatch, SplitBatch
 from serving.encoders import EncoderCache
-from serving.reader import encoding_times, something_known
+from serving.reader import something_known
 from tests.serving.twins import BACKFILLED, DIMENSION, ODD_VECTOR, Twins, version
 
 
@@ -28,8 +28,9 @@ def test_missing_users_are_computed_at_the_version_asked_for(parts: Twins) -> No
     newest = microseconds(BACKFILLED) + 7
     assert batch.vectors[1].tolist() == [2.0, 2.0, (newest + 1) % 1_000_003, 0, 0, 0, 0, 0]
     assert batch.vectors[2].tolist() == batch.vectors[3].tolist() == [-2.0] * DIMENSION
-    # bob's newest event is later than the backfill; early's is not.
-    assert batch.as_of.tolist() == [microseconds(BACKFILLED), newest + 1] + [microseconds(BACKFILLED)] * 3
+    # bob's newest event is later than the backfill; early's is not, and silent signed up at its very moment.
+    backfilled = microseconds(BACKFILLED)
+    assert batch.as_of.tolist() == [backfilled, newest + 1, backfilled, backfilled + 1, backfilled]
     assert (batch.age_seconds[1:] == 0).all() and batch.age_seconds[0] > 0
     assert parts.encoders["autoencoder-2"].encoded == ["bob", "silent", "early"]
     assert parts.encoders["autoencoder-1"].encoded == []
@@ -120,12 +121,11 @@ def test_any_column_makes_a_user_known(parts: Twins, row: dict[str, object]) -> 
     assert something_known(inputs).tolist() == [False, True]
 
 
-def test_times_of_a_version_that_was_never_backfilled_start_at_its_data(parts: Twins) -> None:
-    trained = version(last_as_of=None)
-    inputs = parts.store.read_inputs(["bob", "nobody"])
-    assert encoding_times(inputs, trained).tolist() == [microseconds(BACKFILLED) + 8, microseconds(trained.data_to)]
-    # A table cut from a larger one has offsets that do not start at 0.
-    assert encoding_times(inputs.slice(1), trained).tolist() == [microseconds(trained.data_to)]
+def test_a_version_that_was_never_backfilled_computes_as_of_its_data(parts: Twins) -> None:
+    parts.source.versions["autoencoder-1"] = trained = version(last_as_of=None)
+    parts.source.number += 1
+    parts.reader.assignments.refresh()
+    assert parts.reader.read("ranker", ["early"]).as_of.tolist() == [microseconds(trained.data_to)]
 
 
 def test_microseconds_are_exact() -> None:

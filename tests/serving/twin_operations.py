@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from feature_repo.forgetting.report import ForgettingReport, TrainedVersion
 from registry.audit import AuditEvent, AuditOutcome
 from registry.errors import Conflict, FingerprintMismatch, GateRefused, InvalidInput, NotFound, PortraitError
 from registry.gate_settings import GateSettings
@@ -14,6 +15,7 @@ from registry.heads import NewHead
 from registry.records import ApiKey, Assignment, Consumer, EmbeddingVersion, Head, Promotion
 from registry.tables import GONE_STATES, PromotionKind, VersionState
 from registry.verdicts import Outcome, Verdict
+from serving.freshness import Delays, Freshness
 from tests.serving.twins import TwinSource
 from training.diff import MeasuredPair, VersionDiff, VersionSide
 
@@ -46,9 +48,9 @@ class TwinOperations:
             assert name == assigned.consumer
 
     def consumer_add(
-        self, actor: str, name: str, owner: str, task: str, gates: Mapping[str, Any], wants_head: bool
+        self, actor: str, name: str, owner: str, task: str, gates: Mapping[str, Any], wants_head: bool, max_age: float
     ) -> Consumer:
-        wanted = Consumer(name, owner, task, MOMENT, GateSettings().overridden(gates), wants_head)
+        wanted = Consumer(name, owner, task, MOMENT, GateSettings().overridden(gates), wants_head, max_age or None)
         existing = self.source.consumers.setdefault(name, wanted)
         if existing != wanted:
             raise Conflict(f"consumer {name} exists, owned by {existing.owner}")
@@ -63,10 +65,13 @@ class TwinOperations:
         task: str | None,
         gates: Mapping[str, Any],
         wants_head: bool | None,
+        max_age: float | None,
     ) -> Consumer:
         given = {"owner": owner, "task": task, "wants_head": wants_head}
         now = self._consumer(name)
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if max_age is not None:
+            changes["max_age_seconds"] = max_age or None
         self.source.consumers[name] = replace(now, gates=now.gates.overridden(gates), **changes)
         self._done(actor, "consumer.set", f"consumer {name}")
         return self.source.consumers[name]
@@ -154,6 +159,12 @@ class TwinOperations:
         self._done(actor, "version.retire", f"version {version}")
         return retired
 
+    def forget(self, actor: str, user: str) -> ForgettingReport:
+        subject = f"user {hashlib.sha256(user.encode()).hexdigest()[:16]}"
+        self._done(actor, "user.forget", subject)
+        trained = (TrainedVersion("autoencoder-1", "ready"),)
+        return ForgettingReport(subject, MOMENT, MOMENT, {"events": 3}, trained, 0, (), ("backups",))
+
     def heads(self, consumer: str) -> Sequence[Head]:
         self._consumer(consumer)
         return [head for head in self.trained if head.consumer == consumer]
@@ -187,6 +198,10 @@ class TwinOperations:
         self.source.keys[id] = replace(self.source.keys[id], revoked_at=MOMENT)
         self._done(actor, "key.revoke", f"key {id}")
         return self.source.keys[id]
+
+    def freshness(self) -> Freshness:
+        delays = {"autoencoder-1": Delays((0.1, 1.0), (3, 1, 0), 0.75)}
+        return Freshness((), 64, {5: 7}, 1.5, 0, delays, {"stored": 3}, {})
 
     def audit(self, since: datetime | None, after: int, limit: int) -> Sequence[AuditEvent]:
         wanted = (event for event in self.events if event.id > after and (since is None or event.at >= since))

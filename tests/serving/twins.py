@@ -1,7 +1,7 @@
 """In-memory twins of what the gateway stands on, and a factory for each record."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -95,7 +95,7 @@ class TwinSource:
             raise Unavailable("the registry does not answer")
         return self.number
 
-    def report(self, generation: int) -> None:
+    def report(self, generation: int, facts: Mapping[str, Any]) -> None:
         if self.away:
             raise Unavailable("the registry does not answer")
         self.reported.append(generation)
@@ -185,6 +185,7 @@ class TwinEncoder:
     number: int
     encoded: list[str] = field(default_factory=list)
     nbytes: int = 1000
+    items_position: int = 0
 
     @property
     def prior(self) -> NDArray[np.float32]:
@@ -197,6 +198,9 @@ class TwinEncoder:
             if events:
                 vectors[row] = [self.number, len(events), moment % 1_000_003] + [0.0] * (DIMENSION - 3)
         return vectors
+
+    def learn(self, items: pa.Table, position: int) -> None:
+        self.items_position = position
 
 
 COLUMNS = FixedColumns({"country": "VARCHAR", "age": "BIGINT"}, {"vector_image": 2})

@@ -104,6 +104,9 @@ class StubRepresentation:
         counts = _counts(self.batcher, users, as_of)
         return counts @ self.weight.T, counts.any(axis=1)
 
+    def learn(self, items: pa.Table) -> None:
+        """Items are nothing to it."""
+
 
 def _counts(batcher: Batcher, users: pa.Table, as_of: int | Int64) -> Float32:
     arrays = batcher.arrays(users, as_of)

@@ -14,13 +14,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from registry.errors import FingerprintMismatch, InvalidInput, NotFound
-from training.artifact import Content, found_fingerprint, load_content, load_prior, seal
+from training.artifact import PRIOR, Content, found_fingerprint, load_content, load_prior, seal
 from training.encoder import load_encoder
 from training.run import TrainedModel
 
 FILES = {
     "encoder.json", "weights.safetensors", "items.parquet", "items.safetensors", "probe.parquet", "probe.safetensors",
-    "run.json", "metrics.jsonl", "loss.png",
+    "words.json", "text.safetensors", "run.json", "metrics.jsonl", "loss.png",
 }  # fmt: skip
 
 
@@ -149,6 +149,8 @@ def test_the_fingerprint_is_over_content(model: TrainedModel) -> None:
         replace(content, document={**content.document, "schema": {**content.document["schema"], "history_length": 9}}),
         replace(content, weights={**content.weights, "prior": content.weights["prior"] + 1}),
         replace(content, item_vectors={**content.item_vectors, "text": content.item_vectors["text"] + 1}),
+        replace(content, words=content.words[::-1]),
+        replace(content, text={**content.text, "idf": content.text["idf"] + 1}),
     ]
     assert len({each.fingerprint for each in (content, *other)}) == 1 + len(other)
 
@@ -160,6 +162,13 @@ def test_the_fingerprint_outlives_files(model: TrainedModel) -> None:
     assert replace(content, weights=turned, document=json.loads(json.dumps(content.document))).fingerprint == (
         model.fingerprint
     )
+
+
+def test_fingerprints_from_before_text_encoders_were_kept_stay() -> None:
+    """What such a version's vectors are stored under must not change with the code."""
+    tensors = ({PRIOR: np.zeros(2, np.float32)}, {"text": np.ones((1, 3), np.float32)})
+    content = Content("autoencoder", 1, 2, {"layout": [1]}, tensors[0], ["music\x1fsong"], tensors[1])
+    assert content.fingerprint == "2877584ac520db8a5d45dc7ff3939946c5b74467da6f80c2cfb27f4ff3473899"
 
 
 def sha256(path: Path) -> str:

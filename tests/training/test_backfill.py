@@ -197,9 +197,8 @@ def test_feast_materialize_brings_vectors_that_are_newer_and_only_those(backfill
         users = made.read(bucket)
         vectors = rng.normal(size=(len(users), 16)).astype(np.float32)
         position = users.column("position").to_numpy()
-        write_vectors(
-            bucket_file(folder, bucket), users.column("user_id"), vectors, position, microseconds(elsewhere), 1
-        )
+        file, ids = bucket_file(folder, bucket), users.column("user_id")
+        write_vectors(backfilled.settings.home, file, ids, vectors, position, microseconds(elsewhere), 1)
     assert online(backfilled) == before
 
     def materialize(end: datetime) -> None:

@@ -9,7 +9,7 @@ from tests.training.example import catalogue
 from training.modality import collaborative as collaborative_module
 from training.modality.collaborative import Cooccurrence, collaborative
 from training.modality.ready import ready
-from training.modality.text import text
+from training.modality.text import fit
 
 
 def pairs(window: int, user: list[int], item: list[int], items: int = 4) -> np.ndarray:
@@ -68,8 +68,10 @@ def test_nothing_together_is_no_modality() -> None:
 
 def test_items_of_the_same_words_are_near() -> None:
     items = catalogue()
-    found = text(items, np.arange(len(items)), 6, 0, len(items) + 1)
-    assert found is not None and np.isnan(found.vectors[-1]).all()
+    encoder = fit(items, 6, 0)
+    assert encoder is not None
+    found = encoder.modality(items, np.arange(len(items)), len(items) + 1)
+    assert found.dimension == 6 and np.isnan(found.vectors[-1]).all()
     taste = np.array([int(tags[0][-1]) for tags in items["tags"].to_pylist()])
     near = found.vectors[:-1] @ found.vectors[:-1].T
     same = np.equal.outer(taste, taste)
@@ -79,7 +81,7 @@ def test_items_of_the_same_words_are_near() -> None:
 @pytest.mark.parametrize("texts", [[None] * 4, ["", " ", "!", "?"], ["one", None, None, None]])
 def test_too_little_text_is_no_modality(texts: list[str | None]) -> None:
     items = pa.table({"text": pa.array(texts, pa.string()), "tags": pa.nulls(4, pa.list_(pa.string()))})
-    assert text(items, np.arange(4), 6, 0, 4) is None
+    assert fit(items, 6, 0) is None
 
 
 def test_ready_vectors_are_taken_as_they_are() -> None:

@@ -89,12 +89,12 @@ def test_a_file_of_vectors_is_seen_whole_or_not_at_all(tmp_path: Path) -> None:
     vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
     users = pa.chunked_array([["a", "b"], ["c"]])
     path = tmp_path / "version" / "bucket=00.parquet"
-    write_vectors(path, users, vectors, np.array([3, 2, 1]), as_of=10, computed_at=20)
+    write_vectors(tmp_path, path, users, vectors, np.array([3, 2, 1]), as_of=10, computed_at=20)
     table = pq.read_table(path, partitioning=None)
     assert table.schema.equals(embeddings(2))
     assert np.array(table.column("vector").to_pylist(), np.float32).tobytes() == vectors.tobytes()
     assert table.column("position").to_pylist() == [3, 2, 1]
-    write_vectors(path, users.slice(0, 0), vectors[:0], np.array([], np.int64), as_of=11, computed_at=21)
+    write_vectors(tmp_path, path, users.slice(0, 0), vectors[:0], np.array([], np.int64), as_of=11, computed_at=21)
     assert pq.read_table(path, partitioning=None).num_rows == 0
     assert list(path.parent.iterdir()) == [path]
 

@@ -9,11 +9,10 @@ from itertools import accumulate
 from typing import Any, Self
 
 import numpy as np
-import torch
-from torch.nn.functional import embedding_bag
 
 from training.arrays import DAY_US, NO_TIME, UNKNOWN, Float32, Float64, Int64, UserArrays
 from training.autoencoder.context import ACTIVITY, Rings, activity, log, recency, rhythm, shares
+from training.autoencoder.item_table import ItemTable
 
 
 class BlockKind(StrEnum):
@@ -76,6 +75,11 @@ class Layout:
         """Columns of a row."""
         return sum(block.width for block in self.blocks)
 
+    @property
+    def item_widths(self) -> tuple[int, ...]:
+        """Dimensions of the modalities."""
+        return tuple(width for _, width in self.modalities)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON document."""
         return asdict(self)
@@ -89,14 +93,11 @@ class Layout:
 
 
 class BlockBuilder:
-    """Computes rows for many users at once, without a loop over users.
+    """Computes rows for many users at once, without a loop over users."""
 
-    `items` is [items, sum of the modalities' dimensions], NaN where an item lacks a modality.
-    """
-
-    def __init__(self, layout: Layout, items: Float32) -> None:
+    def __init__(self, layout: Layout, items: ItemTable) -> None:
         self.layout = layout
-        self.table = _poolable(layout, items)
+        self.items = items
         self.windows = np.asarray(layout.windows_days, dtype=np.int64) * DAY_US
 
     def rows(self, users: UserArrays) -> Float32:
@@ -121,7 +122,7 @@ class BlockBuilder:
         if not self.layout.modalities:
             return []
         known = (users.events.item != UNKNOWN) & (rings.ring < len(self.windows))
-        sums = self._sums(users.events.item[known], rings.bag[known], len(users) * rings.count)
+        sums = self.items.sums(users.events.item[known], rings.bag[known], len(users) * rings.count)
         by_ring = rings.newest_first(sums)
         windows = list(accumulate(by_ring[:, ring] for ring in range(len(self.windows))))
         means = [self._means(window) for window in windows]
@@ -131,13 +132,7 @@ class BlockBuilder:
         """Mean vector of the onboarding picks, by modality."""
         if not (self.layout.onboarding and self.layout.modalities):
             return []
-        return self._means(self._sums(users.onboarding.item, users.onboarding.user, len(users)))
-
-    def _sums(self, items: Int64, bags: Int64, count: int) -> Float32:
-        """[count, table columns] sums of item rows a bag; bags ascend."""
-        starts = np.searchsorted(bags, np.arange(count))
-        summed = embedding_bag(torch.from_numpy(items), self.table, torch.from_numpy(starts), mode="sum")
-        return summed.numpy()
+        return self._means(self.items.sums(users.onboarding.item, users.onboarding.user, len(users)))
 
     def _means(self, sums: Float32) -> list[Float32]:
         """By modality: sums over counts; NaN without any item."""
@@ -172,13 +167,3 @@ def _code(codes: Int64) -> Float64:
 
 def _only(present: Any, columns: Float64) -> Float64:
     return np.where(present[:, None], columns, np.nan)
-
-
-def _poolable(layout: Layout, items: Float32) -> torch.Tensor:
-    """[items, dimensions + modalities]: zeros for absent modalities, and a count of 1 for present ones."""
-    present, start = [], 0
-    for _, width in layout.modalities:
-        present.append(~np.isnan(items[:, start]))
-        start += width
-    counts = np.stack(present, axis=1) if present else np.empty((len(items), 0))
-    return torch.from_numpy(np.concatenate([np.nan_to_num(items), counts], axis=1).astype(np.float32))

@@ -1,6 +1,7 @@
 """The autoencoder as a family: how it is prepared, trained, stored and loaded."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,20 @@ import torch
 
 from feature_repo.input_schema import InputSchema
 from feature_repo.progress import Progress
-from training.arrays import Bool, Float32, Int64
+from training.arrays import UNKNOWN, Bool, Float32, Int64
 from training.artifact import PRIOR, Content
 from training.autoencoder.blocks import BlockBuilder, Layout
 from training.autoencoder.config import AutoencoderConfig
+from training.autoencoder.item_table import ItemTable
 from training.autoencoder.model import Autoencoder
-from training.autoencoder.prepare import Prepared, prepare
+from training.autoencoder.prepare import Prepared, prepare, side_by_side
 from training.autoencoder.trainee import AutoencoderTrainee
 from training.batch import Batcher, Vocabularies
 from training.config import override
 from training.inputs import TrainingInputs
+from training.modality.later import LaterItems
+from training.modality.text import TextEncoder
+from training.survey import catalogue_keys
 
 CHUNK = 8192
 
@@ -72,10 +77,13 @@ class AutoencoderFamily:
                 "vocabularies": prepared.vocabularies.to_json(),
                 "layout": prepared.layout.to_json(),
                 "hidden": list(config.hidden),
+                "brought": prepared.brought,
             },
             weights={**tensors, PRIOR: vectors.mean(axis=0, dtype=np.float64).astype(np.float32)},
             items=prepared.vocabularies.items.values,
             item_vectors=prepared.item_vectors,
+            words=prepared.words,
+            text=prepared.text,
         )
 
     def representation(self, content: Content, device: str) -> "AutoencoderRepresentation":
@@ -89,28 +97,63 @@ class AutoencoderRepresentation:
     def __init__(self, content: Content, device: str) -> None:
         document = content.document
         layout = Layout.from_json(document["layout"])
-        self.batcher = Batcher(
+        batcher = Batcher(
             InputSchema.from_json(document["schema"]),
             Vocabularies.from_json(document["vocabularies"], content.items),
             document["onboarding"],
         )
-        names = [name for name, _ in layout.modalities]
-        items = [content.item_vectors[name] for name in names]
-        self.builder = BlockBuilder(layout, np.concatenate(items, axis=1) if items else np.empty((0, 0), np.float32))
+        trained = side_by_side([content.item_vectors[name] for name, _ in layout.modalities])
+        self.rows = Rows(batcher, BlockBuilder(layout, ItemTable(layout.item_widths, trained)))
+        text = TextEncoder(content.words, **content.text) if content.text else None
+        self._later = LaterItems(layout.modalities, document.get("brought", ()), text)
         self.model = Autoencoder(layout.blocks, content.dimension, tuple(document["hidden"]))
         weights = {name: torch.from_numpy(tensor) for name, tensor in content.weights.items() if name != PRIOR}
         self.model.load_state_dict(weights)
         self.device = torch.device(device)
         self.window_days = layout.windows_days
         self.model.eval().requires_grad_(False).to(self.device)
-        self.nbytes = sum(t.nbytes for t in content.weights.values()) + self.builder.table.nbytes
+        self._weight_bytes = sum(t.nbytes for t in content.weights.values())
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of weights, item vectors and text encoder."""
+        return self._weight_bytes + self.rows.builder.items.nbytes + self._later.nbytes
 
     def represent(self, users: pa.Table, as_of: Int64) -> tuple[Float32, Bool]:
         """Vectors, and whether any block of the user is there."""
-        rows = self.builder.rows(self.batcher.arrays(users, as_of))
+        rows = self.rows.of(users, as_of)
         with torch.inference_mode():
             vectors: Float32 = self.model.encode(torch.from_numpy(rows).to(self.device)).cpu().numpy()
         return vectors, np.asarray(~np.isnan(rows).all(axis=1))
+
+    def learn(self, items: pa.Table) -> None:
+        """Know these items from now on, each by the first of its rows that gives it a vector; known ones stay."""
+        keys = catalogue_keys(items)
+        items = items.filter(pa.array(self.rows.batcher.items.encode(keys) == UNKNOWN))
+        vectors = self._later.vectors(items)
+        telling = np.flatnonzero(~np.isnan(vectors).all(axis=1))
+        keys = catalogue_keys(items).to_pylist()
+        first = {keys[row]: row for row in telling[::-1].tolist()}
+        rows = sorted(first.values())
+        if rows:
+            self.rows = self.rows.knowing([keys[row] for row in rows], vectors[rows])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Users to rows, as far as items are known: replaced as one when further items are, so that no reader sees half."""
+
+    batcher: Batcher
+    builder: BlockBuilder
+
+    def of(self, users: pa.Table, as_of: Int64) -> Float32:
+        """[n, width] rows of the users as of a time each."""
+        return self.builder.rows(self.batcher.arrays(users, as_of))
+
+    def knowing(self, keys: list[str], vectors: Float32) -> "Rows":
+        """The same with these further items; only the newest may be asked, by one thread at a time."""
+        items = self.builder.items.grown(vectors)
+        return Rows(self.batcher.knowing(keys), BlockBuilder(self.builder.layout, items))
 
 
 def _chunks(rows: Float32) -> list[torch.Tensor]:

@@ -14,12 +14,15 @@ from registry.errors import InvalidInput
 from training.arrays import Float32, Float64
 from training.autoencoder.blocks import Block, BlockBuilder, BlockKind, Layout
 from training.autoencoder.config import AutoencoderConfig
+from training.autoencoder.item_table import ItemTable
 from training.batch import Batcher, Vocabularies
 from training.inputs import TrainingInputs
 from training.modality import Modality
 from training.modality.collaborative import Cooccurrence, collaborative
 from training.modality.ready import ready
-from training.modality.text import text
+from training.modality.text import NAME as TEXT
+from training.modality.text import TextEncoder
+from training.modality.text import fit as fit_text
 from training.survey import catalogue_keys, survey
 from training.vocabulary import Vocabulary
 
@@ -31,10 +34,10 @@ CHUNK = 8192  # users whose rows are computed at once
 def prepare(inputs: TrainingInputs, config: AutoencoderConfig, folder: Path, progress: Progress) -> None:
     """Write rows, standardisation, vocabularies and item vectors into the folder."""
     vocabularies, users_per_item = survey(inputs, progress)
-    modalities = _fit_modalities(inputs, config, vocabularies, users_per_item, progress)
+    modalities, text = _fit_modalities(inputs, config, vocabularies, users_per_item, progress)
     vocabularies, modalities = _with_vectors(vocabularies, modalities)
     layout = _layout(inputs, config, vocabularies, modalities)
-    builder = BlockBuilder(layout, item_table(modalities))
+    builder = BlockBuilder(layout, ItemTable(layout.item_widths, side_by_side([m.vectors for m in modalities])))
     moments = _Moments(layout)
     with (folder / ROWS).open("wb") as file:
         for rows in _rows(inputs, Batcher(inputs.visible, vocabularies, inputs.onboarding), builder, progress):
@@ -48,7 +51,14 @@ def prepare(inputs: TrainingInputs, config: AutoencoderConfig, folder: Path, pro
         )
     save_file(moments.standardisation(), folder / "standardisation.safetensors")
     save_file({modality.name: modality.vectors for modality in modalities}, folder / "items.safetensors")
-    document = {"layout": layout.to_json(), "vocabularies": vocabularies.to_json(), "items": vocabularies.items.values}
+    save_file(text.tensors if text else {}, folder / "text.safetensors")
+    document = {
+        "layout": layout.to_json(),
+        "vocabularies": vocabularies.to_json(),
+        "items": vocabularies.items.values,
+        "words": text.words if text else [],
+        "brought": [modality.name for modality in modalities if modality.brought],
+    }
     (folder / "prepared.json").write_text(json.dumps(document, ensure_ascii=False))
 
 
@@ -61,14 +71,16 @@ class Prepared:
         self.vocabularies = Vocabularies.from_json(document["vocabularies"], document["items"])
         self.standardisation: dict[str, Float32] = load_file(folder / "standardisation.safetensors")
         self.item_vectors: dict[str, Float32] = load_file(folder / "items.safetensors")
+        self.words: list[str] = document["words"]
+        self.text: dict[str, Float32] = load_file(folder / "text.safetensors")
+        self.brought: list[str] = document["brought"]
         path = folder / ROWS
         shape = (path.stat().st_size // 4 // self.layout.width, self.layout.width)
         self.rows: Float32 = np.memmap(path, np.float32, "r", shape=shape) if shape[0] else np.empty(shape, np.float32)
 
 
-def item_table(modalities: list[Modality]) -> Float32:
-    """All modalities side by side."""
-    vectors = [modality.vectors for modality in modalities]
+def side_by_side(vectors: list[Float32]) -> Float32:
+    """The vectors of all modalities, [items, sum of their dimensions]."""
     return np.concatenate(vectors, axis=1) if vectors else np.empty((0, 0), dtype=np.float32)
 
 
@@ -78,8 +90,11 @@ def _fit_modalities(
     vocabularies: Vocabularies,
     users_per_item: np.ndarray,
     progress: Progress,
-) -> list[Modality]:
-    """Modalities by name; vectors that the user brings take the place of a fitted encoder of that name."""
+) -> tuple[list[Modality], TextEncoder | None]:
+    """Modalities by name, and the text encoder where one is in use.
+
+    Vectors that the user brings take the place of a fitted encoder of that name.
+    """
     items = len(vocabularies.items)
     common = min(int((users_per_item >= config.min_item_users).sum()), config.max_items)  # the vocabulary's first ones
     cooccurrence = Cooccurrence(common, config.cooccurrence_window)
@@ -88,12 +103,14 @@ def _fit_modalities(
         events = batcher.arrays(chunk, inputs.as_of_us).events
         cooccurrence.add(events.user, events.item)
     codes = vocabularies.items.encode(catalogue_keys(inputs.catalogue))
+    text = fit_text(inputs.catalogue, config.item_dimension, config.seed)
     fitted = [
         collaborative(cooccurrence, config.item_dimension, config.seed, items),
-        text(inputs.catalogue, codes, config.item_dimension, config.seed, items),
+        text.modality(inputs.catalogue, codes, items) if text else None,
     ]
     by_name = {modality.name: modality for modality in (*fitted, *ready(inputs.catalogue, codes, items)) if modality}
-    return [by_name[name] for name in sorted(by_name)]
+    in_use = TEXT in by_name and not by_name[TEXT].brought
+    return [by_name[name] for name in sorted(by_name)], text if in_use else None
 
 
 def _with_vectors(vocabularies: Vocabularies, modalities: list[Modality]) -> tuple[Vocabularies, list[Modality]]:
@@ -104,7 +121,7 @@ def _with_vectors(vocabularies: Vocabularies, modalities: list[Modality]) -> tup
     kept = [value for value, keep in zip(vocabularies.items.values, known, strict=True) if keep]
     return (
         replace(vocabularies, items=Vocabulary(kept)),
-        [Modality(modality.name, modality.vectors[known]) for modality in modalities],
+        [replace(modality, vectors=modality.vectors[known]) for modality in modalities],
     )
 
 

@@ -11,6 +11,7 @@ class Modality:
 
     name: str
     vectors: Float32
+    brought: bool = False  # by the user, as a column of the catalogue, rather than fitted here
 
     @property
     def dimension(self) -> int:

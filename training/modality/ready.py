@@ -35,4 +35,4 @@ def _modality(column: str, lists: pa.Array, codes: np.ndarray, items: int) -> Mo
         raise InvalidInput(f"the catalogue's {column} has vectors that are not finite: leave those out instead")
     vectors = np.full((items, int(found[0])), np.nan, dtype=np.float32)
     vectors[codes[given]] = flat.reshape(-1, found[0])
-    return Modality(column.removeprefix(PREFIX), vectors)
+    return Modality(column.removeprefix(PREFIX), vectors, brought=True)

@@ -71,6 +71,25 @@ def test_what_matches_is_deleted_wherever_it_is(broker: Broker) -> None:
     assert broker.delete(3, lambda record: record == b"ann") == broker.delete(9, lambda record: True) == 0
 
 
+def test_nothing_of_what_was_deleted_stays_in_the_server(redis_url: str) -> None:
+    """A stream marks what is deleted or trimmed and keeps its bytes: what is left moves to another one."""
+    broker, client = RedisStreams(redis_url), redis.Redis.from_url(redis_url)
+    client.config_set("rdbcompression", "no")  # so that a dump shows the bytes
+    broker.append([(3, b'{"user_id": "ann"}'), (3, b'{"user_id": "bob"}'), (3, b'{"user_id": "ann", "n": 2}')])
+    entries = broker.read({3: BEGINNING}, 9, 0)
+    broker.trim({3: entries[0].id})
+    assert client.dump(stream_key(3)).count(b"ann") == 2
+    assert broker.delete(3, lambda record: b"ann" in record) == 1
+    assert client.dump(stream_key(3)).count(b"ann") == 0
+    assert broker.read({3: BEGINNING}, 9, 0) == [entries[1]]
+    assert broker.delete(3, lambda record: True) == 1 and broker.length(3) == 0
+    broker.append([(3, b"later")])
+    (later,) = broker.read({3: entries[2].id}, 9, 0)  # ids go on after what was deleted
+    assert later.record == b"later"
+    assert broker.purge() == []
+    client.config_set("rdbcompression", "yes")
+
+
 def test_an_entry_of_another_form_is_read_as_what_it_is(redis_url: str) -> None:
     client, broker = redis.Redis.from_url(redis_url), RedisStreams(redis_url)
     client.xadd(stream_key(3), {"r": "{}", "further": "x"})

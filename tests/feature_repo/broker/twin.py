@@ -51,6 +51,9 @@ class TwinBroker:
         self.streams[bucket] = [entry for entry in self.streams[bucket] if not matches(entry.record)]
         return before - len(self.streams[bucket])
 
+    def purge(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         """Nothing is open."""
 

@@ -261,7 +261,7 @@ def test_an_ingest_that_was_overtaken_judges_again(log: EventLog, write: Write) 
     assert (adds_up(report.events).accepted, adds_up(report.events).duplicates) == (0, 50)
     assert (adds_up(report.users).added, adds_up(report.users).unchanged) == (0, 50)
     assert len(stored_events(log)) == 50
-    assert sweep(log.home, log.manifest(), older_than=-1) == []
+    assert sweep(log.home, log.manifest, older_than=-1) == []
 
 
 def test_an_overtaken_ingest_sees_ids_that_others_took(log: EventLog, write: Write) -> None:
@@ -373,7 +373,7 @@ def test_a_kill_leaves_nothing_visible_and_a_rerun_completes(log: EventLog, writ
     assert (adds_up(report.events).accepted, adds_up(report.users).added) == (300, 310)
     assert log.users_count() == 310
     committed = {Path(segment.path) for segment in log.manifest().segments}
-    sweep(log.home, log.manifest(), older_than=-1)
+    sweep(log.home, log.manifest, older_than=-1)
     assert files_of(log.home) == committed
 
 

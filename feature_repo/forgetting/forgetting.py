@@ -1,0 +1,127 @@
+"""Forgetting a user: a tombstone first, then one place after the other, then the bytes that databases keep."""
+
+from collections.abc import Callable, Sequence
+
+from feature_repo.broker.configured import open_broker
+from feature_repo.forgetting.files import SnapshotFiles, UserFiles
+from feature_repo.forgetting.inbox import InboxRows
+from feature_repo.forgetting.leftovers import Leftovers
+from feature_repo.forgetting.online import OnlineRows
+from feature_repo.forgetting.place import Place, User
+from feature_repo.forgetting.purge import purge
+from feature_repo.forgetting.rejects import Rejects
+from feature_repo.forgetting.report import (
+    ON_POSTGRES,
+    OUT_OF_REACH,
+    ForgettingReport,
+    found_to_json,
+    subject_of,
+    trained_of,
+)
+from feature_repo.forgetting.segments import Segments
+from feature_repo.forgetting.stream import StreamEntries
+from feature_repo.forgetting.tombstones import TombstoneLog
+from feature_repo.forgetting.trained import trained_with
+from feature_repo.log.manifest import Kind
+from feature_repo.log.rewriting import Rewriter, rewriting
+from feature_repo.log.staging import alive
+from feature_repo.progress import Progress, silent
+from feature_repo.store import FeatureRepo
+from registry.registry import Registry
+
+STEP = "forgetting"
+
+
+class Forgetting:
+    """Forgets users of one instance, for the registry's actor.
+
+    `followed` is called with the generation at which the tombstone stands, and returns once every refresh shard has
+    seen it: none of them writes anything of the user then. `further` are places of the floors above.
+    """
+
+    def __init__(
+        self,
+        repo: FeatureRepo,
+        registry: Registry,
+        followed: Callable[[int], object],
+        further: Sequence[Place] = (),
+    ) -> None:
+        self._repo = repo
+        self._log = repo.log
+        self._registry = registry
+        self._tombstones = TombstoneLog(registry.database, registry.audit)
+        self._followed = followed
+        self._further = further
+
+    def forget(self, user_id: str, progress: Progress | None = None) -> ForgettingReport:
+        """Leave nothing of a user where Portrait can reach, and accept nothing until this is lifted.
+
+        Killed anywhere it is finished by the same call: who the user was is kept nowhere. Of a user whom nobody knows
+        nothing is found, and the tombstone stands all the same. Raises InvalidInput for a blank id, Conflict while
+        another user is being forgotten in this home, or when shards do not follow.
+        """
+        user, report = User(user_id), progress or silent
+        digest = self._log.forgotten.digest(user_id)
+        with rewriting(self._log.home) as rewriter:
+            places = self._places(rewriter)
+            if self._tombstones.get(digest) is None:
+                kept = self._found(user, places, report)
+                generation = self._tombstones.lay(digest, kept)
+            else:
+                generation = self._tombstones.lay(digest, {})
+            self._followed(generation)
+            for done, place in enumerate(places):
+                report(STEP, done, len(places) + 1, place.name)
+                place.delete(user)
+            report(STEP, len(places), len(places) + 1, "free space")
+            left = purge(self._repo)
+            under_way = len(alive(self._log.home)) - 1  # without ours
+        tombstone = self._tombstones.finish(digest)
+        report(STEP, len(places) + 1, len(places) + 1, "")
+        assert tombstone.finished_at is not None
+        return ForgettingReport(
+            subject=subject_of(digest),
+            asked_at=tombstone.asked_at,
+            finished_at=tombstone.finished_at,
+            found=dict(tombstone.kept["found"]),
+            trained=trained_of(tombstone.kept),
+            under_way=under_way,
+            not_purged=tuple(left),
+            out_of_reach=OUT_OF_REACH if self._log.database.is_sqlite else (*OUT_OF_REACH, ON_POSTGRES),
+        )
+
+    def lift(self, user_id: str) -> str:
+        """Accept what comes of the user from now on; returns how the audit calls the user.
+
+        Raises NotFound for a user who is not forgotten, Conflict for one who is still being forgotten.
+        """
+        digest = self._log.forgotten.digest(User(user_id).id)
+        self._tombstones.lift(digest)
+        return subject_of(digest)
+
+    def _found(self, user: User, places: Sequence[Place], progress: Progress) -> dict[str, object]:
+        """What there is before anything is deleted: for the answer, whoever gives it in the end."""
+        found = {}
+        for done, place in enumerate(places):
+            progress("looking", done, len(places), place.name)
+            found[place.name] = place.count(user)
+        progress("looking", len(places), len(places), "")
+        return found_to_json(found, trained_with(self._registry, self._log, user))
+
+    def _places(self, rewriter: Rewriter) -> list[Place]:
+        """In the order in which data flows: nothing can come back to a place that has been emptied."""
+        home = self._log.home
+        broker = open_broker(self._repo.settings)
+        return [
+            *([] if broker is None else [StreamEntries(broker)]),
+            InboxRows(self._log.database),
+            Segments(self._log, Kind.EVENTS, "events"),
+            Segments(self._log, Kind.USERS, "profiles"),
+            Leftovers(self._log),
+            Rejects(home, rewriter),
+            UserFiles(home, rewriter, "labels", "labels/*.parquet"),
+            SnapshotFiles(home, rewriter),
+            UserFiles(home, rewriter, "vectors at rest", "embeddings/*/*/{bucket}"),
+            OnlineRows(self._repo),
+            *self._further,
+        ]

@@ -1,0 +1,37 @@
+"""Bytes of deleted rows: databases keep them until they write their files anew."""
+
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from feature_repo.broker.configured import open_broker
+from feature_repo.log.tables import InboxRow, RefreshRequestRow
+from feature_repo.store import FeatureRepo
+from registry.compaction import compact
+from registry.database import Database
+
+LOCK_SECONDS = 10
+"""How long a vacuum of Postgres waits for another one of the same table."""
+
+
+def purge(repo: FeatureRepo) -> list[str]:
+    """Have all stores that rows were deleted from write their files anew; returns what could not be done."""
+    database = repo.log.database
+    own = compact(Path(database.url.database or "")) if database.is_sqlite else _vacuumed(database)
+    broker = open_broker(repo.settings)
+    streams = [] if broker is None else broker.purge()
+    return [*own, *streams, *repo.online.purge(repo.config)]
+
+
+def _vacuumed(database: Database) -> list[str]:
+    left = []
+    with database.connecting() as connection:
+        plain = connection.execution_options(isolation_level="AUTOCOMMIT")
+        plain.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+        for table in (InboxRow.__tablename__, RefreshRequestRow.__tablename__):
+            try:
+                plain.exec_driver_sql(f"VACUUM {table}")
+            except DBAPIError as error:
+                left.append(f"table {table} could not be vacuumed ({type(error.orig).__name__}): run VACUUM {table}")
+        plain.exec_driver_sql("RESET lock_timeout")
+    return left

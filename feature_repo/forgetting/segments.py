@@ -1,0 +1,116 @@
+"""The committed log: segments that hold the user are replaced by ones that do not."""
+
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from feature_repo.forgetting.place import User
+from feature_repo.log.event_log import EventLog
+from feature_repo.log.manifest import Kind, Manifest, Segment, locked_buckets, segment_row
+from feature_repo.log.rewriting import count_users
+from feature_repo.log.segments import sync
+from feature_repo.log.tables import SegmentRow
+from registry.errors import Conflict
+
+ATTEMPTS = 20
+POSITION = "position"
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A segment, and what takes its place: None when nothing but the user was in it."""
+
+    old: Segment
+    new: Segment | None
+
+
+class Segments:
+    """The user's rows in segments of one kind."""
+
+    def __init__(self, log: EventLog, kind: Kind, name: str) -> None:
+        self._log = log
+        self._kind = kind
+        self.name = name
+
+    def count(self, user: User) -> int:
+        """Rows of committed segments."""
+        return self._log.read(
+            lambda manifest: sum(
+                count_users(self._path(segment), [user.id]) for segment in manifest.of(self._kind, (user.bucket,))
+            )
+        )
+
+    def delete(self, user: User) -> None:
+        """Write new files, put them in the place of the old ones in one transaction, and remove the old ones.
+
+        The rows of others keep their positions, and a segment its id: a snapshot of them is still the same snapshot.
+        """
+        for _ in range(ATTEMPTS):
+            manifest = self._log.manifest()
+            replaced = [made for s in manifest.of(self._kind, (user.bucket,)) if (made := self._without(s, user))]
+            if not replaced:
+                return
+            if self._swap(manifest, user.bucket, replaced):
+                for made in replaced:
+                    self._path(made.old).unlink(missing_ok=True)
+                return
+            for made in replaced:
+                if made.new is not None:
+                    self._path(made.new).unlink(missing_ok=True)
+        raise Conflict(f"the log was written to {ATTEMPTS} times in a row while somebody was forgotten: do it again")
+
+    def _path(self, segment: Segment) -> Path:
+        return self._log.home / segment.path
+
+    def _without(self, segment: Segment, user: User) -> Replaced | None:
+        """The segment without the user's rows; None when it has none."""
+        table = pq.read_table(self._path(segment), partitioning=None)
+        others = pc.not_equal(table["user_id"], user.id)
+        if pc.all(others).as_py():
+            return None
+        if not segment.positioned:
+            positions = np.arange(segment.first_position, segment.first_position + table.num_rows)
+            table = table.append_column(pa.field(POSITION, pa.int64()), pa.array(positions, pa.int64()))
+        kept = table.filter(others)
+        if not kept.num_rows:
+            return Replaced(segment, None)
+        path = Path(segment.path).with_name(f"{segment.id}-{secrets.token_hex(4)}.parquet")
+        pq.write_table(kept, self._log.home / path, compression="zstd")
+        sync(self._log.home / path)
+        sync((self._log.home / path).parent)
+        return Replaced(segment, _described(segment, kept, str(path)))
+
+    def _swap(self, manifest: Manifest, bucket: int, replaced: list[Replaced]) -> bool:
+        """Whether it was done: not when the bucket has got other segments than those of the manifest."""
+        with self._log.database.transaction() as session:
+            locked = locked_buckets(session, [bucket])
+            if manifest.moved({bucket: locked[bucket].commits}, (bucket,)):
+                return False
+            for made in replaced:
+                row = session.get_one(SegmentRow, made.old.id)
+                session.delete(row)
+                session.flush()  # the new one has the same id
+                if made.new is not None:
+                    session.add(segment_row(made.new, row.committed_at))
+            locked[bucket].commits += 1
+            return True
+
+
+def _described(segment: Segment, rows: pa.Table, path: str) -> Segment:
+    positions = pc.min_max(rows[POSITION]).as_py()
+    times = pc.min_max(rows["event_time"]).as_py() if segment.kind is Kind.EVENTS else {"min": None, "max": None}
+    return replace(
+        segment,
+        path=path,
+        rows=rows.num_rows,
+        oldest=times["min"],
+        newest=times["max"],
+        first_position=positions["min"],
+        last_position=positions["max"],
+        positioned=True,
+    )

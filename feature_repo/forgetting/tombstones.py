@@ -1,0 +1,95 @@
+"""Tombstones: from whose commit on nothing of a user is accepted, until they are lifted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import func, select
+
+from feature_repo.forgetting.report import subject_of
+from feature_repo.log.tables import ForgottenRow
+from registry.assignments import generation_of
+from registry.audit import Action, Audit
+from registry.database import Database
+from registry.errors import Conflict, NotFound
+from registry.rows import bump
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """A user who is being forgotten, or has been."""
+
+    digest: str
+    asked_at: datetime
+    finished_at: datetime | None
+    kept: Mapping[str, Any]  # what was found
+
+    @classmethod
+    def of(cls, row: ForgottenRow) -> "Tombstone":
+        """The record of a row."""
+        return cls(row.digest, row.asked_at, row.finished_at, row.report)
+
+
+class TombstoneLog:
+    """The tombstones of an instance; laid and lifted with an audit event that names a digest alone."""
+
+    def __init__(self, database: Database, audit: Audit) -> None:
+        self._database = database
+        self._audit = audit
+
+    def get(self, digest: str) -> Tombstone | None:
+        """The tombstone of a user, if there is one."""
+        with self._database.reading() as session:
+            row = session.get(ForgottenRow, digest)
+            return None if row is None else Tombstone.of(row)
+
+    def lay(self, digest: str, kept: Mapping[str, Any]) -> int:
+        """Accept nothing of a user from this commit on; returns the generation that shards must have seen.
+
+        A user who has a tombstone keeps it.
+        """
+        with self._audit.change(Action.USER_FORGET, subject_of(digest)) as entry:
+            session = entry.session
+            if session.get(ForgottenRow, digest) is not None:
+                entry.changed = False
+                return generation_of(session)
+            session.add(ForgottenRow(digest=digest, asked_at=datetime.now(UTC), finished_at=None, report=dict(kept)))
+            entry.detail |= kept
+            session.flush()
+            return bump(session, projected=False)
+
+    def finish(self, digest: str) -> Tombstone:
+        """Note that nothing of the user is left; raises NotFound when the tombstone was lifted meanwhile."""
+        with self._database.transaction() as session:
+            row = session.get(ForgottenRow, digest)
+            if row is None:
+                raise NotFound(f"the tombstone of {subject_of(digest)} was lifted while its data was being deleted")
+            row.finished_at = row.finished_at or datetime.now(UTC)
+            return Tombstone.of(row)
+
+    def lift(self, digest: str) -> None:
+        """Accept what comes of the user from now on.
+
+        Raises NotFound without a tombstone, Conflict while the user is still being forgotten.
+        """
+        with self._audit.change(Action.USER_LIFT, subject_of(digest)) as entry:
+            session = entry.session
+            row = session.get(ForgottenRow, digest)
+            if row is None:
+                raise NotFound("this user is not forgotten: there is nothing to lift")
+            if row.finished_at is None:
+                raise Conflict(
+                    f"{subject_of(digest)} is still being forgotten: run `portrait forget` for this user again, it "
+                    "goes on where it stopped, and lift it then"
+                )
+            entry.detail["asked_at"] = row.asked_at.isoformat()
+            session.delete(row)
+            session.flush()
+            bump(session, projected=False)
+
+    def unfinished(self) -> int:
+        """How many users are still being forgotten: somebody has to ask for them again, with their ids."""
+        with self._database.reading() as session:
+            count = select(func.count()).select_from(ForgottenRow).where(ForgottenRow.finished_at.is_(None))
+            return session.scalar(count) or 0

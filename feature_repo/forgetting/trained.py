@@ -1,0 +1,69 @@
+"""Which versions have learned from a user."""
+
+import json
+from datetime import datetime
+
+from sqlalchemy import select
+
+from feature_repo.forgetting.place import User
+from feature_repo.log.committed import rows_of
+from feature_repo.log.event_log import EventLog
+from feature_repo.log.manifest import Kind, Manifest
+from feature_repo.log.rewriting import count_users
+from feature_repo.log.stored_snapshot import file_name, load_snapshot
+from feature_repo.log.tables import InboxRow
+from feature_repo.schemas import EPOCH, from_microseconds
+from registry.errors import NotFound
+from registry.records import EmbeddingVersion
+from registry.registry import Registry
+
+
+def trained_with(registry: Registry, log: EventLog, user: User) -> list[EmbeddingVersion]:
+    """Versions whose training snapshot names the user; where it is gone, those trained on a time when the log did."""
+    since = _first_seen(log, user)
+    return [version for version in registry.versions.list() if _knows(log, version, user, since)]
+
+
+def _knows(log: EventLog, version: EmbeddingVersion, user: User, since: datetime | None) -> bool:
+    try:
+        snapshot = load_snapshot(log.home, version.snapshot)
+    except NotFound:
+        return since is not None and since < version.data_to
+    if user.bucket not in snapshot.buckets:
+        return False
+    return count_users(snapshot.history_path / file_name(user.bucket), [user.id]) > 0
+
+
+def _first_seen(log: EventLog, user: User) -> datetime | None:
+    """Time of the oldest event, or of the sign-up; a profile without one counts as older than everything."""
+    seen = [moment for moment in (log.read(lambda m: _in_segments(log, m, user)), _in_inbox(log, user)) if moment]
+    return min(seen, default=None)
+
+
+def _in_segments(log: EventLog, manifest: Manifest, user: User) -> datetime | None:
+    events = rows_of(
+        log.home, manifest.of(Kind.EVENTS, (user.bucket,)), {"user_id": "VARCHAR", "event_time": "TIMESTAMPTZ"}
+    )
+    users = rows_of(
+        log.home, manifest.of(Kind.USERS, (user.bucket,)), {"user_id": "VARCHAR", "created_time": "TIMESTAMPTZ"}
+    )
+    query = f"""
+        SELECT epoch_us(min(moment)) FROM (
+            SELECT user_id, event_time AS moment FROM {events} UNION ALL
+            SELECT user_id, coalesce(created_time, TIMESTAMPTZ '1970-01-01 00:00:00+00') FROM {users})
+        WHERE user_id = ?"""
+    with log.duck() as duck:
+        [(moment,)] = duck.execute(query, [user.id]).fetchall()
+    return None if moment is None else from_microseconds(moment)
+
+
+def _in_inbox(log: EventLog, user: User) -> datetime | None:
+    rows = select(InboxRow.payload).where(InboxRow.bucket == user.bucket, InboxRow.user_id == user.id)
+    with log.database.reading() as session:
+        times = [_moment(json.loads(payload)) for payload in session.scalars(rows)]
+    return min(times, default=None)
+
+
+def _moment(payload: list[object] | dict[str, object]) -> datetime:
+    time = payload[2] if isinstance(payload, list) else payload.get("created_time")
+    return from_microseconds(time) if isinstance(time, int) else EPOCH

@@ -1,0 +1,47 @@
+"""Users who wait for a stored vector, because somebody had to compute theirs on read: the refresh takes them up."""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from feature_repo.log.partition import bucket_of
+from feature_repo.log.tables import RefreshRequestRow
+from registry.database import Database
+
+ROWS_AT_ONCE = 1_000
+"""Rows in one statement; SQLite takes no more than 32,766 parameters."""
+
+
+def ask(database: Database, users: Sequence[str]) -> None:
+    """Ask for the users' vectors; who is asked for already stays as it is. Raises Unavailable."""
+    insert = sqlite.insert if database.is_sqlite else postgresql.insert
+    now = datetime.now(UTC)
+    # In one order, so that two gateways that ask for the same users never wait for each other.
+    rows = [{"user_id": user, "bucket": bucket_of(user), "asked_at": now} for user in sorted(set(users))]
+    with database.transaction() as session:
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            session.execute(
+                insert(RefreshRequestRow).values(rows[start : start + ROWS_AT_ONCE]).on_conflict_do_nothing()
+            )
+
+
+def buckets(session: Session) -> list[int]:
+    """Buckets in which somebody is asked for."""
+    return list(session.scalars(select(RefreshRequestRow.bucket).distinct()))
+
+
+def take(session: Session, bucket: int, limit: int) -> list[str]:
+    """Users of a bucket who are asked for, the longest waiting first; they stay until they are dropped."""
+    waiting = select(RefreshRequestRow.user_id).where(RefreshRequestRow.bucket == bucket)
+    return list(session.scalars(waiting.order_by(RefreshRequestRow.asked_at, RefreshRequestRow.user_id).limit(limit)))
+
+
+def drop(session: Session, users: Collection[str]) -> None:
+    """End the requests for users, who have their vectors now or are forgotten."""
+    ids = list(users)
+    for start in range(0, len(ids), ROWS_AT_ONCE):
+        chunk = ids[start : start + ROWS_AT_ONCE]
+        session.execute(delete(RefreshRequestRow).where(RefreshRequestRow.user_id.in_(chunk)))

@@ -1,0 +1,99 @@
+"""Parquet files rewritten without somebody's rows: each of them whole, by one process at a time."""
+
+import fcntl
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from feature_repo.log.event_log import EventLog
+from feature_repo.log.segments import sync
+from feature_repo.log.staging import working_folder
+from registry.errors import Conflict
+
+LOCK_FILE = "rewriting.lock"
+PATIENCE_SECONDS = 30.0
+"""How long one who rewrites waits for another."""
+
+
+@dataclass(frozen=True)
+class Rewriter:
+    """The one process that may rewrite files; those of others appear beside them, and stay."""
+
+    working: Path
+
+    def strike(self, path: Path, user_ids: Collection[str]) -> int:
+        """Leave the rows of these users out of a file with a column `user_id`; returns how many there were."""
+        struck = _rows_of(path, user_ids)
+        rows = _count(struck)
+        if rows:
+            self.replace(path, pq.read_table(path, partitioning=None).filter(pc.invert(struck)))
+        return rows
+
+    def replace(self, path: Path, table: pa.Table) -> None:
+        """Put a table in the place of a file, with row groups as large as before."""
+        with pq.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
+        hidden = self.working / path.name
+        pq.write_table(table, hidden, compression="zstd", row_group_size=max(groups, default=None))
+        sync(hidden)
+        hidden.replace(path)
+        sync(path.parent)
+
+
+@contextmanager
+def rewriting(home: Path) -> Iterator[Rewriter]:
+    """Rewrite files of a home, when nobody else does; raises Conflict when somebody goes on for too long."""
+    with (home / LOCK_FILE).open("a") as lock:
+        _take(lock)
+        with working_folder(home, "rewriting") as working:
+            yield Rewriter(working)
+
+
+def strike_forgotten(log: EventLog, files: Iterable[Path]) -> None:
+    """Leave whoever is forgotten by now out of files with a column `user_id`.
+
+    For those who have just made them: who is forgotten later is struck out by whoever forgets.
+    """
+    if not log.tombstones():
+        return
+    for path in files:
+        if forgotten := log.forgotten_among(_user_ids(path).to_pylist()):
+            with rewriting(log.home) as rewriter:
+                rewriter.strike(path, forgotten)
+
+
+def count_users(path: Path, user_ids: Collection[str]) -> int:
+    """How many rows of these users a file with a column `user_id` has."""
+    return _count(_rows_of(path, user_ids))
+
+
+def _user_ids(path: Path) -> pa.ChunkedArray:
+    return pq.read_table(path, columns=["user_id"], partitioning=None)["user_id"].cast(pa.string())
+
+
+def _rows_of(path: Path, user_ids: Collection[str]) -> pa.ChunkedArray:
+    return pc.is_in(_user_ids(path), value_set=pa.array(sorted(user_ids), pa.string()))
+
+
+def _count(rows: pa.ChunkedArray) -> int:
+    return int(pc.sum(rows).as_py() or 0)
+
+
+def _take(lock: IO[str]) -> None:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise Conflict(
+                    "another process is rewriting files of this home, to forget somebody: ask again when it is done"
+                ) from None
+            time.sleep(0.02)

@@ -1,0 +1,213 @@
+"""Redis for an event loop, at a third of what redis-py's pipelines cost: one connection that all tasks share.
+
+Every command goes out at once, whoever still waits for a reply; Redis answers in the order asked. redis-py reads the
+URL (hosts, sockets, TLS, passwords), hiredis writes commands and parses replies.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import hiredis
+import redis
+import redis.asyncio
+
+PATIENCE = 3.0
+"""Seconds for connecting, and for a reply, unless the URL says `socket_connect_timeout` or `socket_timeout`."""
+
+INCOMPLETE = object()
+_pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command  # its own type has one word
+Loop = asyncio.AbstractEventLoop
+
+
+class PipelinedRedis:
+    """Commands to one server, from any number of tasks and event loops; each loop has a connection of its own.
+
+    A connection that breaks, or that says nothing for too long, fails what waits for it, and the next command makes
+    a new one. What a broken connection has not answered is asked once more: only for commands that are harmless twice.
+    """
+
+    def __init__(self, url: str) -> None:
+        # Never connected: it is redis-py's reading of the URL.
+        self._address = redis.asyncio.ConnectionPool.from_url(url).make_connection()
+        self._patience: float = self._address.socket_timeout or PATIENCE
+        self._connections: dict[Loop, _Connection] = {}
+        self._connecting: dict[Loop, asyncio.Task[_Connection]] = {}
+
+    async def ask(self, commands: Sequence[tuple[bytes, ...]]) -> list[Any]:
+        """The reply to each command; raises redis.RedisError."""
+        loop = asyncio.get_running_loop()
+        packed = b"".join(map(_pack, commands))
+        connection = self._connections.get(loop)
+        if connection is not None and connection.alive:
+            try:
+                return await connection.ask(packed, len(commands))
+            except redis.ConnectionError:
+                pass  # it was idle for too long for somebody on the way, or the server has started anew
+        return await (await self._connected(loop)).ask(packed, len(commands))
+
+    def close(self) -> None:
+        """Close the running loop's connection."""
+        connection = self._connections.pop(asyncio.get_running_loop(), None)
+        if connection is not None:
+            connection.close()
+
+    async def _connected(self, loop: Loop) -> "_Connection":
+        """A new connection, one for all who want it at this moment."""
+        connection = self._connections.get(loop)
+        if connection is not None and connection.alive:
+            return connection
+        task = self._connecting.get(loop)
+        if task is None:
+            task = self._connecting[loop] = loop.create_task(self._connect(loop))
+            task.add_done_callback(lambda _: self._connecting.pop(loop))
+        return await asyncio.shield(task)  # who gives up waiting leaves it to the others
+
+    async def _connect(self, loop: Loop) -> "_Connection":
+        address = self._address
+        try:
+            async with asyncio.timeout(address.socket_connect_timeout or PATIENCE):
+                connection = await _open(address, loop, self._patience)
+                try:
+                    await connection.ask(*_greeting(address))
+                except BaseException:
+                    connection.close()
+                    raise
+        except TimeoutError as error:
+            raise redis.TimeoutError("no connection in time") from error
+        except OSError as error:
+            raise redis.ConnectionError(str(error)) from error
+        self._connections = {other: kept for other, kept in self._connections.items() if not other.is_closed()}
+        self._connections[loop] = connection
+        return connection
+
+
+async def _open(address: Any, loop: Loop, patience: float) -> "_Connection":
+    def protocol() -> _Connection:
+        return _Connection(loop, patience)
+
+    if isinstance(address, redis.asyncio.UnixDomainSocketConnection):
+        return (await loop.create_unix_connection(protocol, address.path))[1]
+    tls = address.ssl_context.get() if isinstance(address, redis.asyncio.SSLConnection) else None
+    return (await loop.create_connection(protocol, address.host, address.port, ssl=tls))[1]
+
+
+def _greeting(address: Any) -> tuple[bytes, int]:
+    """The commands that begin a connection, and how many."""
+    commands: list[tuple[Any, ...]] = [("SELECT", int(address.db or 0))]
+    if address.password:
+        commands.insert(0, ("AUTH", *([address.username] if address.username else []), address.password))
+    return b"".join(map(_pack, commands)), len(commands)
+
+
+class _Request:
+    """Replies that somebody waits for."""
+
+    __slots__ = ("expected", "replies", "reply", "since")
+
+    def __init__(self, reply: "asyncio.Future[list[Any]]", expected: int, since: float) -> None:
+        self.reply, self.expected, self.since = reply, expected, since
+        self.replies: list[Any] = []
+
+
+class _Connection(asyncio.Protocol):
+    """Bytes out, replies in; nothing else may read or write its transport."""
+
+    def __init__(self, loop: Loop, patience: float) -> None:
+        self.alive = False
+        self._loop = loop
+        self._patience = patience
+        self._reader = hiredis.Reader(
+            protocolError=redis.InvalidResponse, replyError=redis.ResponseError, notEnoughData=INCOMPLETE
+        )
+        self._waiting: deque[_Request] = deque()
+        self._held: list[bytes] = []
+        self._watch: asyncio.TimerHandle | None = None
+
+    def ask(self, packed: bytes, commands: int) -> "asyncio.Future[list[Any]]":
+        """Send commands; the future has their replies, or a redis.RedisError."""
+        loop = self._loop
+        request = _Request(loop.create_future(), commands, loop.time())
+        if not commands:
+            request.reply.set_result([])
+        elif not self.alive:
+            request.reply.set_exception(redis.ConnectionError("the connection is closed"))
+        else:
+            self._send(packed)
+            self._waiting.append(request)
+            if self._watch is None:
+                self._watch = loop.call_later(self._patience, self._look)
+        return request.reply
+
+    def close(self) -> None:
+        """Close it; what waits fails."""
+        self._fail(redis.ConnectionError("the connection was closed"))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ready."""
+        self._transport = cast(asyncio.Transport, transport)
+        self.alive = True
+
+    def data_received(self, data: bytes) -> None:
+        """Hand out what is complete."""
+        reader, waiting = self._reader, self._waiting
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not INCOMPLETE:
+                request = waiting[0]
+                request.replies.append(reply)
+                if len(request.replies) == request.expected:
+                    _hand_over(waiting.popleft())
+        except (redis.InvalidResponse, IndexError) as error:  # no Redis, or an answer to nothing
+            self._fail(redis.ConnectionError(f"what answers is no Redis: {error}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Whoever waits is told."""
+        self._fail(redis.ConnectionError(str(exc or "the server closed the connection")))
+
+    def _send(self, packed: bytes) -> None:
+        """At once when nobody waits; else together with what comes in the same turn of the loop, in one packet."""
+        if not self._waiting:
+            self._transport.write(packed)
+            return
+        self._held.append(packed)
+        if len(self._held) == 1:
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        if self.alive:
+            self._transport.write(b"".join(self._held))
+        self._held.clear()
+
+    def _look(self) -> None:
+        """Give up on a server that is silent for too long; one timer for all requests."""
+        self._watch = None
+        if not self._waiting:
+            return
+        due = self._waiting[0].since + self._patience
+        if self._loop.time() >= due:
+            self._fail(redis.TimeoutError(f"no answer for {self._patience:g} s"))
+        else:
+            self._watch = self._loop.call_at(due, self._look)
+
+    def _fail(self, error: redis.RedisError) -> None:
+        if self.alive:
+            self.alive = False
+            self._transport.abort()
+        if self._watch is not None:
+            self._watch.cancel()
+        while self._waiting:
+            request = self._waiting.popleft()
+            if not request.reply.done():
+                request.reply.set_exception(error)
+
+
+def _hand_over(request: _Request) -> None:
+    if request.reply.done():  # the caller has gone
+        return
+    for reply in request.replies:
+        if isinstance(reply, redis.ResponseError):
+            request.reply.set_exception(reply)
+            return
+    request.reply.set_result(request.replies)

@@ -1,0 +1,98 @@
+"""What a shard does now and then: versions refreshed in batches, users who were asked for, sealing."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from sqlalchemy import func, select
+
+from feature_repo.log import leases, refresh_requests
+from feature_repo.log.manifest import ITEMS_BUCKET
+from feature_repo.log.partition import bucket_of
+from feature_repo.log.seal import seal
+from feature_repo.log.tables import InboxRow
+from feature_repo.log.tail import read_tail
+from registry.records import EmbeddingVersion
+from serving.refresh.refresher import BATCH_ROWS, Refresher
+
+log = logging.getLogger(__name__)
+
+
+class Chores:
+    """Each call does a bounded piece of work and says whether there is more."""
+
+    def __init__(self, refresher: Refresher, seal_rows: int, seal_seconds: float) -> None:
+        self._refresher = refresher
+        self._repo = refresher.repo
+        self._held = refresher.held
+        self._seal_rows = seal_rows
+        self._seal_seconds = seal_seconds
+
+    def refresh_in_batches(self, versions: Sequence[EmbeddingVersion]) -> bool:
+        """Embed at these versions the users of rows that were applied at the eager ones since the last time."""
+        epochs, applied = self._held.epochs, self._held.applied()
+        lazily = self._held.applied_lazily()
+        trailing = {b: p for b, p in lazily.items() if p < applied.get(b, p)}
+        if not trailing:
+            return False
+        if not versions:
+            self._held.came_to({b: applied[b] for b in trailing}, epochs, lazily=True)
+            return False
+        tail = read_tail(self._repo.log.database, self._repo.log.home, trailing, BATCH_ROWS)
+        done = {bucket: min(end, applied[bucket]) for bucket, end in (tail.up_to | tail.large).items()}
+        users = {row.user_id: None for row in tail.rows if row.position <= done[row.bucket]}
+        self._refresher.embed(list(users), epochs, versions)
+        for bucket in tail.large:
+            whole, _ = self._repo.publish_bucket(bucket, trailing[bucket], epochs[bucket])
+            for start in range(0, len(whole), BATCH_ROWS):
+                self._refresher.embed(whole[start : start + BATCH_ROWS], epochs, versions)
+        if self._refresher.failing:  # from here again, once they can be refreshed
+            return False
+        self._held.came_to(done, epochs, lazily=True)
+        return bool(done)
+
+    def answer_requests(self, versions: Sequence[EmbeddingVersion]) -> None:
+        """Store the vectors of users whose vectors had to be computed on read."""
+        epochs, database = self._held.epochs, self._repo.log.database
+        with database.reading() as session:
+            users = [user for bucket in refresh_requests.buckets(session) if bucket in epochs
+                     for user in refresh_requests.take(session, bucket, BATCH_ROWS)][:BATCH_ROWS]  # fmt: skip
+        if users:
+            self._refresher.embed(users, epochs, versions)
+            with database.transaction() as session:
+                refresh_requests.drop(session, users)
+
+    def seal(self) -> int:
+        """Seal the held buckets whose inbox has become long or old; returns the rows that left it."""
+        epochs = self._held.epochs
+        due = self._due(epochs)
+        if not due:
+            return 0
+        mine = {bucket: epochs[bucket] for bucket in due if bucket in epochs}
+        done = seal(self._repo.log, due, within=partial(leases.require_held, epochs=mine))
+        if done.taken:
+            log.warning("%d events with ids of other events went to the rejects", len(done.taken))
+            self._make_anew(done.taken, mine)
+        return done.rows
+
+    def _make_anew(self, users: Sequence[str], epochs: Mapping[int, int]) -> None:
+        """Histories of users that hold an event which the log has refused: from the log, whatever their position.
+
+        Their vectors are computed on read until the next look at who was asked for.
+        """
+        self._repo.online.delete_users(self._repo.config, list(users))
+        for bucket in {bucket_of(user) for user in users} & epochs.keys():
+            self._repo.publish_bucket(bucket, 0, epochs[bucket])
+        refresh_requests.ask(self._repo.log.database, list(users))
+
+    def _due(self, epochs: Mapping[int, int]) -> list[int]:
+        before = int((time.time() - self._seal_seconds) * 1e6)
+        buckets = [*epochs, *([ITEMS_BUCKET] if 0 in epochs else [])]  # items go with the first bucket
+        with self._repo.log.database.reading() as session:
+            held = session.execute(
+                select(InboxRow.bucket, func.count(), func.min(InboxRow.accepted_at))
+                .where(InboxRow.bucket.in_(buckets))
+                .group_by(InboxRow.bucket)
+            )
+            return [bucket for bucket, rows, oldest in held if rows >= self._seal_rows or oldest < before]

@@ -1,0 +1,32 @@
+"""The broker's streams of the held buckets, taken into the inbox before the log is read."""
+
+from feature_repo.broker.intake import take_in, trim_behind
+from feature_repo.broker.seam import Broker
+from feature_repo.log.arriving_json import RecordJudge
+from feature_repo.log.event_log import EventLog
+from serving.refresh.held import HeldBuckets
+
+
+class Intake:
+    """Called before every micro-batch; without a broker there is none."""
+
+    def __init__(self, broker: Broker, log: EventLog, judge: RecordJudge, held: HeldBuckets) -> None:
+        self._broker = broker
+        self._log = log
+        self._judge = judge
+        self._held = held
+        self._known: dict[int, int] = {}  # epochs of the buckets that were tidied after an earlier holder
+
+    def __call__(self) -> bool:
+        """Take in what has come; whether there was anything. Raises LeaseLost or Unavailable."""
+        leases = self._held.leases()
+        if taken_over := {b: lease for b, lease in leases.items() if self._known.get(b) != lease.epoch}:
+            trim_behind(self._broker, taken_over)
+        self._known = {bucket: lease.epoch for bucket, lease in leases.items()}
+        done = take_in(self._broker, self._log, self._judge, leases)
+        self._held.read_to(done.positions)
+        return bool(done.positions)
+
+    def waiting(self) -> int:
+        """Entries that are not in the inbox yet."""
+        return sum(self._broker.length(bucket) for bucket in self._held.epochs)

@@ -1,0 +1,191 @@
+"""A refresh shard: one thread that takes micro-batches, one that keeps its leases."""
+
+import logging
+import socket
+import threading
+import time
+from dataclasses import dataclass
+
+from registry.assignments import ServingState, read_generation, read_state
+from registry.errors import LeaseLost, PortraitError, Unavailable
+from registry.records import EmbeddingVersion
+from registry.registry import Registry
+from registry.tables import VersionState
+from serving.refresh.chores import Chores
+from serving.refresh.intake import Intake
+from serving.refresh.refresher import Refresher
+from serving.routing import served_versions
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 0.01
+"""Between two looks at an empty log: also how long a micro-batch fills."""
+
+RENEW_SECONDS = 1.0
+BEAT_SECONDS = 1.0
+AWAY_SECONDS = 0.5
+SEAL_EVERY = 10.0
+REQUESTS_EVERY = 1.0
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Which versions are refreshed with every micro-batch, and which in batches."""
+
+    eager: list[EmbeddingVersion]
+    lazy: list[EmbeddingVersion]
+
+    @classmethod
+    def of(cls, state: ServingState) -> "Effort":
+        """Eager are those that somebody reads, and those being backfilled; the other ready ones wait for a batch."""
+        served = {version.id for version in served_versions(state)}
+        live = [v for v in state.versions.values() if v.state in (VersionState.READY, VersionState.BACKFILLING)]
+        eager = [v for v in live if v.id in served or v.state == VersionState.BACKFILLING]
+        return cls(eager, [v for v in live if v not in eager])
+
+
+class Shard:
+    """Runs until it is stopped; whatever is away is waited for, and nothing is noted that was not done."""
+
+    def __init__(
+        self,
+        id: str,
+        registry: Registry,
+        refresher: Refresher,
+        chores: Chores,
+        intake: Intake | None,
+        poll_seconds: float,
+        lazy_seconds: float,
+    ) -> None:
+        self.id = id
+        self._registry = registry
+        self._refresher = refresher
+        self._held = refresher.held
+        self._chores = chores
+        self._intake = intake
+        self._poll_seconds = poll_seconds
+        self._lazy_seconds = lazy_seconds
+        self._host = socket.gethostname()
+        self._state: ServingState | None = None
+        self._trailing: dict[str, EmbeddingVersion] = {}  # versions that a batch still has to bring up to date
+        self._next: dict[str, float] = {}
+        self._away = False
+        self._stopped = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._work, name="refresh", daemon=True),
+            threading.Thread(target=self._renew, name="leases", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End after the running micro-batch, and leave the buckets to others."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join(30)
+        try:
+            self._held.give_back()
+            self._registry.replicas.gone(self.id)
+        except PortraitError as error:
+            log.warning("the registry was not told that this shard stops: %s", error)
+
+    @property
+    def running(self) -> bool:
+        """Whether both threads live."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def once(self) -> bool:
+        """One round of all that is due; whether there was anything to do."""
+        state = self._follow()
+        effort = Effort.of(state)
+        busy = self._intake() if self._intake else False
+        busy |= self._refresher.step(effort.eager)
+        if self._is_due("requests", REQUESTS_EVERY):
+            self._chores.answer_requests(effort.eager)
+        if self._is_due("lazy", self._lazy_seconds):
+            live = {version.id for version in (*effort.eager, *effort.lazy)}
+            self._refresher.failing = {id: why for id, why in self._refresher.failing.items() if id in live}
+            self._trailing = {id: v for id, v in self._trailing.items() if id in live} | {v.id: v for v in effort.lazy}
+            self._trailing |= {id: state.versions[id] for id in self._refresher.failing}
+            if self._chores.refresh_in_batches([v for v in state.versions.values() if v.id in self._trailing]):
+                self._next["lazy"] = 0.0  # there is more
+            else:
+                self._trailing = {version.id: version for version in effort.lazy}
+        if self._is_due("seal", SEAL_EVERY):
+            self._chores.seal()
+        return busy
+
+    def _follow(self) -> ServingState:
+        """The newest state; the registry is told that it is followed before anything is done by it."""
+        if self._state is None or self._is_due("poll", self._poll_seconds):
+            generation = read_generation(self._registry.database)
+            if self._state is None or generation != self._state.generation:
+                before = self._state
+                state = read_state(self._registry.database)
+                if before is None:
+                    self._refresher.warm(Effort.of(state).eager)
+                self._state = state
+                self._note_trailing(before, self._state)
+                self._next["beat"] = 0.0
+        if self._is_due("beat", BEAT_SECONDS):
+            facts = self._refresher.counts.facts() | {"failing": self._refresher.failing}
+            if self._intake:
+                facts["in_broker"] = self._intake.waiting()
+            self._registry.replicas.seen(self.id, self._host, self._state.generation, "shard", facts)
+        return self._state
+
+    def _note_trailing(self, before: ServingState | None, now: ServingState) -> None:
+        """A version that was refreshed in batches and is eager from now on has a last batch to come, at once.
+
+        After a start every version may be one.
+        """
+        effort = Effort.of(now)
+        lazy = effort.lazy if before is None else Effort.of(before).lazy
+        self._trailing |= {version.id: version for version in lazy}
+        if before is None:
+            self._trailing |= {version.id: version for version in effort.eager}
+        self._next["lazy"] = 0.0
+
+    def _is_due(self, what: str, every: float) -> bool:
+        now = time.monotonic()
+        if now < self._next.get(what, 0.0):
+            return False
+        self._next[what] = now + every
+        return True
+
+    def _work(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                busy = self.once()
+                if self._away:
+                    self._away = False
+                    self._held.rewind()
+                if not busy:
+                    self._stopped.wait(IDLE_SECONDS)
+            except LeaseLost as error:
+                log.info("%s", error)
+                self._attempt_renewal()
+            except PortraitError as error:
+                if not self._away:  # once an outage
+                    log.warning("the refresh waits: %s", error)
+                self._away = self._away or isinstance(error, Unavailable)
+                self._stopped.wait(AWAY_SECONDS)
+            except Exception:
+                log.exception("the refresh failed; trying again")
+                self._stopped.wait(AWAY_SECONDS)
+
+    def _renew(self) -> None:
+        while not self._stopped.is_set():
+            self._attempt_renewal()
+            self._stopped.wait(RENEW_SECONDS)
+
+    def _attempt_renewal(self) -> None:
+        try:
+            self._held.renew()
+        except PortraitError as error:
+            log.info("leases were not renewed: %s", error)
+        except Exception:
+            log.exception("renewing leases failed; trying again")

@@ -1,0 +1,38 @@
+"""The real parts of a refresh shard, put together from settings."""
+
+from feature_repo.broker.configured import open_broker
+from feature_repo.fresh import FreshWrites
+from feature_repo.log.arriving_json import RecordJudge
+from feature_repo.log.known_columns import KnownColumns
+from feature_repo.log.leases import LEASE, Leases
+from registry.registry import Registry
+from serving.encoders import EncoderCache
+from serving.refresh.chores import Chores
+from serving.refresh.counts import Counts
+from serving.refresh.held import HeldBuckets
+from serving.refresh.intake import Intake
+from serving.refresh.refresher import Refresher
+from serving.refresh.shard import Shard
+from serving.settings import ServingSettings
+from serving.wiring import load_encoder_of, open_repo
+from training.new_items import NewItems
+
+
+def build_shard(settings: ServingSettings, id: str) -> Shard:
+    """A shard over the configured registry and stores; `id` is the holder of its leases."""
+    registry = Registry.open(settings.database_url)
+    repo = open_repo(settings, registry)
+    writes = FreshWrites(repo)
+
+    def shards() -> int:
+        # One that was not heard of for as long as a lease has lost its own: no share is left for it.
+        return sum(replica.role == "shard" for replica in registry.replicas.list(LEASE))
+
+    held = HeldBuckets(registry, Leases(registry.database, id), writes, shards)
+    # An item that was accepted before an event on it counts with the event, or the event waits.
+    encoders = EncoderCache(lambda version: load_encoder_of(settings.home, version), keep_up=NewItems(repo.log).bring)
+    refresher = Refresher(repo, writes, encoders, held, Counts())
+    chores = Chores(refresher, settings.seal_rows, settings.seal_seconds)
+    broker = open_broker(settings)
+    intake = None if broker is None else Intake(broker, repo.log, RecordJudge(KnownColumns(repo.log)), held)
+    return Shard(id, registry, refresher, chores, intake, settings.poll_seconds, settings.lazy_seconds)

@@ -1,0 +1,62 @@
+"""The instance of a round: a copy of the template with servers of its own, and nothing left of it afterwards."""
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from feature_repo.log.partition import BUCKETS
+from infra.portrait import Portrait
+from infra.settings import Settings
+from serving.flags import free_port
+from tests.torture.checks import event_ids
+from tests.torture.databases import Databases
+from tests.torture.processes import RedisServer
+from tests.torture.template import HOST, Place
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance whose Redis runs, and whose gateway does not yet."""
+
+    place: Place
+    store: RedisServer
+    settings: Settings
+    users: list[str]
+    before: Counter[str]  # ids of the events in its log
+
+    @property
+    def url(self) -> str:
+        """Where its gateway will answer."""
+        return f"http://{HOST}:{self.settings.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables under which all its processes run."""
+        given = {name: getattr(self.settings, name) for name in self.settings.model_fields_set}
+        variables = {f"PORTRAIT_{name.upper()}": str(value) for name, value in given.items()}
+        return variables | {"TMPDIR": str(self.place.scratch), "RAY_TMPDIR": str(self.place.scratch)}
+
+
+@contextmanager
+def instance(source: Place, postgres: str) -> Iterator[Instance]:
+    """A copy of `source`, whose databases lie on the server `postgres` if that is given."""
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="torture-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        place = Place(folder, Databases.new(postgres) if postgres else None)
+        place.copy_of(source)
+        if place.databases is not None:
+            stack.callback(place.databases.drop)
+        store = RedisServer(place.redis, free_port(HOST))
+        stack.callback(store.kill)
+        store.start()
+        settings = place.settings(store.url, free_port(HOST))
+        with Portrait.prepare(settings) as portrait:
+            portrait.repo.apply()  # Feast's sources lie in the new home
+            users = [user for bucket in range(BUCKETS) for user in portrait.log.user_ids(bucket)]
+            before = event_ids(portrait.log)
+        yield Instance(place, store, settings, users, before)

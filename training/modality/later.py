@@ -1,0 +1,45 @@
+"""Vectors of items that appear after training, from what the catalogue says of them."""
+
+from collections.abc import Collection
+
+import numpy as np
+import pyarrow as pa
+
+from training.arrays import Float32
+from training.batch import vectors_of
+from training.modality.ready import PREFIX
+from training.modality.text import NAME as TEXT
+from training.modality.text import TextEncoder
+
+
+class LaterItems:
+    """What a version can tell of items that it was not trained with.
+
+    Their text through its text encoder, and the ready vectors of the modalities that it was trained with as such. What
+    only behaviour tells, as `collaborative` does, is absent.
+    """
+
+    def __init__(
+        self, modalities: tuple[tuple[str, int], ...], ready: Collection[str], text: TextEncoder | None
+    ) -> None:
+        """`modalities` are names and dimensions in the order of the columns, `ready` the names of those brought."""
+        self._modalities = modalities
+        self._ready = frozenset(ready)
+        self._text = text
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the text encoder."""
+        return self._text.nbytes if self._text else 0
+
+    def vectors(self, items: pa.Table) -> Float32:
+        """[n, sum of dimensions] float32 of rows of the catalogue; NaN in the columns of absent modalities."""
+        columns = [self._modality(items, name, width) for name, width in self._modalities]
+        return np.concatenate(columns, axis=1) if columns else np.empty((len(items), 0), np.float32)
+
+    def _modality(self, items: pa.Table, name: str, width: int) -> Float32:
+        if name in self._ready and PREFIX + name in items.column_names:
+            return vectors_of(items[PREFIX + name].combine_chunks(), width)
+        if name == TEXT and self._text is not None:
+            return self._text.vectors(items)
+        return np.full((len(items), width), np.nan, np.float32)
