@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -18,6 +19,7 @@ from feature_repo.log.inbox import Arriving, Outcome
 from feature_repo.log.json_cells import Unfit
 from feature_repo.log.leases import Lease
 from feature_repo.log.manifest import Kind
+from feature_repo.log.rewriting import strike_forgotten
 from feature_repo.log.tables import LeaseRow
 from registry.errors import LeaseLost, Unavailable
 
@@ -55,14 +57,18 @@ def take_in(
     good = [(entry, one) for entry, one in zip(entries, judged, strict=True) if isinstance(one, Arriving)]
     bad = [BadEntry(entry, one.reason) for entry, one in zip(entries, judged, strict=True) if isinstance(one, Rejected)]
     rejected = 0
+    written: list[Path] = []
 
     def within(session: Session, outcomes: Sequence[Outcome]) -> None:
-        nonlocal rejected
+        nonlocal rejected, written
         _note(session, positions, held)
         taken = [BadEntry(entry, TAKEN) for (entry, _), one in zip(good, outcomes, strict=True) if one is Outcome.TAKEN]
-        rejected = _keep(log, session, [*bad, *taken], before)
+        rejected, written = _keep(log, session, [*bad, *taken], before)
 
-    outcomes = log.inbox.accept([arriving for _, arriving in good], within)
+    try:
+        outcomes = log.inbox.accept([arriving for _, arriving in good], within)
+    finally:
+        strike_forgotten(log, written)
     with suppress(Unavailable):  # the positions are noted; what is left is trimmed with the next entries
         broker.trim(positions)
     return TakenIn(positions, Counter(outcomes), rejected)
@@ -102,17 +108,20 @@ def _note(session: Session, positions: Mapping[int, str], held: Mapping[int, Lea
             raise LeaseLost(f"bucket {bucket} is in other hands: its stream is read there")
 
 
-def _keep(log: EventLog, session: Session, bad: Sequence[BadEntry], before: Mapping[int, str]) -> int:
-    """Write the bad entries, but those of forgotten users; returns how many."""
+def _keep(
+    log: EventLog, session: Session, bad: Sequence[BadEntry], before: Mapping[int, str]
+) -> tuple[int, list[Path]]:
+    """Write the bad entries, but those of forgotten users; returns how many, and the files."""
     forgotten = log.forgotten.among(session, {one.user_id for one in bad if one.user_id is not None})
     by_stream: dict[int, list[BadEntry]] = defaultdict(list)
     for one in bad:
         if one.user_id not in forgotten:
             by_stream[one.entry.bucket].append(one)
+    written = []
     for bucket, some in by_stream.items():
         some.sort(key=lambda one: _order(one.entry.id))
-        write_bad_entries(log.home, bucket, before[bucket], some)
-    return sum(map(len, by_stream.values()))
+        written.append(write_bad_entries(log.home, bucket, before[bucket], some))
+    return sum(map(len, by_stream.values())), written
 
 
 def _order(id: str) -> tuple[int, ...]:

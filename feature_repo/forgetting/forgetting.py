@@ -1,8 +1,10 @@
 """Forgetting a user: a tombstone first, then one place after the other, then the bytes that databases keep."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from feature_repo.broker.configured import open_broker
+from feature_repo.broker.seam import Broker
 from feature_repo.forgetting.files import SnapshotFiles, UserFiles
 from feature_repo.forgetting.inbox import InboxRows
 from feature_repo.forgetting.leftovers import Leftovers
@@ -36,22 +38,15 @@ class Forgetting:
     """Forgets users of one instance, for the registry's actor.
 
     `followed` is called with the generation at which the tombstone stands, and returns once every refresh shard has
-    seen it: none of them writes anything of the user then. `further` are places of the floors above.
+    seen it.
     """
 
-    def __init__(
-        self,
-        repo: FeatureRepo,
-        registry: Registry,
-        followed: Callable[[int], object],
-        further: Sequence[Place] = (),
-    ) -> None:
+    def __init__(self, repo: FeatureRepo, registry: Registry, followed: Callable[[int], object]) -> None:
         self._repo = repo
         self._log = repo.log
         self._registry = registry
         self._tombstones = TombstoneLog(registry.database, registry.audit)
         self._followed = followed
-        self._further = further
 
     def forget(self, user_id: str, progress: Progress | None = None) -> ForgettingReport:
         """Leave nothing of a user where Portrait can reach, and accept nothing until this is lifted.
@@ -62,8 +57,8 @@ class Forgetting:
         """
         user, report = User(user_id), progress or silent
         digest = self._log.forgotten.digest(user_id)
-        with rewriting(self._log.home) as rewriter:
-            places = self._places(rewriter)
+        with rewriting(self._log.home) as rewriter, self._broker() as broker:
+            places = self._places(rewriter, broker)
             if self._tombstones.get(digest) is None:
                 kept = self._found(user, places, report)
                 generation = self._tombstones.lay(digest, kept)
@@ -74,7 +69,7 @@ class Forgetting:
                 report(STEP, done, len(places) + 1, place.name)
                 place.delete(user)
             report(STEP, len(places), len(places) + 1, "free space")
-            left = purge(self._repo)
+            left = purge(self._repo, broker)
             under_way = len(alive(self._log.home)) - 1  # without ours
         tombstone = self._tombstones.finish(digest)
         report(STEP, len(places) + 1, len(places) + 1, "")
@@ -108,10 +103,18 @@ class Forgetting:
         progress("looking", len(places), len(places), "")
         return found_to_json(found, trained_with(self._registry, self._log, user))
 
-    def _places(self, rewriter: Rewriter) -> list[Place]:
+    @contextmanager
+    def _broker(self) -> Iterator[Broker | None]:
+        broker = open_broker(self._repo.settings)
+        try:
+            yield broker
+        finally:
+            if broker is not None:
+                broker.close()
+
+    def _places(self, rewriter: Rewriter, broker: Broker | None) -> list[Place]:
         """In the order in which data flows: nothing can come back to a place that has been emptied."""
         home = self._log.home
-        broker = open_broker(self._repo.settings)
         return [
             *([] if broker is None else [StreamEntries(broker)]),
             InboxRows(self._log.database),
@@ -123,5 +126,4 @@ class Forgetting:
             SnapshotFiles(home, rewriter),
             UserFiles(home, rewriter, "vectors at rest", "embeddings/*/*/{bucket}"),
             OnlineRows(self._repo),
-            *self._further,
         ]

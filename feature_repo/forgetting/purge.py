@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from feature_repo.broker.configured import open_broker
+from feature_repo.broker.seam import Broker
 from feature_repo.log.tables import InboxRow, RefreshRequestRow
 from feature_repo.store import FeatureRepo
 from registry.compaction import compact
@@ -14,11 +14,10 @@ LOCK_SECONDS = 10
 """How long a vacuum of Postgres waits for another one of the same table."""
 
 
-def purge(repo: FeatureRepo) -> list[str]:
+def purge(repo: FeatureRepo, broker: Broker | None) -> list[str]:
     """Have all stores that rows were deleted from write their files anew; returns what could not be done."""
     database = repo.log.database
     own = compact(Path(database.url.database or "")) if database.is_sqlite else _vacuumed(database)
-    broker = open_broker(repo.settings)
     streams = [] if broker is None else broker.purge()
     return [*own, *streams, *repo.online.purge(repo.config)]
 

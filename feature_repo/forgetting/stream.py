@@ -1,9 +1,9 @@
 """What the broker holds and nobody has taken in yet."""
 
-import orjson
-
+from feature_repo.broker.records import kind_and_fields, user_of_record
 from feature_repo.broker.seam import BEGINNING, Broker
 from feature_repo.forgetting.place import User
+from feature_repo.log.json_cells import Unfit
 from feature_repo.log.partition import BUCKETS
 
 AT_ONCE = 1_000
@@ -33,9 +33,7 @@ class StreamEntries:
 
 def _is_about(user: User, record: bytes) -> bool:
     try:
-        fields = orjson.loads(record)
-    except orjson.JSONDecodeError:
-        fields = None
-    if isinstance(fields, dict):
-        return bool(fields.get("user_id") == user.id)
-    return user.id.encode() in record  # no record, but its text may name somebody
+        kind_and_fields(record)
+    except Unfit:
+        return user.id.encode() in record  # its text may name somebody all the same
+    return user_of_record(record) == user.id

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select
-
 from feature_repo.forgetting.report import subject_of
 from feature_repo.log.tables import ForgottenRow
 from registry.assignments import generation_of
@@ -87,9 +85,3 @@ class TombstoneLog:
             session.delete(row)
             session.flush()
             bump(session, projected=False)
-
-    def unfinished(self) -> int:
-        """How many users are still being forgotten: somebody has to ask for them again, with their ids."""
-        with self._database.reading() as session:
-            count = select(func.count()).select_from(ForgottenRow).where(ForgottenRow.finished_at.is_(None))
-            return session.scalar(count) or 0

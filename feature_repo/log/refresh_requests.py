@@ -7,16 +7,20 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from feature_repo.log.event_log import EventLog
 from feature_repo.log.partition import bucket_of
 from feature_repo.log.tables import RefreshRequestRow
-from registry.database import Database
 
 ROWS_AT_ONCE = 1_000
 """Rows in one statement; SQLite takes no more than 32,766 parameters."""
 
 
-def ask(database: Database, users: Sequence[str]) -> None:
-    """Ask for the users' vectors; who is asked for already stays as it is. Raises Unavailable."""
+def ask(log: EventLog, users: Sequence[str]) -> None:
+    """Ask for the users' vectors; who is asked for already stays as it is, who is forgotten is not kept.
+
+    Raises Unavailable.
+    """
+    database = log.database
     insert = sqlite.insert if database.is_sqlite else postgresql.insert
     now = datetime.now(UTC)
     # In one order, so that two gateways that ask for the same users never wait for each other.
@@ -26,6 +30,10 @@ def ask(database: Database, users: Sequence[str]) -> None:
             session.execute(
                 insert(RefreshRequestRow).values(rows[start : start + ROWS_AT_ONCE]).on_conflict_do_nothing()
             )
+    # Only now: whoever forgets a user deletes what is there, and whoever is forgotten since is seen here.
+    if forgotten := log.forgotten_among(users):
+        with database.transaction() as session:
+            drop(session, forgotten)
 
 
 def buckets(session: Session) -> list[int]:

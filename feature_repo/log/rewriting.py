@@ -64,7 +64,7 @@ def strike_forgotten(log: EventLog, files: Iterable[Path]) -> None:
     if not log.tombstones():
         return
     for path in files:
-        if forgotten := log.forgotten_among(_user_ids(path).to_pylist()):
+        if forgotten := log.forgotten_among(_user_ids(path).drop_null().to_pylist()):
             with rewriting(log.home) as rewriter:
                 rewriter.strike(path, forgotten)
 

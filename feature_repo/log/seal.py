@@ -90,7 +90,7 @@ def _seal(log: EventLog, records: list[InboxRecord], within: Callable[[Session],
     ingest = new_ingest_id(datetime.now(UTC))
     segments: list[Segment] = []
     taken: list[InboxRecord] = []
-    committed = False
+    committed, rejects = False, None
     with working_folder(log.home, ingest) as working:  # killed in here, the files of this name are swept
         try:
             with log.duck() as duck:
@@ -103,11 +103,13 @@ def _seal(log: EventLog, records: list[InboxRecord], within: Callable[[Session],
             for folder in {(log.home / segment.path).parent for segment in segments}:
                 sync(folder)
             if taken:
-                write_late_rejects(log.home, working, [record.payload for record in taken], events.TAKEN)
+                rejects = write_late_rejects(log.home, working, [record.payload for record in taken], events.TAKEN)
             committed = _commit(log, segments, manifest, records, within)
         finally:
             if not committed:
                 _discard(log.home, segments)
+                if rejects is not None:  # it may name somebody who was forgotten meanwhile
+                    rejects.unlink(missing_ok=True)
     if not committed:
         return None
     kept = sum(segment.rows for segment in segments)

@@ -14,7 +14,16 @@ from feast import Entity, FeatureView, RepoConfig
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 from pydantic import model_validator
 
-from feature_repo.online.codec import Integers, Order, VectorRows, Vectors, user_keys, vector_rows
+from feature_repo.online.codec import (
+    Integers,
+    Order,
+    StoredVector,
+    VectorRows,
+    Vectors,
+    decode_vector,
+    user_keys,
+    vector_rows,
+)
 from feature_repo.online.rows import CHUNK, VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
 from registry.compaction import compact
 from registry.errors import LeaseLost, Unavailable
@@ -108,6 +117,13 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
         found = [stored.get(key, NOTHING) for key in keys]
         order = np.array([entry[1] for entry in found if entry is not NOTHING], np.int64).reshape(-1, 3)
         return vector_rows([entry[0] for entry in found], order, dimension)
+
+    def read_vector(self, config: RepoConfig, view: str, user_id: str, dimension: int) -> StoredVector | None:
+        """The stored vector of a user: a third of what `read_vectors` costs for one."""
+        for _, _, value, *order in self._select(config, view, [VECTOR], user_keys([user_id])):
+            if value:
+                return StoredVector(decode_vector(value, dimension), *order)
+        return None
 
     def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
         """Write rows where they are newer than the stored ones; returns how many won.

@@ -84,7 +84,7 @@ class Chores:
         self._repo.online.delete_users(self._repo.config, list(users))
         for bucket in {bucket_of(user) for user in users} & epochs.keys():
             self._repo.publish_bucket(bucket, 0, epochs[bucket])
-        refresh_requests.ask(self._repo.log.database, list(users))
+        refresh_requests.ask(self._repo.log, list(users))
 
     def _due(self, epochs: Mapping[int, int]) -> list[int]:
         before = int((time.time() - self._seal_seconds) * 1e6)
