@@ -106,6 +106,11 @@ class Followed:
         self.shards.append(shard)
         return shard
 
+    def leave(self) -> None:
+        """End the shard as one that is stopped."""
+        self.shard.held.give_back()
+        self.portrait.registry.replicas.gone(self.name)
+
     def accept(self, records: Sequence[Arriving]) -> None:
         """Accept records in one transaction; known ones may be among them."""
         assert set(self.portrait.log.inbox.accept(records)) <= {Outcome.ACCEPTED, Outcome.KNOWN}

@@ -28,7 +28,7 @@ from tests.instances import copy_of, embedded
 from tests.serving.instance import make as make_on
 from tests.serving.proxy import Proxy
 from tests.serving.refresh.conftest import AT_ONCE
-from tests.serving.refresh.followed import BOTH, HOUR, ITEMS, LENGTH, Followed, embed, event, names, profile
+from tests.serving.refresh.followed import BOTH, HOUR, ITEMS, LENGTH, Followed, event, names, profile
 from tests.serving.test_assignments import wait_until
 from tests.serving.twins import TwinEncoder
 from training.backfill import backfill
@@ -49,7 +49,7 @@ def expire(followed: Followed, owner: str) -> None:
 def test_one_that_comes_back_from_the_dead_writes_nothing(
     shared: Followed, asleep: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has read, and sleeps until another shard has taken its buckets; then it goes on with what it was about to do."""
+    """It has read, and sleeps until another shard has taken its buckets; then it goes on where it was."""
     user, dead, other = next(names), shared.begin(), Followed(shared.portrait, "other")
     shared.drain()
     shared.accept([event(user, ITEMS[0], 0, f"{user}/0"), profile(user, country="SE", birth_year=1980)])
@@ -83,7 +83,7 @@ def test_one_that_comes_back_from_the_dead_writes_nothing(
     shared.require_the_batch_result(BOTH, [user])
     dead.held.renew()
     assert dead.held.epochs == {}
-    other.shard.held.give_back()
+    other.leave()
     shared.begin()
     assert len(shared.shard.held.epochs) == BUCKETS
 
@@ -103,7 +103,7 @@ def test_two_shards_share_the_buckets_and_the_work(shared: Followed) -> None:
     assert {bucket_of(user) for user in done} <= second.shard.held.epochs.keys() and 0 < len(done) < len(users)
     shared.drain()
     shared.require_the_batch_result(BOTH, users)
-    second.shard.stop()
+    second.leave()
     first.held.renew()
     assert len(first.held.epochs) == BUCKETS
 
@@ -301,7 +301,7 @@ def answers(client: Any) -> bool:
 def test_an_online_store_that_dies_and_has_lost_its_last_writes(
     template: Path, tmp_path: Path, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed in mid stream, and begun again from its file as it was some batches before; nothing is missing in the end."""
+    """Killed in mid stream, and begun again from its file as it was some batches before: nothing is missing."""
     monkeypatch.setattr("serving.refresh.held.DOUBT_SECONDS", 30.0)
     settings = {"history_length": LENGTH, "lazy_seconds": AT_ONCE, "online_store_url": own_redis.url}
     users = [next(names) for _ in range(10)]
