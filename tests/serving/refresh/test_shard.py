@@ -178,7 +178,7 @@ def running(followed: Followed) -> Iterator[Shard]:
 
 
 @contextmanager
-def streaming(followed: Followed, users: list[str]) -> Iterator[Callable[[], None]]:
+def streaming(followed: Followed, users: list[str], profiles: bool = True) -> Iterator[Callable[[], None]]:
     """A thread that accepts events of these users until the block ends; yields a call that waits for some more."""
     ended, came = threading.Event(), threading.Semaphore(0)
     failures: list[BaseException] = []
@@ -190,7 +190,8 @@ def streaming(followed: Followed, users: list[str]) -> Iterator[Callable[[], Non
                     return
                 some = [users[(n + k) % len(users)] for k in range(5)]
                 followed.accept([event(u, ITEMS[(n + k) % 12], n * HOUR // 60, f"{n}/{k}") for k, u in enumerate(some)])
-                followed.accept([profile(some[0], country=["SE", "FR"][n % 2], birth_year=1900 + n % 99)])
+                if profiles:
+                    followed.accept([profile(some[0], country=["SE", "FR"][n % 2], birth_year=1900 + n % 99)])
                 came.release()
                 ended.wait(0.02)
         except BaseException as failure:
@@ -329,11 +330,11 @@ def test_a_registry_that_goes_away_in_mid_stream(postgres_url: str, tmp_path: Pa
     made, users = make_on(settings), [next(names) for _ in range(10)]
     with Portrait.open(settings) as portrait, Proxy(postgres_url) as proxy:
         followed = Followed(portrait)
-        followed.encoders |= {version: TwinEncoder(number) for number, version in enumerate(BOTH, start=1)}
+        followed.encoders = {version: TwinEncoder(number) for number, version in enumerate(BOTH, start=1)}
         shard = build_shard(settings.model_copy(update={"registry_url": proxy.url}), "cut off")
         shard.refresher.encoders = EncoderCache(lambda version: TwinEncoder(version.number))
         shard.start()
-        with streaming(followed, users) as more:
+        with streaming(followed, users, profiles=False) as more:
             more()
             wait_until(lambda: followed.vectors(BOTH[0], users).found.all(), SLOWLY)
             proxy.cut()
@@ -347,4 +348,5 @@ def test_a_registry_that_goes_away_in_mid_stream(postgres_url: str, tmp_path: Pa
         shard.stop()
         followed.require_the_batch_result(BOTH, users)
         shard.refresher.repo.registry.close()
+        portrait.repo.close()
     made.registry.close()
