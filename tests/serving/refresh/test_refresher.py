@@ -168,7 +168,7 @@ def test_an_earlier_change_does_not_come_back_with_a_later_as_of(
     followed.drain()
     registry.backfills.begin("autoencoder-1", "later", datetime(2025, 1, 1, 12, tzinfo=UTC), 1)
     monkeypatch.setattr("serving.refresh.refresher.BATCH_ROWS", 1)
-    monkeypatch.setattr(followed.shard, "_poll_seconds", 0.0)
+    followed.look_at_the_registry()
     held = followed.shard.held
     held.came_to({bucket_of(user): 0}, held.epochs)
     followed.drain()
