@@ -1,11 +1,9 @@
 """Whatever way a stream comes, it ends in the batch's result: the same histories exactly, and the same vectors."""
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
