@@ -31,6 +31,7 @@ def main(
     only: Annotated[list[Name] | None, typer.Option(help="Run only this one; may be given again.")] = None,
     users: Annotated[int, typer.Option(min=200, help="Generated users.")] = 10_000,
     online: Annotated[str, typer.Option(help="An empty Redis database, redis://host:port/db; else SQLite.")] = "",
+    versions: Annotated[int, typer.Option(min=1, help="Live versions in the store; the newest is read.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="Turns that each contender takes.")] = 5,
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of one measurement of reads.")] = 2.0,
     out: Annotated[Path, typer.Option(help="Where the figures go.")] = Path("bench.json"),
@@ -45,12 +46,13 @@ def main(
         "machine": _machine(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "users": users,
+        "versions": versions,
         "online": "redis" if online else "sqlite",
         "load_average": {"before": os.getloadavg()},
         "sections": {},
     }
     say(f"preparing an instance of {users:,} users")
-    with instance(users, online) as measured:
+    with instance(users, online, versions) as measured:
         for name in only or list(Name):
             say(f"measuring {name}")
             section = _run(name, measured, rounds, seconds)

@@ -21,7 +21,7 @@ from feature_repo.log.manifest import mark_published
 from feature_repo.log.partition import BUCKETS
 from feature_repo.log.profiles import profile_schema
 from feature_repo.log.publish import publishable
-from feature_repo.online.codec import Integers, VectorRows, Vectors
+from feature_repo.online.codec import Integers, StoredVector, VectorRows, Vectors
 from feature_repo.online.redis import PortraitRedisOnlineStore
 from feature_repo.online.rows import POSITION, VECTOR, Fence
 from feature_repo.online_inputs import InputColumns, OnlineStore, read_inputs, read_newest, rows_of_table
@@ -117,16 +117,17 @@ class FeatureRepo:
         histories, profiles, up_to = publishable(self.log, bucket, beyond)
         fence = None if epoch is None else Fence(bucket, epoch)
         if len(histories):
-            for view, table in ((HISTORY_VIEW, histories), (PROFILE_VIEW, profiles)):
+            # Histories last: whoever reads a position has the profile that belongs to it, or a newer one.
+            for view, table in ((PROFILE_VIEW, profiles), (HISTORY_VIEW, histories)):
                 self.online.write_rows(self.config, view, (row._replace(fence=fence) for row in rows_of_table(table)))
             self.drop_forgotten(histories["user_id"].to_pylist())
             mark_published(self.log.database, bucket, up_to)
         users: list[str] = histories["user_id"].to_pylist()
         return users, up_to
 
-    def profile_columns(self) -> list[str]:
+    def profile_schema(self) -> pa.Schema:
         """The profile's columns among those of `read_inputs`."""
-        return list(self._input_columns().profile.names)
+        return self._input_columns().profile
 
     def write_vectors(
         self,
@@ -181,6 +182,16 @@ class FeatureRepo:
     def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
         """The stored vectors of users at a version, in this order."""
         return self.online.read_vectors(self.config, view_name(version.id), user_ids, version.dimension)
+
+    def read_vector(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
+        """The stored vector of one user at a version, cheaper than `read_vectors`."""
+        return self.online.read_vector(self.config, view_name(version.id), user_id, version.dimension)
+
+    async def read_vector_async(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
+        """`read_vector` without blocking the event loop; on SQLite in a thread."""
+        if isinstance(self.online, PortraitRedisOnlineStore):
+            return await self.online.read_vector_async(self.config, view_name(version.id), user_id, version.dimension)
+        return await asyncio.to_thread(self.read_vector, version, user_id)
 
     async def read_vectors_async(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
         """`read_vectors` without blocking the event loop; on SQLite in a thread."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,18 @@ STABLE: Final = "stable"
 CANARY: Final = "canary"
 
 Row = TypeVar("Row")
+
+
+class StoredEmbedding(NamedTuple):
+    """What nearly every request for one user is answered with; a batch of one costs several times as much."""
+
+    user_id: str
+    vector: NDArray[np.float32]  # [dimension]
+    version: str
+    fingerprint: str
+    lane: Lane
+    as_of: int  # microseconds since 1970, UTC
+    age_seconds: float
 
 
 @dataclass(frozen=True, eq=False)

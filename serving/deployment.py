@@ -34,7 +34,7 @@ class Gateway:
             settings.store_threads,
             settings.compute_threads,
             settings.compute_queue,
-            self._parts.read_async,
+            self._parts.asynchronous,
             settings.store_inline_users,
             self._parts.requests.add if self._parts.requests is not None else None,
         )

@@ -36,6 +36,25 @@ class StoredVectors(Protocol):
         ...
 
 
+class StoredVector(Protocol):
+    """The stored vector of one user."""
+
+    @property
+    def vector(self) -> NDArray[np.float32]:
+        """[dimension]."""
+        ...
+
+    @property
+    def as_of(self) -> int:
+        """Microseconds."""
+        ...
+
+    @property
+    def computed_at(self) -> int:
+        """Microseconds."""
+        ...
+
+
 class OnlineReads(Protocol):
     """What the reader needs of feature_repo.store.FeatureRepo."""
 
@@ -43,8 +62,24 @@ class OnlineReads(Protocol):
         """Stored vectors of a version, in the order of the users; raises Unavailable."""
         ...
 
+    def read_vector(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
+        """The stored vector of one user; raises Unavailable."""
+        ...
+
     def read_inputs(self, user_ids: Sequence[str]) -> pa.Table:
         """History, profile and team features of the users, in their order, blank where nothing is known."""
+        ...
+
+
+class AsyncReads(Protocol):
+    """The same look-ups for an event loop, where a store can do without threads."""
+
+    async def read_vectors_async(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> StoredVectors:
+        """Stored vectors of a version, in the order of the users; raises Unavailable."""
+        ...
+
+    async def read_vector_async(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
+        """The stored vector of one user; raises Unavailable."""
         ...
 
 

@@ -12,7 +12,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.assignments import Assignments
-from serving.batch import Answer
+from serving.batch import Answer, Source
 from serving.freshness_metrics import FreshnessCollector
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -80,13 +80,16 @@ class Metrics:
         """Count the vectors of an answer by version and source."""
         for batch in answer.parts:
             for source in set(batch.source):
-                labels = (consumer, batch.version, source)
-                counter = self._embeddings_of.get(labels)
-                if counter is None:
-                    counter = self._embeddings_of[labels] = self._embeddings.labels(*labels)
-                count = batch.source.count(source)
-                counter.inc(count)
-                self._sources[source] += count
+                self.answered_with(consumer, batch.version, source, batch.source.count(source))
+
+    def answered_with(self, consumer: str, version: str, source: Source, vectors: int) -> None:
+        """Count vectors of one version and source."""
+        labels = (consumer, version, source)
+        counter = self._embeddings_of.get(labels)
+        if counter is None:
+            counter = self._embeddings_of[labels] = self._embeddings.labels(*labels)
+        counter.inc(vectors)
+        self._sources[source] += vectors
 
     def facts(self) -> dict[str, Any]:
         """What the registry is told, so that `portrait status` knows it of every gateway."""

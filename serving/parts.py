@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from serving.api.operations import Operations
 from serving.arrivals import Arrivals
-from serving.pools import AsyncLookup
+from serving.lookups import AsyncReads
 from serving.reader import EmbeddingReader
 from serving.reconciler import Reconciler
 from serving.requests_for_refresh import RequestsForRefresh
@@ -17,6 +17,6 @@ class Parts:
     reader: EmbeddingReader
     operations: Operations
     arrivals: Arrivals
-    read_async: AsyncLookup | None = None  # a store look-up that needs no thread
+    asynchronous: AsyncReads | None = None  # the store, where it can be awaited without a thread
     reconciler: Reconciler | None = None  # what is done beside answering
     requests: RequestsForRefresh | None = None  # who is told of users without a stored vector

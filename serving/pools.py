@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from registry.errors import Unavailable
 from registry.records import EmbeddingVersion
-from serving.batch import COMPUTED, STABLE, Answer, EmbeddingBatch
-from serving.lookups import Lookup, StoredVectors
+from serving.batch import COMPUTED, STABLE, Answer, EmbeddingBatch, StoredEmbedding
+from serving.lookups import AsyncReads, Lookup, StoredVector
 from serving.reader import EmbeddingReader, joined
 from serving.routing import Part
 from serving.threads import BoundedThreads
@@ -20,7 +21,6 @@ PROBE = "\x00probe"
 """A user whom nobody knows: asking for it goes the whole way to the prior."""
 
 Done = TypeVar("Done")
-AsyncLookup = Callable[[EmbeddingVersion, Sequence[str]], Awaitable[StoredVectors]]
 Wanted = Callable[[Sequence[str]], object]
 
 
@@ -42,7 +42,7 @@ def _without_vector(found: Sequence[Lookup], batches: Sequence[EmbeddingBatch]) 
 class PooledReader:
     """EmbeddingReader without blocking the loop.
 
-    The store is awaited where `read_async` does so without a thread. Elsewhere a read of at most `inline_users` is done
+    The store is awaited where it can be (`asynchronous`). Elsewhere a read of at most `inline_users` is done
     at once, as it takes less than handing it to a thread would, and a larger one in a few threads. Vectors are computed
     in a pool of their own, so that cold users never hold up stored ones; with `compute_queue` requests in it, further
     ones are refused with Unavailable, but for those that only want younger vectors: they get the stored ones, flagged.
@@ -55,14 +55,14 @@ class PooledReader:
         store_threads: int,
         compute_threads: int,
         compute_queue: int,
-        read_async: AsyncLookup | None = None,
+        asynchronous: AsyncReads | None = None,
         inline_users: int = 0,
         wanted: Wanted | None = None,
     ) -> None:
         self.reader = reader
         self._store = ThreadPoolExecutor(store_threads, thread_name_prefix="store")
         self._compute = BoundedThreads("computed vectors", compute_threads, compute_queue)
-        self._read_async = read_async
+        self._asynchronous = asynchronous
         self._inline_users = inline_users
         self._wanted = wanted
 
@@ -79,6 +79,25 @@ class PooledReader:
             if all(one.complete for one in found):
                 return joined(split, [self.reader.stored(one) for one in found])
         return joined(split, await self._completed(found, strict))
+
+    async def stored(self, consumer: str, user: str) -> StoredEmbedding | None:
+        """The stored vector of one user; None where `read` has to compute, or to flag it."""
+        (part,) = self.reader.split(consumer, (user,)).parts
+        version = part.version
+        found = await self._one(version, user)
+        if found is None:
+            return None
+        age = max(time.time() - found.computed_at * 1e-6, 0.0)
+        if part.max_age is not None and age > part.max_age:
+            return None
+        return StoredEmbedding(user, found.vector, version.id, version.fingerprint, part.lane, found.as_of, age)
+
+    async def _one(self, version: EmbeddingVersion, user: str) -> StoredVector | None:
+        if self._asynchronous is not None:
+            return await self._asynchronous.read_vector_async(version, user)
+        if self._inline_users:
+            return self.reader.repo.read_vector(version, user)
+        return await self.in_thread(lambda: self.reader.repo.read_vector(version, user))
 
     async def _completed(self, found: Sequence[Lookup], strict: bool) -> list[EmbeddingBatch]:
         try:
@@ -113,8 +132,8 @@ class PooledReader:
 
     async def lookup(self, part: Part) -> Lookup:
         """EmbeddingReader.lookup, awaited."""
-        if self._read_async is not None:
-            return Lookup.of(part, await self._read_async(part.version, part.users))
+        if self._asynchronous is not None:
+            return Lookup.of(part, await self._asynchronous.read_vectors_async(part.version, part.users))
         if len(part.users) <= self._inline_users:
             return self.reader.lookup(part)
         return await self.in_thread(lambda: self.reader.lookup(part))

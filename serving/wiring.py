@@ -36,8 +36,7 @@ def build_parts(settings: ServingSettings) -> Parts:
     """The real parts over the configured registry and stores."""
     registry = Registry.open(settings.database_url)
     repo = open_repo(settings, registry)
-    asynchronous = isinstance(repo.online, PortraitRedisOnlineStore)
-    read_async = repo.read_vectors_async if asynchronous else None
+    asynchronous = repo if isinstance(repo.online, PortraitRedisOnlineStore) else None
     # The poller has connections of its own: it cuts those that hang, which must not hit a promotion.
     polled = Registry(Database(settings.database_url, PATIENCE))
     reconciler = _reconciler(settings, registry)
@@ -45,7 +44,7 @@ def build_parts(settings: ServingSettings) -> Parts:
     reconciler.resume = operations.resume_retirements
     requests = RequestsForRefresh(partial(refresh_requests.ask, EventLog(polled.database, settings)))
     reader, arrivals = build_reader(settings, polled, repo), build_arrivals(settings)
-    return Parts(reader, operations, arrivals, read_async, reconciler, requests)
+    return Parts(reader, operations, arrivals, asynchronous, reconciler, requests)
 
 
 def build_arrivals(settings: ServingSettings) -> Arrivals:

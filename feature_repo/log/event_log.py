@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import duckdb
+import pyarrow as pa
 
 from feature_repo.log.committed import rows_of
 from feature_repo.log.duck import Duck, connect, enough_memory, scalar
 from feature_repo.log.forgotten import Forgotten, Tombstones
-from feature_repo.log.inbox import Inbox
+from feature_repo.log.inbox import Inbox, inbox_users
 from feature_repo.log.manifest import Kind, Manifest, read_manifest
 from feature_repo.log.staging import spill_folder
 from feature_repo.settings import FeatureSettings
@@ -88,10 +89,14 @@ class EventLog:
 
     def users_count(self) -> int:
         """How many users the log and the users tables name, at any time."""
+        arrived = pa.table({"user_id": pa.array(inbox_users(self.database), pa.string())})
 
         def count(manifest: Manifest) -> int:
+            named = _named_users(self.home, manifest)
             with self.duck() as duck:
-                return scalar(duck, f"SELECT count(DISTINCT user_id) FROM {_named_users(self.home, manifest)}")
+                duck.register("arrived", arrived)
+                both = f"(SELECT user_id FROM {named} UNION ALL SELECT user_id FROM arrived)"
+                return scalar(duck, f"SELECT count(DISTINCT user_id) FROM {both}")
 
         return self.read(count)
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from time import time_ns
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, func, insert, select
+from sqlalchemy import ColumnElement, TextClause, func, insert, select
 from sqlalchemy.orm import Session
 
 from feature_repo.log.forgotten import ASKED_AT_ONCE, Forgotten
@@ -61,7 +61,7 @@ def read_inbox(database: Database, buckets: Collection[int] | None, most: int) -
         return select_inbox(session, None if buckets is None else InboxRow.bucket.in_(buckets), most)
 
 
-def select_inbox(session: Session, where: ColumnElement[bool] | None, most: int) -> list[InboxRecord]:
+def select_inbox(session: Session, where: ColumnElement[bool] | TextClause | None, most: int) -> list[InboxRecord]:
     """The first records that fulfil a condition, by bucket and position."""
     columns = (InboxRow.bucket, InboxRow.position, InboxRow.kind, InboxRow.user_id, InboxRow.payload)
     statement = select(*columns, InboxRow.accepted_at).order_by(InboxRow.bucket, InboxRow.position).limit(most)
@@ -70,6 +70,13 @@ def select_inbox(session: Session, where: ColumnElement[bool] | None, most: int)
     return [
         InboxRecord(b, p, Kind(kind), user, payload, at) for b, p, kind, user, payload, at in session.execute(statement)
     ]
+
+
+def inbox_users(database: Database) -> list[str]:
+    """Users whom records in the inbox name."""
+    with database.reading() as session:
+        named = select(InboxRow.user_id).where(InboxRow.user_id.is_not(None)).distinct()
+        return [user for user in session.scalars(named) if user is not None]
 
 
 def count_inbox(database: Database) -> int:

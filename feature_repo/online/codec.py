@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,15 @@ class VectorRows:
     def complete(self) -> bool:
         """Whether every user has a vector."""
         return bool(np.count_nonzero(self.found) == len(self.found))
+
+
+class StoredVector(NamedTuple):
+    """The stored vector of one user."""
+
+    vector: Vectors  # [d]
+    position: int
+    as_of: int  # microseconds since 1970
+    computed_at: int  # microseconds since 1970
 
 
 def microseconds(time: datetime) -> int:
@@ -100,20 +110,29 @@ def vector_rows(values: Sequence[bytes | None], order: Integers, dimension: int)
     return VectorRows(found, vectors, *times)
 
 
+def decode_vector(value: bytes, dimension: int) -> Vectors:
+    """float32 [d] from a stored value; raises Unavailable as `decode_vectors` does."""
+    header = vector_header(dimension)
+    if len(value) != len(header) + 4 * dimension or not value.startswith(header):
+        raise _no_vector(value, dimension)
+    return np.frombuffer(value[len(header) :], dtype="<f4")  # of a copy, as what follows the header is not aligned
+
+
 def decode_vectors(values: Sequence[bytes], dimension: int) -> Vectors:
     """float32 [n, d] from stored values.
 
     Raises Unavailable when a value is not a vector of this dimension: the stored data cannot be relied upon.
     """
-    header = vector_header(dimension)
-    start, size = len(header), len(header) + 4 * dimension
-    for value in values:
-        if len(value) != size or not value.startswith(header):
-            raise Unavailable(
-                f"the online store holds {len(value)} bytes where a vector of {dimension} numbers was due"
-            )
-    packed = b"".join([value[start:] for value in values])
-    return np.frombuffer(packed, dtype="<f4").reshape(len(values), dimension)
+    header = np.frombuffer(vector_header(dimension), np.uint8)
+    size = len(header) + 4 * dimension
+    packed = np.frombuffer(b"".join(values), np.uint8)
+    if packed.size != len(values) * size or (packed.reshape(-1, size)[:, : len(header)] != header).any():
+        raise _no_vector(next((value for value in values if len(value) != size), values[0]), dimension)
+    return np.ascontiguousarray(packed.reshape(-1, size)[:, len(header) :]).view("<f4")
+
+
+def _no_vector(value: bytes, dimension: int) -> Unavailable:
+    return Unavailable(f"the online store holds {len(value)} bytes where a vector of {dimension} numbers was due")
 
 
 def encode_integers(numbers: Iterable[int]) -> list[bytes]:

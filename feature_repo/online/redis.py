@@ -18,7 +18,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import model_validator
 from sqlalchemy import make_url
 
-from feature_repo.online.codec import Integers, Order, VectorRows, Vectors, user_keys, vector_rows
+from feature_repo.online.codec import (
+    Integers,
+    Order,
+    StoredVector,
+    VectorRows,
+    Vectors,
+    decode_vector,
+    user_keys,
+    vector_rows,
+)
 from feature_repo.online.pipelined import PipelinedRedis
 from feature_repo.online.redis_files import purge
 from feature_repo.online.rows import VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
@@ -150,7 +159,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
     def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
         """The stored vectors of these users."""
         with _explained(config), self._get_client(config.online_store).pipeline(transaction=False) as pipeline:
-            for command in _commands(config, view, user_ids):
+            for command in vector_commands(config, view, user_ids):
                 pipeline.execute_command(*command)
             return _answer(pipeline.execute(), dimension)
 
@@ -158,13 +167,29 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
         self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int
     ) -> VectorRows:
         """The stored vectors of these users, without blocking the event loop."""
+        return _answer(await self._ask(config, view, user_ids), dimension)
+
+    def read_vector(self, config: RepoConfig, view: str, user_id: str, dimension: int) -> StoredVector | None:
+        """The stored vector of a user."""
+        (command,) = vector_commands(config, view, [user_id])
+        with _explained(config):
+            vector, order = self._get_client(config.online_store).execute_command(*command)
+        return _one(vector, order, dimension)
+
+    async def read_vector_async(
+        self, config: RepoConfig, view: str, user_id: str, dimension: int
+    ) -> StoredVector | None:
+        """The stored vector of a user, without blocking the event loop: half of what several cost for one."""
+        ((vector, order),) = await self._ask(config, view, [user_id])
+        return _one(vector, order, dimension)
+
+    async def _ask(self, config: RepoConfig, view: str, user_ids: Sequence[str]) -> list[list[bytes | None]]:
         if self._pipelined is None:
             self._pipelined = PipelinedRedis(config.online_store.connection_string)
         try:
-            replies = await self._pipelined.ask(_commands(config, view, user_ids))
+            return await self._pipelined.ask(vector_commands(config, view, user_ids))
         except redis.RedisError as error:
             raise _unavailable(config, error) from error
-        return _answer(replies, dimension)
 
     def close_async(self) -> None:
         """Close the connection of the running event loop that `read_vectors_async` has opened."""
@@ -303,10 +328,17 @@ def _fence_key(config: RepoConfig) -> bytes:
     return f"portrait:{config.project}:fences".encode()
 
 
-def _commands(config: RepoConfig, view: str, user_ids: Sequence[str]) -> list[tuple[bytes, ...]]:
+def vector_commands(config: RepoConfig, view: str, user_ids: Sequence[str]) -> list[tuple[bytes, ...]]:
     """A look-up of vector and order for each user."""
     vector, order, project = _field(view, VECTOR), _order_field(view), config.project.encode()
     return [(b"HMGET", key + project, vector, order) for key in user_keys(user_ids)]
+
+
+def _one(vector: bytes | None, order: bytes | None, dimension: int) -> StoredVector | None:
+    if not vector or not order:
+        return None
+    position, as_of, computed_at = ORDER.unpack(order)
+    return StoredVector(decode_vector(vector, dimension), int(position), int(as_of), int(computed_at))
 
 
 def _answer(replies: list[list[bytes | None]], dimension: int) -> VectorRows:

@@ -14,7 +14,16 @@ from feast import Entity, FeatureView, RepoConfig
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 from pydantic import model_validator
 
-from feature_repo.online.codec import Integers, Order, VectorRows, Vectors, user_keys, vector_rows
+from feature_repo.online.codec import (
+    Integers,
+    Order,
+    StoredVector,
+    VectorRows,
+    Vectors,
+    decode_vector,
+    user_keys,
+    vector_rows,
+)
 from feature_repo.online.rows import CHUNK, VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
 from registry.compaction import compact
 from registry.errors import LeaseLost, Unavailable
@@ -35,8 +44,8 @@ ON CONFLICT (entity_key, feature_name) DO UPDATE SET
 WHERE (excluded.position, excluded.as_of) > (position, as_of)
 """
 
-
-FENCES = "portrait_fences"
+FENCES = "refresh_fences"  # not like a view of a project: those are looked through when a user is forgotten
+MAKE_FENCES = f"CREATE TABLE IF NOT EXISTS {FENCES} (bucket INTEGER PRIMARY KEY, epoch INTEGER)"
 RAISE = f"""
 INSERT INTO {FENCES} (bucket, epoch) VALUES (?, ?)
 ON CONFLICT (bucket) DO UPDATE SET epoch = max(epoch, excluded.epoch)
@@ -109,6 +118,13 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
         order = np.array([entry[1] for entry in found if entry is not NOTHING], np.int64).reshape(-1, 3)
         return vector_rows([entry[0] for entry in found], order, dimension)
 
+    def read_vector(self, config: RepoConfig, view: str, user_id: str, dimension: int) -> StoredVector | None:
+        """The stored vector of a user: a third of what `read_vectors` costs for one."""
+        for _, _, value, *order in self._select(config, view, [VECTOR], user_keys([user_id])):
+            if value:
+                return StoredVector(decode_vector(value, dimension), *order)
+        return None
+
     def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
         """Write rows where they are newer than the stored ones; returns how many won.
 
@@ -130,7 +146,7 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
         """From now on refuse rows behind fences of these buckets with lower epochs; never goes back."""
         connection = self._get_conn(config)
         with self._explained(config, FENCES), _transaction(connection):
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {FENCES} (bucket INTEGER PRIMARY KEY, epoch INTEGER)")
+            connection.execute(MAKE_FENCES)
             connection.executemany(RAISE, list(fences))
 
     def read_rows(
@@ -242,6 +258,7 @@ def _let_in(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
     """The rows that no fence keeps out."""
     if all(row.fence is None for row in rows):
         return rows
+    connection.execute(MAKE_FENCES)  # a database that was put in place of another has none raised
     raised = dict(connection.execute(f"SELECT bucket, epoch FROM {FENCES}"))
     return [row for row in rows if row.fence is None or raised.get(row.fence.bucket, 0) <= row.fence.epoch]
 

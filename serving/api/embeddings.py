@@ -16,6 +16,7 @@ from serving import answers, problems
 from serving.api.bodies import body_within
 from serving.api.guard import Guard
 from serving.api.schemas import EmbeddingsRequest
+from serving.batch import STORED
 from serving.metrics import Metrics
 from serving.pools import PooledReader
 from serving.shortcut import Endpoint
@@ -68,9 +69,15 @@ class EmbeddingReads:
         """One user's embedding."""
         self._guard.admit(request, READ)
         consumer: str = request.path_params["consumer"]
-        answer = await self._reader.read(consumer, [_user(request.scope, consumer)], _strict(request))
+        user, strict, accept = _user(request.scope, consumer), _strict(request), _accept(request)
+        if answers.ARROW not in accept:
+            stored = await self._reader.stored(consumer, user)
+            if stored is not None:
+                self._metrics.answered_with(consumer, stored.version, STORED, 1)
+                return answers.stored(stored)
+        answer = await self._reader.read(consumer, [user], strict)
         self._metrics.answered(consumer, answer)
-        return answers.single(answer, _accept(request))
+        return answers.single(answer, accept)
 
     async def embeddings(self, request: Request) -> Response:
         """Embeddings of a batch of users."""

@@ -27,9 +27,10 @@ from feast.types import Array, Float32, Int64, String
 
 from feature_repo.online import codec
 from feature_repo.online.redis import PortraitRedisOnlineStore
+from feature_repo.online.rows import Fence, rows_of_vectors
 from feature_repo.online.sqlite import PortraitSqliteOnlineStore
 from feature_repo.schemas import embeddings
-from registry.errors import InvalidInput, Unavailable
+from registry.errors import InvalidInput, LeaseLost, Unavailable
 
 DIMENSION = 7
 VIEW = "user_embedding__autoencoder_1"
@@ -326,6 +327,68 @@ for step, _ in enumerate(sqlite.PortraitSqliteOnlineStore().delete_rows(config, 
     assert sum(store.delete_rows(config, VIEW, ("vector", "position"))) == left
     assert store.count_rows(config, VIEW) == 0
     assert store.read_vectors(config, "other", users, DIMENSION).vectors.tobytes() == vectors_of(1, 40).tobytes()
+
+
+def write_fenced(setup: Setup, seed: int, position: int, fences: list[Fence | None]) -> int:
+    """A vector for each of the first users, each behind its fence."""
+    count = len(fences)
+    orders = np.full(count, position), np.full(count, NOON)
+    rows = rows_of_vectors(USERS[:count], vectors_of(seed, count), *orders, computed_at=NOON)
+    guarded = (row._replace(fence=fence) for row, fence in zip(rows, fences, strict=True))
+    won: int = setup.store.write_rows(setup.config, VIEW, guarded)
+    return won
+
+
+def test_behind_a_raised_fence_nothing_of_a_lower_epoch_is_written(setup: Setup) -> None:
+    assert write_fenced(setup, 1, 1, [Fence(3, 1), Fence(4, 1), None]) == 3  # where none was ever raised, all pass
+    setup.store.raise_fences(setup.config, [Fence(3, 2), Fence(9, 7)])
+    before = stored_everywhere(setup)
+    with pytest.raises(LeaseLost, match="2 rows of buckets that are in other hands"):
+        write_fenced(setup, 2, 2, [Fence(3, 1), Fence(3, 0)])
+    assert stored_everywhere(setup) == before
+    assert write_fenced(setup, 3, 3, [Fence(3, 2), Fence(4, 1), None]) == 3
+    assert setup.read(USERS[:3]).vectors.tobytes() == vectors_of(3, 3).tobytes()
+
+
+def test_rows_beside_one_that_a_fence_keeps_out_are_written(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feature_repo.online.sqlite.CHUNK", 2)
+    monkeypatch.setattr("feature_repo.online.redis.SCRIPT_ROWS", 2)
+    setup.store.raise_fences(setup.config, [Fence(3, 2), Fence(4, 2)])
+    with pytest.raises(LeaseLost, match="2 rows"):
+        write_fenced(setup, 1, 1, [Fence(3, 1), Fence(4, 2), Fence(3, 1), Fence(3, 3), None])
+    rows = setup.read(USERS)
+    assert rows.found.tolist() == [False, True, False, True, True]
+    assert rows.vectors[rows.found].tobytes() == vectors_of(1)[rows.found].tobytes()
+
+
+def test_a_fence_never_goes_back(setup: Setup) -> None:
+    for epoch in (5, 2, 4):
+        setup.store.raise_fences(setup.config, [Fence(3, epoch), Fence(4, 10**15 + epoch)])
+    with pytest.raises(LeaseLost):
+        write_fenced(setup, 1, 1, [Fence(3, 4)])
+    with pytest.raises(LeaseLost):
+        write_fenced(setup, 1, 1, [Fence(4, 10**15 + 4)])
+    assert write_fenced(setup, 1, 1, [Fence(3, 5), Fence(4, 10**15 + 5)]) == 2
+
+
+def test_a_fence_lets_no_older_row_win(setup: Setup) -> None:
+    setup.store.raise_fences(setup.config, [Fence(3, 2)])
+    assert write_fenced(setup, 1, 5, [Fence(3, 2)]) == 1
+    assert write_fenced(setup, 2, 4, [Fence(3, 9)]) == 0
+    assert setup.read(USERS[:1]).vectors.tobytes() == vectors_of(1, 1).tobytes()
+
+
+def test_fences_are_no_rows_of_a_view(setup: Setup) -> None:
+    """Neither counted nor deleted with one; and Feast's apply leaves them."""
+    setup.store.raise_fences(setup.config, [Fence(bucket, 2) for bucket in range(64)])
+    setup.write(USERS, vectors_of(1), position=1)
+    assert setup.store.count_rows(setup.config, VIEW) == len(USERS)
+    assert sum(setup.store.delete_rows(setup.config, VIEW, ("vector", "position"))) == len(USERS)
+    other_view(setup)
+    setup.feast.apply([], objects_to_delete=[setup.view], partial=False)
+    setup.feast.apply([setup.view])
+    with pytest.raises(LeaseLost):
+        write_fenced(setup, 1, 1, [Fence(63, 1)])
 
 
 def test_numbers_that_cannot_be_compared_exactly_are_refused(setup: Setup) -> None:

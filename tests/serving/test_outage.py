@@ -52,7 +52,7 @@ class Gateway:
 @contextmanager
 def gateway(settings: ServingSettings) -> Iterator[Gateway]:
     parts = build(settings)
-    assignments, pool = parts.reader.assignments, PooledReader(parts.reader, 2, 2, 8, parts.read_async)
+    assignments, pool = parts.reader.assignments, PooledReader(parts.reader, 2, 2, 8, parts.asynchronous)
     assignments.begin()
     assignments.start()
     parts.arrivals.start()

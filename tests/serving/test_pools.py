@@ -10,7 +10,7 @@ import pytest
 from registry.errors import Unavailable
 from registry.records import EmbeddingVersion
 from serving.pools import PooledReader
-from tests.serving.twins import Rows, Twins, twins
+from tests.serving.twins import ODD_VECTOR, Row, Rows, Twins, twins
 
 
 def test_cold_users_are_bounded_and_stored_ones_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,36 +40,47 @@ def test_cold_users_are_bounded_and_stored_ones_go_on(monkeypatch: pytest.Monkey
     made.pool.close()
 
 
+class AwaitedStore:
+    """The store of the twins without threads; counts how many look-ups are under way at most."""
+
+    def __init__(self, parts: Twins) -> None:
+        self._store = parts.store
+        self._under_way = 0
+        self.most = 0
+        self.threads: list[str] = []
+
+    async def read_vectors_async(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> Rows:
+        self.threads.append(threading.current_thread().name)
+        self._under_way += 1
+        self.most = max(self.most, self._under_way)
+        await asyncio.sleep(0)
+        self._under_way -= 1
+        return self._store.read_vectors(version, user_ids)
+
+    async def read_vector_async(self, version: EmbeddingVersion, user_id: str) -> Row | None:
+        self.threads.append(threading.current_thread().name)
+        return self._store.read_vector(version, user_id)
+
+
 def test_a_store_that_can_be_awaited_is(parts: Twins) -> None:
-    threads: list[str] = []
-
-    async def read_async(version: EmbeddingVersion, users: Sequence[str]) -> Rows:
-        threads.append(threading.current_thread().name)
-        return parts.store.read_vectors(version, users)
-
-    pool = PooledReader(parts.reader, 1, 1, 1, read_async)
+    store = AwaitedStore(parts)
+    pool = PooledReader(parts.reader, 1, 1, 1, store)
     assert list(asyncio.run(pool.read("ranker", ["ada", "nobody"])).source) == ["stored", "prior"]
-    assert threads == ["MainThread"]
+    one = asyncio.run(pool.stored("ranker", "ada"))
+    assert one is not None and one.vector.tobytes() == ODD_VECTOR.tobytes()
+    assert asyncio.run(pool.stored("ranker", "nobody")) is None
+    assert store.threads == ["MainThread"] * 3
     pool.close()
 
 
 def test_the_look_ups_of_two_lanes_go_out_together(parts: Twins) -> None:
-    under_way, most = 0, 0
-
-    async def read_async(version: EmbeddingVersion, users: Sequence[str]) -> Rows:
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
-        await asyncio.sleep(0)
-        under_way -= 1
-        return parts.store.read_vectors(version, users)
-
     parts.source.try_out("ranker", "autoencoder-2", 0.5)
     parts.reader.assignments.refresh()
-    pool, users = PooledReader(parts.reader, 1, 1, 1, read_async), [f"user-{number}" for number in range(9)] + ["bob"]
+    store = AwaitedStore(parts)
+    pool, users = PooledReader(parts.reader, 1, 1, 1, store), [f"user-{number}" for number in range(9)] + ["bob"]
     answer = asyncio.run(pool.read("ranker", users))
     assert list(answer.rows(lambda part: part.user_ids)) == users
-    assert [part.lane for part in answer.parts] == ["stable", "canary"] and most == parts.store.lookups == 2
+    assert [part.lane for part in answer.parts] == ["stable", "canary"] and store.most == parts.store.lookups == 2
     pool.close()
 
 

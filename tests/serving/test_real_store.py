@@ -23,7 +23,7 @@ def gateway(settings: ServingSettings) -> Iterator[TestClient]:
     assignments.begin()
     assignments.start()
     parts.arrivals.start()
-    pool = PooledReader(parts.reader, 2, 2, 8, parts.read_async)
+    pool = PooledReader(parts.reader, 2, 2, 8, parts.asynchronous)
     try:
         with TestClient(create_app(pool, parts.operations, parts.arrivals, settings)) as client:
             yield client

@@ -127,6 +127,15 @@ class Rows:
     computed_at: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Row:
+    """StoredVector."""
+
+    vector: NDArray[np.float32]
+    as_of: int
+    computed_at: int
+
+
 def micros(moment: datetime) -> int:
     return round(moment.timestamp()) * 1_000_000 + moment.microsecond
 
@@ -154,6 +163,10 @@ class TwinStore:
             np.where(found, micros(BACKFILLED), 0).astype(np.int64),
             np.where(found, micros(COMPUTED), 0).astype(np.int64),
         )
+
+    def read_vector(self, version: EmbeddingVersion, user_id: str) -> Row | None:
+        rows = self.read_vectors(version, [user_id])
+        return Row(rows.vectors[0], int(rows.as_of[0]), int(rows.computed_at[0])) if rows.found[0] else None
 
     def read_inputs(self, user_ids: Sequence[str]) -> pa.Table:
         blank = {"services": [], "item_ids": [], "event_times": [], "position": 0, "onboarding_items": []}
