@@ -60,7 +60,7 @@ class Shard:
     ) -> None:
         self.id = id
         self._registry = registry
-        self._refresher = refresher
+        self.refresher = refresher
         self.held = refresher.held
         self._chores = chores
         self._intake = intake
@@ -103,11 +103,12 @@ class Shard:
         state = self._follow()
         effort = Effort.of(state)
         busy = self._intake() if self._intake else False
-        busy |= self._refresher.step(effort.eager, [*effort.eager, *effort.lazy])
+        live = [*effort.eager, *effort.lazy]
+        busy |= self.refresher.step(effort.eager, live)
         if self._is_due("requests", REQUESTS_EVERY):
             self._chores.answer_requests(effort.eager)
         if self._is_due("retry", RETRY_SECONDS):
-            self._refresher.ready([state.versions[id] for id in self._refresher.failing])
+            self.refresher.ready([version for version in live if version.id in self.refresher.failing])
         if self._is_due("lazy", self._lazy_seconds):
             self._refresh_in_batches(effort)
         if self._is_due("seal", SEAL_EVERY):
@@ -115,7 +116,7 @@ class Shard:
         return busy
 
     def _refresh_in_batches(self, effort: Effort) -> None:
-        refresher, live = self._refresher, {version.id: version for version in (*effort.eager, *effort.lazy)}
+        refresher, live = self.refresher, {version.id: version for version in (*effort.eager, *effort.lazy)}
         refresher.forget((refresher.failing.keys() | refresher.missed) - live.keys())
         if refresher.missed and not refresher.failing:  # they can be refreshed again, and begin where they failed
             self._trailing |= refresher.missed
@@ -135,12 +136,12 @@ class Shard:
                 before = self._state
                 state = read_state(self._registry.database)
                 if before is None:
-                    self._refresher.ready(Effort.of(state).eager)
+                    self.refresher.ready(Effort.of(state).eager)
                 self._state = state
                 self._note_trailing(before, self._state)
                 self._next["beat"] = 0.0
         if self._is_due("beat", BEAT_SECONDS):
-            facts = self._refresher.counts.facts() | {"failing": self._refresher.failing}
+            facts = self.refresher.counts.facts() | {"failing": self.refresher.failing}
             if self._intake:
                 facts["in_broker"] = self._intake.waiting()
             self._registry.replicas.seen(self.id, self._host, self._state.generation, "shard", facts)

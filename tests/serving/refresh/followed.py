@@ -1,8 +1,9 @@
 """An instance whose vectors follow a stream, and the comparison of what it stores with the batch."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from sqlalchemy import text
 
 from feature_repo.inputs import read_inputs_offline
 from feature_repo.log.committed import rows_of
@@ -19,7 +21,9 @@ from feature_repo.log.ingest import ingest
 from feature_repo.log.manifest import Kind
 from feature_repo.log.partition import bucket_of
 from feature_repo.log.snapshot import cut
-from feature_repo.schemas import HISTORY, TIME, microseconds
+from feature_repo.online.redis import PortraitRedisOnlineStore
+from feature_repo.online.sqlite import FENCES
+from feature_repo.schemas import HISTORY, TIME, from_microseconds, microseconds
 from infra.pipeline import train_version
 from infra.portrait import Portrait
 from infra.settings import Settings
@@ -35,7 +39,11 @@ LENGTH = 5  # of a history, by service: events are pushed out soon
 MODELS = (TINY, ("epochs=2", "epoch_steps=5", "dimension=12", "hidden=24", "item_dimension=6", "seed=3"))
 
 START = microseconds(datetime(2025, 1, 1, tzinfo=UTC))  # of the stream: when the generated events end
-END = START + 86_400_000_000
+HOUR = 3_600_000_000
+ITEMS = [*(f"music-{number:04d}" for number in range(6)), *(f"video-{number:04d}" for number in range(480, 486))]
+BOTH = ("autoencoder-1", "autoencoder-2")
+names = (f"u{n}" for n in itertools.count())
+"""Users of whom nobody has heard before: so one instance serves all tests."""
 LISTS = [field.name for field in HISTORY if pa.types.is_list(field.type)]
 
 
@@ -86,9 +94,14 @@ class Followed:
         versions = self.portrait.registry.versions.list()
         return {v.id: load_encoder(self.portrait.settings.home / v.artifact, v.fingerprint) for v in versions}
 
-    def begin(self) -> Shard:
-        """A shard that knows nothing of an earlier one, as after a kill: it goes on from what was noted."""
+    def begin(self, keep_models: bool = True) -> Shard:
+        """A shard that knows nothing of an earlier one, as after a kill: it goes on from what was noted.
+
+        Only the models it takes over from that one, as loading them takes the longest.
+        """
         shard = build_shard(self.portrait.settings, self.name)
+        if self.shards and keep_models:
+            shard.refresher.encoders = self.shards[-1].refresher.encoders
         shard.held.renew()
         self.shards.append(shard)
         return shard
@@ -126,9 +139,37 @@ class Followed:
             raise AssertionError("the shard never comes to an end")
         self.shard.held.note()
 
+    def work(self) -> None:
+        """Work until nothing is left to do at the versions that are refreshed eagerly."""
+        for _ in range(1000):
+            if not self.shard.once():
+                return
+        raise AssertionError("the shard never comes to an end")
+
+    def look_at_the_registry(self) -> None:
+        """Let the next round begin with what the registry says now."""
+        self.shard._next.pop("poll", None)
+
     def vectors(self, version: str, users: Sequence[str]) -> Any:
         """The stored vectors of a version."""
         return self.portrait.repo.read_vectors(self.portrait.registry.versions.get(version), users)
+
+    def told(self) -> dict[str, Any]:
+        """What the log's tables say."""
+        with self.portrait.database.reading() as session:
+            tables = ("leases", "buckets", "inbox", "segments", "embedding_versions", "backfills")
+            return {table: session.execute(text(f"SELECT * FROM {table} ORDER BY 1, 2")).all() for table in tables}
+
+    def stored(self) -> dict[str, Any]:
+        """All that the online store holds, byte by byte, but for the fences."""
+        online, config = self.portrait.repo.online, self.portrait.repo.config
+        if isinstance(online, PortraitRedisOnlineStore):
+            client = online._get_client(config.online_store)
+            return {str(key): client.hgetall(key) for key in client.scan_iter() if not key.endswith(b":fences")}
+        connection = online._get_conn(config)
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: connection.execute(f'SELECT * FROM "{name}" ORDER BY 1, 2').fetchall()
+                for name in tables if name != FENCES}  # fmt: skip
 
     def require_the_batch_result(self, versions: Sequence[str], users: Sequence[str] = (), exact: bool = True) -> None:
         """Histories, profiles and vectors of users are those of a snapshot cut now; by default of all users.
@@ -136,7 +177,7 @@ class Followed:
         Positions are the snapshot's, except where a user's last row did not stay in the history: then they may be that
         of the last one which did. With `exact` off they may also be those of rows which the log has dropped.
         """
-        snapshot = cut(self.portrait.log, datetime(2025, 1, 2, tzinfo=UTC) + timedelta(days=1))
+        snapshot = cut(self.portrait.log, from_microseconds(START + 30 * 24 * HOUR))
         wanted, seen = set(users), 0
         for bucket in {bucket_of(user) for user in users} or snapshot.buckets:
             batch = read_inputs_offline(self.portrait.repo, snapshot, bucket)
