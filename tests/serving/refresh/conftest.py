@@ -32,7 +32,7 @@ def no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def shared(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Followed]:
-    """An instance for all tests that bring users of their own, with both versions ready: the first is eager, the second lazy."""
+    """An instance for all tests that bring users of their own. Both versions are ready: one eager, one lazy."""
     home = tmp_path_factory.mktemp("shared") / "home"
     with copy_of(template, home, history_length=LENGTH, lazy_seconds=AT_ONCE) as portrait:
         yield both_ready(portrait)

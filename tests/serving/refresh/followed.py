@@ -1,7 +1,7 @@
 """An instance whose vectors follow a stream, and the comparison of what it stores with the batch."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,7 +23,7 @@ from feature_repo.log.partition import bucket_of
 from feature_repo.log.snapshot import cut
 from feature_repo.online.redis import PortraitRedisOnlineStore
 from feature_repo.online.sqlite import FENCES
-from feature_repo.schemas import HISTORY, TIME, from_microseconds, microseconds
+from feature_repo.schemas import HISTORY, ORDER, TIME, from_microseconds, microseconds
 from infra.pipeline import train_version
 from infra.portrait import Portrait
 from infra.settings import Settings
@@ -89,7 +89,7 @@ class Followed:
         return self.shards[-1] if self.shards else self.begin()
 
     @cached_property
-    def encoders(self) -> dict[str, Encoder]:
+    def encoders(self) -> Mapping[str, Encoder]:
         """The models as the batch loads them."""
         versions = self.portrait.registry.versions.list()
         return {v.id: load_encoder(self.portrait.settings.home / v.artifact, v.fingerprint) for v in versions}
@@ -105,6 +105,11 @@ class Followed:
         shard.held.renew()
         self.shards.append(shard)
         return shard
+
+    def leave(self) -> None:
+        """End the shard as one that is stopped."""
+        self.shard.held.give_back()
+        self.portrait.registry.replicas.gone(self.name)
 
     def accept(self, records: Sequence[Arriving]) -> None:
         """Accept records in one transaction; known ones may be among them."""
@@ -190,7 +195,7 @@ class Followed:
     def _compare(self, batch: pa.Table, bucket: int, versions: Sequence[str], exact: bool) -> None:
         users = batch["user_id"].to_pylist()
         online = self.portrait.repo.read_inputs(users)
-        for name in (*LISTS, "onboarding_items", "country", "plan", "birth_year"):
+        for name in set(batch.column_names) - {"created_time", *(name for name, _ in ORDER)}:
             assert online[name].to_pylist() == batch[name].to_pylist(), name
         assert _seconds(online["created_time"]) == _seconds(batch["created_time"])
         position = online["position"].to_numpy()

@@ -1,11 +1,5 @@
 """Whatever way a stream comes, it ends in the batch's result: the same histories exactly, and the same vectors."""
 
-<<<<<<< HEAD
-import itertools
-from pathlib import Path
-from typing import Any
-
-=======
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
->>>>>>> refresh
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

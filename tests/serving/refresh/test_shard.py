@@ -49,7 +49,7 @@ def expire(followed: Followed, owner: str) -> None:
 def test_one_that_comes_back_from_the_dead_writes_nothing(
     shared: Followed, asleep: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has read, and sleeps until another shard has taken its buckets; then it goes on with what it was about to do."""
+    """It has read, and sleeps until another shard has taken its buckets; then it goes on where it was."""
     user, dead, other = next(names), shared.begin(), Followed(shared.portrait, "other")
     shared.drain()
     shared.accept([event(user, ITEMS[0], 0, f"{user}/0"), profile(user, country="SE", birth_year=1980)])
@@ -83,7 +83,7 @@ def test_one_that_comes_back_from_the_dead_writes_nothing(
     shared.require_the_batch_result(BOTH, [user])
     dead.held.renew()
     assert dead.held.epochs == {}
-    other.shard.held.give_back()
+    other.leave()
     shared.begin()
     assert len(shared.shard.held.epochs) == BUCKETS
 
@@ -103,7 +103,7 @@ def test_two_shards_share_the_buckets_and_the_work(shared: Followed) -> None:
     assert {bucket_of(user) for user in done} <= second.shard.held.epochs.keys() and 0 < len(done) < len(users)
     shared.drain()
     shared.require_the_batch_result(BOTH, users)
-    second.shard.stop()
+    second.leave()
     first.held.renew()
     assert len(first.held.epochs) == BUCKETS
 
@@ -178,7 +178,7 @@ def running(followed: Followed) -> Iterator[Shard]:
 
 
 @contextmanager
-def streaming(followed: Followed, users: list[str]) -> Iterator[Callable[[], None]]:
+def streaming(followed: Followed, users: list[str], profiles: bool = True) -> Iterator[Callable[[], None]]:
     """A thread that accepts events of these users until the block ends; yields a call that waits for some more."""
     ended, came = threading.Event(), threading.Semaphore(0)
     failures: list[BaseException] = []
@@ -190,7 +190,8 @@ def streaming(followed: Followed, users: list[str]) -> Iterator[Callable[[], Non
                     return
                 some = [users[(n + k) % len(users)] for k in range(5)]
                 followed.accept([event(u, ITEMS[(n + k) % 12], n * HOUR // 60, f"{n}/{k}") for k, u in enumerate(some)])
-                followed.accept([profile(some[0], country=["SE", "FR"][n % 2], birth_year=1900 + n % 99)])
+                if profiles:
+                    followed.accept([profile(some[0], country=["SE", "FR"][n % 2], birth_year=1900 + n % 99)])
                 came.release()
                 ended.wait(0.02)
         except BaseException as failure:
@@ -301,7 +302,7 @@ def answers(client: Any) -> bool:
 def test_an_online_store_that_dies_and_has_lost_its_last_writes(
     template: Path, tmp_path: Path, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed in mid stream, and begun again from its file as it was some batches before; nothing is missing in the end."""
+    """Killed in mid stream, and begun again from its file as it was some batches before: nothing is missing."""
     monkeypatch.setattr("serving.refresh.held.DOUBT_SECONDS", 30.0)
     settings = {"history_length": LENGTH, "lazy_seconds": AT_ONCE, "online_store_url": own_redis.url}
     users = [next(names) for _ in range(10)]
@@ -329,11 +330,11 @@ def test_a_registry_that_goes_away_in_mid_stream(postgres_url: str, tmp_path: Pa
     made, users = make_on(settings), [next(names) for _ in range(10)]
     with Portrait.open(settings) as portrait, Proxy(postgres_url) as proxy:
         followed = Followed(portrait)
-        followed.encoders |= {version: TwinEncoder(number) for number, version in enumerate(BOTH, start=1)}
+        followed.encoders = {version: TwinEncoder(number) for number, version in enumerate(BOTH, start=1)}
         shard = build_shard(settings.model_copy(update={"registry_url": proxy.url}), "cut off")
         shard.refresher.encoders = EncoderCache(lambda version: TwinEncoder(version.number))
         shard.start()
-        with streaming(followed, users) as more:
+        with streaming(followed, users, profiles=False) as more:
             more()
             wait_until(lambda: followed.vectors(BOTH[0], users).found.all(), SLOWLY)
             proxy.cut()
@@ -347,4 +348,5 @@ def test_a_registry_that_goes_away_in_mid_stream(postgres_url: str, tmp_path: Pa
         shard.stop()
         followed.require_the_batch_result(BOTH, users)
         shard.refresher.repo.registry.close()
+        portrait.repo.close()
     made.registry.close()
