@@ -80,7 +80,7 @@ class Refresher:
         nobody = self.repo.read_inputs([NOBODY])
         for version in versions:
             with self._failing(version):
-                nothing = self.encoders.get(version).encode(nobody, 0)[:0]
+                nothing = self.encoders.get(version).encode(nobody, np.zeros(1, np.int64))[:0]
                 self.repo.require_writable(version, [], nothing)
                 self.failing.pop(version.id, None)
 
@@ -143,7 +143,8 @@ class Refresher:
         except (LeaseLost, Unavailable):
             raise
         except Exception as error:  # damaged bytes make the readers of three formats raise anything
-            log.error("%s is not refreshed: %s", version.id, error)
+            if version.id not in self.failing:
+                log.error("%s is not refreshed: %s", version.id, error)
             self.failing[version.id] = str(error)
             self.missed.add(version.id)
 
