@@ -51,6 +51,7 @@ def main(
     users: Annotated[int, typer.Option(min=200, help="Generated users.")] = 10_000,
     online: Annotated[str, typer.Option(help="An empty Redis database, redis://host:port/db; else SQLite.")] = "",
     registry: Annotated[str, typer.Option(help="A Postgres server, postgresql://...; else SQLite.")] = "",
+    versions: Annotated[int, typer.Option(min=1, help="Live versions in the store; the newest is read.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="Turns that each contender takes.")] = 5,
     seconds: Annotated[
         float | None,
@@ -71,6 +72,7 @@ def main(
         "machine": _machine(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "users": users,
+        "versions": versions,
         "online": "redis" if online else "sqlite",
         "registry": "postgres" if registry else "sqlite",
         "load_average": {"before": os.getloadavg()},
@@ -78,7 +80,7 @@ def main(
     }
     say(f"preparing an instance of {users:,} users")
     asked = Asked(rounds, seconds, rate or (), batch, singles)
-    with instance(users, online, registry) as measured:
+    with instance(users, online, registry, versions) as measured:
         for name in only or [name for name in Name if name not in LONG]:
             say(f"measuring {name}")
             section = _run(name, measured, asked)

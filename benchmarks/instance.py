@@ -38,9 +38,10 @@ class Instance:
 
 
 @contextmanager
-def instance(users: int, online: str, registry: str = "") -> Iterator[Instance]:
+def instance(users: int, online: str, registry: str = "", versions: int = 1) -> Iterator[Instance]:
     """Generate, ingest, train briefly, embed and promote; everything is removed afterwards.
 
+    Beside the version that is read, further live ones make up `versions`: their vectors fill the same store.
     `online` is the URL of a Redis database that is empty, or empty text for SQLite; `registry` the URL of a Postgres
     server that lends a database of its own, or empty text for SQLite. Raises InvalidInput for a Redis database that is
     not empty: it would be flushed.
@@ -60,16 +61,17 @@ def instance(users: int, online: str, registry: str = "") -> Iterator[Instance]:
             ray_address="",
         )
         with Portrait.prepare(settings) as portrait:
-            yield _built(portrait, users)
+            yield _built(portrait, users, versions)
 
 
-def _built(portrait: Portrait, users: int) -> Instance:
+def _built(portrait: Portrait, users: int, versions: int = 1) -> Instance:
     files = generator.generate(portrait.settings.home / "generated", users=users)
     take_in(portrait, files.events, files.items, files.users)
     here = Portrait(portrait.settings.model_copy(update={"num_workers": 0}))
     with torch_threads(1):  # more of them wait for each other where the machine is shared
-        version = train_version(here, "autoencoder", overrides=["epochs=1"])  # how well it learned costs no time
-        backfill(portrait.repo, version.id, portrait.settings)
+        for number in range(versions):  # how well they learned costs no time
+            version = train_version(here, "autoencoder", overrides=["epochs=1", f"seed={number}"])
+            backfill(portrait.repo, version.id, portrait.settings)
     portrait.registry.consumers.add(CONSUMER, "benchmark", "measure")
     portrait.operations.promote("benchmark", CONSUMER, version.id, "to be read")
     portrait.repo.apply()

@@ -31,7 +31,7 @@ def folded(inputs: pa.Table, rows: Sequence[LogRow], profile: Sequence[str], len
     """The inputs of users with these rows in them, events and profile changes; `now` in microseconds.
 
     `inputs` is what FeatureRepo.read_inputs says of all the rows' users, `profile` names the profile's columns in it.
-    Rows that are known already change nothing, so they may come again.
+    Rows that are known already change nothing, so they may come again. All rows must fit, see `fits`.
     """
     events: dict[str, list[LogRow]] = defaultdict(list)
     changes: dict[str, list[LogRow]] = defaultdict(list)
@@ -40,11 +40,13 @@ def folded(inputs: pa.Table, rows: Sequence[LogRow], profile: Sequence[str], len
     plain = _plain(inputs.select([*HISTORY.names, *profile])).to_pylist()
     changed, with_profile = np.zeros(len(plain), bool), np.zeros(len(plain), bool)
     for place, user in enumerate(plain):
-        history = LiveHistory(user)
+        history, known = LiveHistory(user), user["position"]
         for row in events[user["user_id"]]:
             changed[place] |= history.fold(row.content, row.position, length)
         for row in changes[user["user_id"]]:
-            with_profile[place] |= _merge(user, row, profile, history)
+            if row.position > known:
+                _merge(user, row, profile, history)
+                with_profile[place] = True
         user["position"] = history.position
         user["as_of"] = _as_of(user)
         user["computed_at"] = now
@@ -63,15 +65,33 @@ def folded(inputs: pa.Table, rows: Sequence[LogRow], profile: Sequence[str], len
     )
 
 
-def _merge(user: dict[str, Any], row: LogRow, profile: Sequence[str], history: LiveHistory) -> bool:
-    """Take a profile change over; whether it says anything new. What it leaves out keeps its value."""
-    new = {name: row.content[name] for name in profile if name in row.content and row.content[name] != user[name]}
-    known = history.position > 0  # a first row counts even when it says nothing but that the user is there
-    if not new and known:
-        return False
-    user.update(new)
+def fits(row: LogRow, profile: pa.Schema) -> bool:
+    """Whether an event, or a profile change of these columns and types; another file may have brought others since."""
+    return row.kind == Kind.EVENTS or all(
+        value is None or (name in profile.names and _is_of(value, profile.field(name).type))
+        for name, value in row.content.items()
+        if name != "user_id"
+    )
+
+
+def _is_of(value: Any, kind: pa.DataType) -> bool:
+    if pa.types.is_boolean(kind) or isinstance(value, bool):
+        return pa.types.is_boolean(kind) and isinstance(value, bool)
+    if pa.types.is_floating(kind):
+        return isinstance(value, int | float)
+    if pa.types.is_integer(kind) or pa.types.is_timestamp(kind):
+        return isinstance(value, int)
+    return isinstance(value, list if pa.types.is_list(kind) else str)
+
+
+def _merge(user: dict[str, Any], row: LogRow, profile: Sequence[str], history: LiveHistory) -> None:
+    """Take a profile change over. What it leaves out keeps its value.
+
+    Only those beyond the history's position come here: an earlier one would undo what came after it. And each counts,
+    even one that says nothing new: the profile may have been written, and its history and vectors not any more.
+    """
+    user.update({name: row.content[name] for name in profile if name in row.content})
     history.position = max(history.position, row.position)
-    return True
 
 
 def _as_of(user: dict[str, Any]) -> int:

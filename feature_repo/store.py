@@ -117,16 +117,17 @@ class FeatureRepo:
         histories, profiles, up_to = publishable(self.log, bucket, beyond)
         fence = None if epoch is None else Fence(bucket, epoch)
         if len(histories):
-            for view, table in ((HISTORY_VIEW, histories), (PROFILE_VIEW, profiles)):
+            # Histories last: whoever reads a position has the profile that belongs to it, or a newer one.
+            for view, table in ((PROFILE_VIEW, profiles), (HISTORY_VIEW, histories)):
                 self.online.write_rows(self.config, view, (row._replace(fence=fence) for row in rows_of_table(table)))
             self.drop_forgotten(histories["user_id"].to_pylist())
             mark_published(self.log.database, bucket, up_to)
         users: list[str] = histories["user_id"].to_pylist()
         return users, up_to
 
-    def profile_columns(self) -> list[str]:
+    def profile_schema(self) -> pa.Schema:
         """The profile's columns among those of `read_inputs`."""
-        return list(self._input_columns().profile.names)
+        return self._input_columns().profile
 
     def write_vectors(
         self,

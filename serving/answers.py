@@ -80,6 +80,7 @@ def _formatted(time: int) -> str:
     return from_microseconds(time).isoformat().replace("+00:00", "Z")
 
 
+@lru_cache(maxsize=64)
 def schema(vector: pa.DataType) -> pa.Schema:
     """Columns of an Arrow answer."""
     return pa.schema(
@@ -117,13 +118,18 @@ def _columns(batch: EmbeddingBatch) -> pa.RecordBatch:
     columns = [
         pa.array(batch.user_ids, pa.string()),
         vectors,
-        *(pa.repeat(text, rows) for text in (batch.version, batch.fingerprint, batch.lane)),
+        *(_repeated(text, rows) for text in (batch.version, batch.fingerprint, batch.lane)),
         pa.array(batch.source, pa.string()),
-        pa.array(batch.as_of, pa.int64()).cast(TIME),
+        pa.array(batch.as_of, pa.int64()).view(TIME),
         pa.array(batch.age_seconds, pa.float64()),
         pa.array(batch.stale, pa.bool_()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema(vectors.type))
+
+
+@lru_cache(maxsize=256)  # a client asks in batches of one size
+def _repeated(text: str, rows: int) -> pa.Array:
+    return pa.repeat(text, rows)
 
 
 def as_arrow(answer: Answer) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +16,12 @@ from registry.errors import Conflict, Unavailable
 
 GROUP = 4_000
 """Records in one transaction, or those of a single request."""
+
+PACE = 0.01
+"""Seconds from the beginning of one transaction to that of the next, unless a whole group waits.
+
+One costs as much as sixty records do, and SQLite has others who want to write.
+"""
 
 CLOSE_SECONDS = 20.0
 """How long closing waits for what was taken on: a registry that is away is waited for too."""
@@ -70,6 +77,7 @@ class InboxWriter:
         self._limit = limit
         self._queue: deque[_Request] = deque()
         self._waiting = 0  # records queued or being committed
+        self._earliest = 0.0  # when the next transaction may begin
         self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
@@ -90,7 +98,8 @@ class InboxWriter:
                 raise Unavailable(f"{self._waiting:,} records wait to be committed already: send it again in a moment")
             self._waiting += len(records)
             self._queue.append(request)
-            self._changed.notify()
+            if len(self._queue) == 1 or self._waiting >= GROUP:
+                self._changed.notify()
         return await request.answer
 
     def start(self) -> None:
@@ -116,6 +125,10 @@ class InboxWriter:
         """Whole requests; none once the writer is closed and nothing waits."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed)
+            early = self._earliest - time.monotonic()
+            if early > 0:
+                self._changed.wait_for(lambda: self._waiting >= GROUP or self._closed, early)
+            self._earliest = time.monotonic() + PACE
             group: list[_Request] = []
             size = 0
             while self._queue and (not group or size + len(self._queue[0].records) <= GROUP):

@@ -123,13 +123,12 @@ def decode_vectors(values: Sequence[bytes], dimension: int) -> Vectors:
 
     Raises Unavailable when a value is not a vector of this dimension: the stored data cannot be relied upon.
     """
-    header = vector_header(dimension)
-    start, size = len(header), len(header) + 4 * dimension
-    for value in values:
-        if len(value) != size or not value.startswith(header):
-            raise _no_vector(value, dimension)
-    packed = b"".join([value[start:] for value in values])
-    return np.frombuffer(packed, dtype="<f4").reshape(len(values), dimension)
+    header = np.frombuffer(vector_header(dimension), np.uint8)
+    size = len(header) + 4 * dimension
+    packed = np.frombuffer(b"".join(values), np.uint8)
+    if packed.size != len(values) * size or (packed.reshape(-1, size)[:, : len(header)] != header).any():
+        raise _no_vector(next((value for value in values if len(value) != size), values[0]), dimension)
+    return np.ascontiguousarray(packed.reshape(-1, size)[:, len(header) :]).view("<f4")
 
 
 def _no_vector(value: bytes, dimension: int) -> Unavailable:

@@ -30,25 +30,25 @@ class Chores:
         self._seal_seconds = seal_seconds
 
     def refresh_in_batches(self, versions: Sequence[EmbeddingVersion]) -> bool:
-        """Embed at these versions the users of rows that were applied at the eager ones since the last time."""
-        epochs, applied = self._held.epochs, self._held.applied()
-        lazily = self._held.applied_lazily()
-        trailing = {b: p for b, p in lazily.items() if p < applied.get(b, p)}
+        """Embed at these versions the users of rows that were applied at the eager ones since the last time.
+
+        A version that cannot be refreshed holds nobody up, but nothing is settled until it has caught up.
+        """
+        if not self._refresher.missed and not self._refresher.behind:
+            self._held.settle()
+        epochs, applied, lazily = self._held.work_in_batches()
+        trailing = {bucket: position for bucket, position in lazily.items() if position < applied[bucket]}
         if not trailing:
             return False
         if not versions:
-            self._held.came_to({b: applied[b] for b in trailing}, epochs, lazily=True)
+            self._held.came_to({bucket: applied[bucket] for bucket in trailing}, epochs, lazily=True)
             return False
         tail = read_tail(self._repo.log.database, self._repo.log.home, trailing, BATCH_ROWS)
         done = {bucket: min(end, applied[bucket]) for bucket, end in (tail.up_to | tail.large).items()}
         users = {row.user_id: None for row in tail.rows if row.position <= done[row.bucket]}
         self._refresher.embed(list(users), epochs, versions)
         for bucket in tail.large:
-            whole, _ = self._repo.publish_bucket(bucket, trailing[bucket], epochs[bucket])
-            for start in range(0, len(whole), BATCH_ROWS):
-                self._refresher.embed(whole[start : start + BATCH_ROWS], epochs, versions)
-        if self._refresher.failing:  # from here again, once they can be refreshed
-            return False
+            self._refresher.fold_anew(bucket, trailing[bucket], epochs[bucket])
         self._held.came_to(done, epochs, lazily=True)
         return bool(done)
 

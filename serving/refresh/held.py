@@ -1,29 +1,29 @@
 """The buckets that a shard holds, and how far it has come in each."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
-
-from sqlalchemy import func, select
 
 from feature_repo.fresh import FreshWrites
 from feature_repo.log.leases import Lease, Leases
 from feature_repo.log.partition import BUCKETS
-from feature_repo.log.tables import InboxRow
-from registry.database import Database
-from registry.registry import Registry
+from registry.errors import LeaseLost
 
-REWIND = timedelta(seconds=60)
-"""What was applied so lately is applied again after a change of hands or an outage of the online store: a store may
-lose its last second when its machine fails, and doing it twice changes nothing."""
+DOUBT_SECONDS = 10.0
+"""What was written so lately may be lost with the online store's machine. So nothing counts as settled before, and
+after a change of hands or an outage the work begins again from what is settled: doing it twice changes nothing."""
 
 
 class HeldBuckets:
-    """Leases with the positions that their holder has come to; `renew` runs beside the work, which takes a copy."""
+    """Leases with the positions that their holder has come to; `renew` runs beside the work, which takes a copy.
 
-    def __init__(self, registry: Registry, leases: Leases, writes: FreshWrites, shards: Callable[[], int]) -> None:
-        self._database: Database = registry.database
+    Three positions a bucket: up to where rows are applied at the eagerly refreshed versions, up to where also at those
+    refreshed in batches, and what of this is settled.
+    """
+
+    def __init__(self, leases: Leases, writes: FreshWrites, shards: Callable[[], int]) -> None:
         self._leases = leases
         self._writes = writes
         self._shards = shards
@@ -32,8 +32,11 @@ class HeldBuckets:
         self._epochs: dict[int, int] = {}
         self._applied: dict[int, int] = {}
         self._lazily: dict[int, int] = {}
+        self._reached: dict[int, int] = {}  # `_lazily` when it was last settled: settled itself the next time
+        self._settled: dict[int, int] = {}
+        self._settled_at = time.monotonic()
         self._noted: dict[int, int] = {}  # what the leases say
-        self._noted_lazily: dict[int, int] = {}
+        self._noted_settled: dict[int, int] = {}
 
     @property
     def epochs(self) -> dict[int, int]:
@@ -41,15 +44,15 @@ class HeldBuckets:
         with self._lock:
             return dict(self._epochs)
 
-    def applied(self) -> dict[int, int]:
-        """Position by bucket, in the order in which they should have their turn."""
+    def work(self) -> tuple[dict[int, int], dict[int, int]]:
+        """Epoch, and applied position, by bucket, in the order in which the buckets should have their turn."""
         with self._lock:
-            return dict(self._applied)
+            return {bucket: self._epochs[bucket] for bucket in self._applied}, dict(self._applied)
 
-    def applied_lazily(self) -> dict[int, int]:
-        """The same of the versions that are refreshed in batches."""
+    def work_in_batches(self) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:
+        """The same, and the positions applied at the versions that are refreshed in batches."""
         with self._lock:
-            return dict(self._lazily)
+            return dict(self._epochs), dict(self._applied), dict(self._lazily)
 
     def leases(self) -> dict[int, Lease]:
         """The leases held now, with the broker's positions as last noted by `read_to`."""
@@ -64,13 +67,29 @@ class HeldBuckets:
                     self._held[bucket] = replace(self._held[bucket], stream_id=position)
 
     def came_to(self, positions: Mapping[int, int], epochs: Mapping[int, int], lazily: bool = False) -> None:
-        """Note progress made under these epochs; buckets that have changed hands meanwhile are left out."""
+        """Remember progress made under these epochs; buckets that have changed hands meanwhile are left out."""
         with self._lock:
             table = self._lazily if lazily else self._applied
             for bucket, position in positions.items():
-                if self._epochs.get(bucket) == epochs.get(bucket):
+                if bucket in self._epochs and self._epochs[bucket] == epochs.get(bucket):
                     table.pop(bucket, None)  # to the end of the line
                     table[bucket] = position
+
+    def settle(self) -> None:
+        """All that was applied at every version when this was last called is settled; to be called now and then."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._settled_at >= DOUBT_SECONDS:
+                self._settled |= self._reached
+                self._reached, self._settled_at = dict(self._lazily), now
+
+    def rewind(self, lazily: bool = False) -> None:
+        """Go back to what is settled in every bucket, or only at the versions that are refreshed in batches."""
+        with self._lock:
+            self._lazily = dict(self._settled)
+            self._reached = dict(self._settled)
+            if not lazily:
+                self._applied = dict(self._settled)
 
     def renew(self) -> None:
         """Prolong the leases, note the progress, and take or leave buckets until they are shared fairly.
@@ -94,53 +113,35 @@ class HeldBuckets:
         with self._lock:
             epochs = dict(self._epochs)
             applied = {b: p for b, p in self._applied.items() if p > self._noted[b]}
-            lazily = {b: p for b, p in self._lazily.items() if p > self._noted_lazily[b]}
-        for positions, noted, lazy in ((applied, self._noted, False), (lazily, self._noted_lazily, True)):
+            settled = {b: p for b, p in self._settled.items() if p > self._noted_settled[b]}
+        for positions, noted, lazily in ((applied, self._noted, False), (settled, self._noted_settled, True)):
             if positions:
-                self._leases.advance(epochs, positions, lazy)
+                self._leases.advance(epochs, positions, lazily)
                 with self._lock:
-                    noted.update({b: p for b, p in positions.items() if b in self._epochs})
-
-    def rewind(self) -> None:
-        """Go back a little in every bucket."""
-        epochs = self.epochs
-        starts = self._recent(epochs)
-        with self._lock:
-            for bucket, position in starts.items():
-                if bucket in self._applied:
-                    self._applied[bucket] = min(self._applied[bucket], position)
+                    noted.update({b: p for b, p in positions.items() if self._epochs.get(b) == epochs[b]})
 
     def give_back(self) -> None:
         """Leave all buckets, with what was done noted."""
-        self.note()
+        with suppress(LeaseLost):  # then somebody else does it again
+            self.note()
         self._leases.give_back(self.epochs)
         with self._lock:
             for bucket in list(self._epochs):
                 self._drop(bucket)
 
     def _take(self, new: Mapping[int, Lease]) -> None:
-        starts = self._recent(new)
         with self._lock:
             for bucket, lease in new.items():
                 self._held[bucket] = lease
                 self._epochs[bucket] = lease.epoch
-                self._applied[bucket] = min(lease.applied, starts.get(bucket, lease.applied))
-                self._lazily[bucket] = lease.applied_lazily
-                self._noted[bucket], self._noted_lazily[bucket] = lease.applied, lease.applied_lazily
+                start = min(lease.applied, lease.applied_lazily)
+                for table in (self._applied, self._lazily, self._reached, self._settled, self._noted_settled):
+                    table[bucket] = start
+                self._noted[bucket] = lease.applied
 
     def _drop(self, bucket: int) -> None:
         self._held.pop(bucket, None)
-        for table in (self._epochs, self._applied, self._lazily, self._noted, self._noted_lazily):
+        for table in (self._epochs, self._applied, self._lazily, self._reached, self._settled):
             table.pop(bucket, None)
-
-    def _recent(self, buckets: Mapping[int, object]) -> dict[int, int]:
-        """Positions before the first row of the inbox that was accepted lately."""
-        with self._database.reading() as session:
-            newest = session.scalar(select(func.max(InboxRow.accepted_at))) or 0
-            since = newest - REWIND // timedelta(microseconds=1)
-            statement = (
-                select(InboxRow.bucket, func.min(InboxRow.position))
-                .where(InboxRow.bucket.in_(list(buckets)), InboxRow.accepted_at >= since)
-                .group_by(InboxRow.bucket)
-            )
-            return {bucket: position - 1 for bucket, position in session.execute(statement)}
+        self._noted.pop(bucket, None)
+        self._noted_settled.pop(bucket, None)

@@ -2,19 +2,20 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
 from feature_repo.fresh import FreshWrites
-from feature_repo.live_inputs import folded
+from feature_repo.live_inputs import fits, folded
 from feature_repo.log.partition import bucket_of
-from feature_repo.log.tail import LogRow, Tail, read_tail
+from feature_repo.log.tail import LogRow, read_tail
 from feature_repo.schemas import microseconds
 from feature_repo.store import FeatureRepo
-from registry.errors import Conflict, InvalidInput, LeaseLost, NotFound
+from registry.errors import LeaseLost, Unavailable
 from registry.records import EmbeddingVersion
 from serving.encoders import EncoderCache
 from serving.refresh.counts import Counts
@@ -30,7 +31,10 @@ BATCH_ROWS = 256
 
 @dataclass
 class Refresher:
-    """Takes the rows of the held buckets in order; all state but `behind` is in the stores."""
+    """Takes the rows of the held buckets in order.
+
+    What it remembers beside the stores may be lost with it: nothing is settled before it is done.
+    """
 
     repo: FeatureRepo
     writes: FreshWrites
@@ -38,41 +42,53 @@ class Refresher:
     held: HeldBuckets
     counts: Counts
     behind: list[tuple[int, list[str]]] = field(default_factory=list)  # users of buckets that were folded anew
-    failing: dict[str, str] = field(default_factory=dict)  # versions that cannot be refreshed, and why
+    failing: dict[str, str] = field(default_factory=dict)  # versions that cannot be refreshed now, and why
+    missed: set[str] = field(default_factory=set)  # versions that have been left out of something
 
-    def step(self, versions: Sequence[EmbeddingVersion]) -> bool:
+    def step(self, versions: Sequence[EmbeddingVersion], live: Sequence[EmbeddingVersion]) -> bool:
         """Take what has come since the last step to the stores, at these versions; whether there was anything.
 
-        Raises Unavailable when registry or store do not answer, LeaseLost when a bucket is in other hands. Then nothing
-        is noted as done, and doing it again changes nothing.
+        Users of buckets that were folded anew follow little by little, at all `live` versions. Raises Unavailable when
+        registry or store do not answer, LeaseLost when a bucket is in other hands. Then nothing is noted as done, and
+        doing it again changes nothing.
         """
-        epochs, applied = self.held.epochs, self.held.applied()
+        epochs, applied = self.held.work()
         started = time.perf_counter()
         tail = read_tail(self.repo.log.database, self.repo.log.home, applied, BATCH_ROWS)
         self.counts.spent("read log", started)
         self.counts.backlog = tail.backlog
-        if tail.rows:
-            self._apply(tail, epochs, versions)
-        if tail.up_to:
-            self.held.came_to(tail.up_to, epochs)
-        for bucket, end in tail.large.items():
-            users, _ = self.repo.publish_bucket(bucket, applied[bucket], epochs[bucket])
-            self.behind.append((bucket, users))
-            self.held.came_to({bucket: end}, epochs)
-        if not tail.rows and self.behind:
-            self._catch_up(epochs, versions)
+        profile = self.repo.profile_schema()
+        unfit = {row.bucket for row in tail.rows if not fits(row, profile)}
+        rows = [row for row in tail.rows if row.bucket not in unfit]
+        if rows:
+            self._apply(rows, profile, epochs, versions)
+        for bucket in (*tail.large, *unfit):
+            self.fold_anew(bucket, applied[bucket], epochs[bucket])
+        self.held.came_to(tail.up_to | tail.large, epochs)
+        if self.behind:
+            self._catch_up(epochs, live)
             return True
         return bool(tail.up_to or tail.large)
 
-    def warm(self, versions: Sequence[EmbeddingVersion]) -> None:
-        """Load what refreshing at these versions needs, so that the first event does not wait for it."""
+    def fold_anew(self, bucket: int, beyond: int, epoch: int) -> None:
+        """Bring the inputs of a bucket's users up to the log as a whole; their vectors follow step by step."""
+        users, _ = self.repo.publish_bucket(bucket, beyond, epoch)
+        self.behind.append((bucket, users))
+
+    def ready(self, versions: Sequence[EmbeddingVersion]) -> None:
+        """Load what refreshing at these versions needs: before the first event, or once more after a failure."""
         nobody = self.repo.read_inputs([NOBODY])
         for version in versions:
-            try:
+            with self._failing(version):
                 nothing = self.encoders.get(version).encode(nobody, 0)[:0]
                 self.repo.require_writable(version, [], nothing)
-            except (InvalidInput, NotFound, Conflict, OSError) as error:
-                log.error("%s cannot be refreshed: %s", version.id, error)
+                self.failing.pop(version.id, None)
+
+    def forget(self, gone: Collection[str]) -> None:
+        """Remember nothing of versions that are not live any more."""
+        for version in gone:
+            self.failing.pop(version, None)
+        self.missed.difference_update(gone)
 
     def embed(self, users: Sequence[str], epochs: Mapping[int, int], versions: Sequence[EmbeddingVersion]) -> None:
         """Vectors of users from what the online store knows of them; those of other hands are left out."""
@@ -82,20 +98,26 @@ class Refresher:
             self._write_vectors(inputs, inputs.column("position").to_numpy(), epochs, versions)
             self.repo.drop_forgotten(mine)
 
-    def _apply(self, tail: Tail, epochs: Mapping[int, int], versions: Sequence[EmbeddingVersion]) -> None:
+    def _apply(
+        self,
+        rows: Sequence[LogRow],
+        profile: pa.Schema,
+        epochs: Mapping[int, int],
+        versions: Sequence[EmbeddingVersion],
+    ) -> None:
         started = time.perf_counter()
-        users = list(dict.fromkeys(row.user_id for row in tail.rows))
+        users = list(dict.fromkeys(row.user_id for row in rows))
         inputs = self.repo.read_inputs(users)
         started = self.counts.spent("read inputs", started)
         now = time.time_ns() // 1000
-        live = folded(inputs, tail.rows, self.repo.profile_columns(), self.repo.settings.history_length, now)
+        live = folded(inputs, rows, profile.names, self.repo.settings.history_length, now)
         started = self.counts.spent("fold", started)
         # Inputs first: killed in between, the rows come again, and are known.
         self.writes.write_inputs(live.changed, live.profiles, epochs)
         self.counts.spent("write inputs", started)
-        self._write_vectors(live.table, live.position, epochs, versions, tail.rows)
+        self._write_vectors(live.table, live.position, epochs, versions, rows)
         self.repo.drop_forgotten(users)
-        self.counts.applied(tail.rows, len(users))
+        self.counts.applied(rows, len(users))
 
     def _write_vectors(
         self,
@@ -106,18 +128,24 @@ class Refresher:
         rows: Sequence[LogRow] = (),
     ) -> None:
         for version in versions:
-            try:
-                self._write_at(version, inputs, position, epochs)
-            except LeaseLost:
-                raise
-            except (InvalidInput, NotFound, Conflict, OSError) as error:
-                # One version's artifact that is gone or changed must not keep the others from following.
-                if version.id not in self.failing:
-                    log.error("%s is not refreshed: %s", version.id, error)
-                self.failing[version.id] = str(error)
+            if version.id in self.failing:
+                self.missed.add(version.id)
                 continue
-            self.failing.pop(version.id, None)
-            self.counts.readable(version.id, rows)
+            with self._failing(version):
+                self._write_at(version, inputs, position, epochs)
+                self.counts.readable(version.id, rows)
+
+    @contextmanager
+    def _failing(self, version: EmbeddingVersion) -> Iterator[None]:
+        """What goes wrong with one version in here must not keep the others from following."""
+        try:
+            yield
+        except (LeaseLost, Unavailable):
+            raise
+        except Exception as error:  # damaged bytes make the readers of three formats raise anything
+            log.error("%s is not refreshed: %s", version.id, error)
+            self.failing[version.id] = str(error)
+            self.missed.add(version.id)
 
     def _write_at(
         self, version: EmbeddingVersion, inputs: pa.Table, position: np.ndarray, epochs: Mapping[int, int]
@@ -133,12 +161,13 @@ class Refresher:
 
     def _catch_up(self, epochs: Mapping[int, int], versions: Sequence[EmbeddingVersion]) -> None:
         """Some of the users of buckets that were folded anew: those whose vectors trail their histories."""
-        bucket, users = self.behind.pop()
+        bucket, users = self.behind[-1]
         some, rest = users[:BATCH_ROWS], users[BATCH_ROWS:]
-        if rest:
-            self.behind.append((bucket, rest))
-        if bucket not in epochs:
-            return
+        if some and bucket in epochs:
+            self._bring_up(some, epochs, versions)
+        self.behind[-1:] = [(bucket, rest)] if rest and bucket in epochs else []
+
+    def _bring_up(self, some: Sequence[str], epochs: Mapping[int, int], versions: Sequence[EmbeddingVersion]) -> None:
         position, _ = self.repo.read_newest(some)
         for version in versions:
             stored = self.repo.read_vectors(version, some)

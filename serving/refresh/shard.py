@@ -26,6 +26,7 @@ BEAT_SECONDS = 1.0
 AWAY_SECONDS = 0.5
 SEAL_EVERY = 10.0
 REQUESTS_EVERY = 1.0
+RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,15 @@ class Shard:
     ) -> None:
         self.id = id
         self._registry = registry
-        self._refresher = refresher
-        self._held = refresher.held
+        self.refresher = refresher
+        self.held = refresher.held
         self._chores = chores
         self._intake = intake
         self._poll_seconds = poll_seconds
         self._lazy_seconds = lazy_seconds
         self._host = socket.gethostname()
         self._state: ServingState | None = None
-        self._trailing: dict[str, EmbeddingVersion] = {}  # versions that a batch still has to bring up to date
+        self._trailing: set[str] = set()  # versions that a batch still has to bring up to date, beside the lazy ones
         self._next: dict[str, float] = {}
         self._away = False
         self._stopped = threading.Event()
@@ -87,7 +88,7 @@ class Shard:
         for thread in self._threads:
             thread.join(30)
         try:
-            self._held.give_back()
+            self.held.give_back()
             self._registry.replicas.gone(self.id)
         except PortraitError as error:
             log.warning("the registry was not told that this shard stops: %s", error)
@@ -102,21 +103,30 @@ class Shard:
         state = self._follow()
         effort = Effort.of(state)
         busy = self._intake() if self._intake else False
-        busy |= self._refresher.step(effort.eager)
+        live = [*effort.eager, *effort.lazy]
+        busy |= self.refresher.step(effort.eager, live)
         if self._is_due("requests", REQUESTS_EVERY):
             self._chores.answer_requests(effort.eager)
+        if self._is_due("retry", RETRY_SECONDS):
+            self.refresher.ready([version for version in live if version.id in self.refresher.failing])
         if self._is_due("lazy", self._lazy_seconds):
-            live = {version.id for version in (*effort.eager, *effort.lazy)}
-            self._refresher.failing = {id: why for id, why in self._refresher.failing.items() if id in live}
-            self._trailing = {id: v for id, v in self._trailing.items() if id in live} | {v.id: v for v in effort.lazy}
-            self._trailing |= {id: state.versions[id] for id in self._refresher.failing}
-            if self._chores.refresh_in_batches([v for v in state.versions.values() if v.id in self._trailing]):
-                self._next["lazy"] = 0.0  # there is more
-            else:
-                self._trailing = {version.id: version for version in effort.lazy}
+            self._refresh_in_batches(effort)
         if self._is_due("seal", SEAL_EVERY):
             self._chores.seal()
         return busy
+
+    def _refresh_in_batches(self, effort: Effort) -> None:
+        refresher, live = self.refresher, {version.id: version for version in (*effort.eager, *effort.lazy)}
+        refresher.forget((refresher.failing.keys() | refresher.missed) - live.keys())
+        if refresher.missed and not refresher.failing:  # they can be refreshed again, and begin where they failed
+            self._trailing |= refresher.missed
+            refresher.missed.clear()
+            self.held.rewind(lazily=True)
+        late = self._trailing | {version.id for version in effort.lazy}
+        if self._chores.refresh_in_batches([version for id, version in live.items() if id in late]):
+            self._next["lazy"] = 0.0  # there is more
+        elif not refresher.missed:
+            self._trailing.clear()
 
     def _follow(self) -> ServingState:
         """The newest state; the registry is told that it is followed before anything is done by it."""
@@ -126,27 +136,21 @@ class Shard:
                 before = self._state
                 state = read_state(self._registry.database)
                 if before is None:
-                    self._refresher.warm(Effort.of(state).eager)
+                    self.refresher.ready(Effort.of(state).eager)
                 self._state = state
                 self._note_trailing(before, self._state)
                 self._next["beat"] = 0.0
         if self._is_due("beat", BEAT_SECONDS):
-            facts = self._refresher.counts.facts() | {"failing": self._refresher.failing}
+            facts = self.refresher.counts.facts() | {"failing": self.refresher.failing}
             if self._intake:
                 facts["in_broker"] = self._intake.waiting()
             self._registry.replicas.seen(self.id, self._host, self._state.generation, "shard", facts)
         return self._state
 
     def _note_trailing(self, before: ServingState | None, now: ServingState) -> None:
-        """A version that was refreshed in batches and is eager from now on has a last batch to come, at once.
-
-        After a start every version may be one.
-        """
-        effort = Effort.of(now)
-        lazy = effort.lazy if before is None else Effort.of(before).lazy
-        self._trailing |= {version.id: version for version in lazy}
-        if before is None:
-            self._trailing |= {version.id: version for version in effort.eager}
+        """A version that was refreshed in batches and is eager from now on has a last batch to come, at once."""
+        if before is not None:
+            self._trailing |= {version.id for version in Effort.of(before).lazy}
         self._next["lazy"] = 0.0
 
     def _is_due(self, what: str, every: float) -> bool:
@@ -162,7 +166,7 @@ class Shard:
                 busy = self.once()
                 if self._away:
                     self._away = False
-                    self._held.rewind()
+                    self.held.rewind()
                 if not busy:
                     self._stopped.wait(IDLE_SECONDS)
             except LeaseLost as error:
@@ -184,7 +188,7 @@ class Shard:
 
     def _attempt_renewal(self) -> None:
         try:
-            self._held.renew()
+            self.held.renew()
         except PortraitError as error:
             log.info("leases were not renewed: %s", error)
         except Exception:

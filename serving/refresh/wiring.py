@@ -28,7 +28,7 @@ def build_shard(settings: ServingSettings, id: str) -> Shard:
         # One that was not heard of for as long as a lease has lost its own: no share is left for it.
         return sum(replica.role == "shard" for replica in registry.replicas.list(LEASE))
 
-    held = HeldBuckets(registry, Leases(registry.database, id), writes, shards)
+    held = HeldBuckets(Leases(registry.database, id), writes, shards)
     # An item that was accepted before an event on it counts with the event, or the event waits.
     encoders = EncoderCache(lambda version: load_encoder_of(settings.home, version), keep_up=NewItems(repo.log).bring)
     refresher = Refresher(repo, writes, encoders, held, Counts())

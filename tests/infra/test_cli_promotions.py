@@ -137,6 +137,19 @@ def test_limits_of_a_consumers_own_and_force(run: Commands) -> None:
     assert run("history", "ranker", "--json").json[-1]["forced"] is True
 
 
+def test_how_old_a_consumers_vectors_may_be(run: Commands) -> None:
+    assert run("consumer", "set", "ranker", "--max-age", "3600").code == 0
+    assert "3,600 s" in run("consumer", "show", "ranker").out
+    assert run("consumer", "show", "ranker", "--json").json["max_age_seconds"] == 3600.0
+    assert run("consumer", "set", "ranker", "--owner", "web").code == 0
+    assert run("consumers", "--json").json[0]["max_age_seconds"] == 3600.0
+    assert run("consumer", "set", "ranker", "--max-age", "0").code == 0
+    assert "of any age" in run("consumer", "show", "ranker").out
+    assert run("consumer", "add", "other", "--max-age", "60").code == 0
+    assert run("consumer", "show", "other", "--json").json["max_age_seconds"] == 60.0
+    assert run("consumer", "set", "ranker", "--max-age", "-1").code == 2
+
+
 def test_the_metric_of_the_consumers_task_decides(run: Commands) -> None:
     assert run("consumer", "set", "ranker", "--gate", "task=clicks", "--gate", "tolerance=0.01").code == 0
     prints = {one["id"]: one["fingerprint"] for one in run("versions", "--json").json}

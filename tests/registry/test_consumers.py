@@ -2,6 +2,7 @@ import pytest
 from sqlalchemy import select, update
 
 from registry.assignments import read_generation, read_state
+from registry.consumers import ANY_AGE
 from registry.errors import Conflict, InvalidInput, NotFound
 from registry.gate_settings import GateSettings
 from registry.registry import Registry
@@ -39,6 +40,22 @@ def test_a_consumer_carries_its_gates_and_whether_it_wants_a_head(registry: Regi
     changed = registry.consumers.set("ads", gates={"min_coverage": None}, wants_head=False)
     assert (changed.gates, changed.wants_head) == (GateSettings(tolerance=0.1), False)
     assert registry.consumers.get("ads") == changed == read_state(registry.database).consumers["ads"]
+
+
+def test_a_consumer_says_how_old_its_vectors_may_be(registry: Registry) -> None:
+    assert registry.consumers.add("ads", "team", "bid").max_age_seconds is None
+    before = read_generation(registry.database)
+    changed = registry.consumers.set("ads", max_age=90)
+    assert changed.max_age_seconds == 90.0 == read_state(registry.database).consumers["ads"].max_age_seconds
+    assert read_generation(registry.database) == before + 1
+    assert registry.consumers.set("ads", owner="growth").max_age_seconds == 90.0
+    assert registry.consumers.set("ads", max_age=ANY_AGE).max_age_seconds is None
+    assert registry.consumers.add("search", "team", max_age=0.5).max_age_seconds == 0.5
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(InvalidInput, match="max_age"):
+            registry.consumers.set("ads", max_age=wrong)
+    with pytest.raises(Conflict, match="max_age_seconds"):
+        registry.consumers.add("search", "team")
 
 
 def test_a_consumer_that_exists_with_anything_else_says_with_what(registry: Registry) -> None:

@@ -114,6 +114,11 @@ def test_consumers_are_added_changed_and_shown(http: TestClient, parts: Twins) -
     assert (changed["gates"]["min_coverage"], changed["gates"]["tolerance"]) == (0.999, 0.1)
     assert (changed["gates"]["task"], changed["owner"], changed["wants_head"]) == ("clicks", "ads", True)
     assert http.patch("/v1/consumers/fourth", json={"wants_head": False}).json()["wants_head"] is False
+    assert made.json()["max_age_seconds"] is None
+    for sent, kept in ((60, 60.0), (None, 60.0), (0, None)):
+        now = http.patch("/v1/consumers/fourth", json={"max_age_seconds": sent}).json()
+        assert now["max_age_seconds"] == kept
+    problem(http.patch("/v1/consumers/fourth", json={"max_age_seconds": -1}), 422, "max_age_seconds")
     parts.source.number += 1
     parts.reader.assignments.refresh()
     shown = http.get("/v1/consumers/fourth").json()

@@ -102,6 +102,28 @@ def test_a_group_is_bounded(writer: InboxWriter, log: Log, monkeypatch: pytest.M
     run(work)
 
 
+def test_transactions_keep_a_pace_until_a_group_is_full(
+    writer: InboxWriter, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_writer, "PACE", 3600.0)
+    monkeypatch.setattr(inbox_writer, "GROUP", 3)
+    log.let_all()
+
+    async def work() -> None:
+        assert await writer.write(records("a")) == [Outcome.ACCEPTED]  # nothing came before: at once
+        waiting = [asyncio.create_task(writer.write(records(name))) for name in "bc"]
+        await asyncio.sleep(0.05)
+        assert log.groups == [["a"]]
+        await asyncio.gather(writer.write(records("d")), *waiting)
+        assert log.groups == [["a"], ["b", "c", "d"]]
+        last = asyncio.create_task(writer.write(records("e")))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(writer.close)  # which waits for no pace
+        assert await last == [Outcome.ACCEPTED]
+
+    run(work)
+
+
 def test_more_than_the_limit_is_refused_at_once(writer: InboxWriter, log: Log) -> None:
     async def work() -> None:
         first = asyncio.create_task(writer.write(records(*"abcdef")))

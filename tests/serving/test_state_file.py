@@ -29,7 +29,9 @@ def state(generation: int = 7) -> ServingState:
         feature_schema={"profile": [{"name": "country", "kinds": ["a", 1, None, 0.1 + 0.2]}]},
         metrics={"loss": 0.1 + 0.2, "at the limit": float("inf")},
     )
-    source.consumers["ranker"] = replace(consumer("ranker"), gates=GateSettings(min_coverage=0.5), wants_head=True)
+    source.consumers["ranker"] = replace(
+        consumer("ranker"), gates=GateSettings(min_coverage=0.5), wants_head=True, max_age_seconds=0.1
+    )
     key = ApiKey("1f2e", "ranker", "d" * 64, (Grant.parse("embeddings:read=ranker"),), datetime.now(UTC), "ann")
     source.keys = {key.id: key, "9": replace(key, id="9", revoked_at=datetime.now(UTC))}
     source.try_out("ranker", "autoencoder-2", 1 / 3)

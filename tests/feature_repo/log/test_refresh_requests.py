@@ -1,0 +1,64 @@
+"""Requests for stored vectors: once a user, the longest waiting first, bucket by bucket."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from feature_repo.log import refresh_requests
+from feature_repo.log.partition import bucket_of
+from infra.migrations import upgrade
+from registry.database import Database
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url)
+    upgrade(opened)
+    yield opened
+    opened.close()
+
+
+def taken(database: Database, bucket: int, limit: int = 100) -> list[str]:
+    with database.reading() as session:
+        return refresh_requests.take(session, bucket, limit)
+
+
+def test_users_wait_in_their_buckets_until_they_are_dropped(database: Database) -> None:
+    users = [f"user-{number}" for number in range(2_500)]
+    refresh_requests.ask(database, users)
+    refresh_requests.ask(database, ["user-7", "newcomer"])
+    waiting = {bucket: taken(database, bucket, 10_000) for bucket in range(64)}
+    assert sorted(user for each in waiting.values() for user in each) == sorted([*users, "newcomer"])
+    assert all(bucket_of(user) == bucket for bucket, each in waiting.items() for user in each)
+    with database.transaction() as session:
+        refresh_requests.drop(session, users)
+    assert [user for bucket in range(64) for user in taken(database, bucket)] == ["newcomer"]
+
+
+def test_who_waits_longest_comes_first(database: Database) -> None:
+    bucket = bucket_of("z")
+    others = [user for user in map(str, range(1000)) if bucket_of(user) == bucket][:3]
+    refresh_requests.ask(database, ["z"])
+    refresh_requests.ask(database, [*others, "z"])
+    assert taken(database, bucket) == ["z", *sorted(others)]
+    assert taken(database, bucket, limit=2) == ["z", min(others)]
+
+
+def test_gateways_that_ask_for_the_same_users_at_once_do_not_meet(database: Database) -> None:
+    users, failed = [str(number) for number in range(300)], list[Exception]()
+
+    def ask(some: list[str]) -> None:
+        try:
+            for _ in range(5):
+                refresh_requests.ask(database, some)
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=ask, args=(some,)) for some in (users, users[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert sum(len(taken(database, bucket, 1000)) for bucket in range(64)) == 300
