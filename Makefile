@@ -3,7 +3,6 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST_ARGS ?=
-
 TORTURE_ARGS ?=
 
 .PHONY: install demo test lint format bench torture clean

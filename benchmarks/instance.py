@@ -2,12 +2,13 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import redis
 
+from benchmarks.postgres import fresh_database
 from benchmarks.threads import torch_threads
 from feature_repo.log.snapshot import Snapshot, cut
 from infra import generator
@@ -37,21 +38,30 @@ class Instance:
 
 
 @contextmanager
-def instance(users: int, online: str, versions: int = 1) -> Iterator[Instance]:
+def instance(users: int, online: str, registry: str = "", versions: int = 1) -> Iterator[Instance]:
     """Generate, ingest, train briefly, embed and promote; everything is removed afterwards.
 
     Beside the version that is read, further live ones make up `versions`: their vectors fill the same store.
-    `online` is the URL of a Redis database that is empty, or empty text for SQLite. Raises InvalidInput for a database
-    that is not empty: it would be flushed.
+    `online` is the URL of a Redis database that is empty, or empty text for SQLite; `registry` the URL of a Postgres
+    server that lends a database of its own, or empty text for SQLite. Raises InvalidInput for a Redis database that is
+    not empty: it would be flushed.
     """
-    with tempfile.TemporaryDirectory(prefix="portrait-benchmark-") as folder, _empty(online):
+    with (
+        tempfile.TemporaryDirectory(prefix="portrait-benchmark-") as folder,
+        _empty(online),
+        fresh_database(registry) if registry else nullcontext("") as database,
+    ):
         # Whatever the environment says, no server of somebody's instance is touched.
         settings = Settings(
-            home=Path(folder), registry_url="", feast_registry_url="", online_store_url=online, ray_address=""
+            home=Path(folder),
+            registry_url=database,
+            feast_registry_url="",
+            online_store_url=online,
+            broker_url="",
+            ray_address="",
         )
         with Portrait.prepare(settings) as portrait:
             yield _built(portrait, users, versions)
-            portrait.repo.close()
 
 
 def _built(portrait: Portrait, users: int, versions: int = 1) -> Instance:

@@ -47,6 +47,8 @@ def _haproxy_environment(settings: ServingSettings) -> dict[str, str]:
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # After its own 5 s, too few on a busy machine, Serve gives the proxy up, and with it the start.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.unwatched.middlewares",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(settings.drain_seconds),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(settings.haproxy_stats_port or free_port("")),
