@@ -1,10 +1,11 @@
-# make demo | test | lint | bench: each installs what it needs. Needs a machine with Python 3.11 and nothing else.
+# make demo | test | lint | bench | torture: each installs what it needs. Needs a machine with Python 3.11 and nothing else.
 PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST_ARGS ?=
+TORTURE_ARGS ?=
 
-.PHONY: install demo test lint format bench clean
+.PHONY: install demo test lint format bench torture clean
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml
@@ -31,6 +32,9 @@ format: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+torture: install
+	$(BIN)/python -m tests.torture $(TORTURE_ARGS)
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

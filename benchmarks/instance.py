@@ -2,12 +2,13 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import redis
 
+from benchmarks.postgres import fresh_database
 from benchmarks.threads import torch_threads
 from feature_repo.log.snapshot import Snapshot, cut
 from infra import generator
@@ -37,29 +38,40 @@ class Instance:
 
 
 @contextmanager
-def instance(users: int, online: str) -> Iterator[Instance]:
+def instance(users: int, online: str, registry: str = "", versions: int = 1) -> Iterator[Instance]:
     """Generate, ingest, train briefly, embed and promote; everything is removed afterwards.
 
-    `online` is the URL of a Redis database that is empty, or empty text for SQLite. Raises InvalidInput for a database
-    that is not empty: it would be flushed.
+    Beside the version that is read, further live ones make up `versions`: their vectors fill the same store.
+    `online` is the URL of a Redis database that is empty, or empty text for SQLite; `registry` the URL of a Postgres
+    server that lends a database of its own, or empty text for SQLite. Raises InvalidInput for a Redis database that is
+    not empty: it would be flushed.
     """
-    with tempfile.TemporaryDirectory(prefix="portrait-benchmark-") as folder, _empty(online):
+    with (
+        tempfile.TemporaryDirectory(prefix="portrait-benchmark-") as folder,
+        _empty(online),
+        fresh_database(registry) if registry else nullcontext("") as database,
+    ):
         # Whatever the environment says, no server of somebody's instance is touched.
         settings = Settings(
-            home=Path(folder), registry_url="", feast_registry_url="", online_store_url=online, ray_address=""
+            home=Path(folder),
+            registry_url=database,
+            feast_registry_url="",
+            online_store_url=online,
+            broker_url="",
+            ray_address="",
         )
         with Portrait.prepare(settings) as portrait:
-            yield _built(portrait, users)
-            portrait.repo.close()
+            yield _built(portrait, users, versions)
 
 
-def _built(portrait: Portrait, users: int) -> Instance:
+def _built(portrait: Portrait, users: int, versions: int = 1) -> Instance:
     files = generator.generate(portrait.settings.home / "generated", users=users)
     take_in(portrait, files.events, files.items, files.users)
     here = Portrait(portrait.settings.model_copy(update={"num_workers": 0}))
     with torch_threads(1):  # more of them wait for each other where the machine is shared
-        version = train_version(here, "autoencoder", overrides=["epochs=1"])  # how well it learned costs no time
-        backfill(portrait.repo, version.id, portrait.settings)
+        for number in range(versions):  # how well they learned costs no time
+            version = train_version(here, "autoencoder", overrides=["epochs=1", f"seed={number}"])
+            backfill(portrait.repo, version.id, portrait.settings)
     portrait.registry.consumers.add(CONSUMER, "benchmark", "measure")
     portrait.operations.promote("benchmark", CONSUMER, version.id, "to be read")
     portrait.repo.apply()

@@ -1,4 +1,4 @@
-"""An HTTP load generator: keep-alive connections on one event loop, just enough HTTP/1.1 to cost little.
+"""A load generator: keep-alive connections on one event loop, just enough HTTP/1.1 to cost little.
 
 `benchmarks.echo` shows what it can send at most: reads far below that are limited by the server.
 """
@@ -57,7 +57,8 @@ async def _measure(url: str, requests: list[bytes], connections: int, seconds: f
     parts = urlsplit(url)
     assert parts.hostname and parts.port
     # Each connection begins elsewhere in the list.
-    talks = [_Talk(parts.hostname, parts.port, requests, place * 7919, window) for place in range(connections)]
+    address, kind = (parts.hostname, parts.port), CONNECTIONS[parts.scheme]
+    talks = [_Talk(*address, requests, place * 7919, window, kind) for place in range(connections)]
     await asyncio.gather(*(talk.run() for talk in talks))
     p50, p99 = np.percentile(window.taken, [50, 99]) * 1000
     taken, lasted = len(window.taken), window.end - start
@@ -95,53 +96,45 @@ class _Talk:
     requests: list[bytes]
     turn: int
     window: _Window
+    kind: "type[Connection]"
 
     async def run(self) -> None:
         """Talk until the end."""
         while self.window.open(time.perf_counter()):
             loop = asyncio.get_running_loop()
             closed: asyncio.Future[None] = loop.create_future()
-            await loop.create_connection(lambda closed=closed: _Connection(self, closed), self.host, self.port)  # type: ignore[misc]
+            await loop.create_connection(lambda closed=closed: self.kind(self, closed), self.host, self.port)  # type: ignore[misc]
             await closed
 
 
-class _Connection(asyncio.Protocol):
-    """Counts the bytes of answers and keeps none of them."""
+class Connection(asyncio.Protocol):
+    """Asks, and asks again as soon as the answer is there; what an answer is, subclasses know."""
 
     def __init__(self, talk: _Talk, closed: asyncio.Future[None]) -> None:
         self._talk, self._closed = talk, closed
-        self._head, self._missing, self._keep, self._sent = b"", 0, True, 0.0
+        self._keep, self._sent = True, 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
         self._transport = cast(asyncio.Transport, transport)
         self._send()
 
     def data_received(self, data: bytes) -> None:
+        """Take in what has come."""
         try:
-            arrived = len(data) if self._missing else self._begin(data)
-            self._missing -= arrived
-            if not self._missing and not self._head:
+            if self._complete(data):
                 self._answered()
         except Exception as error:
             self._fail(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Tell who waits."""
         if not self._closed.done():
             self._closed.set_exception(exc) if exc else self._closed.set_result(None)
 
-    def _begin(self, data: bytes) -> int:
-        """Read the head; `_missing` becomes the length of the body, returned is how much of that is there."""
-        self._head += data
-        head, end, body = self._head.partition(b"\r\n\r\n")
-        if not end:
-            return 0
-        status, _, fields = head.lower().partition(b"\r\n")
-        if b" 200" not in status:
-            raise RuntimeError(f"the server answered {self._head[:300]!r}")
-        self._missing = int(fields.partition(b"content-length:")[2].partition(b"\r\n")[0])
-        self._keep = b"connection: close" not in fields
-        self._head = b""
-        return len(body)
+    def _complete(self, data: bytes) -> bool:
+        """Whether the answer is complete with these bytes."""
+        raise NotImplementedError
 
     def _answered(self) -> None:
         done, window = time.perf_counter(), self._talk.window
@@ -161,3 +154,32 @@ class _Connection(asyncio.Protocol):
         if not self._closed.done():
             self._closed.set_exception(error)
         self._transport.abort()
+
+
+class Http(Connection):
+    """Counts the bytes of answers and keeps none of them."""
+
+    _head, _missing = b"", 0
+
+    def _complete(self, data: bytes) -> bool:
+        arrived = len(data) if self._missing else self._begin(data)
+        self._missing -= arrived
+        return not self._missing and not self._head
+
+    def _begin(self, data: bytes) -> int:
+        """Read the head; `_missing` becomes the length of the body, returned is how much of that is there."""
+        self._head += data
+        head, end, body = self._head.partition(b"\r\n\r\n")
+        if not end:
+            return 0
+        status, _, fields = head.lower().partition(b"\r\n")
+        if b" 200" not in status:
+            raise RuntimeError(f"the server answered {self._head[:300]!r}")
+        self._missing = int(fields.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        self._keep = b"connection: close" not in fields
+        self._head = b""
+        return len(body)
+
+
+CONNECTIONS: dict[str, type[Connection]] = {"http": Http}
+"""By the scheme of the URL."""

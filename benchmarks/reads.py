@@ -9,20 +9,30 @@ import httpx
 import numpy as np
 import orjson
 
-from benchmarks import direct, empty, load, servers
+from benchmarks import direct, empty, load, raw_redis, servers
 from benchmarks.instance import CONSUMER, Instance
 from benchmarks.load import Load
-from benchmarks.rounds import Measurement, Ratio, Section, alternate, cpu_ratio, ratio
+from benchmarks.read_ratios import (
+    ARROW_BATCH,
+    EMPTY,
+    FEAST_BATCH,
+    FEAST_SINGLE,
+    JSON_BATCH,
+    RAW_BATCH,
+    RAW_SINGLE,
+    SINGLE,
+    read_ratios,
+)
+from benchmarks.rounds import Measurement, Section, alternate
 from benchmarks.server import Server
 from feature_repo.views import view_name
 from registry.errors import PortraitError
 from serving.answers import ARROW
 
-CLIENTS = (1, 16, 64)
+CLIENTS = (1, 16, 64)  # connections
 BATCH = 100
 SINGLES, BATCHES = 2000, 200  # distinct requests
 WARM_UP = 0.5  # seconds, before each measurement
-SINGLE_AIM, BATCH_AIM, AIM_CLIENTS = 2.5, 5.0, 16
 
 
 class AnswersDiffer(PortraitError):
@@ -40,7 +50,8 @@ class Target:
         """One measurement, after a warm-up."""
         before = self.server.cpu_seconds()
         measured = load.measure(self.server.url, self.requests, clients, seconds, WARM_UP)
-        return Sample(measured, (self.server.cpu_seconds() - before) / measured.answered * 1e6)
+        spent = (self.server.cpu_seconds() - before) / measured.answered * 1e6
+        return Sample(measured, spent if self.server.roots else None)
 
 
 @dataclass(frozen=True)
@@ -60,9 +71,10 @@ def measure(instance: Instance, rounds: int, seconds: float) -> Section:
         echo = stack.enter_context(servers.echo())
         _check_same(gateway.url, feast.url, instance, batches[0])
         targets = dict(_targets(gateway, feast, echo, instance, singles, batches))
+        targets |= _raw(instance, singles, batches)
         measured = [one for clients in CLIENTS for one in _over_http(targets, clients, rounds, seconds)]
         measured += _direct(instance, singles, batches, rounds, seconds)
-    return Section("reads", measured, list(_ratios({(one.what, one.clients): one for one in measured})))
+    return Section("reads", measured, list(read_ratios(measured)))
 
 
 def _draw(instance: Instance) -> tuple[list[str], list[list[str]]]:
@@ -79,13 +91,25 @@ def _targets(
     ours = f"{gateway.url}/v1/consumers/{CONSUMER}/embeddings"
     theirs = f"{feast.url}/get-online-features"
     bodies = [orjson.dumps({"users": users}) for users in batches]
-    yield "gateway, 1 user", Target(gateway, [load.request(f"{ours}/{user}") for user in singles])
-    yield "feast serve, 1 user", Target(feast, [load.request(theirs, _asked(instance, [user])) for user in singles])
-    yield "empty handler of the same app", Target(gateway, [load.request(f"{gateway.url}{empty.PATH}")])
+    yield SINGLE, Target(gateway, [load.request(f"{ours}/{user}") for user in singles])
+    yield FEAST_SINGLE, Target(feast, [load.request(theirs, _asked(instance, [user])) for user in singles])
+    yield EMPTY, Target(gateway, [load.request(f"{gateway.url}{empty.PATH}")])
     yield "load generator alone", Target(echo, [load.request(f"{echo.url}/")])
-    yield "gateway, 100 users, JSON", Target(gateway, [load.request(ours, body) for body in bodies])
-    yield "gateway, 100 users, Arrow", Target(gateway, [load.request(ours, body, ARROW) for body in bodies])
-    yield "feast serve, 100 users", Target(feast, [load.request(theirs, _asked(instance, users)) for users in batches])
+    yield JSON_BATCH, Target(gateway, [load.request(ours, body) for body in bodies])
+    yield ARROW_BATCH, Target(gateway, [load.request(ours, body, ARROW) for body in bodies])
+    yield FEAST_BATCH, Target(feast, [load.request(theirs, _asked(instance, users)) for users in batches])
+
+
+def _raw(instance: Instance, singles: list[str], batches: list[list[str]]) -> dict[str, Target]:
+    """Redis without a server before it; nothing where the store is SQLite."""
+    url = instance.settings.online_store_url
+    if not url:
+        return {}
+    server = Server(url, ())
+    return {
+        RAW_SINGLE: Target(server, [raw_redis.request(instance, [user]) for user in singles]),
+        RAW_BATCH: Target(server, [raw_redis.request(instance, users) for users in batches]),
+    }
 
 
 def _asked(instance: Instance, users: list[str]) -> bytes:
@@ -127,28 +151,6 @@ def _measurement(name: str, clients: int, samples: Sequence[Sample]) -> Measurem
         tuple(one.p99_ms for one in loads),
         costs,
     )
-
-
-def _ratios(by_name: dict[tuple[str, int], Measurement]) -> Iterator[Ratio]:
-    for clients in CLIENTS:
-        at = "1 client" if clients == 1 else f"{clients} clients"
-        aims = (SINGLE_AIM, BATCH_AIM) if clients == AIM_CLIENTS else (None, None)
-        single, several = by_name["gateway, 1 user", clients], by_name["gateway, 100 users, JSON", clients]
-        arrow = by_name["gateway, 100 users, Arrow", clients]
-        feast = by_name["feast serve, 100 users", clients]
-        yield ratio(f"single read / feast serve, {at}", single, by_name["feast serve, 1 user", clients], aims[0])
-        yield ratio(f"batch-100 JSON / feast serve, {at}", several, feast, aims[1])
-        yield ratio(f"batch-100 Arrow / feast serve, {at}", arrow, feast)
-        yield ratio(f"single read / empty handler, {at}", single, by_name["empty handler of the same app", clients])
-        if clients == AIM_CLIENTS:
-            yield cpu_ratio(
-                "processor time: feast serve / single read", by_name["feast serve, 1 user", clients], single
-            )
-            yield cpu_ratio("processor time: feast serve / batch-100 JSON", feast, several)
-    for ours, size in (("gateway, 1 user", "1 user"), ("gateway, 100 users, JSON", "100 users")):
-        for name in ("FeatureRepo.read_vectors", "the bare store"):
-            alone = by_name[f"direct: {name}, {size}", 1]
-            yield ratio(f"gateway / direct {name}, {size}, 1 client", by_name[ours, 1], alone)
 
 
 def _check_same(gateway: str, feast: str, instance: Instance, users: list[str]) -> None:

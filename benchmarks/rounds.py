@@ -43,12 +43,22 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Further figures of a benchmark: a name and some numbers in each row."""
+
+    what: str
+    columns: tuple[str, ...]  # of the numbers
+    rows: list[tuple[str, tuple[float, ...]]]
+
+
+@dataclass(frozen=True)
 class Section:
     """What one benchmark found."""
 
     name: str
     measurements: list[Measurement]
     ratios: list[Ratio]
+    grids: tuple[Grid, ...] = ()
 
 
 def ratio(what: str, ours: Measurement, theirs: Measurement, aim: float | None = None) -> Ratio:

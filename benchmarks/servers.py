@@ -25,18 +25,25 @@ FEAST_REQUESTS = 1_000_000_000  # of a worker's life: by default it drops its co
 
 
 @contextmanager
-def gateway(settings: Settings) -> Iterator[Server]:
-    """The gateway with an empty twin at /empty, on Ray Serve with its flags."""
+def serving(settings: Settings) -> Iterator[Server]:
+    """The gateway and its refresh shards, on Ray Serve with its flags."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settings = settings.model_copy(update={"port": 0, "host": HOST})
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=128 << 20)
     try:
         with start(settings) as running:
-            empty.deploy(settings, serve_environment(settings))
-            _wait(running.url + empty.PATH)
             yield Server(running.url, children_of_this_process())  # Ray's, and nothing else yet
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def gateway(settings: Settings) -> Iterator[Server]:
+    """The same with an empty twin of the gateway at /empty."""
+    with serving(settings) as server:
+        empty.deploy(settings, serve_environment(settings))
+        _wait(server.url + empty.PATH)
+        yield server
 
 
 @contextmanager

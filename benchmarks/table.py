@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.rounds import Measurement, Ratio, Section
+from benchmarks.rounds import Grid, Measurement, Ratio, Section
 
 
 def measurements_table(section: Section) -> Table:
@@ -31,11 +31,23 @@ def ratios_table(section: Section) -> Table:
     return table
 
 
+def grid_table(grid: Grid) -> Table:
+    """Further figures of a section."""
+    table = Table(title=grid.what, title_justify="left", title_style="bold")
+    table.add_column("")
+    for column in grid.columns:
+        table.add_column(column, justify="right")
+    for name, numbers in grid.rows:
+        table.add_row(name, *(f"{number:,.3g}" if abs(number) < 10 else f"{number:,.0f}" for number in numbers))
+    return table
+
+
 def as_json(section: Section) -> dict[str, Any]:
     """A section as plain values."""
     return {
         "measurements": [{**asdict(one), "median": one.median} for one in section.measurements],
         "ratios": [asdict(one) for one in section.ratios],
+        "grids": [asdict(one) for one in section.grids],
     }
 
 

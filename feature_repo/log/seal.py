@@ -184,7 +184,8 @@ def _seal_keyed(
     whole = []
     for bucket in sorted({record.bucket for record in records}):
         rows = ((record.position, row) for record, row in arrived if record.bucket == bucket)
-        changed = completed(rows, keys, current, schema.names)
+        # A profile that says nothing new counts: the refresh gives its user's vectors this position.
+        changed = completed(rows, keys, current, schema.names, unchanged_too=kind == Kind.USERS)
         whole += [row | {"bucket": bucket, "position": position} for position, row in changed]
     if not whole:
         return []

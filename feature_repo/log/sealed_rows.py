@@ -8,9 +8,13 @@ Row = dict[str, Any]
 
 
 def completed(
-    arrived: Iterable[tuple[int, Row]], keys: Sequence[str], current: Mapping[Key, Row], columns: Sequence[str]
+    arrived: Iterable[tuple[int, Row]],
+    keys: Sequence[str],
+    current: Mapping[Key, Row],
+    columns: Sequence[str],
+    unchanged_too: bool,
 ) -> Iterator[tuple[int, Row]]:
-    """(position, whole row) of each arrived row that changes something, in their order.
+    """(position, whole row) of the arrived rows, in their order: of all, or of those that change something.
 
     `current` is each key's row before the first of them.
     """
@@ -19,6 +23,6 @@ def completed(
         key = tuple(given[name] for name in keys)
         before = rows.get(key)
         after = {name: given.get(name, before[name] if before else None) for name in columns}
-        if after != before:
+        if unchanged_too or after != before:
             rows[key] = after
             yield position, after

@@ -159,7 +159,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
     def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
         """The stored vectors of these users."""
         with _explained(config), self._get_client(config.online_store).pipeline(transaction=False) as pipeline:
-            for command in _commands(config, view, user_ids):
+            for command in vector_commands(config, view, user_ids):
                 pipeline.execute_command(*command)
             return _answer(pipeline.execute(), dimension)
 
@@ -171,7 +171,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
 
     def read_vector(self, config: RepoConfig, view: str, user_id: str, dimension: int) -> StoredVector | None:
         """The stored vector of a user."""
-        (command,) = _commands(config, view, [user_id])
+        (command,) = vector_commands(config, view, [user_id])
         with _explained(config):
             vector, order = self._get_client(config.online_store).execute_command(*command)
         return _one(vector, order, dimension)
@@ -187,7 +187,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
         if self._pipelined is None:
             self._pipelined = PipelinedRedis(config.online_store.connection_string)
         try:
-            return await self._pipelined.ask(_commands(config, view, user_ids))
+            return await self._pipelined.ask(vector_commands(config, view, user_ids))
         except redis.RedisError as error:
             raise _unavailable(config, error) from error
 
@@ -328,7 +328,7 @@ def _fence_key(config: RepoConfig) -> bytes:
     return f"portrait:{config.project}:fences".encode()
 
 
-def _commands(config: RepoConfig, view: str, user_ids: Sequence[str]) -> list[tuple[bytes, ...]]:
+def vector_commands(config: RepoConfig, view: str, user_ids: Sequence[str]) -> list[tuple[bytes, ...]]:
     """A look-up of vector and order for each user."""
     vector, order, project = _field(view, VECTOR), _order_field(view), config.project.encode()
     return [(b"HMGET", key + project, vector, order) for key in user_keys(user_ids)]

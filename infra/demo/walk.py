@@ -6,6 +6,7 @@ Every part is the real one: Feast, Ray Train, Ray Serve, SQLAlchemy, Parquet, wi
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from serving.operations import Operations
 from training.backfill import backfill
 
 RANKER, CHURN = "homepage_ranker", "churn_model"
+NEWCOMER = "somebody-new"
 
 
 class DemoFailed(PortraitError):
@@ -143,14 +145,29 @@ def _read(
         _until(lambda: ranker.embedding(user).version == second.id)
         cold = churn.embedding("nobody-ever-heard-of-me")
         outcome.findings.append(("a user whom nobody knows gets", f"the {cold.source} of {cold.version}"))
+        _follow(portrait, churn, outcome)
     portrait.repo.apply()
 
 
-def _until(condition: Callable[[], bool], within: float = 10.0) -> float:
+def _follow(portrait: Portrait, client: Client, outcome: Outcome) -> None:
+    """An event and a sign-up over HTTP, until their vectors can be read."""
+    known = portrait.repo.read_inputs(portrait.log.user_ids(0)).to_pylist()
+    active, now = next(row for row in known if row["item_ids"]), datetime.now(UTC)
+    user, item = active["user_id"], {"service": active["services"][-1], "item_id": active["item_ids"][-1]}
+    known_until = client.embedding(user).as_of
+    client.send_events([{"user_id": user, "event_time": now, **item}])
+    seconds = _until(lambda: client.embedding(user).as_of > max(now, known_until))
+    outcome.findings.append(("an event sent over HTTP counts after", f"{seconds * 1000:.0f} ms"))
+    client.send_users([{"user_id": NEWCOMER, "created_time": now, "onboarding_items": [item["item_id"]]}])
+    seconds = _until(lambda: client.embedding(NEWCOMER).source == "stored")
+    outcome.findings.append(("somebody who signs up has a vector after", f"{seconds * 1000:.0f} ms, before any event"))
+
+
+def _until(condition: Callable[[], bool], within: float = 30.0) -> float:
     """Seconds until the condition holds."""
     started = time.perf_counter()
     while not condition():
-        _require(time.perf_counter() - started < within, f"a promotion was not visible within {within:.0f} s")
+        _require(time.perf_counter() - started < within, f"a change was not visible within {within:.0f} s")
         time.sleep(0.005)
     return time.perf_counter() - started
 

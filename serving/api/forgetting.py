@@ -5,12 +5,30 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.convertors import Convertor, register_url_convertor
 
 from registry.grants import Scope
 from serving.api.guard import Actor, Guard
 from serving.api.operations import Operations
 from serving.problems import documented
 from serving.threads import BoundedThreads
+
+
+class AnyText(Convertor[str]):
+    """A path parameter that may hold slashes, as `path`, and line ends, which that does not match."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        """As it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """As it is."""
+        return value
+
+
+register_url_convertor("text", AnyText())
 
 User = Annotated[str, Path(description="User id.", min_length=1)]
 
@@ -43,7 +61,7 @@ def router(guard: Guard, operations: Operations, threads: BoundedThreads) -> API
     """Routes for administrators."""
     routes = guard.router(Scope.ADMINISTER, "users")
 
-    @routes.delete("/users/{user:path}", responses=documented(400, 409))
+    @routes.delete("/users/{user:text}", responses=documented(400, 409))
     async def forget(user: User, actor: Actor) -> ForgettingAnswer:
         """Delete everything about a user, and refuse what comes later; asking again finishes what was cut short."""
         return ForgettingAnswer.model_validate(await threads.run(lambda: operations.forget(actor, user)))

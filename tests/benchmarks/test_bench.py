@@ -40,3 +40,24 @@ def test_it_runs_and_writes_its_figures(tmp_path: Path) -> None:
     assert rates["feast serve, 1 user"] and all(rate > 0 for rate in rates.values())
     assert all(one["value"] > 0 for one in section["ratios"]) and section["ratios"]
     assert "reads: ratios" in run.stdout
+
+
+@pytest.mark.slow
+def test_a_stream_is_followed_and_its_figures_are_written(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    options = ["--users", "300", "--seconds", "4", "--rate", "20", "--only", "freshness", "--only", "soak"]
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *options, "--out", str(out)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    sections = json.loads(out.read_text())["sections"]
+    rates = {one["what"]: one for one in sections["freshness"]["measurements"]}
+    readable = rates["event to readable, 20/s"]
+    assert readable["median"] > 0 and 0 < readable["p50_ms"][0] <= readable["p99_ms"][0]
+    grids = {grid["what"]: dict(grid["rows"]) for grid in sections["freshness"]["grids"]}
+    assert {"read log", "fold", "encode", "write vectors"} <= grids["shard: microseconds an event"].keys()
+    assert {"gateway", "shard", "generator"} <= grids["processor time, % of one core"].keys()
+    totals = dict(sections["soak"]["grids"][0]["rows"])
+    assert totals["errors"] == [0.0] and totals["events accepted"][0] > 100
+    assert all(totals[f"memory of the {name} at the end, MB"][0] > 50 for name in ("gateway", "shard"))
+    assert len(sections["soak"]["grids"][1]["rows"]) == 10

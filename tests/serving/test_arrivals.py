@@ -152,9 +152,8 @@ def test_records_are_counted_by_kind_and_outcome(http: TestClient) -> None:
         http.post("/v1/users", json={"user_id": name})
         http.post("/v1/items", json={})
 
-    send(
-        "first"
-    )  # a counter shows up with its first use, and where files are shared with what earlier tests left in it
+    # A counter shows up with its first use; where processes share files, with what earlier tests left in it.
+    send("first")
     before = counts()
     send("second")
     after = counts()

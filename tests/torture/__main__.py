@@ -14,6 +14,9 @@ from tests.torture.report import restarts_table, round_table, summary_table
 from tests.torture.round import Outcome, Round, run
 from tests.torture.template import Place, make
 
+WIDTH = 120
+"""Columns of the tables where the terminal has fewer, or there is none."""
+
 
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
@@ -25,8 +28,9 @@ def main(
     """Kill gateway, shard, Redis and everything at random moments of a stream, and count what is left."""
     first = random.randrange(1_000_000) if seed is None else seed
     screen = Console()
+    screen.width = max(screen.width, WIDTH)
     screen.print(f"{rounds} rounds of {events:,} events from seed {first}; the same again: --seed {first}")
-    plans = [Round(first + n, events, kills, postgres if (first + n) % 2 else "") for n in range(rounds)]
+    plans = [Round.of(first + n, events, kills, postgres) for n in range(rounds)]
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="torture-template-") as folder:
         templates: dict[str, Place] = {}

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,15 +38,19 @@ class Instance:
         """The variables under which all its processes run."""
         given = {name: getattr(self.settings, name) for name in self.settings.model_fields_set}
         variables = {f"PORTRAIT_{name.upper()}": str(value) for name, value in given.items()}
-        return variables | {"TMPDIR": str(self.place.scratch), "RAY_TMPDIR": str(self.place.scratch)}
+        return variables | {"RAY_TMPDIR": str(self.place.scratch)}
 
 
 @contextmanager
-def instance(source: Place, postgres: str) -> Iterator[Instance]:
-    """A copy of `source`, whose databases lie on the server `postgres` if that is given."""
+def instance(source: Place, postgres: str, broker: bool, wanted: Callable[[], bool]) -> Iterator[Instance]:
+    """A copy of `source`, whose databases lie on the server `postgres` if that is given.
+
+    Its Redis is the online store, and the `broker` too where that is asked for. Its folder stays when it is still
+    `wanted` after the block.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="torture-"))
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="torture-"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.callback(lambda: None if wanted() else shutil.rmtree(folder, ignore_errors=True))
         place = Place(folder, Databases.new(postgres) if postgres else None)
         place.copy_of(source)
         if place.databases is not None:
@@ -54,7 +58,8 @@ def instance(source: Place, postgres: str) -> Iterator[Instance]:
         store = RedisServer(place.redis, free_port(HOST))
         stack.callback(store.kill)
         store.start()
-        settings = place.settings(store.url, free_port(HOST))
+        changes = {"port": free_port(HOST), "broker_url": store.url if broker else ""}
+        settings = place.settings(store.url).model_copy(update=changes)
         with Portrait.prepare(settings) as portrait:
             portrait.repo.apply()  # Feast's sources lie in the new home
             users = [user for bucket in range(BUCKETS) for user in portrait.log.user_ids(bucket)]

@@ -81,10 +81,9 @@ class Serving:
 
     def start(self) -> None:
         """Start it; returns at once."""
-        portrait = Path(sys.executable).with_name("portrait")
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                [str(portrait), "serve"],
+                [sys.executable, "-m", "infra.cli.main", "serve"],
                 env=self._environment,
                 cwd=PROJECT_ROOT,
                 stdout=output,
@@ -96,6 +95,15 @@ class Serving:
     def processes(self, title: str = "") -> list[psutil.Process]:
         """The living processes whose command line begins so; replicas and shards have titles of Ray's."""
         return [one for one in psutil.process_iter() if self._is_ours(one) and _title(one).startswith(title)]
+
+    def titles(self) -> list[str]:
+        """Command lines of all living processes."""
+        return [_title(one) for one in self.processes()]
+
+    @property
+    def ended(self) -> bool:
+        """Whether `portrait serve` itself has ended."""
+        return self._process is None or self._process.poll() is not None
 
     def kill(self, title: str = "") -> int:
         """Kill -9 of those; returns how many there were."""

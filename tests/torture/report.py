@@ -14,7 +14,7 @@ from tests.torture.round import Outcome
 def round_table(outcome: Outcome) -> Table:
     """One round."""
     one, found = outcome.round, outcome.findings
-    title = f"seed {one.seed}, registry on {'Postgres' if one.postgres else 'SQLite'}: {_verdict(outcome)}"
+    title = f"seed {one.seed} ({one.stack}): {_verdict(outcome)}"
     table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
@@ -43,28 +43,17 @@ def round_table(outcome: Outcome) -> Table:
 def summary_table(outcomes: Sequence[Outcome]) -> Table:
     """A row a round, and the sums."""
     table = Table(title="rounds", title_justify="left", title_style="bold")
-    columns = (
-        "seed",
-        "registry",
-        *(victim.value for victim in Victim),
-        "sent",
-        "202",
-        "known",
-        "in the log",
-        "doubled",
-    )
-    for column in (*columns, "lost", "histories", "positions", "vectors wrong", "seconds", "restart s", ""):
+    for column in ("seed", "stack"):
+        table.add_column(column, no_wrap=True)
+    killed = "/".join(victim.value for victim in Victim)
+    counted = ("sent", "202", "known", "in the log", "doubled", "lost", "vectors wrong")
+    for column in (killed, *counted, "seconds", "restart s", ""):
         table.add_column(column, justify="right")
     for outcome in outcomes:
-        registry = "Postgres" if outcome.round.postgres else "SQLite"
-        cells = [*map(str, _counts([outcome])), f"{outcome.seconds:.0f}", _slowest([outcome])]
-        table.add_row(str(outcome.round.seed), registry, *cells, _verdict(outcome))
+        table.add_row(str(outcome.round.seed), outcome.round.stack, *_cells([outcome]), _verdict(outcome))
     table.add_section()
-    seconds = sum(outcome.seconds for outcome in outcomes)
     failed = sum(not outcome.good for outcome in outcomes)
-    table.add_row(
-        "all", "", *map(str, _counts(outcomes)), f"{seconds:.0f}", slowest, f"{failed} failed" if failed else "ok"
-    )
+    table.add_row("all", "", *_cells(outcomes), f"{failed} FAILED" if failed else "ok")
     return table
 
 
@@ -86,24 +75,25 @@ def _restarts(outcomes: Sequence[Outcome]) -> list[Restart]:
     return [restart for outcome in outcomes for restart in outcome.restarts[1:]]
 
 
-def _slowest(outcomes: Sequence[Outcome]) -> str:
-    return max((f"{restart.serving:5.1f}" for restart in _restarts(outcomes)), default="")
-
-
-def _counts(outcomes: Sequence[Outcome]) -> list[int]:
+def _cells(outcomes: Sequence[Outcome]) -> list[str]:
     kills = sum((outcome.kills for outcome in outcomes), Counter[Victim]())
     found = [outcome.findings for outcome in outcomes]
-    return [
-        *(kills[victim] for victim in Victim),
+    counts = [
         sum(outcome.sent for outcome in outcomes),
         sum(outcome.answered for outcome in outcomes),
         sum(outcome.known for outcome in outcomes),
         sum(one.in_log for one in found),
         sum(one.doubled for one in found),
         sum(one.lost for one in found),
-        sum(one.histories_wrong for one in found),
-        sum(one.positions_wrong for one in found),
         sum(sum(one.vectors_wrong.values()) for one in found),
+    ]
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    slowest = max((restart.serving for restart in _restarts(outcomes)), default=None)
+    return [
+        "/".join(str(kills[victim]) for victim in Victim),
+        *(f"{count:,}" for count in counts),
+        f"{seconds:.0f}",
+        "" if slowest is None else f"{slowest:.1f}",
     ]
 
 

@@ -1,7 +1,6 @@
 """How long it takes from nothing to serving, by stage."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -49,20 +48,16 @@ def watch(serving: Serving, url: str, consumer: str, event: Event, ledger: Ledge
     address = f"/v1/consumers/{consumer}/embeddings/{event.user_id}"
     found = Restart()
     with httpx.Client(base_url=url, timeout=2.0) as client:
-        waiting: dict[Stage, Callable[[], bool]] = {
-            Stage.RAY: lambda: bool(serving.processes("ray::")),
-            Stage.SHARD: lambda: bool(serving.processes(SHARD)),
-            Stage.REPLICA: lambda: bool(serving.processes(GATEWAY)),
-            Stage.READY: lambda: _json(client, "/readyz").get("status") == "ready",
-            Stage.EMBEDDING: lambda: "vector" in _json(client, address),
-        }
+        waiting = set(Stage) - {Stage.REFRESHED}
         while waiting:
-            for stage in [stage for stage, there in waiting.items() if there()]:
+            for stage in waiting & _there(serving, client, address):
                 found.seconds[stage] = time.monotonic() - started
-                del waiting[stage]
+                waiting.discard(stage)
+            if serving.ended:
+                raise Unavailable("`portrait serve` ended while it started")
             if time.monotonic() - started > WITHIN:
-                raise Unavailable(f"not there {WITHIN:.0f} s after the start: {', '.join(waiting)}")
-            time.sleep(0.03)
+                raise Unavailable(f"not there {WITHIN:.0f} s after the start: {', '.join(sorted(waiting))}")
+            time.sleep(0.1)
         _send(client, event, ledger, started)
         while not _knows(_json(client, address), event):
             if time.monotonic() - started > WITHIN:
@@ -70,6 +65,19 @@ def watch(serving: Serving, url: str, consumer: str, event: Event, ledger: Ledge
             time.sleep(0.01)
         found.seconds[Stage.REFRESHED] = time.monotonic() - started
     return found
+
+
+def _there(serving: Serving, client: httpx.Client, address: str) -> set[Stage]:
+    """The stages that are there at the moment."""
+    prefixes = {Stage.RAY: "ray::", Stage.SHARD: SHARD, Stage.REPLICA: GATEWAY}
+    titles = serving.titles()
+    there = {stage for stage, prefix in prefixes.items() if any(title.startswith(prefix) for title in titles)}
+    if Stage.REPLICA in there:
+        if _json(client, "/readyz").get("status") == "ready":
+            there.add(Stage.READY)
+        if "vector" in _json(client, address):
+            there.add(Stage.EMBEDDING)
+    return there
 
 
 def _send(client: httpx.Client, event: Event, ledger: Ledger, started: float) -> None:

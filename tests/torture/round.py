@@ -31,7 +31,18 @@ class Round:
     events: int
     kills: int
     postgres: str = ""  # URL of the server on which the registry lies; else it is SQLite
+    broker: bool = False  # events go through streams of the round's Redis instead of straight into the inbox
     limit: float = 600.0  # seconds until it is given up
+
+    @classmethod
+    def of(cls, seed: int, events: int, kills: int, postgres: str) -> "Round":
+        """What a seed asks for: every other round is on Postgres, and two of four use the broker."""
+        return cls(seed, events, kills, postgres if seed % 2 else "", broker=seed // 2 % 2 == 1)
+
+    @property
+    def stack(self) -> str:
+        """What it stands on, beside Redis as the online store."""
+        return f"{'Postgres' if self.postgres else 'SQLite'}{', broker' if self.broker else ''}"
 
 
 @dataclass
@@ -60,7 +71,7 @@ def run(one: Round, source: Place) -> Outcome:
     """Run a round on a copy of `source`."""
     began = time.monotonic()
     outcome, ledger = Outcome(one), Ledger()
-    with instance(source, one.postgres) as copied:
+    with instance(source, one.postgres, one.broker, wanted=lambda: not outcome.good) as copied:
         try:
             with Serving.running(copied.environment, copied.place.output) as serving:
                 _stream(outcome, ledger, copied, serving, began + one.limit)
@@ -69,9 +80,11 @@ def run(one: Round, source: Place) -> Outcome:
                 outcome.findings = check(portrait, ledger, copied.before)
         except PortraitError as error:
             outcome.faults.append(str(error))
-    outcome.sent, outcome.answered = len(ledger.sent), len(ledger.answered)
-    outcome.known, outcome.failures = ledger.known, ledger.failures
-    outcome.faults += ledger.complaints
+        outcome.sent, outcome.answered = len(ledger.sent), len(ledger.answered)
+        outcome.known, outcome.failures = ledger.known, ledger.failures
+        outcome.faults += ledger.complaints
+        if not outcome.good:
+            outcome.faults.append(f"logs and home are left in {copied.place.folder}")
     outcome.seconds = time.monotonic() - began
     return outcome
 

@@ -69,7 +69,7 @@ class Senders:
         if answer.status_code == 202:
             self._ledger.answer(batch, answer.json())
             return True
-        if answer.status_code < 500:
+        if answer.status_code < 500 and answer.status_code != 404:  # Serve's own, before the gateway is there
             self._ledger.complain(f"{len(batch)} good events were answered {answer.status_code}: {answer.text[:300]}")
             return True
         self._ledger.no_answer()

@@ -39,7 +39,7 @@ class Place:
 
     @property
     def scratch(self) -> Path:
-        """For temporary files of all processes; short, as sockets lie in it."""
+        """For what Ray leaves behind."""
         return self.folder / "tmp"
 
     @property
@@ -61,9 +61,9 @@ class Place:
         for folder in (self.home, self.redis, self.scratch):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def settings(self, online: str, port: int = 0) -> Settings:
+    def settings(self, online: str) -> Settings:
         """The instance's settings over a Redis that runs."""
-        changes: dict[str, object] = {"online_store_url": online, "history_length": HISTORY_LENGTH, "port": port}
+        changes: dict[str, object] = {"online_store_url": online, "history_length": HISTORY_LENGTH}
         if self.databases is not None:
             changes["registry_url"] = self.databases.url(self.databases.registry)
             changes["feast_registry_url"] = self.databases.url(self.databases.feast)

@@ -10,14 +10,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import insert
 
 from feature_repo.log.inbox import Arriving, Outcome
 from feature_repo.log.ingest import ingest
 from feature_repo.log.manifest import Kind
 from feature_repo.log.partition import bucket_of
+from feature_repo.log.refresh_requests import ask
 from feature_repo.log.snapshot import cut
-from feature_repo.log.tables import RefreshRequestRow
 from infra.pipeline import train_version
 from infra.portrait import Portrait
 from infra.settings import Settings
@@ -54,7 +53,7 @@ def ingest_and_die(settings: Settings, events: Path) -> None:
 
 
 def spread(portrait: Portrait, user: str, other: str, folder: Path) -> None:
-    """Have the user in every place; in some of them somebody else too."""
+    """Have the user in files of every kind; in some of them somebody else too."""
     settings, bucket = portrait.settings, bucket_of(user)
     bad = f"user_id,item_id,event_time\n{user},,2024-01-01\n{other},{user},never\n{other},,2024-01-01\n{user};x\n"
     (folder / "bad.csv").write_text(bad)
@@ -76,18 +75,21 @@ def spread(portrait: Portrait, user: str, other: str, folder: Path) -> None:
     orphan = settings.home / "log" / f"bucket={bucket:02d}" / "nobody-knows-whose.parquet"
     pq.write_table(pa.table({"user_id": [other, user]}), orphan)
 
-    sign_up = Arriving(Kind.USERS, bucket, json.dumps({"user_id": user, "country": "PT"}), user)
-    accepted = portrait.log.inbox.accept([event_of(user, "e1"), sign_up, event_of(other, "e2")])
-    assert accepted == [Outcome.ACCEPTED] * 3
-    with portrait.database.transaction() as session:
-        for one in (user, other):
-            session.execute(insert(RefreshRequestRow).values(user_id=one, bucket=bucket_of(one), asked_at=NOW))
+
+def arrive(portrait: Portrait, *users: str) -> None:
+    """Have an event, a profile change and a request of each user where they wait."""
+    for user in users:
+        change = Arriving(Kind.USERS, bucket_of(user), json.dumps({"user_id": user, "country": "PT"}), user)
+        assert portrait.log.inbox.accept([event_of(user, f"e-{user}"), change]) == [Outcome.ACCEPTED] * 2
+    ask(portrait.log, users)
 
 
-def user_of(portrait: Portrait, bucket: int = -1) -> str:
-    """A user of the bucket, by default of the fullest one."""
-    buckets = cut(portrait.log).buckets
-    return portrait.log.user_ids(max(buckets, key=lambda one: buckets[one]) if bucket < 0 else bucket)[0]
+def with_everything(portrait: Portrait) -> list[str]:
+    """Users with events and a profile, by bucket: generated ones may lack either."""
+    snapshot = cut(portrait.log)
+    tables = (snapshot.read(bucket, ["user_id", "event_times", "created_time"]) for bucket in snapshot.buckets)
+    rows = [row for table in tables for row in table.to_pylist()]
+    return [row["user_id"] for row in rows if row["event_times"] and row["created_time"]]
 
 
 @pytest.fixture(params=["embedded", "servers"])

@@ -13,7 +13,7 @@ from feature_repo.progress import Progress
 from infra.portrait import Portrait
 from infra.settings import Settings
 from registry.errors import Conflict
-from tests.feature_repo.forgetting.conftest import event_of
+from tests.feature_repo.forgetting.conftest import event_of, with_everything
 from tests.feature_repo.forgetting.traces import traces
 from tests.forks import FORKS
 from tests.training.stored import users_of
@@ -38,13 +38,13 @@ def stopping_at(step: int) -> Progress:
 
 def test_stopped_before_every_step_it_goes_on(backfilled: Portrait) -> None:
     everybody = users_of(backfilled)
-    users = everybody[::10][: STEPS + 1]
+    users = with_everything(backfilled)[::10][: STEPS + 1]
     for stop_at, user in enumerate(users):
         backfilled.log.inbox.accept([event_of(user, f"e{stop_at}")])
         with pytest.raises(Stopped):
             backfilled.operations.forget("ann", user, stopping_at(stop_at))
         report = backfilled.operations.forget("ann", user)
-        assert (report.found["profiles"], report.found["online views"]) == (1, 3)
+        assert report.found["events"] > 0 and report.found["online views"] == 3
         assert report.found["inbox and refresh requests"] == 1
         assert [one.id for one in report.trained] == ["autoencoder-1"]
     assert len(users) == STEPS + 1

@@ -1,20 +1,24 @@
 """Somebody who is everywhere is nowhere afterwards, and nobody else has changed."""
 
 import logging
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import select
 
 from feature_repo.log.committed import rows_of
 from feature_repo.log.inbox import Outcome
 from feature_repo.log.ingest import ingest
 from feature_repo.log.manifest import Kind
+from feature_repo.log.partition import bucket_of
+from feature_repo.log.refresh_requests import ask
 from feature_repo.log.snapshot import cut, load_snapshot
-from feature_repo.log.tables import InboxRow
+from feature_repo.log.tables import InboxRow, RefreshRequestRow
 from infra.portrait import Portrait
 from registry.errors import Conflict, InvalidInput, NotFound
-from tests.feature_repo.forgetting.conftest import VERSIONS, event_of, events_file, spread, user_of
+from tests.feature_repo.forgetting.conftest import VERSIONS, arrive, event_of, events_file, spread, with_everything
 from tests.feature_repo.forgetting.traces import traces
 from tests.training.stored import Stored, offline, online, users_of
 from training.backfill import backfill
@@ -34,13 +38,14 @@ def test_nothing_is_left_of_a_forgotten_user(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     everybody = users_of(peopled)
-    user = user_of(peopled)
-    other = next(one for one in everybody if one != user)
+    # Of one bucket: a segment of the user alone would be gone, and the log another one.
+    user, other = next(pair for pair in pairwise(with_everything(peopled)) if len(set(map(bucket_of, pair))) == 1)
     spread(peopled, user, other, tmp_path)
     before = cut(peopled.log)
     vectors = {version: online(peopled, version) for version in VERSIONS}
     inputs = peopled.repo.read_inputs([one for one in everybody if one != user])
     positions = positions_of(peopled)
+    arrive(peopled, user)
     assert len(traces(peopled, user)) > 10
     caplog.clear()
 
@@ -76,8 +81,6 @@ def test_nothing_is_left_of_a_forgotten_user(
     assert len(pq.read_table(peopled.settings.home / "labels" / "set.parquet")) == 1
     [rejects] = (peopled.settings.home / "rejects").iterdir()
     assert pq.read_table(rejects).column("user_id").to_pylist() == [other]
-    with peopled.database.reading() as session:
-        assert [row.user_id for row in session.query(InboxRow)] == [other]
 
 
 def positions_of(portrait: Portrait) -> set[tuple[str, str, int]]:
@@ -116,6 +119,16 @@ def test_nothing_is_taken_in_until_it_is_lifted(backfilled: Portrait, tmp_path: 
         backfilled.operations.lift("ann", user)
 
 
+def test_what_waits_of_others_stays(backfilled: Portrait) -> None:
+    user, other = backfilled.log.user_ids(5)[:2]
+    arrive(backfilled, user, other)
+    assert backfilled.operations.forget("ann", user).found["inbox and refresh requests"] == 3
+    ask(backfilled.log, [user])
+    with backfilled.database.reading() as session:
+        assert set(session.scalars(select(InboxRow.user_id))) == {other}
+        assert session.scalars(select(RefreshRequestRow.user_id)).all() == [other]
+
+
 def test_of_an_unknown_user_nothing_is_found_and_the_tombstone_stands(backfilled: Portrait) -> None:
     report = backfilled.operations.forget("ann", "nobody/at all")
     assert report.total == 0 and report.trained == ()
@@ -147,7 +160,7 @@ def test_refresh_shards_must_have_followed_first(backfilled: Portrait, monkeypat
     replicas, user = backfilled.registry.replicas, backfilled.log.user_ids(5)[0]
     replicas.seen("s1", "host-1", 0, role="shard")
     replicas.seen("g1", "host-2", 0)  # a gateway writes nothing of users
-    with pytest.raises(Conflict, match=r"do not know that yet: s1 on host-1\. Nothing is deleted") as refused:
+    with pytest.raises(Conflict, match=r"do not know that yet: shard s1 on host-1\. Nothing is deleted") as refused:
         backfilled.operations.forget("ann", user)
     assert user not in str(refused.value)
     assert user in backfilled.log.user_ids(5)
