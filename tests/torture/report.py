@@ -45,7 +45,7 @@ def summary_table(outcomes: Sequence[Outcome]) -> Table:
     table = Table(title="rounds", title_justify="left", title_style="bold")
     for column in ("seed", "stack"):
         table.add_column(column, no_wrap=True)
-    killed = "/".join(victim.value for victim in Victim)
+    killed = "/\n".join(victim.value for victim in Victim)
     counted = ("sent", "202", "known", "in the log", "doubled", "lost", "vectors wrong")
     for column in (killed, *counted, "seconds", "restart s", ""):
         table.add_column(column, justify="right")

@@ -16,7 +16,7 @@ from tests.torture.restart import Restart, watch
 from tests.torture.sender import Senders
 from tests.torture.template import CONSUMERS, Place
 
-RATE = 400.0
+RATE = 800.0
 """Events a second that are sent while everything works."""
 
 END_SECONDS = 15.0

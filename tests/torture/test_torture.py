@@ -1,11 +1,13 @@
 """Three short rounds, which between them kill everything there is; `make torture` runs long ones."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import unavailable
+from tests.torture.chaos import Victim
 from tests.torture.databases import Databases
 from tests.torture.round import Round, run
 from tests.torture.template import Place, make
@@ -13,21 +15,50 @@ from tests.torture.template import Place, make
 EVENTS, KILLS = 1_500, 2
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2], ids=["gateway-shard", "shard-redis-on-postgres", "redis-everything-broker"])
-def test_nothing_is_lost_and_nothing_doubled(seed: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The instance that rounds with everything but Redis in the home are copies of."""
+    source = Place(tmp_path_factory.mktemp("torture"))
+    make(source)
+    return source
+
+
+@pytest.fixture
+def on_postgres(postgres_url: str, tmp_path: Path) -> Iterator[Place]:
+    """The same with both registries on a server."""
+    source = Place(tmp_path, Databases.new(postgres_url))
+    make(source)
+    yield source
+    assert source.databases is not None
+    source.databases.drop()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def redis_server() -> None:
+    """Rounds start servers of their own."""
     if shutil.which("redis-server") is None:
         unavailable("redis-server")
-    one = Round.of(seed, EVENTS, KILLS, request.getfixturevalue("postgres_url") if seed % 2 else "")
-    source = Place(tmp_path, Databases.new(one.postgres) if one.postgres else None)
-    try:
-        make(source)
-        outcome = run(one, source)
-    finally:
-        if source.databases is not None:
-            source.databases.drop()
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_when_gateway_and_shard_are_killed(on_sqlite: Place) -> None:
+    assert_nothing_lost(on_sqlite, 0, Victim.GATEWAY, Victim.SHARD)
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_when_shard_and_redis_are_killed_on_postgres(on_postgres: Place, postgres_url: str) -> None:
+    assert_nothing_lost(on_postgres, 1, Victim.SHARD, Victim.REDIS, postgres=postgres_url)
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_when_redis_the_broker_and_everything_are_killed(on_sqlite: Place) -> None:
+    assert_nothing_lost(on_sqlite, 2, Victim.REDIS, Victim.EVERYTHING)
+
+
+def assert_nothing_lost(source: Place, seed: int, *killed: Victim, postgres: str = "") -> None:
+    outcome = run(Round.of(seed, EVENTS, KILLS, postgres), source)
     assert outcome.good, outcome
     found = outcome.findings
-    assert outcome.kills.total() >= KILLS
+    assert set(killed) <= outcome.kills.keys()
     assert outcome.sent >= EVENTS and found.in_log == outcome.sent
     assert found.users > 300 and len(found.vectors_wrong) == 2
