@@ -6,13 +6,15 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError
 
-from serving.refresh.shard import Shard
 from serving.settings import ServingSettings
+
+if TYPE_CHECKING:  # who starts shards need not wait for Feast and torch
+    from serving.refresh.shard import Shard
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +24,7 @@ ANSWER_SECONDS = 120.0
 """A shard that has not answered for so long hangs: starting one takes Feast's and torch's imports."""
 STOP_SECONDS = 30.0
 
-Build = Callable[[ServingSettings, str], Shard]
+Build = Callable[[ServingSettings, str], "Shard"]
 
 
 class ShardActor:
