@@ -53,7 +53,7 @@ class Operations:
         later: Later = at_once,
         watched: Registry | None = None,
     ) -> None:
-        """`watched` is the same registry over connections that are cut when they hang: for what is asked all the time."""
+        """`watched` is the same registry over connections that are cut when they hang: for frequent questions."""
         self._registry = registry
         self._watched = watched or registry
         self._repo = repo
