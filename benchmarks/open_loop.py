@@ -7,6 +7,7 @@ answer's `as_of` is after the event.
 
 import asyncio
 import time
+import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -117,6 +118,7 @@ class _Generator:
         rng = np.random.default_rng(plan.seed)
         self._order = rng.permutation(len(plan.users)).tolist()
         self._turn, self._number = count(), count()
+        self._name = uuid.uuid4().hex[:12]  # of this run: another one on the same instance sends other events
         self._rng = rng
         address = urlsplit(plan.url)
         assert address.hostname and address.port
@@ -223,7 +225,7 @@ class _Generator:
         number = next(self._number)
         service, item = self._plan.items[number % len(self._plan.items)]
         return {
-            "event_id": f"{self._plan.seed}-{number}",
+            "event_id": f"{self._name}-{number}",
             "user_id": user,
             "item_id": item,
             "service": service,

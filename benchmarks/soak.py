@@ -22,7 +22,8 @@ def measure(instance: Instance, seconds: float, batch: int, singles: float) -> S
     rates = {"rate": RATE, "reads": READ_RATE, "batch_reads": BATCH_READ_RATE, "looked_for": 5.0}
     with servers.serving(instance.settings) as server:
         plan = stream.plan(instance, server.url, seconds, batch=batch, singles=singles, **rates)
-        with sampled(lambda: memory("gateway"), 1.0) as gateway, sampled(lambda: memory("shard"), 1.0) as shard:
+        every = min(1.0, seconds / 100)
+        with sampled(lambda: memory("gateway"), every) as gateway, sampled(lambda: memory("shard"), every) as shard:
             flow = open_loop.run(plan)
     used = dict(zip(SERVERS, (gateway, shard), strict=True))
     ratios = [_memory_ratio(name, series, seconds) for name, series in used.items()]
