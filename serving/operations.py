@@ -46,16 +46,23 @@ class Operations:
     """
 
     def __init__(
-        self, registry: Registry, repo: "FeatureRepo", apply: Callable[[], object], later: Later = at_once
+        self,
+        registry: Registry,
+        repo: "FeatureRepo",
+        apply: Callable[[], object],
+        later: Later = at_once,
+        watched: Registry | None = None,
     ) -> None:
+        """`watched` is the same registry over connections that are cut when they hang: for frequent questions."""
         self._registry = registry
+        self._watched = watched or registry
         self._repo = repo
         self._apply = apply
         self._later = later
 
     def freshness(self) -> Freshness:
         """What waits to be refreshed, and how long it has taken."""
-        return read_freshness(self._registry)
+        return read_freshness(self._watched)
 
     def consumer_add(
         self,

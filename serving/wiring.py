@@ -40,7 +40,7 @@ def build_parts(settings: ServingSettings) -> Parts:
     # The poller has connections of its own: it cuts those that hang, which must not hit a promotion.
     polled = Registry(Database(settings.database_url, PATIENCE))
     reconciler = _reconciler(settings, registry)
-    operations = Operations(registry, repo, reconciler.reconcile, reconciler.later)
+    operations = Operations(registry, repo, reconciler.reconcile, reconciler.later, polled)
     reconciler.resume = operations.resume_retirements
     requests = RequestsForRefresh(partial(refresh_requests.ask, EventLog(polled.database, settings)))
     reader, arrivals = build_reader(settings, polled, repo), build_arrivals(settings)

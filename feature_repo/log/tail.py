@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from sqlalchemy import or_, select, text
 from sqlalchemy.orm import Session
 
+from feature_repo.log.forgotten import Forgotten
 from feature_repo.log.inbox import select_inbox
-from feature_repo.log.manifest import Kind
+from feature_repo.log.manifest import ITEMS_BUCKET, Kind
 from feature_repo.log.tables import BucketRow, SegmentRow
 from feature_repo.schemas import EVENTS, microseconds
 from registry.database import Database
@@ -42,22 +43,31 @@ class Tail:
     up_to: dict[int, int]
     large: dict[int, int]  # buckets with so many rows in segments that none of theirs are here, and their ends
     backlog: dict[int, int]  # positions of each bucket that are beyond those asked for, zeros left out
+    items: int  # position of the catalogue at the same moment: items up to here may be what the rows are about
 
 
-def read_tail(database: Database, home: Path, after: Mapping[int, int], most: int) -> Tail:
-    """At most `most` rows after these positions; buckets have their turn in the order of `after`."""
+def read_tail(
+    database: Database, home: Path, after: Mapping[int, int], most: int, forgotten: Forgotten | None = None
+) -> Tail:
+    """At most `most` rows after these positions; buckets have their turn in the order of `after`.
+
+    With `forgotten`, rows of users who are forgotten at that moment are left out: whoever forgets them need not wait
+    for more than that all who read have begun anew.
+    """
     with database.reading() as session:
-        ends = _ends(session, after)
-        backlog = {bucket: ends[bucket] - position for bucket, position in after.items() if ends[bucket] > position}
+        ends = _ends(session)
+        backlog = {b: ends[b] - position for b, position in after.items() if ends.get(b, 0) > position}
+        items = ends.get(ITEMS_BUCKET, 0)
         up_to = {bucket: after[bucket] + rows for bucket, rows in _portions(backlog, most).items()}
         if not up_to:
-            return Tail([], {}, {}, backlog)
+            return Tail([], {}, {}, backlog, items)
         # As text, all of it numbers: building the same of columns takes several times the query, which is a hot one.
         asked = (f"bucket = {b:d} AND position > {after[b]:d} AND position <= {up_to[b]:d}" for b in up_to)
         found = select_inbox(session, text(" OR ".join(f"({one})" for one in asked)), most)
         came = Counter(record.bucket for record in found)
         gaps = [bucket for bucket, end in up_to.items() if came[bucket] < end - after[bucket]]
         segments = _segments(session, gaps, after, up_to)
+        gone = forgotten.among(session, {record.user_id or "" for record in found}) if forgotten else set()
     large = {
         bucket: ends[bucket]
         for bucket, held in segments.items()
@@ -66,19 +76,17 @@ def read_tail(database: Database, home: Path, after: Mapping[int, int], most: in
     rows = [
         LogRow(r.bucket, r.position, r.kind, r.user_id or "", orjson.loads(r.payload), r.accepted_at)
         for r in found
-        if r.bucket not in large
+        if r.bucket not in large and r.user_id not in gone
     ]
     for bucket, held in segments.items():
         if bucket not in large:
             rows += [row for s in held for row in _rows(home, s, after[bucket], up_to[bucket])]
     rows.sort(key=lambda row: (row.bucket, row.position))
-    return Tail(rows, {b: end for b, end in up_to.items() if b not in large}, large, backlog)
+    return Tail(rows, {b: end for b, end in up_to.items() if b not in large}, large, backlog, items)
 
 
-def _ends(session: Session, buckets: Mapping[int, int]) -> dict[int, int]:
-    statement = select(BucketRow.bucket, BucketRow.next_position).where(BucketRow.bucket.in_(list(buckets)))
-    found = {bucket: position - 1 for bucket, position in session.execute(statement)}
-    return {bucket: found.get(bucket, 0) for bucket in buckets}
+def _ends(session: Session) -> dict[int, int]:
+    return {b: position - 1 for b, position in session.execute(select(BucketRow.bucket, BucketRow.next_position))}
 
 
 def _portions(backlog: Mapping[int, int], most: int) -> dict[int, int]:

@@ -43,7 +43,8 @@ class Chores:
         if not versions:
             self._held.came_to({bucket: applied[bucket] for bucket in trailing}, epochs, lazily=True)
             return False
-        tail = read_tail(self._repo.log.database, self._repo.log.home, trailing, BATCH_ROWS)
+        log_of = self._repo.log
+        tail = read_tail(log_of.database, log_of.home, trailing, BATCH_ROWS, log_of.forgotten)
         done = {bucket: min(end, applied[bucket]) for bucket, end in (tail.up_to | tail.large).items()}
         users = {row.user_id: None for row in tail.rows if row.position <= done[row.bucket]}
         self._refresher.embed(list(users), epochs, versions)

@@ -21,6 +21,7 @@ from serving.encoders import EncoderCache
 from serving.refresh.counts import Counts
 from serving.refresh.held import HeldBuckets
 from training.moments import encoding_times
+from training.new_items import NewItems
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +42,11 @@ class Refresher:
     encoders: EncoderCache
     held: HeldBuckets
     counts: Counts
+    new_items: NewItems
     behind: list[tuple[int, list[str]]] = field(default_factory=list)  # users of buckets that were folded anew
     failing: dict[str, str] = field(default_factory=dict)  # versions that cannot be refreshed now, and why
     missed: set[str] = field(default_factory=set)  # versions that have been left out of something
+    pressed: bool = False  # whether the last step left work for another one
 
     def step(self, versions: Sequence[EmbeddingVersion], live: Sequence[EmbeddingVersion]) -> bool:
         """Take what has come since the last step to the stores, at these versions; whether there was anything.
@@ -54,17 +57,19 @@ class Refresher:
         """
         epochs, applied = self.held.work()
         started = time.perf_counter()
-        tail = read_tail(self.repo.log.database, self.repo.log.home, applied, BATCH_ROWS)
+        log_of = self.repo.log
+        tail = read_tail(log_of.database, log_of.home, applied, BATCH_ROWS, log_of.forgotten)
         self.counts.spent("read log", started)
         self.counts.backlog = tail.backlog
         profile = self.repo.profile_schema()
         unfit = {row.bucket for row in tail.rows if not fits(row, profile)}
         rows = [row for row in tail.rows if row.bucket not in unfit]
         if rows:
-            self._apply(rows, profile, epochs, versions)
+            self._apply(rows, tail.items, profile, epochs, versions)
         for bucket in (*tail.large, *unfit):
             self.fold_anew(bucket, applied[bucket], epochs[bucket])
         self.held.came_to(tail.up_to | tail.large, epochs)
+        self.pressed = bool(self.behind) or len(tail.rows) == BATCH_ROWS
         if self.behind:
             self._catch_up(epochs, live)
             return True
@@ -80,7 +85,9 @@ class Refresher:
         nobody = self.repo.read_inputs([NOBODY])
         for version in versions:
             with self._failing(version):
-                nothing = self.encoders.get(version).encode(nobody, np.zeros(1, np.int64))[:0]
+                encoder = self.encoders.get(version)
+                self.new_items.bring(encoder)
+                nothing = encoder.encode(nobody, np.zeros(1, np.int64))[:0]
                 self.repo.require_writable(version, [], nothing)
                 self.failing.pop(version.id, None)
 
@@ -101,6 +108,7 @@ class Refresher:
     def _apply(
         self,
         rows: Sequence[LogRow],
+        items: int,
         profile: pa.Schema,
         epochs: Mapping[int, int],
         versions: Sequence[EmbeddingVersion],
@@ -115,8 +123,7 @@ class Refresher:
         # Inputs first: killed in between, the rows come again, and are known.
         self.writes.write_inputs(live.changed, live.profiles, epochs)
         self.counts.spent("write inputs", started)
-        self._write_vectors(live.table, live.position, epochs, versions, rows)
-        self.repo.drop_forgotten(users)
+        self._write_vectors(live.table, live.position, epochs, versions, items, rows)
         self.counts.applied(rows, len(users))
 
     def _write_vectors(
@@ -125,6 +132,7 @@ class Refresher:
         position: np.ndarray,
         epochs: Mapping[int, int],
         versions: Sequence[EmbeddingVersion],
+        items: int | None = None,
         rows: Sequence[LogRow] = (),
     ) -> None:
         for version in versions:
@@ -132,7 +140,7 @@ class Refresher:
                 self.missed.add(version.id)
                 continue
             with self._failing(version):
-                self._write_at(version, inputs, position, epochs)
+                self._write_at(version, inputs, position, epochs, items)
                 self.counts.readable(version.id, rows)
 
     @contextmanager
@@ -149,10 +157,18 @@ class Refresher:
             self.missed.add(version.id)
 
     def _write_at(
-        self, version: EmbeddingVersion, inputs: pa.Table, position: np.ndarray, epochs: Mapping[int, int]
+        self,
+        version: EmbeddingVersion,
+        inputs: pa.Table,
+        position: np.ndarray,
+        epochs: Mapping[int, int],
+        items: int | None,
     ) -> None:
         started = time.perf_counter()
         encoder = self.encoders.get(version)
+        # An item that was accepted before an event on it counts with the event, or the event waits.
+        if items is None or encoder.items_position < items:
+            self.new_items.bring(encoder)
         as_of = encoding_times(inputs, microseconds(version.as_of_floor))
         vectors = encoder.encode(inputs, as_of)
         started = self.counts.spent("encode", started)

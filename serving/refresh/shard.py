@@ -18,8 +18,8 @@ from serving.routing import served_versions
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 0.01
-"""Between two looks at an empty log: also how long a micro-batch fills."""
+FILL_SECONDS = 0.01
+"""How long a micro-batch fills: a step costs several milliseconds however few its rows are."""
 
 RENEW_SECONDS = 1.0
 BEAT_SECONDS = 1.0
@@ -163,12 +163,12 @@ class Shard:
     def _work(self) -> None:
         while not self._stopped.is_set():
             try:
-                busy = self.once()
+                self.once()
                 if self._away:
                     self._away = False
                     self.held.rewind()
-                if not busy:
-                    self._stopped.wait(IDLE_SECONDS)
+                if not self.refresher.pressed:
+                    self._stopped.wait(FILL_SECONDS)
             except LeaseLost as error:
                 log.info("%s", error)
                 self._attempt_renewal()

@@ -29,9 +29,8 @@ def build_shard(settings: ServingSettings, id: str) -> Shard:
         return sum(replica.role == "shard" for replica in registry.replicas.list(LEASE))
 
     held = HeldBuckets(Leases(registry.database, id), writes, shards)
-    # An item that was accepted before an event on it counts with the event, or the event waits.
-    encoders = EncoderCache(lambda version: load_encoder_of(settings.home, version), keep_up=NewItems(repo.log).bring)
-    refresher = Refresher(repo, writes, encoders, held, Counts())
+    encoders = EncoderCache(lambda version: load_encoder_of(settings.home, version))
+    refresher = Refresher(repo, writes, encoders, held, Counts(), NewItems(repo.log))
     chores = Chores(refresher, settings.seal_rows, settings.seal_seconds)
     broker = open_broker(settings)
     intake = None if broker is None else Intake(broker, repo.log, RecordJudge(KnownColumns(repo.log)), held)

@@ -62,7 +62,7 @@ def test_rows_of_the_inbox_come_in_the_order_of_their_positions(log: EventLog) -
     assert second.content == {"user_id": "ann", "country": "SE"}
     assert first.user_id == second.user_id == "ann" and first.accepted_at > DAY
     assert said(read(log, {ANN: 2}).rows) == [(3, "2")]
-    assert read(log, {ANN: 3}) == Tail([], {}, {}, {})
+    assert read(log, {ANN: 3}) == Tail([], {}, {}, {}, items=0)
 
 
 def test_only_the_buckets_asked_for_and_never_items(log: EventLog) -> None:

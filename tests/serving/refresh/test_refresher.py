@@ -1,9 +1,11 @@
 """Whatever way a stream comes, it ends in the batch's result: the same histories exactly, and the same vectors."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from feature_repo.log.inbox import Arriving
 from feature_repo.log.manifest import Kind
 from feature_repo.log.partition import bucket_of
 from feature_repo.log.seal import seal
+from feature_repo.store import FeatureRepo
 from registry.errors import Unavailable
 from tests.serving.refresh.followed import BOTH, HOUR, ITEMS, LENGTH, START, Followed, event, names, profile
 
@@ -89,9 +92,15 @@ def play(followed: Followed, data: st.DataObject, stream: list[Arriving], folder
 
 def kill_in(followed: Followed, writes: int) -> None:
     """A round that ends after so many writes to the online store, as if killed, and another shard after it."""
-    online = followed.shard.refresher.repo.online
-    write = online.write_rows
-    left = iter(range(writes))
+    with killed_after(followed.shard.refresher.repo, writes):
+        followed.shard.once()
+    followed.begin()
+
+
+@contextmanager
+def killed_after(repo: FeatureRepo, writes: int) -> Iterator[None]:
+    """The block ends after so many writes to the online store, unless it comes to its end before."""
+    write, left = repo.online.write_rows, iter(range(writes))
 
     def fail(*arguments: Any) -> int:
         if next(left, None) is None:
@@ -99,14 +108,8 @@ def kill_in(followed: Followed, writes: int) -> None:
         done: int = write(*arguments)
         return done
 
-    online.write_rows = fail
-    try:
-        followed.shard.once()
-    except Unavailable:
-        pass
-    finally:
-        del online.write_rows
-    followed.begin()
+    with patch.object(repo.online, "write_rows", fail), suppress(Unavailable):
+        yield
 
 
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
@@ -155,6 +158,17 @@ def test_a_change_whose_history_was_not_written_any_more_reaches_the_vectors(sha
     shared.accept([profile(user, country="FR", birth_year=1990)])
     kill_in(shared, 1)
     assert shared.portrait.repo.read_inputs([user])["country"].to_pylist() == ["FR"]
+    shared.drain()
+    shared.require_the_batch_result(BOTH, [user])
+
+
+def test_a_file_whose_publishing_was_killed_halfway(shared: Followed, tmp_path: Path) -> None:
+    user, repo = next(names), shared.portrait.repo
+    shared.accept([event(user, ITEMS[0], 0, f"{user}/0"), profile(user, country="SE", birth_year=1970)])
+    shared.drain()
+    shared.take_in([profile(user, country="FR", birth_year=1990)], tmp_path, publish=False)
+    with killed_after(repo, 1):
+        repo.publish()
     shared.drain()
     shared.require_the_batch_result(BOTH, [user])
 
