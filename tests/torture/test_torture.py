@@ -26,11 +26,12 @@ def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Place:
 @pytest.fixture
 def on_postgres(postgres_url: str, tmp_path: Path) -> Iterator[Place]:
     """The same with both registries on a server."""
-    source = Place(tmp_path, Databases.new(postgres_url))
-    make(source)
-    yield source
-    assert source.databases is not None
-    source.databases.drop()
+    databases = Databases.new(postgres_url)
+    try:
+        make(source := Place(tmp_path, databases))
+        yield source
+    finally:
+        databases.drop()
 
 
 @pytest.fixture(autouse=True, scope="module")
