@@ -1,7 +1,7 @@
 """Redis Streams as the broker: `portrait:<project>:stream:<bucket>`, each entry with one field `r`, the record's JSON.
 
-A server that must not lose what it has acknowledged needs `appendonly yes`: with `appendfsync everysec` that holds when
-the server is killed, with `always` also when the machine loses power.
+A server that must not lose what it has acknowledged needs `appendonly yes` and `appendfsync always`: with `everysec` it
+may acknowledge before it writes while a sync of its file is under way.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

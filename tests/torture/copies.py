@@ -55,7 +55,8 @@ def instance(source: Place, postgres: str, broker: bool, wanted: Callable[[], bo
         place.copy_of(source)
         if place.databases is not None:
             stack.callback(place.databases.drop)
-        store = RedisServer(place.redis, free_port(HOST))
+        # A broker's word is kept only by `always`; what the online store may lose, shards do again.
+        store = RedisServer(place.redis, free_port(HOST), "always" if broker else "everysec")
         stack.callback(store.kill)
         store.start()
         changes = {"port": free_port(HOST), "broker_url": store.url if broker else ""}
