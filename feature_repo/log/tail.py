@@ -19,6 +19,7 @@ from feature_repo.log.manifest import ITEMS_BUCKET, Kind
 from feature_repo.log.tables import BucketRow, SegmentRow
 from feature_repo.schemas import EVENTS, microseconds
 from registry.database import Database
+from registry.errors import Unavailable
 
 FEW_ROWS = 2_000
 """Rows of segments that are taken one by one; a bucket with more of them is better folded anew."""
@@ -78,9 +79,17 @@ def read_tail(
         for r in found
         if r.bucket not in large and r.user_id not in gone
     ]
-    for bucket, held in segments.items():
-        if bucket not in large:
-            rows += [row for s in held for row in _rows(home, s, after[bucket], up_to[bucket])]
+    sealed = [
+        row
+        for bucket, held in segments.items()
+        if bucket not in large
+        for segment in held
+        for row in _rows(home, segment, after[bucket], up_to[bucket])
+    ]
+    if sealed and forgotten:
+        with database.reading() as session:
+            gone = forgotten.among(session, {row.user_id for row in sealed})
+    rows += [row for row in sealed if row.user_id not in gone]
     rows.sort(key=lambda row: (row.bucket, row.position))
     return Tail(rows, {b: end for b, end in up_to.items() if b not in large}, large, backlog, items)
 
@@ -116,7 +125,10 @@ def _segments(
 
 
 def _rows(home: Path, segment: SegmentRow, after: int, up_to: int) -> list[LogRow]:
-    table = pq.read_table(home / segment.path, partitioning=None)
+    try:
+        table = pq.read_table(home / segment.path, partitioning=None)
+    except FileNotFoundError as error:
+        raise Unavailable(f"{segment.path} is being written anew, as somebody is forgotten: try again") from error
     if segment.positioned:
         positions = table["position"].to_pylist()
         table = table.drop_columns(["position"])

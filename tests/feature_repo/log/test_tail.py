@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from feature_repo.log.ingest import ingest
 from feature_repo.log.manifest import ITEMS_BUCKET, Kind
 from feature_repo.log.partition import bucket_of
 from feature_repo.log.seal import seal
+from feature_repo.log.tables import ForgottenRow
 from feature_repo.log.tail import LogRow, Tail, read_tail
 from feature_repo.settings import FeatureSettings
 from infra.migrations import upgrade
@@ -225,3 +227,16 @@ def in_segments(log: EventLog) -> set[tuple[int, int]]:
             found = duck.execute(f"SELECT user_id, position FROM {rows}").fetchall()
             held |= {(bucket_of(user_id), position) for user_id, position in found}
     return held
+
+
+def test_rows_of_forgotten_users_are_left_out(log: EventLog) -> None:
+    """From the moment of the tombstone, wherever the rows still lie: in the inbox or in a segment."""
+    other = next(name for name in map(str, range(1000)) if bucket_of(name) == ANN)
+    accept(log, event("ann", "x", 1, "1"), event(other, "x", 1, "2"))
+    seal(log)
+    accept(log, event("ann", "x", 2, "3"), event(other, "x", 2, "4"))
+    with log.database.transaction() as session:
+        session.add(ForgottenRow(digest=log.forgotten.digest("ann"), asked_at=datetime.now(UTC), report={}))
+    assert len(read(log, {ANN: 0}).rows) == 4
+    found = read_tail(log.database, log.home, {ANN: 0}, 100, log.forgotten)
+    assert (said(found.rows), found.up_to) == ([(2, "2"), (4, "4")], {ANN: 4})
