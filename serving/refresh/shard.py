@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 FILL_SECONDS = 0.01
 """How long a micro-batch fills: a step costs several milliseconds however few its rows are."""
 
+IDLE_SECONDS, CALM_AFTER = 0.03, 1.0
+"""Between two looks once nothing has come for a second: a look is a query, and others want the processor."""
+
 RENEW_SECONDS = 1.0
 BEAT_SECONDS = 1.0
 AWAY_SECONDS = 0.5
@@ -71,6 +74,7 @@ class Shard:
         self._trailing: set[str] = set()  # versions that a batch still has to bring up to date, beside the lazy ones
         self._next: dict[str, float] = {}
         self._away = False
+        self._busy_at = time.monotonic()
         self._stopped = threading.Event()
         self._threads = [
             threading.Thread(target=self._work, name="refresh", daemon=True),
@@ -163,12 +167,14 @@ class Shard:
     def _work(self) -> None:
         while not self._stopped.is_set():
             try:
-                self.once()
+                if self.once():
+                    self._busy_at = time.monotonic()
                 if self._away:
                     self._away = False
                     self.held.rewind()
                 if not self.refresher.pressed:
-                    self._stopped.wait(FILL_SECONDS)
+                    calm = time.monotonic() - self._busy_at > CALM_AFTER
+                    self._stopped.wait(IDLE_SECONDS if calm else FILL_SECONDS)
             except LeaseLost as error:
                 log.info("%s", error)
                 self._attempt_renewal()
