@@ -21,6 +21,7 @@ def step(
     """Add the gradients of this worker's share to the parameters; the loss of the whole batch, the same on all workers.
 
     `chunk` items, or users with their two views, have graphs at a time; None: all of them, which spares encoding twice.
+    Fused attention on a GPU takes at most 65,535 rows in one call (pytorch issue 146704): more need chunks.
     `world` workers have shares of equal size and take part together; gradients are to be AVERAGED over them afterwards,
     as `training.loop` does. `autocast` encodes in bfloat16; the loss is always float32.
     """

@@ -21,7 +21,7 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """The states at padding are meaningless, but finite."""
-        # A row of nothing but padding looks at its padding: softmax over no place at all would be NaN.
+        # A row of nothing but padding looks at its padding: over no place at all, some attention kernels give NaN.
         seen = valid | ~valid.any(dim=1, keepdim=True)
         mask = seen[:, None, None, :]  # [rows, 1, 1, length]: the same for every head and every looking place
         for block in self.blocks:
