@@ -77,13 +77,13 @@ def test_the_head_learns_a_planted_mapping() -> None:
     shares = (views @ planted * 3).softmax(dim=2)
     entropy = float(-(shares * shares.log()).sum(dim=2).mean())
     optimiser = torch.optim.Adam(objective.parameters(), lr=0.05)
-    before = float(objective(views, TEMPERATURE, None, shares))
+    before = objective(views, TEMPERATURE, None, shares).item()
     for _ in range(200):
         optimiser.zero_grad()
         torch.autograd.backward(objective(views, TEMPERATURE, None, shares))
         optimiser.step()
     assert before > entropy + 0.5
-    assert float(objective(views, TEMPERATURE, None, shares)) < entropy + 0.01
+    assert objective(views, TEMPERATURE, None, shares).item() < entropy + 0.01
 
 
 def test_categories_are_asked_for() -> None:
