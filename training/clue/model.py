@@ -1,7 +1,7 @@
 """Text of items -> item vectors -> one vector per service of a user -> the user's vector (CLUE section 3)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Self
 
 import torch
@@ -35,6 +35,10 @@ class Shape:
     def of(cls, size: Size, **rest: int) -> Self:
         """A shape of this size; the fields that a size does not have are given by name."""
         return cls(size.layers, size.width, size.heads, size.feed_forward, **rest)
+
+    def to_json(self) -> dict[str, int]:
+        """Its fields by name: `Shape(**fields)` is the same shape."""
+        return asdict(self)
 
     def transformer(self) -> Transformer:
         """One of the two."""
