@@ -17,6 +17,7 @@ from infra.portrait import Portrait
 from infra.revision import code_revision
 from registry.records import EmbeddingVersion
 from registry.versions import NewVersion
+from training.evaluation.services import Line, Plan, compare
 from training.inputs import TrainingInputs
 from training.run import TrainedModel, train
 
@@ -93,3 +94,20 @@ def new_version(model: TrainedModel) -> NewVersion:
         metrics=model.metrics,
         code_revision=code_revision(),
     )
+
+
+def compare_services(
+    portrait: Portrait,
+    targets: Sequence[str],
+    seeds: Sequence[int],
+    overrides: Sequence[str],
+    clock: bool,
+    name: str,
+    as_of: datetime | None = None,
+    progress: Progress | None = None,
+) -> tuple[list[Line], Path]:
+    """CLUE's comparison on the snapshot as of a time: (all lines, the folder in which they lie)."""
+    inputs = training_inputs(portrait, cut(portrait.log, as_of))
+    folder = portrait.settings.home / "studies" / name
+    plan = Plan(tuple(targets), tuple(seeds), tuple(overrides), clock)
+    return compare(inputs, plan, folder, portrait.settings, progress), folder

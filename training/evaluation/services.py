@@ -1,0 +1,199 @@
+"""CLUE's comparison on one instance: pretext tasks and plain features, by what a user's vector is made from.
+
+Every finished line is on disk, so that a run which was cut short goes on with the next one.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from feature_repo.progress import Progress, silent
+from training.arrays import Float32
+from training.clue.objective import ObjectiveName
+from training.encoder import Encoder, load_encoder
+from training.evaluation.cross_service import CrossServiceTask, Part, Seen, cross_service_task, training_users
+from training.evaluation.event_choice import owners
+from training.evaluation.ranking import full_ranks, ndcg, recall, sampled_ranks
+from training.evaluation.ranking_head import RankingData, fit_head, scores_of
+from training.inputs import TrainingInputs
+from training.modality.text import fit as fit_text
+from training.run import train
+from training.settings import TrainingSettings
+from training.survey import catalogue_keys
+from training.vocabulary import Vocabulary, item_keys
+
+POPULARITY, MEAN_TEXT, RANDOM = "popularity", "mean item text", "random weights"
+TEXT_DIMENSION = 80
+METRICS = ("recall", "ndcg", "recall_sampled", "ndcg_sampled")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to compare."""
+
+    targets: tuple[str, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    overrides: tuple[str, ...] = ()  # of clue's config
+    clock: bool = True  # whether the services' times can be compared
+    objectives: tuple[ObjectiveName, ...] = tuple(ObjectiveName)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measurement: means over the test users, at 10."""
+
+    target: str
+    seen: Seen
+    method: str
+    seed: int
+    users: int
+    recall: float  # among all items of the service
+    ndcg: float
+    recall_sampled: float  # among 100 others
+    ndcg_sampled: float
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What it measures."""
+        return self.target, self.seen, self.method, self.seed
+
+
+class Features(NamedTuple):
+    """Vectors of users by a method."""
+
+    method: str
+    seed: int
+    encoder: Encoder | None  # None: the mean of the items' text vectors, or nothing at all
+
+
+def compare(
+    inputs: TrainingInputs, plan: Plan, folder: Path, settings: TrainingSettings, progress: Progress | None = None
+) -> list[Line]:
+    """All lines of the plan, those of an earlier run that was cut short among them; raises InvalidInput."""
+    progress = progress or silent
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "lines.jsonl"
+    users = pa.concat_tables(inputs.tables()).combine_chunks()
+    lines = _read(log)
+    texts = _TextVectors(inputs.catalogue)
+    tasks = [cross_service_task(users, target) for target in plan.targets]
+    for done, features in enumerate(_methods(inputs, plan, folder, settings, progress)):
+        for task in tasks:
+            for seen in Seen:
+                if (task.service, seen, features.method, features.seed) not in lines:
+                    line = _measure(task, seen, features, texts, plan.clock)
+                    lines[line.key] = line
+                    with log.open("a") as file:
+                        file.write(json.dumps(asdict(line)) + "\n")
+        progress("measuring", done + 1, _count(plan), f"{features.method}, seed {features.seed}")
+    return list(lines.values())
+
+
+def _methods(
+    inputs: TrainingInputs, plan: Plan, folder: Path, settings: TrainingSettings, progress: Progress
+) -> Iterator[Features]:
+    yield Features(POPULARITY, 0, None)
+    for seed in plan.seeds:
+        yield Features(MEAN_TEXT, seed, None)
+        yield Features(RANDOM, seed, _encoder(inputs, plan, folder, settings, progress, seed, ("epochs=0",)))
+        for objective in plan.objectives:
+            chosen = (f"objective={objective}",)
+            yield Features(objective, seed, _encoder(inputs, plan, folder, settings, progress, seed, chosen))
+
+
+def _count(plan: Plan) -> int:
+    return 1 + len(plan.seeds) * (2 + len(plan.objectives))
+
+
+def _encoder(
+    inputs: TrainingInputs,
+    plan: Plan,
+    folder: Path,
+    settings: TrainingSettings,
+    progress: Progress,
+    seed: int,
+    further: Sequence[str],
+) -> Encoder:
+    """An encoder trained on the training users alone; a finished training is not done again."""
+    chosen = {text.partition("=")[0].strip(): text for text in (*plan.overrides, *further, f"seed={seed}")}
+    overrides = list(chosen.values())
+    note = folder / ("-".join([*further, str(seed)]).replace("=", "-") + ".json")
+    if note.exists():
+        return load_encoder(folder / json.loads(note.read_text())["artifact"])
+    mine = replace(inputs, tables=lambda: training_users(inputs.tables()), snapshot=f"{inputs.snapshot}-training-users")
+    model = train("clue", overrides, mine, settings.model_copy(update={"home": folder}), progress)
+    note.write_text(json.dumps({"artifact": model.artifact, "metrics": model.metrics}))
+    return load_encoder(model.path)
+
+
+def _measure(task: CrossServiceTask, seen: Seen, features: Features, texts: "_TextVectors", clock: bool) -> Line:
+    test = task.parts[Part.TEST]
+    if features.method == POPULARITY:
+        scores = np.repeat(task.popularity[None].astype(np.float32), len(test), axis=0)
+    else:
+        data = {part: _data(task, part, seen, features, texts, clock) for part in Part}
+        items = texts.of(item_keys(pa.array([task.service] * len(task.items)), pa.array(task.items.values)))
+        head = fit_head(data[Part.TRAIN], data[Part.VALIDATION], items, task.popularity, features.seed)
+        scores = scores_of(head, data[Part.TEST].vectors)
+    full = full_ranks(scores, test.item, test.hidden)
+    sampled = sampled_ranks(scores, test.item, test.hidden, seed=0)  # the same negatives for every method
+    means = (float(measure(ranks).mean()) for ranks in (full, sampled) for measure in (recall, ndcg))
+    return Line(task.service, seen, features.method, features.seed, len(test), *means)
+
+
+def _data(
+    task: CrossServiceTask, part: Part, seen: Seen, features: Features, texts: "_TextVectors", clock: bool
+) -> RankingData:
+    examples = task.parts[part]
+    users = examples.seen(task.service, seen, clock)
+    as_of = _after(users)
+    vectors = texts.mean(users) if features.encoder is None else features.encoder.encode(users, as_of)
+    return RankingData(vectors, examples.item, examples.hidden)
+
+
+def _after(users: pa.Table) -> int:
+    times = users["event_times"].combine_chunks().flatten().to_numpy()
+    return int(times.max(initial=0)) + 1
+
+
+class _TextVectors:
+    """TF-IDF and SVD of the catalogue: what every head knows of items, and the plain user vector."""
+
+    def __init__(self, catalogue: pa.Table) -> None:
+        encoder = fit_text(catalogue, TEXT_DIMENSION, seed=0)
+        self._codes = Vocabulary(dict.fromkeys(catalogue_keys(catalogue).to_pylist()))
+        vectors = np.zeros((len(self._codes) + 1, TEXT_DIMENSION), dtype=np.float32)  # the last: unknown items
+        if encoder is not None:
+            found = np.nan_to_num(encoder.vectors(catalogue))
+            vectors[self._codes.encode(catalogue_keys(catalogue)), : found.shape[1]] = found
+        self._vectors = vectors
+
+    def of(self, keys: pa.Array) -> Float32:
+        """float32 [n, 80] of item keys; zeros where nothing is written."""
+        found: Float32 = self._vectors[self._codes.encode(keys)]
+        return found
+
+    def mean(self, users: pa.Table) -> Float32:
+        """float32 [users, 80] the mean over each user's events."""
+        keys = item_keys(*(users[name].combine_chunks().flatten() for name in ("services", "item_ids")))
+        owner, sums = owners(users), np.zeros((users.num_rows, TEXT_DIMENSION), dtype=np.float64)
+        np.add.at(sums, owner, self.of(keys))
+        counts = np.bincount(owner, minlength=users.num_rows)
+        return (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
+
+
+def _read(log: Path) -> dict[tuple[str, str, str, int], Line]:
+    if not log.exists():
+        return {}
+    # A line that a killed process left unfinished has no line end; the next one must not be joined to it.
+    whole = [text for text in log.read_text().splitlines(keepends=True) if text.endswith("}\n")]
+    scratch = log.with_suffix(".writing")
+    scratch.write_text("".join(whole))
+    scratch.replace(log)
+    lines = [Line(**{**fields, "seen": Seen(fields["seen"])}) for fields in map(json.loads, whole)]
+    return {line.key: line for line in lines}
