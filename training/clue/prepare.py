@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from safetensors.numpy import load_file, save_file
-from sklearn.cluster import MiniBatchKMeans
 
 from feature_repo.progress import Progress
 from registry.errors import InvalidInput
@@ -99,6 +98,8 @@ def _tables(inputs: TrainingInputs, progress: Progress) -> Iterator[pa.Table]:
 
 def _categories(catalogue: pa.Table, config: ClueConfig) -> Int64:
     """A cluster of its text for each item: catalogues rarely bring categories that all services share."""
+    from sklearn.cluster import MiniBatchKMeans  # late: it takes a second, and few ask for it
+
     encoder = fit_text(catalogue, TEXT_DIMENSION, config.seed)
     if encoder is None:
         raise InvalidInput(f"{catalogue.num_rows} item texts are too few words to make categories of")

@@ -7,7 +7,6 @@ Levy & Goldberg, NeurIPS'14, for why this is word2vec).
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.utils.extmath import randomized_svd
 
 from training.arrays import UNKNOWN, Float32, Int64
 from training.modality import Modality
@@ -63,6 +62,8 @@ class Cooccurrence:
 
 def collaborative(cooccurrence: Cooccurrence, dimension: int, seed: int, items: int) -> Modality | None:
     """Unit vectors of the items that co-occur with something; None where hardly any do."""
+    from sklearn.utils.extmath import randomized_svd  # a second that no process which only encodes should wait for
+
     scores = _positive_pmi(cooccurrence.counts())
     seen = np.flatnonzero(np.diff(scores.indptr))
     rank = min(dimension, len(seen) - 1)

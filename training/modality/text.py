@@ -7,16 +7,18 @@ got at training.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.utils.extmath import randomized_svd
 
 from training.arrays import Float32
 from training.modality import Modality
 from training.modality.collaborative import unit
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 NAME = "text"
 MAX_WORDS = 50_000
@@ -59,7 +61,7 @@ class TextEncoder:
         return Modality(NAME, vectors)
 
     @cached_property
-    def _tfidf(self) -> TfidfVectorizer:
+    def _tfidf(self) -> "TfidfVectorizer":
         tfidf = _vectorizer(vocabulary=self.words)
         tfidf.idf_ = self.idf
         return tfidf
@@ -67,6 +69,8 @@ class TextEncoder:
 
 def fit(catalogue: pa.Table, dimension: int, seed: int) -> TextEncoder | None:
     """An encoder of at most so many dimensions, fitted to the items with text; None when they say too little."""
+    from sklearn.utils.extmath import randomized_svd  # late, as in `collaborative`
+
     written = [document for document in documents(catalogue) if document.strip()]
     tfidf = _vectorizer(max_features=MAX_WORDS)
     try:
@@ -91,5 +95,7 @@ def documents(items: pa.Table) -> list[str]:
     return [str(document) for document in joined.to_pylist()]
 
 
-def _vectorizer(**fitting: object) -> TfidfVectorizer:
+def _vectorizer(**fitting: object) -> "TfidfVectorizer":
+    from sklearn.feature_extraction.text import TfidfVectorizer  # late, as in `collaborative`
+
     return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **fitting)
