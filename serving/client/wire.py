@@ -16,6 +16,8 @@ from serving.client.errors import BY_STATUS, BadRequest, ClientError, ServerErro
 
 ARROW = "application/vnd.apache.arrow.stream"
 PROBLEM = "application/problem+json"
+FROM_A_PROXY = (404, 500, 502, 503, 504)
+"""What Ray Serve's proxies say, in plain text, while there is no gateway behind them; a gateway's errors are problems."""
 
 
 def single_path(consumer: str | None, user: str) -> str:
@@ -93,6 +95,9 @@ def raise_for_problem(response: httpx.Response) -> None:
     problem = problem_of(response)
     message = problem.get("detail") or problem.get("title") or f"{response.url} answered {response.status_code}"
     kind: type[ClientError] = BY_STATUS.get(response.status_code, ServerError)
+    if not problem and response.status_code in FROM_A_PROXY:
+        kind = Unavailable
+        message += " without a problem, as the proxy before a gateway does that is starting, or is away"
     error = kind(message, status=response.status_code, problem=problem)
     after = response.headers.get("retry-after", "")
     if isinstance(error, Unavailable) and after.isdecimal():

@@ -145,6 +145,17 @@ def test_a_busy_server_is_tried_again_when_it_says(pauses: list[float], kind: st
     assert len({request.content for request in seen}) == 1
 
 
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_proxy_without_a_gateway_behind_it_is_tried_again(pauses: list[float], status: int) -> None:
+    """Ray Serve's proxies answer so, in plain text, until a replica is there; a gateway's own 404 is final."""
+    away = httpx.Response(status, text="Path '/v1/events' not found. Ping http://.../-/routes for available routes.")
+    transport, _ = answering(lambda: away, done)
+    assert with_each(transport, "send_events", [EVENT]) == [Receipt(1, 0, ())] * 2
+    assert pauses == [0.2]
+    transport, seen = answering(lambda: httpx.Response(status, json={"detail": "no"}, headers=PROBLEM), done)
+    assert not isinstance(with_each(transport, "send_events", [EVENT])[0], Receipt) and len(seen) == 2
+
+
 def test_the_tries_are_bounded(pauses: list[float]) -> None:
     transport, seen = answering(busy())
     outcomes = with_each(transport, "send_events", [EVENT])
