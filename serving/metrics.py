@@ -45,6 +45,12 @@ class Metrics:
             ["consumer", "version", "source"],
             registry=self.registry,
         )
+        self._too_old = Counter(
+            "portrait_embeddings_stale",
+            "Vectors answered though older than their consumer's max_age, because they could not be computed anew.",
+            ["consumer", "version"],
+            registry=self.registry,
+        )
         self._records = Counter(
             "portrait_records",
             "Events, users and items that came over HTTP, by what became of them.",
@@ -81,6 +87,8 @@ class Metrics:
         for batch in answer.parts:
             for source in set(batch.source):
                 self.answered_with(consumer, batch.version, source, batch.source.count(source))
+            if batch.stale.any():
+                self._too_old.labels(consumer, batch.version).inc(int(batch.stale.sum()))
 
     def answered_with(self, consumer: str, version: str, source: Source, vectors: int) -> None:
         """Count vectors of one version and source."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -88,12 +89,19 @@ def test_a_batch_mixes_all_of_them_in_order(http: TestClient, parts: Twins) -> N
     assert http.post(PATH, json={"users": users[:2], "strict": True}).status_code == 200
 
 
+def stale_answers(http: TestClient) -> float:
+    """What /metrics counts, of all consumers."""
+    return sum(map(float, re.findall(r"^portrait_embeddings_stale_total\S* (\S+)", http.get("/metrics").text, re.M)))
+
+
 def test_what_cannot_be_computed_is_flagged(http: TestClient, parts: Twins) -> None:
     limit(parts, HOUR)
     before = http.get("/v1/consumers/search/embeddings/ada").json()
     break_encoder(parts)
+    counted = stale_answers(http)
     one = http.get(f"{PATH}/ada").json()
     assert (one["source"], one["stale"]) == ("stored", True)
+    assert stale_answers(http) == counted + 1
     assert [abs(number) for number in one["vector"]] == [abs(number) for number in before["vector"]]
     # Somebody without any vector cannot be answered, and the flag does not hide it.
     assert http.post(PATH, json={"users": ["ada", "bob"]}).status_code == 503
