@@ -118,7 +118,7 @@ def check(run: Run, law: PowerLaw) -> Check:
 def _trend(quantity: str, frontier: tuple[Point, ...]) -> Trend:
     compute = np.log([point.flops for point in frontier])
     values = np.log([float(getattr(point.first, quantity)) for point in frontier])
-    slope = float(np.clip(np.polyfit(compute, values, 1)[0], 0.0, 1.0))
+    slope = round(float(np.clip(np.polyfit(compute, values, 1)[0], 0.0, 1.0)), 9)
     return Trend(quantity, slope, float(np.exp(values.mean())), float(np.exp(compute.mean())))
 
 

@@ -58,7 +58,9 @@ def draw_batches(effect: BatchEffect, path: Path) -> None:
     axes.set(xlabel="batch (users a step)", ylabel=LOSS)
     amount = f"{flops(effect.amount)} FLOPs" if effect.equal is Equal.COMPUTE else f"{effect.amount:,.0f} steps"
     axes.set_title(f"Batch and model size, {amount} each", loc="left", fontweight="bold")
-    figure.legend(loc="outside lower center", ncols=min(3, len(effect.sizes)), frameon=False, fontsize=9)
+    count = len(effect.sizes)
+    columns = count if count <= 3 else (count + 1) // 2
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     _save(figure, path)
 
 
