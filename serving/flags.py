@@ -54,12 +54,14 @@ def _haproxy_environment(settings: ServingSettings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(settings.haproxy_stats_port or free_port("")),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(settings.haproxy_metrics_port or free_port("")),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port(settings.host)),
+        # Its controller would look after replicas ten times a second, which costs reads a millisecond or two each time.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
         # HAProxy would send a log line a request to the proxy actor, which parses it in Python; we have /metrics.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # And one to a syslog port, where mostly nobody listens: one of a million is enough.
         "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:514 sample 1:1000000",
         # Serve hands its own metrics on in one go, which holds up all requests of that moment: little, and often.
-        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "20",
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(state / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(state / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(state),

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from training.encoder import Representation
     from training.loop import Trainee
 
-FAMILIES = {"autoencoder": "training.autoencoder.family:AutoencoderFamily"}
+FAMILIES = {
+    "autoencoder": "training.autoencoder.family:AutoencoderFamily",
+    "clue": "training.clue.family:ClueFamily",
+}
 
 
 class Family(Protocol):

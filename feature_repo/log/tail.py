@@ -47,6 +47,15 @@ class Tail:
     items: int  # position of the catalogue at the same moment: items up to here may be what the rows are about
 
 
+LOG_END = text(f"SELECT sum(next_position) FROM {BucketRow.__tablename__}")
+
+
+def log_end(database: Database) -> int:
+    """A number that grows with every row that the log takes in; asking for it costs a third of an empty `read_tail`."""
+    with database.connecting() as connection:
+        return int(connection.execute(LOG_END).scalar() or 0)
+
+
 def read_tail(
     database: Database, home: Path, after: Mapping[int, int], most: int, forgotten: Forgotten | None = None
 ) -> Tail:

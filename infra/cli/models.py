@@ -14,6 +14,7 @@ class Family(StrEnum):
     """Families of representation models."""
 
     AUTOENCODER = "autoencoder"
+    CLUE = "clue"
 
 
 def register(app: typer.Typer) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from feature_repo.fresh import FreshWrites
 from feature_repo.live_inputs import fits, folded
 from feature_repo.log.partition import bucket_of
-from feature_repo.log.tail import LogRow, read_tail
+from feature_repo.log.tail import LogRow, log_end, read_tail
 from feature_repo.schemas import microseconds
 from feature_repo.store import FeatureRepo
 from registry.errors import LeaseLost, Unavailable
@@ -47,6 +47,7 @@ class Refresher:
     failing: dict[str, str] = field(default_factory=dict)  # versions that cannot be refreshed now, and why
     missed: set[str] = field(default_factory=set)  # versions that have been left out of something
     pressed: bool = False  # whether the last step left work for another one
+    _calm: tuple[int, dict[int, int], dict[int, int]] | None = None  # where the log and we were when nothing was left
 
     def step(self, versions: Sequence[EmbeddingVersion], live: Sequence[EmbeddingVersion]) -> bool:
         """Take what has come since the last step to the stores, at these versions; whether there was anything.
@@ -58,6 +59,10 @@ class Refresher:
         epochs, applied = self.held.work()
         started = time.perf_counter()
         log_of = self.repo.log
+        here = (log_end(log_of.database), epochs, applied)
+        if here == self._calm:
+            self.counts.spent("read log", started)
+            return False
         tail = read_tail(log_of.database, log_of.home, applied, BATCH_ROWS, log_of.forgotten)
         self.counts.spent("read log", started)
         self.counts.backlog = tail.backlog
@@ -70,6 +75,7 @@ class Refresher:
             self.fold_anew(bucket, applied[bucket], epochs[bucket])
         self.held.came_to(tail.up_to | tail.large, epochs)
         self.pressed = bool(self.behind) or len(tail.rows) == BATCH_ROWS
+        self._calm = here if not (self.behind or tail.backlog) else None
         if self.behind:
             self._catch_up(epochs, live)
             return True

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from feature_repo.online.pipelined import PipelinedRedis
+from feature_repo.online.pipelined import PROBE_EVERY, SHARED_FOR, PipelinedRedis
 
 PASSWORD = "secret word@"
 
@@ -85,6 +85,44 @@ def test_replies_belong_to_their_commands_whoever_asks_at_once(redis_url: str) -
         assert len(ours) == 1
 
     asked(redis_url, work)
+
+
+async def turns_taken(client: PipelinedRedis, requests: int) -> list[bool]:
+    """Of requests one after the other: whether the loop had a turn before the reply was there."""
+    turns = []
+    for _ in range(requests):
+        turned = asyncio.Event()
+        asyncio.get_running_loop().call_soon(turned.set)
+        assert await client.ask([(b"ECHO", b"x")]) == [b"x"]
+        turns.append(turned.is_set())
+        await asyncio.sleep(0)
+    return turns
+
+
+def test_a_lone_request_reads_its_reply_itself_until_others_come(redis_url: str) -> None:
+    async def work(client: PipelinedRedis) -> None:
+        await client.ask([(b"PING",)])
+        alone = await turns_taken(client, 3 * PROBE_EVERY)
+        assert not all(alone)  # unless Redis never once answered within the time
+        assert any(alone)
+        await asyncio.gather(*(client.ask([(b"PING",)]) for _ in range(2 * PROBE_EVERY)))
+        assert all(await turns_taken(client, SHARED_FOR - 2 * PROBE_EVERY))
+        assert not all(await turns_taken(client, SHARED_FOR))
+
+    asked(redis_url, work)
+
+
+def test_a_server_that_takes_its_time_does_not_hold_up_the_loop(server: OwnRedis) -> None:
+    async def work(client: PipelinedRedis) -> None:
+        await client.ask([(b"PING",)])
+        server.process.send_signal(signal.SIGSTOP)
+        waiting = asyncio.ensure_future(client.ask([(b"ECHO", b"late")]))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        server.process.send_signal(signal.SIGCONT)
+        assert await waiting == [b"late"]
+
+    asked(server.url(), work)
 
 
 def test_an_error_is_its_askers_alone(redis_url: str) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from feature_repo.input_schema import InputSchema
 from feature_repo.progress import Progress
-from training.arrays import UNKNOWN, Bool, Float32, Int64
+from training.arrays import Bool, Float32, Int64
 from training.artifact import PRIOR, Content
 from training.autoencoder.blocks import BlockBuilder, Layout
 from training.autoencoder.config import AutoencoderConfig
@@ -22,9 +22,9 @@ from training.autoencoder.trainee import AutoencoderTrainee
 from training.batch import Batcher, Vocabularies
 from training.config import override
 from training.inputs import TrainingInputs
+from training.learnt import told
 from training.modality.later import LaterItems
 from training.modality.text import TextEncoder
-from training.survey import catalogue_keys
 
 CHUNK = 8192
 
@@ -128,15 +128,9 @@ class AutoencoderRepresentation:
 
     def learn(self, items: pa.Table) -> None:
         """Know these items from now on, each by the first of its rows that gives it a vector; known ones stay."""
-        keys = catalogue_keys(items)
-        items = items.filter(pa.array(self.rows.batcher.items.encode(keys) == UNKNOWN))
-        vectors = self._later.vectors(items)
-        telling = np.flatnonzero(~np.isnan(vectors).all(axis=1))
-        keys = catalogue_keys(items).to_pylist()
-        first = {keys[row]: row for row in telling[::-1].tolist()}
-        rows = sorted(first.values())
-        if rows:
-            self.rows = self.rows.knowing([keys[row] for row in rows], vectors[rows])
+        keys, vectors = told(items, self.rows.batcher.items, self._later.vectors)
+        if keys:
+            self.rows = self.rows.knowing(keys, vectors)
 
 
 @dataclass(frozen=True)

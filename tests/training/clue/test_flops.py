@@ -1,0 +1,42 @@
+"""The formulas against torch's own counter."""
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.training.clue.example import SHAPE, batch, model
+from training.clue.flops import step_flops, token_flops
+from training.clue.gradient_cache import step
+from training.clue.model import Shape
+from training.clue.objective import Contrast
+from training.clue.sizes import SIZES, non_embedding_parameters
+
+
+def test_a_step_costs_what_torch_counts() -> None:
+    users = batch()
+    # The counter knows matrix products, but not the CPU's fused attention.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        step(model(), Contrast(), users)
+    items, tokens = users.tokens.shape
+    texts_and_views = [
+        step_flops(SHAPE, items, tokens, len(users), users.first.items.shape[1]),
+        step_flops(SHAPE, 0, 0, len(users), users.second.items.shape[1]),
+    ]
+    assert sum(texts_and_views) == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_a_token_costs_six_operations_for_every_weight_and_its_attention() -> None:
+    size = SIZES["20m"]
+    shape = Shape.of(size, vocabulary=8, text_length=1, actions=1, sequence_length=1, dimension=4)
+    weights = non_embedding_parameters(size) / 2
+    assert token_flops(shape, 1) == pytest.approx(6 * weights, rel=0.01)
+    assert token_flops(shape, 65) - token_flops(shape, 1) == 12 * size.layers * size.width * 64
+
+
+def test_a_step_grows_with_each_of_its_parts() -> None:
+    base = step_flops(SHAPE, items=10, tokens=6, sequences=8, events=9)
+    assert (
+        base == 10 * 6 * token_flops(SHAPE, 6) + 8 * 9 * token_flops(SHAPE, 9) + 6 * 8 * SHAPE.width * SHAPE.dimension
+    )
+    assert torch.tensor([step_flops(SHAPE, 20, 6, 8, 9), step_flops(SHAPE, 10, 6, 16, 9)]).gt(base).all()

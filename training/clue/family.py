@@ -1,0 +1,85 @@
+"""CLUE as a family: how it is prepared, trained, stored and loaded."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from feature_repo.progress import Progress
+from training.arrays import Float32
+from training.artifact import PRIOR, Content
+from training.clue.config import ClueConfig
+from training.clue.histories import ServiceHistories
+from training.clue.model import Clue
+from training.clue.prepare import Prepared, prepare
+from training.clue.representation import ITEMS, ClueRepresentation, item_vectors, portraits
+from training.clue.trainee import ClueTrainee, shape_of
+from training.config import override
+from training.inputs import TrainingInputs
+
+PREFIX = "clue."  # of the encoders' weights; the objective's are of no use after training
+
+
+class ClueFamily:
+    """NAVER's contrastive encoder of a user's services."""
+
+    name = "clue"
+    revision = 1
+
+    def configure(self, overrides: Mapping[str, str]) -> ClueConfig:
+        """The default config with overrides."""
+        return override(ClueConfig(), overrides)
+
+    def config_from_json(self, document: Mapping[str, Any]) -> ClueConfig:
+        """The config of a JSON document."""
+        return ClueConfig(**document)
+
+    def prepare(self, inputs: TrainingInputs, config: ClueConfig, folder: Path, progress: Progress) -> None:
+        """Train the tokenizer and write the sequences of all users."""
+        prepare(inputs, config, folder, progress)
+
+    def trainee(self, folder: Path, config: ClueConfig, device: torch.device) -> ClueTrainee:
+        """The model with its sequences."""
+        return ClueTrainee(Prepared(folder), config, device)
+
+    @torch.no_grad()
+    def finish(
+        self, folder: Path, config: ClueConfig, weights: Mapping[str, torch.Tensor], inputs: TrainingInputs
+    ) -> Content:
+        """Encode the whole catalogue; the prior is the mean vector of the users who have a sequence."""
+        prepared = Prepared(folder)
+        clue = Clue(shape_of(config, len(prepared.tokenizer), len(prepared.vocabularies.actions)))
+        clue.load_state_dict({k.removeprefix(PREFIX): v for k, v in weights.items() if k.startswith(PREFIX)})
+        clue.eval()
+        items = item_vectors(clue, prepared.tokens)
+        return Content(
+            family=self.name,
+            revision=self.revision,
+            dimension=config.dimension,
+            document={
+                "schema": inputs.visible.exclude(inputs.visible.names).to_json(),
+                "onboarding": inputs.onboarding,
+                "vocabularies": prepared.vocabularies.to_json(),
+                "tokenizer": prepared.tokenizer.to_json(),
+                "shape": clue.shape.to_json(),
+            },
+            weights={
+                **{name: tensor.numpy() for name, tensor in clue.state_dict().items()},
+                PRIOR: _mean_portrait(clue, prepared.histories, items),
+            },
+            items=prepared.vocabularies.items.values,
+            item_vectors={ITEMS: items},
+        )
+
+    def representation(self, content: Content, device: str) -> ClueRepresentation:
+        """The model of an artifact."""
+        return ClueRepresentation(content, device)
+
+
+def _mean_portrait(clue: Clue, histories: ServiceHistories, items: Float32) -> Float32:
+    users, owner = np.unique(histories.user, return_inverse=True)
+    vectors = portraits(clue, histories, torch.from_numpy(items), owner.astype(np.int64), len(users))
+    prior: Float32 = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return prior

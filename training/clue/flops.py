@@ -1,0 +1,28 @@
+"""What training costs: floating-point operations of the matrices and of attention, a multiply-add counted as two.
+
+The backward pass costs twice the forward one. What gradient caching encodes a second time buys memory, not learning,
+and is left out, as are the [n, n] cosines of the loss. Padding is computed, so it counts.
+"""
+
+from training.clue.model import Shape
+
+PASSES = 3  # forward once, backward twice
+
+
+def token_flops(shape: Shape, length: int) -> int:
+    """Training FLOPs of one place of a row of `length` places, in either transformer: 6 for every weight of it, and
+    for attention 12 for each place it looks at and each number of the width; times the layers.
+    """
+    matrices = 4 * shape.width**2 + 2 * shape.width * shape.feed_forward
+    attention = 2 * length * shape.width
+    return PASSES * 2 * shape.layers * (matrices + attention)
+
+
+def step_flops(shape: Shape, items: int, tokens: int, sequences: int, events: int) -> int:
+    """Training FLOPs of a step over `items` distinct items of `tokens` places and `sequences` of `events` places.
+
+    A batch of n users has 2 n sequences.
+    """
+    texts = items * tokens * token_flops(shape, tokens)
+    services = sequences * events * token_flops(shape, events)
+    return texts + services + PASSES * 2 * sequences * shape.width * shape.dimension

@@ -1,0 +1,107 @@
+"""Everything before gradient descent: the tokenizer, the items as tokens, and the sequences of all users."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from safetensors.numpy import load_file, save_file
+from sklearn.cluster import MiniBatchKMeans
+
+from feature_repo.progress import Progress
+from registry.errors import InvalidInput
+from training.arrays import Int64
+from training.batch import Batcher, Vocabularies
+from training.clue.config import ClueConfig
+from training.clue.histories import ServiceHistories
+from training.clue.objective import ObjectiveName
+from training.clue.tokenizer import ItemTokenizer
+from training.inputs import TrainingInputs
+from training.modality.text import documents
+from training.modality.text import fit as fit_text
+from training.survey import catalogue_keys, survey
+from training.vocabulary import Vocabulary
+
+FEWEST_USERS = 10
+TEXT_DIMENSION = 80  # of the text vectors that are clustered to categories
+
+
+def prepare(inputs: TrainingInputs, config: ClueConfig, folder: Path, progress: Progress) -> None:
+    """Write tokenizer, tokens, vocabularies and sequences into the folder; raises InvalidInput for too little data."""
+    vocabularies, _ = survey(inputs, progress)
+    vocabularies, catalogue = _with_text(vocabularies, inputs.catalogue)
+    texts = documents(catalogue)
+    progress("learning tokens", 0, 1)
+    tokenizer = ItemTokenizer.fit(texts, config.vocabulary)
+    tokens = tokenizer.encode(texts, config.text_length)
+    progress("learning tokens", 1, 1)
+    histories = _histories(inputs, config, vocabularies, progress)
+    if len(np.unique(histories.user)) < FEWEST_USERS:
+        raise InvalidInput(
+            f"{len(np.unique(histories.user))} users have events or picks of items with text before {inputs.as_of}, "
+            f"training needs {FEWEST_USERS}: ingest items with their `text`, or choose a later --as-of"
+        )
+    save_file({"tokens": tokens, **histories.arrays()}, folder / "prepared.safetensors")
+    if config.objective == ObjectiveName.CATEGORY:
+        np.save(folder / "categories.npy", _categories(catalogue, config))
+    document = {
+        "vocabularies": vocabularies.to_json(),
+        "items": vocabularies.items.values,
+        "tokenizer": tokenizer.to_json(),
+    }
+    (folder / "prepared.json").write_text(json.dumps(document, ensure_ascii=False))
+
+
+class Prepared:
+    """What `prepare` left in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        document = json.loads((folder / "prepared.json").read_text())
+        self.vocabularies = Vocabularies.from_json(document["vocabularies"], document["items"])
+        self.tokenizer = ItemTokenizer.from_json(document["tokenizer"])
+        tensors = load_file(folder / "prepared.safetensors")
+        self.tokens: Int64 = tensors.pop("tokens")
+        self.histories = ServiceHistories(**tensors)
+        categories = folder / "categories.npy"
+        self.categories: Int64 | None = np.load(categories) if categories.exists() else None
+
+
+def _with_text(vocabularies: Vocabularies, catalogue: pa.Table) -> tuple[Vocabularies, pa.Table]:
+    """Only the items of whom anything is written, and their rows of the catalogue in the order of the vocabulary."""
+    written = np.array([bool(text.strip()) for text in documents(catalogue)], dtype=bool)
+    catalogue = catalogue.filter(pa.array(written))
+    codes = vocabularies.items.encode(catalogue_keys(catalogue))
+    kept, rows = np.unique(codes, return_index=True)
+    items = Vocabulary(vocabularies.items.values[code] for code in kept.tolist())
+    return replace(vocabularies, items=items), catalogue.take(rows)
+
+
+def _histories(
+    inputs: TrainingInputs, config: ClueConfig, vocabularies: Vocabularies, progress: Progress
+) -> ServiceHistories:
+    batcher = Batcher(replace(inputs.visible, profile=(), team=()), vocabularies, inputs.onboarding)
+    parts = [
+        (ServiceHistories.of(batcher.arrays(users, inputs.as_of_us), config.sequence_length), users.num_rows)
+        for users in _tables(inputs, progress)
+    ]
+    return ServiceHistories.joined([part for part, _ in parts], [users for _, users in parts])
+
+
+def _tables(inputs: TrainingInputs, progress: Progress) -> Iterator[pa.Table]:
+    done = 0
+    for users in inputs.tables():
+        yield users
+        done += users.num_rows
+        progress("reading sequences", done, inputs.users)
+
+
+def _categories(catalogue: pa.Table, config: ClueConfig) -> Int64:
+    """A cluster of its text for each item: catalogues rarely bring categories that all services share."""
+    encoder = fit_text(catalogue, TEXT_DIMENSION, config.seed)
+    if encoder is None:
+        raise InvalidInput(f"{catalogue.num_rows} item texts are too few words to make categories of")
+    vectors = np.nan_to_num(encoder.vectors(catalogue))
+    clusters = MiniBatchKMeans(min(config.categories, len(vectors)), n_init=3, random_state=config.seed)
+    return np.asarray(clusters.fit_predict(vectors), dtype=np.int64)

@@ -1,0 +1,121 @@
+"""A trained CLUE, loaded: users to the normalised mean of their services' vectors."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from feature_repo.input_schema import InputSchema
+from training.arrays import Bool, Float32, Int64
+from training.artifact import PRIOR, Content
+from training.batch import Batcher, Vocabularies
+from training.clue.histories import ServiceHistories
+from training.clue.item_vectors import ItemVectors
+from training.clue.model import Clue, Shape
+from training.clue.tokenizer import ItemTokenizer
+from training.learnt import told
+from training.modality.text import documents
+
+ITEMS = "text"  # name of the item vectors in the artifact
+ITEM_CHUNK = 2048
+PLACES = 32_768  # of padded sequences that are encoded at once; bounds memory
+
+
+class ClueRepresentation:
+    """Sequences and item vectors on the CPU, the transformers on the device."""
+
+    window_days: tuple[int, ...] = ()  # nothing moves while nothing happens: gaps lie between events
+
+    def __init__(self, content: Content, device: str) -> None:
+        document = content.document
+        shape = Shape(**document["shape"])
+        batcher = Batcher(
+            InputSchema.from_json(document["schema"]),
+            Vocabularies.from_json(document["vocabularies"], content.items),
+            document["onboarding"],
+        )
+        self.clue = Clue(shape)
+        self.clue.load_state_dict({k: torch.from_numpy(v) for k, v in content.weights.items() if k != PRIOR})
+        self.clue.eval().requires_grad_(False).to(device)
+        self._tokenizer = ItemTokenizer.from_json(document["tokenizer"])
+        self._known = Known(batcher, ItemVectors(content.item_vectors[ITEMS]))
+        self._weight_bytes = sum(tensor.nbytes for tensor in content.weights.values())
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of weights and item vectors."""
+        return self._weight_bytes + self._known.items.nbytes
+
+    def represent(self, users: pa.Table, as_of: Int64) -> tuple[Float32, Bool]:
+        """Vectors, and whether the user has any event, or pick, of an item that has a text."""
+        known = self._known
+        histories = ServiceHistories.of(known.batcher.arrays(users, as_of), self.clue.shape.sequence_length)
+        vectors = portraits(self.clue, histories, known.items.rows, histories.user, users.num_rows)
+        return vectors, np.bincount(histories.user, minlength=users.num_rows) > 0
+
+    def learn(self, items: pa.Table) -> None:
+        """Know these items from now on, each by the first of its rows that has a text; known ones stay."""
+        keys, vectors = told(items, self._known.batcher.items, self._vectors)
+        if keys:
+            self._known = self._known.knowing(keys, vectors)
+
+    def _vectors(self, items: pa.Table) -> Float32:
+        """[n, width] of rows of the catalogue, NaN where nothing is written."""
+        tokens = self._tokenizer.encode(documents(items), self.clue.shape.text_length)
+        vectors = item_vectors(self.clue, tokens)
+        vectors[~(tokens > 0).any(axis=1)] = np.nan
+        return vectors
+
+
+@dataclass(frozen=True)
+class Known:
+    """The items as far as they are known: replaced as one when further ones are, so that no reader sees half."""
+
+    batcher: Batcher
+    items: ItemVectors
+
+    def knowing(self, keys: list[str], vectors: Float32) -> "Known":
+        """The same with these further items; only the newest may be asked, by one thread at a time."""
+        return Known(self.batcher.knowing(keys), self.items.grown(torch.from_numpy(vectors)))
+
+
+def item_vectors(clue: Clue, tokens: Int64) -> Float32:
+    """float32 [items, width] of token ids [items, text_length]."""
+    device = clue.log_temperature.device
+    vectors = np.empty((len(tokens), clue.shape.width), dtype=np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(tokens), ITEM_CHUNK):
+            part = torch.from_numpy(tokens[start : start + ITEM_CHUNK]).to(device)
+            vectors[start : start + len(part)] = clue.items(part).cpu().numpy()
+    return vectors
+
+
+def portraits(clue: Clue, histories: ServiceHistories, items: Tensor, owner: Int64, users: int) -> Float32:
+    """float32 [users, dimension] by the sequences of each; zeros for a user without any.
+
+    `owner` [k] is the row of the user of each sequence, `items` [n, width] the vectors of the item codes.
+    """
+    device = clue.log_temperature.device
+    table = items.to(device)
+    vectors = torch.zeros(len(histories), clue.shape.dimension)
+    with torch.inference_mode():
+        for rows in _of_like_length(histories.lengths):
+            sequences = histories.padded(histories.starts[:-1][rows], histories.starts[1:][rows]).to(device)
+            vectors[torch.from_numpy(rows)] = clue.services(sequences, table).cpu()
+        found: Float32 = clue.portrait(vectors, torch.from_numpy(owner), users).numpy()
+    return found
+
+
+def _of_like_length(lengths: Int64) -> Iterator[Int64]:
+    """Rows by growing length, as many at once as fit: so that little of what is computed is padding."""
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        end = start + 1
+        while end < len(order) and (end + 1 - start) * lengths[order[end]] <= PLACES:
+            end += 1
+        yield order[start:end]
+        start = end

@@ -1,0 +1,66 @@
+"""The two views of a user that an objective compares: which events of which of the user's services."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.arrays import Int64
+from training.clue.batch import Sequences
+from training.clue.histories import ServiceHistories
+from training.clue.objective import ObjectiveName
+
+SHORTEST_CROP = 0.5  # of a sequence
+
+
+@dataclass(frozen=True)
+class Views:
+    """Draws two sequences of each user; the draw depends on nothing but the users asked for and the generator."""
+
+    histories: ServiceHistories
+    objective: ObjectiveName
+
+    @property
+    def users(self) -> Int64:
+        """The users who have two views: events in two services, or two events in one."""
+        counts = np.bincount(self.histories.user)
+        longest = np.zeros(len(counts), np.int64)
+        np.maximum.at(longest, self.histories.user, self.histories.lengths)
+        several = counts >= 2 if self.objective == ObjectiveName.CROSS_SERVICE else np.zeros(len(counts), bool)
+        return np.flatnonzero(several | (longest >= 2))
+
+    def draw(self, users: Int64, rng: np.random.Generator) -> tuple[Sequences, Sequences]:
+        """A sequence of each user, twice."""
+        first = np.searchsorted(self.histories.user, users)
+        count = np.searchsorted(self.histories.user, users, side="right") - first
+        if self.objective == ObjectiveName.SAME_SERVICE:
+            one = self._one(first, count, rng)
+            return self._crop(one, rng), self._crop(one, rng)
+        # Drawn for all, whoever needs it: so that a user's draw does not depend on what the others have.
+        a = np.floor(rng.random(len(users)) * count).astype(np.int64)
+        b = np.floor(rng.random(len(users)) * (count - 1)).astype(np.int64)
+        b += b >= a
+        one = self._one(first, count, rng)
+        begins, ends = self.histories.starts[:-1], self.histories.starts[1:]
+        middle = begins[one] + (ends - begins)[one] // 2
+        apart = (count >= 2) & (self.objective == ObjectiveName.CROSS_SERVICE)
+        a, b = first + np.where(apart, a, 0), first + np.where(apart, b, 0)
+        older = np.where(apart, begins[a], begins[one]), np.where(apart, ends[a], middle)
+        newer = np.where(apart, begins[b], middle), np.where(apart, ends[b], ends[one])
+        return self.histories.padded(*older), self.histories.padded(*newer)
+
+    def _one(self, first: Int64, count: Int64, rng: np.random.Generator) -> Int64:
+        """A sequence of each user that has two events, each of them equally likely; the first, where there is none."""
+        draws = rng.random((len(first), int(count.max(initial=1))))
+        inside = np.arange(draws.shape[1]) < count[:, None]
+        places = np.where(inside, first[:, None] + np.arange(draws.shape[1]), 0)
+        long_enough = inside & (self.histories.lengths[places] >= 2)
+        chosen: Int64 = first + np.argmax(np.where(long_enough, draws, -1.0), axis=1)
+        return chosen
+
+    def _crop(self, sequences: Int64, rng: np.random.Generator) -> Sequences:
+        """A part of each sequence, at least half of it, shuffled."""
+        begins, lengths = self.histories.starts[sequences], self.histories.lengths[sequences]
+        shortest = np.maximum(np.ceil(lengths * SHORTEST_CROP), 1)
+        sizes = np.floor(shortest + rng.random(len(sequences)) * (lengths - shortest + 1)).astype(np.int64)
+        starts = begins + np.floor(rng.random(len(sequences)) * (lengths - sizes + 1)).astype(np.int64)
+        return self.histories.padded(starts, starts + sizes, rng)
