@@ -1,7 +1,11 @@
-"""The scaling study without the training: which runs to make, what they say, and what to train next (CLUE).
+"""The scaling study: which runs to make, training them, what they say, and what to train next (CLUE).
 
-    grid.py      options or TOML -> settings, cheapest first      setting.py   what tells a run apart, what a step costs
-        |  the driver trains each setting that is not in the log
+    grid.py      options or TOML -> settings, cheapest first      setting.py   what tells a run apart
+        |                                                         cost.py      what a step costs on these users
+        |        folder.py    what all runs share: a snapshot, prepared once, and a config
+    driver.py    trains each setting that is not in the log, through Ray or in this process
+        |-- training.py  one run: counted.py counts what it computes, downstream.py scores it with a frozen head
+        |
     runs.py      one CSV row a run, safe against a killed writer
         |
     frontier.py  runs -> points (mean over seeds) -> the lower envelope over compute

@@ -101,6 +101,14 @@ def _values(name: str, parts: Sequence[Any], where: str) -> tuple[Any, ...]:
     return tuple(values)
 
 
+def positive(text: str, option: str) -> float:
+    """The number that an option holds; raises InvalidInput naming the option and the text."""
+    try:
+        return _number(text)
+    except ValueError as error:
+        raise InvalidInput(f"{option} {text}: {text!r} is not {error}") from error
+
+
 def _word(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("the name of a size")

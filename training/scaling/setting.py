@@ -1,9 +1,13 @@
 """What tells one run of a study from another, and what it costs."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from registry.errors import InvalidInput
+
+_NAME = re.compile(r"(\S+)-u(\d+)-l(\d+)-b(\d+)-t(\d+)-s(\d+)")
 
 StepCost = Callable[[str, int, int], float]
 """FLOPs of one training step of (size, sequence length, batch)."""
@@ -29,6 +33,15 @@ class Setting:
     def name(self) -> str:
         """The key of the run in the log."""
         return f"{self.configuration}-s{self.seed}"
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """The setting of a run's name; raises InvalidInput for any other text."""
+        parts = _NAME.fullmatch(name)
+        if parts is None:
+            raise InvalidInput(f"{name!r} is no name of a run: write it as nano-u10000-l32-b128-t500-s0")
+        size, *numbers = parts.groups()
+        return cls(size, *map(int, numbers))
 
 
 def step_cost(parameters: Mapping[str, int]) -> StepCost:
