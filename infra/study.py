@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from feature_repo.log.snapshot import cut
@@ -20,7 +21,7 @@ from training.scaling.driver import Failure, train_all
 from training.scaling.folder import GRID_SETS, HELD_OUT, Basis, StudyFolder
 from training.scaling.grid import Grid, remaining
 from training.scaling.report import write_report
-from training.scaling.setting import Setting, known_size
+from training.scaling.setting import Setting, StepCost, known_size
 from training.scaling.study import Study, analyse
 from training.scaling.training import run_config
 
@@ -36,7 +37,7 @@ class Wanted:
     overrides: tuple[str, ...] = ()  # `field=value` of CLUE's config, for all runs
     report_only: bool = False
     at_once: int | None = None  # runs at a time; None: as many as there is room for
-    commands: tuple[str, ...] = ()  # that the report names
+    command: str = "portrait study scaling"  # the shell line, for the report
 
 
 @dataclass(frozen=True)
@@ -61,29 +62,33 @@ def study_scaling(portrait: Portrait, wanted: Wanted, progress: Progress) -> Out
         raise NotFound(
             f"there is no study {wanted.name!r} in {folder.path.parent}: give --sizes, --users, ... or --grid"
         )
-    held_out = tuple(Setting.parse(name) for name in wanted.hold_out)
+    held_out = () if wanted.report_only else tuple(Setting.parse(name) for name in wanted.hold_out)
+    grid = None if wanted.report_only else wanted.grid
     with folder.held():
         basis = _basis(portrait, folder, wanted.overrides)
-        missing = [] if wanted.report_only else held_out
-        prepared = _prepared(portrait, folder, basis, _longest(wanted.grid, missing), progress)
-        cost = drawn_cost(Prepared(prepared), basis.config)
-        asked = [*(wanted.grid.settings(cost) if wanted.grid and not wanted.report_only else ()), *missing]
-        _check(asked, Prepared(prepared), basis.config)
-        todo = remaining(list(dict.fromkeys(asked)), folder.log)
-        failures = (
-            train_all(todo, prepared, basis.config, folder.log, portrait.settings, wanted.at_once, progress)
-            if todo
-            else []
-        )
-        runs = folder.log.read()
-        if not runs:
-            reason = f"all {len(failures)} runs failed, the first with {failures[0].reason}" if failures else "no runs"
-            raise Unavailable(f"study {wanted.name} has nothing to report: {reason}")
-        failed = {failure.name for failure in failures}
-        kept_out = [name for name in wanted.hold_out if name not in failed]
-        study = analyse(runs, PARAMETERS, cost, wanted.budgets, kept_out)
-        report = write_report(study, folder.path, wanted.commands, f"Scaling study {wanted.name}")
+        path = _prepared(portrait, folder, basis, _longest(grid, held_out), progress)
+        prepared = Prepared(path)
+        cost = drawn_cost(prepared, basis.config)
+        asked = list(dict.fromkeys([*(grid.settings(cost) if grid else ()), *held_out]))
+        _check(asked, prepared, basis.config)
+        todo = remaining(asked, folder.log)
+        train = partial(train_all, prepared=path, config=basis.config, log=folder.log, settings=portrait.settings)
+        failures = train(todo, at_once=wanted.at_once, progress=progress) if todo else []
+        study = _analysed(folder, wanted, cost, failures)
+        commands = folder.commands(wanted.command, trains=bool(todo))
+        report = write_report(study, folder.path, commands, f"Scaling study {wanted.name}")
     return Outcome(study, report, len(todo) - len(failures), len(asked) - len(todo), tuple(failures))
+
+
+def _analysed(folder: StudyFolder, wanted: Wanted, cost: StepCost, failures: Sequence[Failure]) -> Study:
+    """What all runs of the log say, without held-out ones that have just failed."""
+    runs = folder.log.read()
+    if not runs:
+        reason = f"all {len(failures)} runs failed, the first with {failures[0].reason}" if failures else "no runs"
+        raise Unavailable(f"study {wanted.name} has nothing to report: {reason}")
+    failed = {failure.name for failure in failures}
+    kept_out = [name for name in wanted.hold_out if name not in failed]
+    return analyse(runs, PARAMETERS, cost, wanted.budgets, kept_out)
 
 
 def _basis(portrait: Portrait, folder: StudyFolder, overrides: Sequence[str]) -> Basis:

@@ -69,7 +69,7 @@ def scaling(
         overrides=tuple(overrides or ()),
         report_only=report_only,
         at_once=at_once,
-        commands=(join(["portrait", *sys.argv[1:]]),),
+        command=join(["portrait", *sys.argv[1:]]),
     )
     settings = Settings(num_workers=0) if local else Settings()
     with Portrait.open(settings) as portrait, progress_bar() as progress:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.infra.commands import Commands
 
+pytestmark = pytest.mark.slow
 GRID = ("--sizes", "pico,nano", "--users", "150", "--lengths", "8", "--batches", "16,32", "--steps", "2,8,30")
 FREE = {"PORTRAIT_NUM_WORKERS": "0"}
 
@@ -63,6 +64,8 @@ def test_the_same_command_trains_nothing_again_and_more_seeds_only_what_is_missi
     assert (again["trained"], again["finished_before"], again["failures"]) == (0, 12, [])
     more = mine("study", "scaling", *GRID[:-1], "2", "--seeds", "0,1", "--json", **FREE).json
     assert (more["trained"], more["finished_before"]) == (4, 4)
+    page = (mine.home / "studies/scaling/report.md").read_text()
+    assert page.count("\nportrait study scaling ") == 2 and "--seeds 0,1" in page and "16 runs; " in page
     assert rows(mine)[:12] == before and [row["seed"] for row in rows(mine)[12:]] == ["1"] * 4
 
 
@@ -119,9 +122,7 @@ def test_a_held_out_run_that_is_missing_is_trained(mine: Commands) -> None:
         (("--grid", "nowhere.toml"), "nowhere.toml: cannot be read"),
     ],
 )
-def test_what_cannot_be_asked_is_said_in_a_line(
-    studied: Commands, arguments: tuple[str, ...], complaint: str
-) -> None:
+def test_what_cannot_be_asked_is_said_in_a_line(studied: Commands, arguments: tuple[str, ...], complaint: str) -> None:
     done = studied("study", "scaling", *arguments, **FREE)
     assert (done.code, done.out) == (2, "")
     assert complaint in done.err.splitlines()[-1]

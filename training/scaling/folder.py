@@ -70,6 +70,15 @@ class StudyFolder:
         scratch.write_text(json.dumps(document, indent=1) + "\n")
         scratch.replace(self.path / "study.json")
 
+    def commands(self, newest: str, trains: bool) -> tuple[str, ...]:
+        """The shell lines that make the study again: those that trained anything, and the newest; each once."""
+        path = self.path / "commands.txt"
+        known = path.read_text().splitlines() if path.exists() else []
+        lines = dict.fromkeys([*known, newest])
+        if trains and newest not in known:
+            path.write_text("\n".join(lines) + "\n")
+        return tuple(lines)
+
     def prepared(self, longest: int = 1) -> Path | None:
         """The prepared data with sequences of at least this length; None when they are still to be made."""
         made = {int(path.name.rpartition("-")[2]): path for path in self.path.glob("prepared-*")}

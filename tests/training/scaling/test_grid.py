@@ -81,3 +81,11 @@ def test_an_unknown_size_and_a_bad_file_are_named(tmp_path: Path) -> None:
     file.write_text("sizes = [7]")
     with pytest.raises(InvalidInput, match=r"grid.toml: 7 in sizes is not the name of a size"):
         read_grid({}, file)
+
+
+def test_a_run_is_named_by_its_setting_and_found_by_its_name() -> None:
+    setting = Setting("1.7m", 10_000, 32, 64, 500, 3)
+    assert Setting.parse(setting.name) == setting
+    for name in ("nano", "nano-u1-l2-b3-t4", "nano-u1-l2-b3-t4-s5 ", "nano-u1-l2-b3-t-s0"):
+        with pytest.raises(InvalidInput, match="is no name of a run: write it as nano-u10000"):
+            Setting.parse(name)
