@@ -34,14 +34,14 @@ def warnings_of(study: Study) -> list[str]:
 
 
 def _law(law: PowerLaw) -> Table:
-    table = table_of(
-        f"Loss = L_inf + a C^-b, over {law.decades:.1f} decades of compute", "parameter", "value", "95% interval"
-    )
+    table = table_of("Loss = L_inf + a C^-b", "parameter", "value", "95% interval")
     at = law.intervals
     table.add_row("L_inf (nats)", f"{law.irreducible:.3f}", between(at["irreducible"]))
     table.add_row("a", f"{law.coefficient:.3g}", _short(at["coefficient"]))
     table.add_row("b", f"{law.exponent:.4f}", between(at["exponent"], 4))
-    table.add_row("points, R²", f"{len(law.frontier)}, {law.r_squared:.4f}", "")
+    table.add_row("R² of log loss", f"{law.r_squared:.4f}", "")
+    table.add_row("points on the frontier", f"{len(law.frontier)}", "")
+    table.add_row("decades of compute", f"{law.decades:.1f}", "")
     return table
 
 
@@ -56,15 +56,10 @@ def _checks(study: Study) -> Table:
 
 
 def _forecasts(study: Study) -> Table:
-    table = table_of(
-        "What to train next", "FLOPs", "size", "batch", "steps", "users", "expected loss", "95% interval", "beyond"
-    )
+    table = table_of("What to train next", "FLOPs", "run", "expected loss", "95% interval", "beyond the runs")
     for one in study.forecasts:
-        setting = one.setting
-        counts = (f"{setting.batch:,}", f"{setting.steps:,}", f"{setting.users:,}")
         beyond = f"{one.decades_outside:.1f} decades{': too far' if one.outside else ''}"
-        loss = (f"{one.loss:.3f}", between(one.interval))
-        table.add_row(flops(one.budget), setting.size, *counts, *loss, beyond)
+        table.add_row(flops(one.budget), one.setting.name, f"{one.loss:.3f}", between(one.interval), beyond)
     return table
 
 

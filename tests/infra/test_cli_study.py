@@ -94,6 +94,7 @@ def test_reporting_trains_nothing_and_keeps_out_what_it_is_told(mine: Commands) 
     assert check["name"] == dearest and len(done.json["runs"]) == 11 and rows(mine) == before
     [forecast] = done.json["forecasts"]
     setting = forecast["setting"]
+    assert forecast["run"].startswith(f"{setting['size']}-u150-l8-b{setting['batch']}-t{setting['steps']}-")
     assert setting["size"] in {"pico", "nano", "micro"} and setting["steps"] > 1
     assert forecast["interval"]["low"] < forecast["loss"] < forecast["interval"]["high"]
     assert json.loads((mine.home / "studies/scaling/numbers.json").read_text())["checks"] == [check]

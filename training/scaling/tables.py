@@ -141,7 +141,7 @@ def numbers(study: Study) -> dict[str, Any]:
         "refusal": study.refusal,
         "trends": {name: asdict(trend) for name, trend in study.trends.items()},
         "checks": [{**asdict(check), "inside": check.inside, "error": check.error} for check in study.checks],
-        "forecasts": [asdict(forecast) for forecast in study.forecasts],
+        "forecasts": [{**asdict(forecast), "run": forecast.setting.name} for forecast in study.forecasts],
         "effects": [_effect(effect) for effect in study.effects],
         "correlation": asdict(study.correlation) if study.correlation else None,
         "runs": [asdict(run) for run in study.runs],
