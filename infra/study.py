@@ -23,7 +23,7 @@ from training.scaling.grid import Grid, remaining
 from training.scaling.report import write_report
 from training.scaling.setting import Setting, StepCost, known_size
 from training.scaling.study import Study, analyse
-from training.scaling.training import run_config
+from training.scaling.training import SHORTEST, run_config
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def study_scaling(portrait: Portrait, wanted: Wanted, progress: Progress) -> Out
     grid = None if wanted.report_only else wanted.grid
     with folder.held():
         basis = _basis(portrait, folder, wanted.overrides)
-        path = _prepared(portrait, folder, basis, _longest(grid, held_out), progress)
+        path = _prepared(portrait, folder, basis, _longest(folder, grid, held_out), progress)
         prepared = Prepared(path)
         cost = drawn_cost(prepared, basis.config)
         asked = list(dict.fromkeys([*(grid.settings(cost) if grid else ()), *held_out]))
@@ -100,16 +100,18 @@ def _basis(portrait: Portrait, folder: StudyFolder, overrides: Sequence[str]) ->
     known = folder.basis
     if known is None:
         snapshot = cut(portrait.log, None)
-        known = Basis(snapshot.id, snapshot.as_of, override(replace(ClueConfig(), held_out=HELD_OUT), values))
+        config = override(replace(ClueConfig(), held_out=HELD_OUT), values)
+        known = Basis(snapshot.id, snapshot.users, snapshot.as_of, config)
         folder.begin(known)
     elif override(known.config, values) != known.config:
         raise Conflict(f"study {folder.name} was begun with other values than --set asks for: choose another --name")
     return known
 
 
-def _longest(grid: Grid | None, others: Sequence[Setting]) -> int:
-    lengths = grid.sequence_lengths if grid else ()
-    return max(*lengths, *(setting.sequence_length for setting in others), 1, 1)
+def _longest(folder: StudyFolder, grid: Grid | None, others: Sequence[Setting]) -> int:
+    """The longest sequences that any run has had or wants."""
+    known = (run.sequence_length for run in folder.log.read())
+    return max(*(grid.sequence_lengths if grid else ()), *(one.sequence_length for one in others), *known, SHORTEST, 0)
 
 
 def _prepared(portrait: Portrait, folder: StudyFolder, basis: Basis, longest: int, progress: Progress) -> Path:
@@ -117,10 +119,10 @@ def _prepared(portrait: Portrait, folder: StudyFolder, basis: Basis, longest: in
     if found := folder.prepared(longest):
         return found
     snapshot = cut(portrait.log, basis.as_of, progress)
-    if snapshot.id != basis.snapshot:
+    if (snapshot.id, snapshot.users) != (basis.snapshot, basis.users):
         raise Conflict(
-            f"study {folder.name} was begun on snapshot {basis.snapshot}, the log has changed since and gives "
-            f"{snapshot.id}: losses would not compare, choose another --name"
+            f"study {folder.name} was begun on snapshot {basis.snapshot} of {basis.users:,} users, the log gives "
+            f"{snapshot.id} of {snapshot.users:,} now: losses would not compare, choose another --name"
         )
     config = replace(basis.config, sequence_length=longest)
     return folder.prepare(training_inputs(portrait, snapshot), config, progress)

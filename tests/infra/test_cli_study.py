@@ -100,6 +100,18 @@ def test_reporting_trains_nothing_and_keeps_out_what_it_is_told(mine: Commands) 
     assert json.loads((mine.home / "studies/scaling/numbers.json").read_text())["checks"] == [check]
 
 
+def test_what_is_prepared_may_be_deleted_but_not_follow_other_users(mine: Commands, tmp_path: Path) -> None:
+    ask = ("study", "scaling", "--report-only", "--budget", "1e10", "--json")
+    before = mine(*ask, **FREE).json["forecasts"]
+    shutil.rmtree(mine.home / "studies/scaling/prepared-8")
+    assert mine(*ask, **FREE).json["forecasts"] == before
+    assert [path.name for path in (mine.home / "studies/scaling").glob("prepared*")] == ["prepared-8"]
+    shutil.rmtree(mine.home / "studies/scaling/prepared-8")
+    assert mine("forget", "u000001").code == 0
+    refused = mine(*ask, **FREE)
+    assert refused.code == 1 and "losses would not compare, choose another --name" in refused.err
+
+
 def test_a_held_out_run_that_is_missing_is_trained(mine: Commands) -> None:
     name = "micro-u150-l8-b32-t20-s0"
     done = mine("study", "scaling", "--hold-out", name, "--json", **FREE).json

@@ -28,6 +28,7 @@ class Basis:
     """What all runs of a study share; losses of others do not compare."""
 
     snapshot: str  # its id
+    users: int  # of the snapshot
     as_of: datetime
     config: ClueConfig  # GRID_SETS of it mean nothing
 
@@ -60,12 +61,12 @@ class StudyFolder:
         if not path.exists():
             return None
         document = json.loads(path.read_text())
-        as_of = datetime.fromisoformat(document["as_of"])
-        return Basis(document["snapshot"], as_of, ClueConfig(**document["config"]))
+        as_of, config = datetime.fromisoformat(document["as_of"]), ClueConfig(**document["config"])
+        return Basis(document["snapshot"], document["users"], as_of, config)
 
     def begin(self, basis: Basis) -> None:
         """Write down what all runs share, before the first of them."""
-        document = {"snapshot": basis.snapshot, "as_of": basis.as_of.isoformat(), "config": asdict(basis.config)}
+        document = {**asdict(basis), "as_of": basis.as_of.isoformat()}
         scratch = self.path / "study.writing"
         scratch.write_text(json.dumps(document, indent=1) + "\n")
         scratch.replace(self.path / "study.json")
