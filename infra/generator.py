@@ -66,20 +66,27 @@ class GeneratedFiles:
     labels: Path
 
 
-def generate(out: Path, users: int = 3000, seed: int = 7, events_per_user: float = 35.0) -> GeneratedFiles:
+def generate(
+    out: Path, users: int = 3000, seed: int = 7, events_per_user: float = 35.0, pickiness: float = 0.0
+) -> GeneratedFiles:
     """Write `users` generated users, in seconds, to `out`; the same arguments give the same tables.
+
+    Everybody likes two words of every taste. `pickiness` is the share of events whose item has one of them in its
+    title: what a model can find of a user beyond the taste, in all services, and the more of it the better it reads.
 
     2% of the users have nothing but an id, 5% only what they said at sign-up, and 1% only events (no row in the
     users table). Labels (`taste`, at the end of the log; `churned`, after it) exist for all but those with nothing.
-    Raises InvalidInput when `users` or `events_per_user` is not positive.
+    Raises InvalidInput when `users` or `events_per_user` is not positive, or `pickiness` no share.
     """
+    if not 0 <= pickiness <= 1:
+        raise InvalidInput(f"pickiness={pickiness} is the share of events that follow a user's words: from 0 to 1")
     if users < 1 or events_per_user <= 0:
         raise InvalidInput(f"cannot generate {users} users with {events_per_user} events each: both must be positive")
     rng = np.random.default_rng(seed)
     people = _people(rng, users)
     catalogue = _catalogue(rng)
     tables = {
-        "events": _events(rng, people, catalogue, events_per_user),
+        "events": _events(rng, people, catalogue, events_per_user, pickiness),
         "items": catalogue.table,
         "users": _profiles(rng, people, catalogue),
         "labels": _labels(rng, people),
@@ -119,6 +126,13 @@ class _Catalogue:
 
     table: pa.Table
     first: IntArray  # [service, taste] row of its most popular item
+    words: IntArray  # [items, 2] places of the title's words among those of the taste
+
+    def with_word(self, service: int, taste: int, word: int) -> IntArray:
+        """Rows of the items of a service and taste with this word in their title, most popular first."""
+        rows = self.first[service, taste] + np.arange(SERVICES[service].items_per_taste)
+        found: IntArray = rows[(self.words[rows] == word).any(axis=1)]
+        return found
 
 
 def _seconds() -> float:
@@ -149,21 +163,26 @@ def _catalogue(rng: np.random.Generator) -> _Catalogue:
     services: list[str] = []
     texts: list[str] = []
     tags: list[list[str]] = []
+    places: list[list[int]] = []
     for service in SERVICES:
         for taste, words in TASTES.items():
             first.append(len(ids))
             for _ in range(service.items_per_taste):
                 form = str(rng.choice(service.formats))
-                title = [*rng.choice(words.split(), 2, replace=False), rng.choice(COMMON_WORDS), form]
+                chosen = rng.choice(words.split(), 2, replace=False)
+                title = [*chosen, rng.choice(COMMON_WORDS), form]
+                places.append([words.split().index(word) for word in chosen])
                 ids.append(f"{service.name}-{len(ids):04d}")
                 services.append(service.name)
                 texts.append(" ".join(map(str, title)))
                 tags.append([taste, form])
     table = pa.table({"item_id": ids, "service": services, "text": texts, "tags": tags})
-    return _Catalogue(table, np.array(first).reshape(len(SERVICES), len(TASTES)))
+    return _Catalogue(table, np.array(first).reshape(len(SERVICES), len(TASTES)), np.array(places))
 
 
-def _events(rng: np.random.Generator, people: _People, catalogue: _Catalogue, events_per_user: float) -> pa.Table:
+def _events(
+    rng: np.random.Generator, people: _People, catalogue: _Catalogue, events_per_user: float, pickiness: float
+) -> pa.Table:
     """Sessions of one user, service and taste; each is one to seven events within minutes."""
     mean = np.exp(ACTIVITY_SPREAD**2 / 2)  # of the activity's distribution
     sessions = np.maximum(rng.poisson(events_per_user / 4.0 / mean * people.activity), 1)
@@ -182,6 +201,8 @@ def _events(rng: np.random.Generator, people: _People, catalogue: _Catalogue, ev
     order = np.lexsort((session, time))
     session, time = session[order], time[order]
     item = _items(rng, catalogue, service[session], taste[session])
+    if pickiness:  # nothing is drawn without it, so that the tables of old arguments stay what they are
+        item = _of_liked_words(rng, catalogue, user[session], service[session], taste[session], item, pickiness)
     return _event_table(people, catalogue, user[session], item, time, service[session], follows[session])
 
 
@@ -200,6 +221,33 @@ def _items(rng: np.random.Generator, catalogue: _Catalogue, service: IntArray, t
     rank = np.floor(np.exp(rng.random(len(service)) * np.log(count + 1.0))).astype(np.int64) - 1
     drawn: IntArray = catalogue.first[service, taste] + np.minimum(rank, count - 1)
     return drawn
+
+
+def _of_liked_words(
+    rng: np.random.Generator,
+    catalogue: _Catalogue,
+    user: IntArray,
+    service: IntArray,
+    taste: IntArray,
+    item: IntArray,
+    pickiness: float,
+) -> IntArray:
+    """The items, but a share of them drawn among those with a word that the user likes, by popularity again."""
+    words = np.array([len(text.split()) for text in TASTES.values()]).min()
+    liked = np.argsort(rng.random((user.max() + 1, words)), axis=1)[:, :2]
+    word = liked[user, rng.integers(2, size=len(user))]
+    picky = rng.random(len(user)) < pickiness
+    draws = rng.random(len(user))
+    found = item.copy()
+    cells = (service * len(TASTES) + taste) * words + word
+    for cell in np.unique(cells[picky]):
+        of_taste, one = divmod(int(cell), int(words))
+        rows = catalogue.with_word(*divmod(of_taste, len(TASTES)), one)
+        events = np.flatnonzero(picky & (cells == cell))
+        if len(rows):
+            rank = np.floor(np.exp(draws[events] * np.log(len(rows) + 1.0))).astype(np.int64) - 1
+            found[events] = rows[np.minimum(rank, len(rows) - 1)]
+    return found
 
 
 def _event_table(

@@ -1,6 +1,6 @@
 """Settings of the training floor."""
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from feature_repo.settings import FeatureSettings
 
@@ -15,6 +15,9 @@ class TrainingSettings(FeatureSettings):
     worker_cpus: PositiveInt = Field(default=1, description="CPUs, and so compute threads, of a training worker.")
     max_failures: NonNegativeInt = Field(
         default=3, description="Times a run goes on from its last checkpoint after a worker died."
+    )
+    study_gpu_share: PositiveFloat = Field(
+        default=1.0, description="Part of a GPU that a run of a scaling study takes, where workers have GPUs."
     )
     ray_from_users: PositiveInt = Field(
         default=200_000, description="Backfills of at least so many users go through a Ray Data pool."

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,17 @@ class Commands:
 
     def __call__(self, *arguments: object, **variables: str) -> Finished:
         """Run a command with these environment variables, forked from the server."""
+        process = self.start(*arguments, **variables)
+        process.join(SECONDS)
+        assert process.exitcode is not None, f"portrait {' '.join(map(str, arguments))} hangs"
+        return Finished(process.exitcode, self._printed("out"), self._printed("err"))
+
+    def start(self, *arguments: object, **variables: str) -> BaseProcess:
+        """Begin a command and leave it running."""
         given = [str(argument) for argument in arguments]
         process = FORKS.Process(target=_run, args=(given, self.environment(variables), self._folder))
         process.start()
-        process.join(SECONDS)
-        assert process.exitcode is not None, f"portrait {' '.join(given)} hangs"
-        return Finished(process.exitcode, self._printed("out"), self._printed("err"))
+        return process
 
     def process(self, *arguments: object, **variables: str) -> Finished:
         """Run a command from nothing, as a shell does."""

@@ -108,6 +108,24 @@ def test_tastes_drift_and_leavers_fade(files: GeneratedFiles) -> None:
     assert left > 1.5 * stayed
 
 
+def test_picky_users_stay_with_two_words_of_their_taste_in_all_services(files: GeneratedFiles, tmp_path: Path) -> None:
+    picky = generate(tmp_path / "picky", users=1000, seed=7, pickiness=0.9)
+    favourites = """
+        WITH words AS (
+            SELECT e.user_id, e.service, unnest(string_split(i.text, ' ')[:2]) AS word
+            FROM events e JOIN items i USING (item_id) JOIN labels l USING (user_id) WHERE i.tags[1] = l.taste
+        ), counted AS (SELECT user_id, service, word, count(*) AS n FROM words GROUP BY user_id, service, word),
+        counts AS (
+            SELECT *, row_number() OVER (PARTITION BY user_id, service ORDER BY n DESC, word) AS place FROM counted
+        )
+        SELECT avg((a.word = b.word)::INT), count(*) FROM counts a JOIN counts b USING (user_id)
+        WHERE a.place = 1 AND b.place <= 2 AND a.service = 'music' AND b.service = 'video' AND a.n >= 5 AND b.n >= 5
+    """
+    [(usual, _)], [(share, pairs)] = query(favourites, files), query(favourites, picky)
+    assert pairs > 300 and usual < 0.25 and share > 0.4
+    assert pq.read_table(picky.items).equals(pq.read_table(files.items))
+
+
 @pytest.mark.parametrize("users", [1, 7])
 def test_very_few_users_still_act(tmp_path: Path, users: int) -> None:
     files = generate(tmp_path, users=users)
@@ -118,4 +136,6 @@ def test_very_few_users_still_act(tmp_path: Path, users: int) -> None:
 def test_no_users_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot generate 0 users"):
         generate(tmp_path, users=0)
+    with pytest.raises(InvalidInput, match=r"pickiness=1\.5 is the share"):
+        generate(tmp_path, pickiness=1.5)
     assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ The backward pass costs twice the forward one. What gradient caching encodes a s
 and is left out, as are the [n, n] cosines of the loss. Padding is computed, so it counts.
 """
 
+from training.clue.batch import Batch
 from training.clue.model import Shape
 
 PASSES = 3  # forward once, backward twice
@@ -26,3 +27,10 @@ def step_flops(shape: Shape, items: int, tokens: int, sequences: int, events: in
     texts = items * tokens * token_flops(shape, tokens)
     services = sequences * events * token_flops(shape, events)
     return texts + services + PASSES * 2 * sequences * shape.width * shape.dimension
+
+
+def batch_flops(shape: Shape, batch: Batch) -> int:
+    """Training FLOPs of a step over this batch, as it is padded."""
+    items, tokens = batch.tokens.shape
+    views = sum(step_flops(shape, 0, 0, *view.items.shape) for view in (batch.first, batch.second))
+    return step_flops(shape, items, tokens, 0, 0) + views

@@ -69,6 +69,17 @@ class ServiceHistories:
         """The arrays by name, to be stored."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    def newest(self, longest: int) -> Self:
+        """The same with at most the newest `longest` events of every sequence: what `of` gives for that length."""
+        lengths = np.minimum(self.lengths, longest)
+        ends = np.cumsum(lengths)
+        # Place of each kept event: counted on from where the kept part of its sequence begins.
+        kept = np.arange(ends[-1] if len(ends) else 0) + np.repeat(self.starts[1:] - ends, lengths)
+        starts = np.concatenate([[0], ends])
+        seconds = self.seconds[kept]
+        seconds[starts[:-1]] = NO_EVENT
+        return type(self)(self.user, self.service, starts, self.items[kept], self.actions[kept], seconds)
+
     @classmethod
     def joined(cls, parts: Sequence["ServiceHistories"], users: Sequence[int]) -> "ServiceHistories":
         """Histories of several tables of users as those of one; `users` counts the rows of each."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,12 @@ class Prepared:
         self.histories = ServiceHistories(**tensors)
         categories = folder / "categories.npy"
         self.categories: Int64 | None = np.load(categories) if categories.exists() else None
+
+    def cut(self, longest: int) -> "Prepared":
+        """The same with the newest `longest` events of every sequence; shares the rest."""
+        other = copy(self)
+        other.histories = self.histories.newest(longest)
+        return other
 
 
 def _with_text(vocabularies: Vocabularies, catalogue: pa.Table) -> tuple[Vocabularies, pa.Table]:

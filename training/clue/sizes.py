@@ -1,4 +1,4 @@
-"""How large a model is, and how such a model is trained: the published table, and two sizes below it."""
+"""How large a model is, and how such a model is trained: the published table, and sizes below it for a CPU."""
 
 from dataclasses import dataclass
 
@@ -24,8 +24,10 @@ class Size:
 # From "1.7m" on the recipe of LMRec (ACL 2023), whose names count one transformer and a vocabulary of 50,000;
 # so "1.7m" is mostly vocabulary, and "micro" has more weights in its transformers.
 SIZES = {
+    "pico": Size(2, 16, 2, 32, 256, 5e-3, 1e-2),
     "nano": Size(2, 32, 2, 64, 256, 5e-3, 1e-2),
     "micro": Size(2, 64, 4, 128, 256, 5e-3, 1e-2),
+    "mini": Size(2, 128, 4, 256, 256, 2e-3, 1e-2),
     "1.7m": Size(4, 32, 4, 128, 256, 5e-3, 1e-2),
     "7m": Size(4, 128, 4, 512, 512, 2e-3, 1e-2),
     "20m": Size(8, 256, 8, 1024, 1024, 1e-3, 5e-2),

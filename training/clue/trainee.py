@@ -29,7 +29,6 @@ class ClueTrainee:
         torch.manual_seed(config.seed)
         self.config, self.device, self._prepared = config, device, prepared
         name = ObjectiveName(config.objective)
-        self._views = Views(prepared.histories, name)
         categories = 0 if prepared.categories is None else int(prepared.categories.max()) + 1
         self.clue = Clue(shape_of(config, len(prepared.tokenizer), len(prepared.vocabularies.actions)))
         self.objective = objective.build(name, config.dimension, categories)
@@ -39,9 +38,8 @@ class ClueTrainee:
         decay = config.shape.weight_decay
         self.optimiser = torch.optim.AdamW(self.model.parameters(), betas=BETAS, eps=EPSILON, weight_decay=decay)
         self.schedule = Schedule(config.epochs, config.patience, config.rate, config.seed)
-        users = np.random.default_rng(HELD_OUT).permutation(self._views.users)
-        aside = min(max(int(len(users) * config.held_out), 2), config.candidates)
-        self.held_out, self.training = np.sort(users[:aside]), users[aside:]
+        self.views = Views(prepared.histories, name)
+        self.held_out, self.training = divided(self.views.users, config)
         if config.most_users:
             self.training = self.training[: config.most_users]
         self.users_per_step = min(config.users_per_step, len(self.training))
@@ -65,13 +63,17 @@ class ClueTrainee:
 
     def held_out_loss(self) -> float:
         """The loss among the candidates, with the same views every time, so that epochs and runs compare."""
-        batch = self._batch(self.held_out, np.random.default_rng(HELD_OUT), slice(None))
-        _, views = encode(self.clue, batch, self.config.chunk or 256)
+        views, batch = self.encoded(self.held_out, np.random.default_rng(HELD_OUT))
         return float(self.objective(views, self.clue.temperature(), batch.users, batch.categories))
+
+    def encoded(self, users: Int64, rng: np.random.Generator) -> tuple[Tensor, Batch]:
+        """Two views [n, 2, dimension] of each of these users as the weights are now, and the batch they come from."""
+        batch = self._batch(users, rng, slice(None))
+        return encode(self.clue, batch, self.config.chunk or 256)[1], batch
 
     def _batch(self, users: Int64, rng: np.random.Generator, share: slice) -> Batch:
         """The share of these users; views are drawn for all of them, so that the workers' generators keep step."""
-        first, second = (view[torch.arange(len(users))[share]] for view in self._views.draw(users, rng))
+        first, second = (view[torch.arange(len(users))[share]] for view in self.views.draw(users, rng))
         items, (first_places, second_places) = _distinct(first.items, second.items)
         tokens = torch.from_numpy(self._prepared.tokens)[items]
         tokens = tokens[:, : max(int((tokens > 0).any(dim=0).sum()), 1)]
@@ -94,6 +96,13 @@ class ClueTrainee:
         ]
         shares = torch.stack(counts, dim=1)[..., :-1]
         return shares / shares.sum(dim=2, keepdim=True).clamp_min(1)
+
+
+def divided(users: Int64, config: ClueConfig) -> tuple[Int64, Int64]:
+    """Who is held out, the same users whatever the seed, and who may be trained on: in a fixed random order."""
+    shuffled = np.random.default_rng(HELD_OUT).permutation(users)
+    aside = min(max(int(len(users) * config.held_out), 2), config.candidates)
+    return np.sort(shuffled[:aside]), shuffled[aside:]
 
 
 def shape_of(config: ClueConfig, vocabulary: int, actions: int) -> Shape:

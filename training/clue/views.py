@@ -30,11 +30,15 @@ class Views:
 
     def draw(self, users: Int64, rng: np.random.Generator) -> tuple[Sequences, Sequences]:
         """A sequence of each user, twice."""
-        first = np.searchsorted(self.histories.user, users)
-        count = np.searchsorted(self.histories.user, users, side="right") - first
         if self.objective == ObjectiveName.SAME_SERVICE:
-            one = self._one(first, count, rng)
+            one = self._one(*self._sequences(users), rng)
             return self._crop(one, rng), self._crop(one, rng)
+        older, newer = self.spans(users, rng)
+        return self.histories.padded(*older), self.histories.padded(*newer)
+
+    def spans(self, users: Int64, rng: np.random.Generator) -> tuple[tuple[Int64, Int64], tuple[Int64, Int64]]:
+        """Where the events of each user's two views begin and end [n]: two services, or the halves of one."""
+        first, count = self._sequences(users)
         # Drawn for all, whoever needs it: so that a user's draw does not depend on what the others have.
         a = np.floor(rng.random(len(users)) * count).astype(np.int64)
         b = np.floor(rng.random(len(users)) * (count - 1)).astype(np.int64)
@@ -46,7 +50,13 @@ class Views:
         a, b = first + np.where(apart, a, 0), first + np.where(apart, b, 0)
         older = np.where(apart, begins[a], begins[one]), np.where(apart, ends[a], middle)
         newer = np.where(apart, begins[b], middle), np.where(apart, ends[b], ends[one])
-        return self.histories.padded(*older), self.histories.padded(*newer)
+        return older, newer
+
+    def _sequences(self, users: Int64) -> tuple[Int64, Int64]:
+        """The first sequence of each user, and how many there are."""
+        first = np.searchsorted(self.histories.user, users)
+        count: Int64 = np.searchsorted(self.histories.user, users, side="right") - first
+        return first, count
 
     def _one(self, first: Int64, count: Int64, rng: np.random.Generator) -> Int64:
         """A sequence of each user that has two events, each of them equally likely; the first, where there is none."""

@@ -12,7 +12,7 @@ from training.clue.transformer import Transformer
 PUBLISHED = {"1.7m": 1.7e6, "7m": 7e6, "20m": 20e6, "64m": 64e6, "125m": 104.5e6}
 
 
-@pytest.mark.parametrize("name", ["nano", "micro", "1.7m"])
+@pytest.mark.parametrize("name", ["pico", "nano", "micro", "mini", "1.7m"])
 def test_the_weights_of_both_transformers_are_counted(name: str) -> None:
     size = SIZES[name]
     model = Clue(Shape.of(size, vocabulary=8, text_length=2, actions=1, sequence_length=2, dimension=4))
@@ -29,11 +29,12 @@ def test_the_published_sizes_have_the_parameters_of_their_name(name: str) -> Non
 
 
 def test_sizes_grow_and_nano_is_far_below_the_smallest_published_one() -> None:
-    counts = [non_embedding_parameters(size) for size in SIZES.values()]
-    assert counts[0] == 33_088
-    assert counts[0] + 8_192 * SIZES["nano"].width < 0.3e6
-    # "1.7m" is narrower than "micro": its name comes from its vocabulary.
-    assert all(small < large for small, large in pairwise(counts[2:]))
+    counts = {name: non_embedding_parameters(size) for name, size in SIZES.items()}
+    assert (counts["pico"], counts["nano"], counts["mini"]) == (8_352, 33_088, 525_568)
+    assert counts["nano"] + 8_192 * SIZES["nano"].width < 0.3e6
+    # "1.7m" is narrower than "micro" and "mini": its name comes from its vocabulary.
+    assert all(counts[small] < counts[large] for small, large in pairwise(["pico", "nano", "1.7m", "micro", "mini"]))
+    assert all(counts[small] < counts[large] for small, large in pairwise(PUBLISHED))
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:

@@ -1,0 +1,22 @@
+"""Fixtures of the study that trains."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.scaling.prepared import make
+from training.clue.prepare import Prepared
+
+
+@pytest.fixture(scope="session")
+def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared data; only read from it."""
+    folder = tmp_path_factory.mktemp("prepared")
+    make(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(prepared_folder: Path) -> Prepared:
+    """The same, loaded."""
+    return Prepared(prepared_folder)

@@ -1,0 +1,61 @@
+"""The way ahead: which setting a budget should go to, what it will reach, and when nobody can know."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.training.scaling.synthetic import BEST, BUDGETS, COST, SIZES, law, one, study
+from training.scaling.fit import fit
+from training.scaling.forecast import check, forecast, trends
+
+
+def test_the_trends_are_those_of_the_frontier() -> None:
+    found = trends(fit(study(noise=0), n=2))
+    grown = [SIZES[name] for name in BEST]
+    assert found["parameters"].exponent == pytest.approx(0.52, abs=0.05)  # 2M to 64M over three decades
+    assert found["tokens"].exponent == pytest.approx(1 - found["parameters"].exponent, abs=0.01)  # C = 6 N D
+    assert grown[0] / 1.5 < found["parameters"].at(BUDGETS[0]) < grown[0] * 1.5
+    assert found["batch"].exponent == found["users"].exponent == 0
+    assert found["batch"].at(1e18) == pytest.approx(256)
+
+
+def test_what_shrinks_with_compute_is_taken_as_constant() -> None:
+    runs = [one(1e13, 4.0, batch=256), one(1e14, 3.0, batch=128), one(1e15, 2.5, batch=64)]
+    trend = trends(fit(runs, n=2))["batch"]
+    assert trend.exponent == 0 and trend.at(1e17) == pytest.approx(128)
+
+
+def test_a_budget_gets_a_setting_that_uses_it_up_and_a_loss() -> None:
+    found = forecast(fit(study(), n=60), 2e16, SIZES, COST)
+    assert (found.setting.size, found.setting.batch, found.setting.users) == ("64m", 256, 10_000)
+    assert found.setting.steps * COST("64m", 32, 256) == pytest.approx(2e16, rel=0.001)
+    assert found.tokens == pytest.approx(found.setting.steps * 256 * 32, rel=0.01)
+    assert found.loss == pytest.approx(law(2e16), rel=0.02) and law(2e16) in found.interval
+    assert not found.outside and found.decades_outside == pytest.approx(0.3, abs=0.01) and found.notes == ()
+
+
+@pytest.mark.parametrize(("budget", "decades"), [(1e18, "2.0"), (1e11, "2.0")])
+def test_a_budget_far_outside_is_answered_and_flagged(budget: float, decades: str) -> None:
+    fitted = fit(study(), n=10)
+    found = forecast(fitted, budget, SIZES, COST)
+    assert found.outside and found.decades_outside == pytest.approx(2, abs=0.01)
+    assert f"Do not rely on it: the budget lies {decades} decades outside the frontier" in found.notes[0]
+    assert found.loss == pytest.approx(law(budget), rel=0.2)
+    assert not forecast(fitted, budget, SIZES, COST, reach=3).outside
+
+
+def test_a_size_that_is_not_there_is_missed_aloud() -> None:
+    small = {name: SIZES[name] for name in ("2m", "7m")}
+    found = forecast(fit(study(), n=10), 5e16, small, COST)
+    assert found.setting.size == "7m"
+    assert "parameters, the named sizes have 2e+06 to 7e+06" in found.notes[0]
+
+
+def test_a_held_out_run_is_inside_or_not() -> None:
+    fitted = fit(study(), n=60)
+    larger = one(3e16, law(3e16), size="64m")
+    kept = check(larger, fitted)
+    assert kept.inside and abs(kept.error) < 0.01 and kept.decades_outside == pytest.approx(0.477, abs=0.01)
+    assert kept.predicted in kept.interval and kept.actual == larger.loss
+    broken = check(replace(larger, loss=larger.loss * 1.3), fitted)
+    assert not broken.inside and broken.error == pytest.approx(0.3, abs=0.02)

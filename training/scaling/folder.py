@@ -1,0 +1,98 @@
+"""The folder of a study in the home: what all its runs share, the log of runs, the report."""
+
+import fcntl
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from feature_repo.progress import Progress
+from registry.errors import Conflict, InvalidInput
+from training.clue.config import ClueConfig
+from training.clue.prepare import prepare
+from training.inputs import TrainingInputs
+from training.scaling.runs import RunLog
+
+STUDIES = "studies"
+HELD_OUT = 0.3  # of the users at most: a small instance, too, should have enough candidates to tell runs apart
+GRID_SETS = ("size", "batch_size", "sequence_length", "most_users", "epochs", "epoch_steps", "seed")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What all runs of a study share; losses of others do not compare."""
+
+    snapshot: str  # its id
+    users: int  # of the snapshot
+    as_of: datetime
+    config: ClueConfig  # GRID_SETS of it mean nothing
+
+
+class StudyFolder:
+    """`<home>/studies/<name>`; raises InvalidInput for a name that is no plain word."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise InvalidInput(f"--name {name!r}: a study's name is of small letters, digits, - and _")
+        self.name = name
+        self.path = home / STUDIES / name
+        self.log = RunLog(self.path / "runs.csv")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else trains or reports this study inside the block; raises Conflict if somebody does now."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict(f"another process is at study {self.name}: wait for it, or choose a --name") from None
+            yield
+
+    @property
+    def basis(self) -> Basis | None:
+        """What the study was begun with; None before it."""
+        path = self.path / "study.json"
+        if not path.exists():
+            return None
+        document = json.loads(path.read_text())
+        as_of, config = datetime.fromisoformat(document["as_of"]), ClueConfig(**document["config"])
+        return Basis(document["snapshot"], document["users"], as_of, config)
+
+    def begin(self, basis: Basis) -> None:
+        """Write down what all runs share, before the first of them."""
+        document = {**asdict(basis), "as_of": basis.as_of.isoformat()}
+        scratch = self.path / "study.writing"
+        scratch.write_text(json.dumps(document, indent=1) + "\n")
+        scratch.replace(self.path / "study.json")
+
+    def commands(self, newest: str, trains: bool) -> tuple[str, ...]:
+        """The shell lines that make the study again: those that trained anything, and the newest; each once."""
+        path = self.path / "commands.txt"
+        known = path.read_text().splitlines() if path.exists() else []
+        lines = dict.fromkeys([*known, newest])
+        if trains and newest not in known:
+            path.write_text("\n".join(lines) + "\n")
+        return tuple(lines)
+
+    def prepared(self, longest: int = 1) -> Path | None:
+        """The prepared data with sequences of at least this length; None when they are still to be made."""
+        made = {int(path.name.rpartition("-")[2]): path for path in self.path.glob("prepared-*")}
+        return min(((length, path) for length, path in made.items() if length >= longest), default=(0, None))[1]
+
+    def prepare(self, inputs: TrainingInputs, config: ClueConfig, progress: Progress) -> Path:
+        """Make them with the config's sequence length, and remove shorter ones."""
+        scratch, final = self.path / "preparing", self.path / f"prepared-{config.sequence_length}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        prepare(inputs, config, scratch, progress)
+        shorter = list(self.path.glob("prepared-*"))
+        scratch.rename(final)
+        for folder in shorter:
+            shutil.rmtree(folder)
+        return final

@@ -1,0 +1,63 @@
+"""What tells one run of a study from another, and what it costs."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from registry.errors import InvalidInput
+
+_NAME = re.compile(r"(\S+)-u(\d+)-l(\d+)-b(\d+)-t(\d+)-s(\d+)")
+
+StepCost = Callable[[str, int, int], float]
+"""FLOPs of one training step of (size, sequence length, batch)."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A run that can be trained."""
+
+    size: str
+    users: int  # distinct training users
+    sequence_length: int  # items a service sequence
+    batch: int  # users a step
+    steps: int
+    seed: int
+
+    @property
+    def configuration(self) -> str:
+        """The setting without its seed, as text; runs that share it are repetitions of each other."""
+        return f"{self.size}-u{self.users}-l{self.sequence_length}-b{self.batch}-t{self.steps}"
+
+    @property
+    def name(self) -> str:
+        """The key of the run in the log."""
+        return f"{self.configuration}-s{self.seed}"
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """The setting of a run's name; raises InvalidInput for any other text."""
+        parts = _NAME.fullmatch(name)
+        if parts is None:
+            raise InvalidInput(f"{name!r} is no name of a run: write it as nano-u10000-l32-b128-t500-s0")
+        size, *numbers = parts.groups()
+        return cls(size, *map(int, numbers))
+
+
+def step_cost(parameters: Mapping[str, int]) -> StepCost:
+    """The usual estimate, 6 x parameters x positions; attention's own products are left out.
+
+    `parameters` holds the non-embedding parameters of each named size. The function raises InvalidInput for another.
+    """
+
+    def cost(size: str, sequence_length: int, batch: int) -> float:
+        return 6.0 * known_size(size, parameters) * sequence_length * batch
+
+    return cost
+
+
+def known_size(size: str, parameters: Mapping[str, int]) -> int:
+    """The parameters of a named size; raises InvalidInput for a name that is not there."""
+    if size not in parameters:
+        raise InvalidInput(f"there is no size {size!r}; the sizes are {', '.join(parameters)}")
+    return parameters[size]
