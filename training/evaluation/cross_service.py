@@ -93,6 +93,9 @@ def cross_service_task(users: pa.Table, service: str) -> CrossServiceTask:
     """
     flat = users["services"].combine_chunks().flatten()
     own = np.asarray(pc.equal(flat, service)) if len(flat) else np.zeros(0, bool)
+    if not own.any():
+        there = ", ".join(sorted(flat.unique().to_pylist())) or "none"
+        raise InvalidInput(f"nobody has events in {service!r}; the services are: {there}")
     owner = owners(users)
     counts = np.bincount(owner, minlength=users.num_rows)
     mine = np.bincount(owner[own], minlength=users.num_rows)

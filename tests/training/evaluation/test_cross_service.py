@@ -92,5 +92,7 @@ def test_events_are_left_out_of_all_columns_alike(users: pa.Table) -> None:
 
 
 def test_too_few_users_are_said(users: pa.Table) -> None:
-    with pytest.raises(InvalidInput, match="0 train users have events in books and in another service"):
+    with pytest.raises(InvalidInput, match="nobody has events in 'books'; the services are: music, shop"):
         cross_service_task(users, "books")
+    with pytest.raises(InvalidInput, match=r"\d+ \w+ users have events in shop and in another service"):
+        cross_service_task(users.slice(0, 40), "shop")

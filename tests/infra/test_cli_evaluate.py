@@ -1,0 +1,42 @@
+"""`portrait evaluate --suite clue` as a command: a page with every method, and errors for people."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.infra.commands import Commands
+
+FREE = {"PORTRAIT_NUM_WORKERS": "0"}
+QUICK = [
+    word
+    for text in ("size=nano", "epochs=1", "epoch_steps=3", "dimension=8", "batch_size=32", "vocabulary=400")
+    for word in ("--set", text)
+]
+
+
+@pytest.fixture
+def here(registered_home: Path, tmp_path: Path) -> Commands:
+    folder = tmp_path / "printed"
+    folder.mkdir()
+    shutil.copytree(registered_home, tmp_path / "home")
+    return Commands(folder, tmp_path / "home")
+
+
+@pytest.mark.slow
+def test_a_service_is_ranked_by_every_method(here: Commands) -> None:
+    command = ("evaluate", "--suite", "clue", "--target", "music", "--seeds", "1", *QUICK)
+    done = here(*command, **FREE)
+    assert done.code == 0, done.err
+    page = (here.home / "studies" / "services" / "report.md").read_text()
+    for row in ("popularity", "mean item text", "random weights", "cross_service", "same_service", "category"):
+        assert f"| {row} |" in page
+    assert "### Orderings of the paper" in page and "nDCG@10 of 101" in page and "report: " in done.out
+    again = here(*command, "--json", **FREE).json
+    assert len(again) == 6 * 3 and {line["target"] for line in again} == {"music"}
+    assert not list((here.home / "artifacts").glob("clue-*"))  # what is compared is not registered
+
+
+def test_a_service_that_nobody_has_is_said(here: Commands) -> None:
+    done = here("evaluate", "--suite", "clue", "--target", "bookz", **FREE)
+    assert done.code != 0 and "nobody has events in 'bookz'; the services are: " in done.error
