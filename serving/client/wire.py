@@ -17,7 +17,7 @@ from serving.client.errors import BY_STATUS, BadRequest, ClientError, ServerErro
 ARROW = "application/vnd.apache.arrow.stream"
 PROBLEM = "application/problem+json"
 FROM_A_PROXY = (404, 500, 502, 503, 504)
-"""What Ray Serve's proxies say, in plain text, while there is no gateway behind them; a gateway's errors are problems."""
+"""What Ray Serve's proxies say, in plain text, while no gateway is behind them; a gateway's errors are problems."""
 
 
 def single_path(consumer: str | None, user: str) -> str:
