@@ -7,9 +7,11 @@ from datetime import datetime
 import pyarrow as pa
 
 from feature_repo.input_schema import InputSchema
+from feature_repo.progress import Progress
 from feature_repo.schemas import microseconds
 
 ONBOARDING = "onboarding_items"
+CHUNK = 8192  # users at a time; bounds memory
 
 
 @dataclass(frozen=True)
@@ -43,3 +45,12 @@ class TrainingInputs:
     def as_of_us(self) -> int:
         """The as-of time in microseconds since 1970."""
         return microseconds(self.as_of)
+
+    def chunks(self, progress: Progress, stage: str) -> Iterator[pa.Table]:
+        """The users of `tables`, not too many at a time."""
+        done = 0
+        for bucket in self.tables():
+            for start in range(0, bucket.num_rows, CHUNK):
+                yield bucket.slice(start, CHUNK)
+            done += bucket.num_rows
+            progress(stage, done, self.users)

@@ -44,7 +44,7 @@ class TrainedModel:
     snapshot: str
     data_from: datetime | None
     data_to: datetime
-    input_schema: InputSchema
+    input_schema: InputSchema  # of what the model reads
     seconds: float
 
 
@@ -98,7 +98,7 @@ def train(
         snapshot=inputs.snapshot,
         data_from=inputs.data_from,
         data_to=inputs.as_of,
-        input_schema=inputs.visible,
+        input_schema=InputSchema.from_json(content.document["schema"]),
         seconds=time.monotonic() - started,
     )
 

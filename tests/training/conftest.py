@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.example import inputs, population, train_here
+from tests.training.example import FAMILIES, inputs, population, train_here
 from training.run import TrainedModel
 from training.settings import TrainingSettings
 
@@ -14,6 +14,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     """A small autoencoder. Its artifact is shared: copy it before changing it."""
     settings = TrainingSettings(home=tmp_path_factory.mktemp("training"), num_workers=0)
     return train_here(settings, inputs(population()))
+
+
+@pytest.fixture(scope="session")
+def clue_model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    """A small CLUE; shared as well."""
+    settings = TrainingSettings(home=tmp_path_factory.mktemp("training"), num_workers=0)
+    return train_here(settings, inputs(population()), family="clue")
+
+
+@pytest.fixture(params=FAMILIES)
+def either(request: pytest.FixtureRequest) -> TrainedModel:
+    """A model of each family."""
+    model: TrainedModel = request.getfixturevalue({"autoencoder": "model", "clue": "clue_model"}[request.param])
+    return model
 
 
 @pytest.fixture

@@ -18,7 +18,12 @@ TASTES, ITEMS = 3, 12  # items of each taste
 WORDS = (("forest", "river", "moss"), ("orbit", "comet", "star"), ("bread", "oven", "spice"))
 SCHEMA = InputSchema(256, (Field("country", FieldKind.CATEGORY), Field("age", FieldKind.NUMBER)))
 TEAM = InputSchema(256, SCHEMA.profile, (Field("listening__mood", FieldKind.VECTOR, 3),))
-QUICK = ("epochs=3", "epoch_steps=10", "dimension=8", "hidden=16", "item_dimension=6", "batch_size=32")
+QUICK = {
+    "autoencoder": ("epochs=3", "epoch_steps=10", "dimension=8", "hidden=16", "item_dimension=6", "batch_size=32"),
+    "clue": ("epochs=3", "epoch_steps=5", "dimension=8", "size=nano", "vocabulary=400", "batch_size=32"),
+}
+"""By family, what trains in a second."""
+FAMILIES = list(QUICK)
 
 
 def catalogue() -> pa.Table:
@@ -93,6 +98,9 @@ def inputs(users: pa.Table, schema: InputSchema = SCHEMA, exclude: tuple[str, ..
     )
 
 
-def train_here(settings: TrainingSettings, given: TrainingInputs, *overrides: str) -> TrainedModel:
-    """A quick model, trained in this process."""
-    return train("autoencoder", [*QUICK, *overrides], given, settings)
+def train_here(
+    settings: TrainingSettings, given: TrainingInputs, *overrides: str, family: str = "autoencoder"
+) -> TrainedModel:
+    """A quick model, trained in this process; overrides take the place of those of QUICK."""
+    named = {override.partition("=")[0]: override for override in (*QUICK[family], *overrides)}
+    return train(family, list(named.values()), given, settings)

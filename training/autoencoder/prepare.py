@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from safetensors.numpy import load_file, save_file
 
 from feature_repo.progress import Progress
@@ -28,7 +27,6 @@ from training.vocabulary import Vocabulary
 
 ROWS = "rows.f32"
 FEWEST_USERS = 10
-CHUNK = 8192  # users whose rows are computed at once
 
 
 def prepare(inputs: TrainingInputs, config: AutoencoderConfig, folder: Path, progress: Progress) -> None:
@@ -99,7 +97,7 @@ def _fit_modalities(
     common = min(int((users_per_item >= config.min_item_users).sum()), config.max_items)  # the vocabulary's first ones
     cooccurrence = Cooccurrence(common, config.cooccurrence_window)
     batcher = Batcher(replace(inputs.visible, profile=(), team=()), vocabularies, onboarding=False)
-    for chunk in _chunks(inputs, progress, "counting what goes together"):
+    for chunk in inputs.chunks(progress, "counting what goes together"):
         events = batcher.arrays(chunk, inputs.as_of_us).events
         cooccurrence.add(events.user, events.item)
     codes = vocabularies.items.encode(catalogue_keys(inputs.catalogue))
@@ -143,18 +141,9 @@ def _layout(
 
 def _rows(inputs: TrainingInputs, batcher: Batcher, builder: BlockBuilder, progress: Progress) -> Iterator[Float32]:
     """Rows of the users of whom something is known."""
-    for chunk in _chunks(inputs, progress, "computing blocks"):
+    for chunk in inputs.chunks(progress, "computing blocks"):
         rows = builder.rows(batcher.arrays(chunk, inputs.as_of_us))
         yield rows[~np.isnan(rows).all(axis=1)]
-
-
-def _chunks(inputs: TrainingInputs, progress: Progress, stage: str) -> Iterator[pa.Table]:
-    done = 0
-    for bucket in inputs.tables():
-        for start in range(0, bucket.num_rows, CHUNK):
-            yield bucket.slice(start, CHUNK)
-        done += bucket.num_rows
-        progress(stage, done, inputs.users)
 
 
 class _Moments:

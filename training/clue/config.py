@@ -37,9 +37,14 @@ class ClueConfig:
         for name in ["dimension", "text_length", "sequence_length", "epoch_steps", "patience"]:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
-        for name in ["batch_size", "learning_rate", "chunk", "epochs", "most_users"]:
+        for name in ["learning_rate", "chunk", "epochs"]:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        for name in ["batch_size", "most_users"]:
+            if getattr(self, name) < 0 or getattr(self, name) == 1:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} must be 0 or at least 2: users are told from each other"
+                )
         for name, least in (("vocabulary", 257), ("categories", 2), ("candidates", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")

@@ -1,6 +1,7 @@
 """CLUE as a family: how it is prepared, trained, stored and loaded."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class ClueFamily:
             revision=self.revision,
             dimension=config.dimension,
             document={
-                "schema": inputs.visible.exclude(inputs.visible.names).to_json(),
+                "schema": replace(inputs.visible, profile=(), team=()).to_json(),
                 "onboarding": inputs.onboarding,
                 "vocabularies": prepared.vocabularies.to_json(),
                 "tokenizer": prepared.tokenizer.to_json(),

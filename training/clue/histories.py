@@ -57,6 +57,12 @@ class ServiceHistories:
             seconds=seconds,
         )
 
+    @classmethod
+    def none(cls) -> Self:
+        """The histories of nobody."""
+        nothing = np.empty(0, np.int64)
+        return cls(nothing, nothing, np.zeros(1, np.int64), nothing, nothing, nothing)
+
     def __len__(self) -> int:
         return len(self.user)
 
@@ -83,6 +89,7 @@ class ServiceHistories:
     @classmethod
     def joined(cls, parts: Sequence["ServiceHistories"], users: Sequence[int]) -> "ServiceHistories":
         """Histories of several tables of users as those of one; `users` counts the rows of each."""
+        parts, users = [cls.none(), *parts], [0, *users]
         first = np.cumsum([0, *users])
         starts = np.cumsum([0, *(len(part.items) for part in parts)])
         whole: Mapping[str, Int64] = {

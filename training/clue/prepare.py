@@ -1,14 +1,12 @@
 """Everything before gradient descent: the tokenizer, the items as tokens, and the sequences of all users."""
 
 import json
-from collections.abc import Iterator
 from copy import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from safetensors.numpy import load_file, save_file
 
 from feature_repo.progress import Progress
 from registry.errors import InvalidInput
@@ -18,6 +16,7 @@ from training.clue.config import ClueConfig
 from training.clue.histories import ServiceHistories
 from training.clue.objective import ObjectiveName
 from training.clue.tokenizer import ItemTokenizer
+from training.clue.views import Views
 from training.inputs import TrainingInputs
 from training.modality.text import documents
 from training.modality.text import fit as fit_text
@@ -25,6 +24,7 @@ from training.survey import catalogue_keys, survey
 from training.vocabulary import Vocabulary
 
 FEWEST_USERS = 10
+CATEGORIES = "categories.npy"
 TEXT_DIMENSION = 80  # of the text vectors that are clustered to categories
 
 
@@ -38,14 +38,11 @@ def prepare(inputs: TrainingInputs, config: ClueConfig, folder: Path, progress: 
     tokens = tokenizer.encode(texts, config.text_length)
     progress("learning tokens", 1, 1)
     histories = _histories(inputs, config, vocabularies, progress)
-    if len(np.unique(histories.user)) < FEWEST_USERS:
-        raise InvalidInput(
-            f"{len(np.unique(histories.user))} users have events or picks of items with text before {inputs.as_of}, "
-            f"training needs {FEWEST_USERS}: ingest items with their `text`, or choose a later --as-of"
-        )
-    save_file({"tokens": tokens, **histories.arrays()}, folder / "prepared.safetensors")
+    _require_enough(histories, config, inputs)
+    for name, array in {"tokens": tokens, **histories.arrays()}.items():
+        np.save(folder / f"{name}.npy", array)
     if config.objective == ObjectiveName.CATEGORY:
-        np.save(folder / "categories.npy", _categories(catalogue, config))
+        np.save(folder / CATEGORIES, _categories(catalogue, config))
     document = {
         "vocabularies": vocabularies.to_json(),
         "items": vocabularies.items.values,
@@ -55,17 +52,16 @@ def prepare(inputs: TrainingInputs, config: ClueConfig, folder: Path, progress: 
 
 
 class Prepared:
-    """What `prepare` left in a folder."""
+    """What `prepare` left in a folder. The arrays stay in their files, so that workers of a machine share them."""
 
     def __init__(self, folder: Path) -> None:
         document = json.loads((folder / "prepared.json").read_text())
         self.vocabularies = Vocabularies.from_json(document["vocabularies"], document["items"])
         self.tokenizer = ItemTokenizer.from_json(document["tokenizer"])
-        tensors = load_file(folder / "prepared.safetensors")
-        self.tokens: Int64 = tensors.pop("tokens")
-        self.histories = ServiceHistories(**tensors)
-        categories = folder / "categories.npy"
-        self.categories: Int64 | None = np.load(categories) if categories.exists() else None
+        self.tokens = _mapped(folder / "tokens.npy")
+        names = [field.name for field in fields(ServiceHistories)]
+        self.histories = ServiceHistories(**{name: _mapped(folder / f"{name}.npy") for name in names})
+        self.categories = _mapped(folder / CATEGORIES) if (folder / CATEGORIES).exists() else None
 
     def cut(self, longest: int) -> "Prepared":
         """The same with the newest `longest` events of every sequence; shares the rest."""
@@ -74,14 +70,27 @@ class Prepared:
         return other
 
 
+def _mapped(path: Path) -> Int64:
+    return np.asarray(np.load(path, mmap_mode="r"))
+
+
+def _require_enough(histories: ServiceHistories, config: ClueConfig, inputs: TrainingInputs) -> None:
+    users = len(Views(histories, ObjectiveName(config.objective)).users)
+    if users < FEWEST_USERS:
+        raise InvalidInput(
+            f"{users} users have two events or picks of items with text before {inputs.as_of}, which are compared; "
+            f"training needs {FEWEST_USERS}: ingest items with their `text`, or choose a later --as-of"
+        )
+
+
 def _with_text(vocabularies: Vocabularies, catalogue: pa.Table) -> tuple[Vocabularies, pa.Table]:
-    """Only the items of whom anything is written, and their rows of the catalogue in the order of the vocabulary."""
+    """Only the items of which anything is written, and their rows of the catalogue in the order of the vocabulary."""
     written = np.array([bool(text.strip()) for text in documents(catalogue)], dtype=bool)
     catalogue = catalogue.filter(pa.array(written))
     codes = vocabularies.items.encode(catalogue_keys(catalogue))
     kept, rows = np.unique(codes, return_index=True)
     items = Vocabulary(vocabularies.items.values[code] for code in kept.tolist())
-    return replace(vocabularies, items=items), catalogue.take(rows)
+    return replace(vocabularies, items=items, categories={}), catalogue.take(rows)
 
 
 def _histories(
@@ -90,17 +99,9 @@ def _histories(
     batcher = Batcher(replace(inputs.visible, profile=(), team=()), vocabularies, inputs.onboarding)
     parts = [
         (ServiceHistories.of(batcher.arrays(users, inputs.as_of_us), config.sequence_length), users.num_rows)
-        for users in _tables(inputs, progress)
+        for users in inputs.chunks(progress, "reading sequences")
     ]
     return ServiceHistories.joined([part for part, _ in parts], [users for _, users in parts])
-
-
-def _tables(inputs: TrainingInputs, progress: Progress) -> Iterator[pa.Table]:
-    done = 0
-    for users in inputs.tables():
-        yield users
-        done += users.num_rows
-        progress("reading sequences", done, inputs.users)
 
 
 def _categories(catalogue: pa.Table, config: ClueConfig) -> Int64:

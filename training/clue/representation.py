@@ -25,7 +25,7 @@ PLACES = 32_768  # of padded sequences that are encoded at once; bounds memory
 
 
 class ClueRepresentation:
-    """Sequences and item vectors on the CPU, the transformers on the device."""
+    """Sequences on the CPU, transformers and item vectors on the device."""
 
     window_days: tuple[int, ...] = ()  # nothing moves while nothing happens: gaps lie between events
 
@@ -41,7 +41,7 @@ class ClueRepresentation:
         self.clue.load_state_dict({k: torch.from_numpy(v) for k, v in content.weights.items() if k != PRIOR})
         self.clue.eval().requires_grad_(False).to(device)
         self._tokenizer = ItemTokenizer.from_json(document["tokenizer"])
-        self._known = Known(batcher, ItemVectors(content.item_vectors[ITEMS]))
+        self._known = Known(batcher, ItemVectors(torch.from_numpy(content.item_vectors[ITEMS]).to(device)))
         self._weight_bytes = sum(tensor.nbytes for tensor in content.weights.values())
 
     @property
@@ -88,7 +88,7 @@ def item_vectors(clue: Clue, tokens: Int64) -> Float32:
     vectors = np.empty((len(tokens), clue.shape.width), dtype=np.float32)
     with torch.inference_mode():
         for start in range(0, len(tokens), ITEM_CHUNK):
-            part = torch.from_numpy(tokens[start : start + ITEM_CHUNK]).to(device)
+            part = torch.tensor(tokens[start : start + ITEM_CHUNK], device=device)
             vectors[start : start + len(part)] = clue.items(part).cpu().numpy()
     return vectors
 
@@ -96,15 +96,14 @@ def item_vectors(clue: Clue, tokens: Int64) -> Float32:
 def portraits(clue: Clue, histories: ServiceHistories, items: Tensor, owner: Int64, users: int) -> Float32:
     """float32 [users, dimension] by the sequences of each; zeros for a user without any.
 
-    `owner` [k] is the row of the user of each sequence, `items` [n, width] the vectors of the item codes.
+    `owner` [k] is the row of the user of each sequence, `items` [n, width] the vectors of the item codes, which lie
+    where the model does.
     """
-    device = clue.log_temperature.device
-    table = items.to(device)
     vectors = torch.zeros(len(histories), clue.shape.dimension)
     with torch.inference_mode():
         for rows in _of_like_length(histories.lengths):
-            sequences = histories.padded(histories.starts[:-1][rows], histories.starts[1:][rows]).to(device)
-            vectors[torch.from_numpy(rows)] = clue.services(sequences, table).cpu()
+            sequences = histories.padded(histories.starts[:-1][rows], histories.starts[1:][rows]).to(items.device)
+            vectors[torch.from_numpy(rows)] = clue.services(sequences, items).cpu()
         found: Float32 = clue.portrait(vectors, torch.from_numpy(owner), users).numpy()
     return found
 

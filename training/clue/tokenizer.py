@@ -10,6 +10,7 @@ from training.arrays import Int64
 
 PADDING = "<pad>"  # token 0
 FEWEST = 2  # times that a pair of tokens has to occur to become one
+CHUNK = 4096  # texts at once; the tokenizer tells much more of each than its tokens, which is dropped
 
 
 class ItemTokenizer:
@@ -17,6 +18,7 @@ class ItemTokenizer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        tokenizer.encode_special_tokens = True  # a text that says "<pad>" is a text; not kept in the JSON
 
     @classmethod
     def fit(cls, texts: Iterable[str], vocabulary: int) -> Self:
@@ -51,11 +53,13 @@ class ItemTokenizer:
 
     def encode(self, texts: Sequence[str], length: int) -> Int64:
         """int64 [n, length] tokens, cut off and padded with 0 at the right; a row of zeros for a blank text."""
+        tokens = np.zeros((len(texts), length), dtype=np.int64)
         # A blank text would be the token of the space that is put before every text.
-        shown = [text if text.strip() else "" for text in texts]
-        encoded: list[Any] = self._tokenizer.encode_batch(shown, add_special_tokens=False)
-        tokens = np.zeros((len(shown), length), dtype=np.int64)
-        for row, (text, one) in enumerate(zip(shown, encoded, strict=True)):
-            ids = one.ids[:length] if text else []
-            tokens[row, : len(ids)] = ids
+        written = [row for row, text in enumerate(texts) if text.strip()]
+        for start in range(0, len(written), CHUNK):
+            rows = written[start : start + CHUNK]
+            encoded: list[Any] = self._tokenizer.encode_batch([texts[row] for row in rows], add_special_tokens=False)
+            for row, one in zip(rows, encoded, strict=True):
+                ids = one.ids[:length]
+                tokens[row, : len(ids)] = ids
         return tokens

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from registry.errors import InvalidInput
 from training.arrays import Int64
 from training.clue import objective
 from training.clue.batch import Batch, Sequences
@@ -19,13 +20,13 @@ from training.clue.views import Views
 from training.loop import Schedule
 
 BETAS, EPSILON = (0.9, 0.98), 1e-6  # of AdamW: LMRec
-HELD_OUT = 7  # of the seed of who is held out: the same users whatever else a run is asked for
+HELD_OUT = 7  # seed of who is held out, and of their views: the same whatever else a run is asked for
 
 
 class ClueTrainee:
     """Sequences lie in memory; a batch is a random draw of users, every distinct item of which is encoded once."""
 
-    def __init__(self, prepared: Prepared, config: ClueConfig, device: torch.device, world: int = 1) -> None:
+    def __init__(self, prepared: Prepared, config: ClueConfig, device: torch.device) -> None:
         torch.manual_seed(config.seed)
         self.config, self.device, self._prepared = config, device, prepared
         name = ObjectiveName(config.objective)
@@ -48,7 +49,12 @@ class ClueTrainee:
         self.steps = passed * self.passes
 
     def batches(self, epoch: int, rank: int, world: int) -> Iterator[Batch]:
-        """Random users without replacement within a pass; each worker takes an equal share of every batch."""
+        """Random users without replacement within a pass; each worker takes an equal share of every batch.
+
+        Raises InvalidInput when there are more workers than users of a step.
+        """
+        if world > self.users_per_step:
+            raise InvalidInput(f"{self.users_per_step} users a step are too few for {world} workers: take fewer")
         rng = np.random.default_rng([self.config.seed, epoch])
         for _ in range(self.passes):
             order = rng.permutation(self.training)
@@ -73,9 +79,9 @@ class ClueTrainee:
 
     def _batch(self, users: Int64, rng: np.random.Generator, share: slice) -> Batch:
         """The share of these users; views are drawn for all of them, so that the workers' generators keep step."""
-        first, second = (view[torch.arange(len(users))[share]] for view in self.views.draw(users, rng))
+        first, second = (view[share] for view in self.views.draw(users, rng))
         items, (first_places, second_places) = _distinct(first.items, second.items)
-        tokens = torch.from_numpy(self._prepared.tokens)[items]
+        tokens = torch.from_numpy(self._prepared.tokens[items.numpy()])
         tokens = tokens[:, : max(int((tokens > 0).any(dim=0).sum()), 1)]
         batch = Batch(
             tokens=tokens,
@@ -101,7 +107,7 @@ class ClueTrainee:
 def divided(users: Int64, config: ClueConfig) -> tuple[Int64, Int64]:
     """Who is held out, the same users whatever the seed, and who may be trained on: in a fixed random order."""
     shuffled = np.random.default_rng(HELD_OUT).permutation(users)
-    aside = min(max(int(len(users) * config.held_out), 2), config.candidates)
+    aside = min(max(int(len(users) * config.held_out), 2), config.candidates, len(users) - 2)
     return np.sort(shuffled[:aside]), shuffled[aside:]
 
 

@@ -14,7 +14,11 @@ SHORTEST_CROP = 0.5  # of a sequence
 
 @dataclass(frozen=True)
 class Views:
-    """Draws two sequences of each user; the draw depends on nothing but the users asked for and the generator."""
+    """Draws two sequences of each user; the draw depends on nothing but the users asked for and the generator.
+
+    Across services: two whole services of a user, or the older and the newer half of the only one. Within one: two
+    crops of a service. For categories: the two halves of a service. A service with a single event has neither.
+    """
 
     histories: ServiceHistories
     objective: ObjectiveName
@@ -39,7 +43,7 @@ class Views:
     def spans(self, users: Int64, rng: np.random.Generator) -> tuple[tuple[Int64, Int64], tuple[Int64, Int64]]:
         """Where the events of each user's two views begin and end [n]: two services, or the halves of one."""
         first, count = self._sequences(users)
-        # Drawn for all, whoever needs it: so that a user's draw does not depend on what the others have.
+        # Two different services each; where there is only one, the numbers drawn are of no use.
         a = np.floor(rng.random(len(users)) * count).astype(np.int64)
         b = np.floor(rng.random(len(users)) * (count - 1)).astype(np.int64)
         b += b >= a
@@ -63,13 +67,14 @@ class Views:
         draws = rng.random((len(first), int(count.max(initial=1))))
         inside = np.arange(draws.shape[1]) < count[:, None]
         places = np.where(inside, first[:, None] + np.arange(draws.shape[1]), 0)
-        long_enough = inside & (self.histories.lengths[places] >= 2)
+        long_enough = inside & (self.histories.starts[places + 1] - self.histories.starts[places] >= 2)
         chosen: Int64 = first + np.argmax(np.where(long_enough, draws, -1.0), axis=1)
         return chosen
 
     def _crop(self, sequences: Int64, rng: np.random.Generator) -> Sequences:
         """A part of each sequence, at least half of it, shuffled."""
-        begins, lengths = self.histories.starts[sequences], self.histories.lengths[sequences]
+        begins = self.histories.starts[sequences]
+        lengths = self.histories.starts[sequences + 1] - begins
         shortest = np.maximum(np.ceil(lengths * SHORTEST_CROP), 1)
         sizes = np.floor(shortest + rng.random(len(sequences)) * (lengths - shortest + 1)).astype(np.int64)
         starts = begins + np.floor(rng.random(len(sequences)) * (lengths - sizes + 1)).astype(np.int64)

@@ -17,8 +17,6 @@ AT_ONCE = 1e-6
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with two versions, the first backfilled and read by `ranker`. Copy it, change nothing in it."""
-    if Path("/tmp/rtemplate/home").exists():  # DEBUG
-        return Path("/tmp/rtemplate/home")  # DEBUG
     folder = tmp_path_factory.mktemp("followed")
     make(embedded(folder / "home", history_length=LENGTH), folder / "generated")
     return folder / "home"
