@@ -18,7 +18,7 @@ from infra.settings import Settings
 from registry.errors import Unavailable
 from registry.settings import PROJECT_ROOT
 from serving.app import start
-from serving.flags import free_port, serve_environment
+from serving.flags import NICENESS, free_port, serve_environment
 
 HOST = "127.0.0.1"
 FEAST_REQUESTS = 1_000_000_000  # of a worker's life: by default it drops its connections every 1,000
@@ -28,6 +28,7 @@ FEAST_REQUESTS = 1_000_000_000  # of a worker's life: by default it drops its co
 def serving(settings: Settings) -> Iterator[Server]:
     """The gateway and its refresh shards, on Ray Serve with its flags."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault(*NICENESS)
     settings = settings.model_copy(update={"port": 0, "host": HOST})
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=128 << 20)
     try:

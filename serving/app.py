@@ -4,6 +4,7 @@
 `run_forever` does both around a signal.
 """
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -74,6 +75,7 @@ def start(settings: ServingSettings, build: "Build | None" = None, build_shard: 
 
     environment = flags.serve_environment(settings)
     owns_ray = not ray.is_initialized() and not settings.ray_address
+    os.environ.setdefault(*flags.NICENESS)
     ensure_ray(settings)
     shards = ShardGroup(settings, build_shard or _real_shard, flags.shard_environment())
     running = Running(f"http://{settings.host}:{port}", owns_ray, shards)

@@ -18,6 +18,12 @@ from pathlib import Path
 from registry.errors import Conflict
 from serving.settings import ServingSettings
 
+NICENESS = ("RAY_worker_niceness", "0")
+"""Of a Ray of our own: by default its workers, gateway and HAProxy among them, give way to every other process."""
+
+SHARD_NICENESS = 5
+"""Refreshing gives way to reads."""
+
 
 def haproxy_available() -> bool:
     """Whether there is an HAProxy binary: ray[serve] brings one on Linux, elsewhere it may be named or missing."""

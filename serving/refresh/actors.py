@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import threading
 import time
 import uuid
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError
 
+from serving.flags import SHARD_NICENESS
 from serving.settings import ServingSettings
 
 if TYPE_CHECKING:  # who starts shards need not wait for Feast and torch
@@ -31,6 +33,7 @@ class ShardActor:
     """One shard in a process of its own; Ray starts it anew when the process dies."""
 
     def __init__(self, settings: ServingSettings, id: str, build: Build) -> None:
+        os.nice(SHARD_NICENESS)
         self._shard = build(settings, id)
         self._shard.start()
 
