@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 FILL_SECONDS = 0.01
 """How long a micro-batch fills: a step costs several milliseconds however few its rows are."""
 
-IDLE_SECONDS, CALM_AFTER = 0.03, 1.0
+IDLE_SECONDS, CALM_AFTER = 0.05, 1.0
 """Between two looks once nothing has come for a second: a look is a query, and others want the processor."""
 
 RENEW_SECONDS = 1.0
