@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.training.example import AS_OF_US, QUICK, inputs, population, train_here
+from tests.training.example import AS_OF_US, FAMILIES, QUICK, inputs, population, train_here
 from training.encoder import load_encoder
 from training.run import TrainedModel, train
 from training.settings import TrainingSettings
@@ -25,7 +25,7 @@ pytestmark = [
         "ignore::ResourceWarning", "ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray"
     ),
 ]
-LONG = [*(o for o in QUICK if not o.startswith("epochs")), "epochs=12", "patience=12"]
+LONG = [*(o for o in QUICK["autoencoder"] if not o.startswith("epochs")), "epochs=12", "patience=12"]
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,10 @@ def test_a_killed_driver_costs_no_bit(
     assert model.fingerprint == undisturbed.fingerprint
 
 
-def test_two_workers(ray_session: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_workers(ray_session: None, tmp_path: Path, family: str) -> None:
     settings = TrainingSettings(home=tmp_path / "home", num_workers=2)
-    model = train_here(settings, inputs(population()))
+    model = train_here(settings, inputs(population()), family=family)
     logged = [json.loads(line) for line in (model.path / "metrics.jsonl").read_text().splitlines()]
     assert {line["rank"] for line in logged if line["event"] == "worker"} == {0, 1}
     losses = [line["loss"] for line in logged if line["event"] == "epoch"]

@@ -8,35 +8,38 @@ import pyarrow as pa
 import pytest
 
 from registry.errors import InvalidInput, NotFound
-from tests.training.example import AS_OF_US, QUICK, SCHEMA, TEAM, inputs, population, train_here
+from tests.training.example import AS_OF_US, FAMILIES, QUICK, SCHEMA, TEAM, inputs, population, train_here
 from training.encoder import load_encoder
 from training.run import TrainedModel, train
 from training.session import LocalSession
 from training.settings import TrainingSettings
 
 
-def test_what_a_run_tells(model: TrainedModel) -> None:
-    assert model.run.startswith("autoencoder-") and model.path.name == model.run
+def test_what_a_run_tells(either: TrainedModel) -> None:
+    model = either
+    assert model.run.startswith(f"{model.family}-") and model.path.name == model.run
     assert model.artifact == f"artifacts/{model.run}" and not list((model.path.parent / ".unfinished").iterdir())
-    assert model.dimension == 8 and model.snapshot == "20240601-example" and model.input_schema == SCHEMA
+    assert model.dimension == 8 and model.snapshot == "20240601-example"
+    seen = {"autoencoder": SCHEMA, "clue": SCHEMA.exclude(SCHEMA.names)}  # CLUE does not look at the profile
+    assert model.input_schema == seen[model.family]
     assert model.config["epochs"] == 3 and model.config["exclude"] == []
     assert 0 < model.metrics["held_out_loss"] < 2 and model.metrics["epochs"] == 3
     record = json.loads((model.path / "run.json").read_text())
     assert record["run"] == model.run and record["metrics"] == model.metrics
 
 
-def test_the_metric_log(model: TrainedModel) -> None:
-    lines = [json.loads(line) for line in (model.path / "metrics.jsonl").read_text().splitlines()]
+def test_the_metric_log(either: TrainedModel) -> None:
+    lines = [json.loads(line) for line in (either.path / "metrics.jsonl").read_text().splitlines()]
     epochs = [line for line in lines if line["event"] == "epoch"]
     assert [line["epoch"] for line in epochs] == [0, 1, 2]
     assert epochs[-1]["loss"] < epochs[0]["loss"]  # it learns
 
 
 def test_the_same_request_gives_the_same_fingerprint_in_another_run(
-    model: TrainedModel, settings: TrainingSettings
+    either: TrainedModel, settings: TrainingSettings
 ) -> None:
-    again = train_here(settings, inputs(population()))
-    assert again.fingerprint == model.fingerprint and again.run != model.run
+    again = train_here(settings, inputs(population()), family=either.family)
+    assert again.fingerprint == either.fingerprint and again.run != either.run
 
 
 def test_buckets_in_other_sizes_change_nothing_but_the_order(settings: TrainingSettings) -> None:
@@ -50,13 +53,12 @@ def test_buckets_in_other_sizes_change_nothing_but_the_order(settings: TrainingS
     assert first[0].to_json() == second[0].to_json()
 
 
-@pytest.mark.parametrize("override", ["seed=1", "epochs=2", "windows_days=7,30"])
+@pytest.mark.parametrize("override", ["seed=1", "epochs=2", {"autoencoder": "windows_days=7,30", "clue": "chunk=9"}])
 def test_another_seed_or_config_gives_another_fingerprint(
-    model: TrainedModel, settings: TrainingSettings, override: str
+    either: TrainedModel, settings: TrainingSettings, override: str | dict[str, str]
 ) -> None:
-    overrides = [text for text in QUICK if not override.startswith(text.split("=")[0])]
-    other = train("autoencoder", [*overrides, override], inputs(population()), settings)
-    assert other.fingerprint != model.fingerprint
+    own = override if isinstance(override, str) else override[either.family]
+    assert train_here(settings, inputs(population()), own, family=either.family).fingerprint != either.fingerprint
 
 
 def test_a_team_column_adds_a_block(model: TrainedModel, settings: TrainingSettings) -> None:
@@ -80,12 +82,14 @@ def test_excluded_fields_are_gone(settings: TrainingSettings) -> None:
 
 
 def test_what_cannot_be_trained(settings: TrainingSettings) -> None:
-    with pytest.raises(NotFound, match="no model family 'word2vec': the families are autoencoder"):
+    with pytest.raises(NotFound, match="no model family 'word2vec': the families are autoencoder, clue"):
         train("word2vec", [], inputs(population()), settings)
     with pytest.raises(InvalidInput, match="--set epochs=x"):
         train("autoencoder", ["epochs=x"], inputs(population()), settings)
     with pytest.raises(InvalidInput, match=r"5 users have events or a profile .*, training needs 10"):
         train_here(settings, inputs(population(5)))
+    with pytest.raises(InvalidInput, match=r"5 users have two events .*; training needs 10"):
+        train_here(settings, inputs(population(5)), family="clue")
 
 
 def test_events_alone_are_enough(settings: TrainingSettings) -> None:
@@ -100,33 +104,31 @@ def test_events_alone_are_enough(settings: TrainingSettings) -> None:
     assert np.isfinite(load_encoder(model.path).encode(users, AS_OF_US)).all()
 
 
-def test_progress_is_told(settings: TrainingSettings) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_progress_is_told(settings: TrainingSettings, family: str) -> None:
     told: list[tuple[str, int, int, str]] = []
     train(
-        "autoencoder",
-        ["epochs=2", "epoch_steps=2", "hidden=8", "dimension=4"],
+        family,
+        QUICK[family],
         inputs(population()),
         settings,
         lambda step, done, total, note="": told.append((step, done, total, note)),
     )
     steps = list(dict.fromkeys(step for step, *_ in told))
-    assert steps == [
-        "looking at items",
-        "counting what goes together",
-        "computing blocks",
-        "training",
-        "writing the artifact",
-    ]
+    own = {
+        "autoencoder": ["counting what goes together", "computing blocks"],
+        "clue": ["learning tokens", "reading sequences"],
+    }
+    assert steps == ["looking at items", *own[family], "training", "writing the artifact"]
     assert all(0 <= done <= total for _, done, total, _ in told)
 
 
-def test_no_epoch_leaves_the_weights_random(model: TrainedModel, settings: TrainingSettings) -> None:
+def test_no_epoch_leaves_the_weights_random(either: TrainedModel, settings: TrainingSettings) -> None:
     """The baseline that training has to beat; in all else a model like any other."""
-    overrides = [text for text in QUICK if not text.startswith("epochs")]
-    untrained = train("autoencoder", [*overrides, "epochs=0"], inputs(population()), settings)
-    assert untrained.metrics["held_out_loss"] > model.metrics["held_out_loss"]
+    untrained = train_here(settings, inputs(population()), "epochs=0", family=either.family)
+    assert untrained.metrics["held_out_loss"] > either.metrics["held_out_loss"]
     vectors = load_encoder(untrained.path).encode(population(), AS_OF_US)
-    assert np.isfinite(vectors).all() and untrained.fingerprint != model.fingerprint
+    assert np.isfinite(vectors).all() and untrained.fingerprint != either.fingerprint
 
 
 class Killed(BaseException):
@@ -134,7 +136,7 @@ class Killed(BaseException):
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(
-    model: TrainedModel, settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
+    either: TrainedModel, settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = LocalSession.report
 
@@ -145,25 +147,26 @@ def test_a_killed_run_goes_on_to_the_same_bits(
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(LocalSession, "report", die_after_the_second)
-        train_here(settings, inputs(population()))
+        train_here(settings, inputs(population()), family=either.family)
     unfinished = settings.home / "artifacts" / ".unfinished"
     (run,) = unfinished.iterdir()
-    resumed = train_here(settings, inputs(population()))
-    assert resumed.run == run.name and resumed.fingerprint == model.fingerprint
+    resumed = train_here(settings, inputs(population()), family=either.family)
+    assert resumed.run == run.name and resumed.fingerprint == either.fingerprint
     assert resumed.metrics["epochs"] == 3 and not list(unfinished.iterdir())
 
 
 def test_a_run_killed_while_preparing_prepares_again(
-    model: TrainedModel, settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
+    either: TrainedModel, settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("training.autoencoder.prepare._layout", die)
-        train_here(settings, inputs(population()))
-    assert train_here(settings, inputs(population())).fingerprint == model.fingerprint
-    assert len(list((settings.home / "artifacts").glob("autoencoder-*"))) == 1
+        step = {"autoencoder": "training.autoencoder.prepare._layout", "clue": "training.clue.prepare._histories"}
+        patch.setattr(step[either.family], die)
+        train_here(settings, inputs(population()), family=either.family)
+    assert train_here(settings, inputs(population()), family=either.family).fingerprint == either.fingerprint
+    assert len(list((settings.home / "artifacts").glob(f"{either.family}-*"))) == 1
 
 
 def test_another_request_does_not_resume(settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch) -> None:

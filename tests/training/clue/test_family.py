@@ -146,9 +146,3 @@ def test_a_bucket_without_users_changes_nothing(tmp_path: Path) -> None:
     plain, other = prepared(tmp_path / "a", given), prepared(tmp_path / "b", gaps)
     for name, array in plain.histories.arrays().items():
         np.testing.assert_array_equal(other.histories.arrays()[name], array)
-
-
-def test_no_epoch_is_the_baseline(clue_model: TrainedModel, settings: TrainingSettings) -> None:
-    untrained = train_here(settings, inputs(population()), "epochs=0", family="clue")
-    assert untrained.metrics["held_out_loss"] > clue_model.metrics["held_out_loss"]
-    assert np.isfinite(load_encoder(untrained.path).encode(population(), AS_OF_US)).all()
