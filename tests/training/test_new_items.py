@@ -130,7 +130,7 @@ def test_nobody_else_moves(any_encoder: Encoder) -> None:
 
 
 def test_however_they_come_they_are_the_same(either: TrainedModel) -> None:
-    """Row by row, in parts that overlap, or at once; the autoencoder pools the same bits, CLUE encodes in other batches."""
+    """Row by row, in parts that overlap, or at once. To the bit, but for CLUE: its batches of texts are others."""
     rng = np.random.default_rng(0)
     words = [word for taste in WORDS for word in taste]
     rows = items(*((f"new-{rng.integers(40)}", " ".join(rng.choice(words, 3))) for _ in range(150)))
