@@ -110,10 +110,9 @@ def test_items_of_the_artifact_keep_its_vectors(any_encoder: Encoder) -> None:
     before = encoded(any_encoder, user)
     any_encoder.learn(items(("m0-0", "oven spice bread")), 1)
     np.testing.assert_array_equal(encoded(any_encoder, user), before)
-    any_encoder.learn(
-        items(("m0-0", "oven spice bread"), service="shop"), 2
-    )  # another service's item of that id is new,
-    np.testing.assert_array_equal(encoded(any_encoder, user), before)  # but not the one that they touched
+    # Another service's item of that id is new, but not the one that they touched.
+    any_encoder.learn(items(("m0-0", "oven spice bread"), service="shop"), 2)
+    np.testing.assert_array_equal(encoded(any_encoder, user), before)
     picked = listener(picks=("m0-0",))
     before = encoded(any_encoder, picked)
     any_encoder.learn(items(("m0-0", "oven bread"), service="video"), 3)
