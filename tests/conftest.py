@@ -135,6 +135,30 @@ def backfilled_home(registered_home: Path, tmp_path_factory: pytest.TempPathFact
     return home
 
 
+@pytest.fixture(scope="session")
+def registered_clue_home(registered_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The users of `registered_home` with a version of the other family: clue-1. Copy it, change nothing in it."""
+    from infra.pipeline import train_version
+    from tests.instances import TINY_CLUE, copy_of
+
+    home = tmp_path_factory.mktemp("registered-clue") / "home"
+    with copy_of(registered_home, home) as portrait:
+        train_version(portrait, "clue", overrides=TINY_CLUE)
+    return home
+
+
+@pytest.fixture(scope="session")
+def backfilled_clue_home(registered_clue_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with all users embedded at clue-1, and at it alone. Copy it, change nothing in it."""
+    from tests.instances import copy_of
+    from training.backfill import backfill
+
+    home = tmp_path_factory.mktemp("backfilled-clue") / "home"
+    with copy_of(registered_clue_home, home) as portrait:
+        backfill(portrait.repo, "clue-1", portrait.settings)
+    return home
+
+
 @pytest.fixture
 def registered(registered_home: Path, tmp_path: Path) -> "Iterator[Portrait]":
     """An instance of one's own with a trained version that has no vectors yet."""
@@ -150,4 +174,30 @@ def backfilled(backfilled_home: Path, tmp_path: Path) -> "Iterator[Portrait]":
     from tests.instances import copy_of
 
     with copy_of(backfilled_home, tmp_path / "home") as portrait:
+        yield portrait
+
+
+@pytest.fixture(params=["autoencoder-1", "clue-1"])
+def version_id(request: pytest.FixtureRequest) -> str:
+    """A version of each family."""
+    return str(request.param)
+
+
+@pytest.fixture
+def either_registered(version_id: str, request: pytest.FixtureRequest, tmp_path: Path) -> "Iterator[Portrait]":
+    """An instance of one's own in which `version_id` has no vectors yet."""
+    from tests.instances import copy_of
+
+    homes = {"autoencoder-1": "registered_home", "clue-1": "registered_clue_home"}
+    with copy_of(request.getfixturevalue(homes[version_id]), tmp_path / "home") as portrait:
+        yield portrait
+
+
+@pytest.fixture
+def either_backfilled(version_id: str, request: pytest.FixtureRequest, tmp_path: Path) -> "Iterator[Portrait]":
+    """An instance of one's own in which all users are embedded at `version_id`."""
+    from tests.instances import copy_of
+
+    homes = {"autoencoder-1": "backfilled_home", "clue-1": "backfilled_clue_home"}
+    with copy_of(request.getfixturevalue(homes[version_id]), tmp_path / "home") as portrait:
         yield portrait

@@ -12,7 +12,9 @@ from infra.settings import Settings
 
 USERS = 300
 TINY = ("epochs=2", "epoch_steps=5", "dimension=16", "hidden=32", "item_dimension=8")
-"""Overrides of a model that trains in a second."""
+"""Overrides of an autoencoder that trains in a second, and ..."""
+TINY_CLUE = ("epochs=2", "epoch_steps=5", "dimension=16", "size=nano", "vocabulary=400", "batch_size=64")
+"""... of a CLUE that does."""
 
 
 def embedded(home: Path, **changes: Any) -> Settings:

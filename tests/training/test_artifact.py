@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -18,34 +17,37 @@ from training.artifact import PRIOR, Content, found_fingerprint, load_content, l
 from training.encoder import load_encoder
 from training.run import TrainedModel
 
-FILES = {
+COMMON = {
     "encoder.json", "weights.safetensors", "items.parquet", "items.safetensors", "probe.parquet", "probe.safetensors",
-    "words.json", "text.safetensors", "run.json", "metrics.jsonl", "loss.png",
+    "run.json", "metrics.jsonl", "loss.png",
 }  # fmt: skip
+FILES = {"autoencoder": COMMON | {"words.json", "text.safetensors"}, "clue": COMMON}
 
 
 @pytest.fixture
-def artifact(model: TrainedModel, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(model.path, tmp_path / "artifact"))
+def artifact(either: TrainedModel, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(either.path, tmp_path / "artifact"))
 
 
-def test_what_is_in_it(model: TrainedModel) -> None:
-    manifest = json.loads((model.path / "manifest.json").read_text())
-    assert set(manifest["files"]) == FILES
-    assert (manifest["family"], manifest["dimension"], manifest["fingerprint"]) == ("autoencoder", 8, model.fingerprint)
-    assert len(model.fingerprint) == 64
-    assert (model.path / "loss.png").read_bytes().startswith(b"\x89PNG")
+def test_what_is_in_it(either: TrainedModel) -> None:
+    manifest = json.loads((either.path / "manifest.json").read_text())
+    assert set(manifest["files"]) == FILES[either.family]
+    assert [manifest[name] for name in ("family", "dimension", "fingerprint")] == [either.family, 8, either.fingerprint]
+    assert len(either.fingerprint) == 64
+    assert (either.path / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("name", sorted(FILES))
-def test_a_changed_byte_is_refused(artifact: Path, name: str) -> None:
-    expected = sha256(artifact / name)
-    content = bytearray((artifact / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (artifact / name).write_bytes(content)
-    found = sha256(artifact / name)
-    with pytest.raises(FingerprintMismatch, match=f"{name} was changed .* SHA-256 {found}, expected was {expected}:"):
-        load_encoder(artifact)
+def test_a_changed_byte_is_refused(either: TrainedModel, artifact: Path) -> None:
+    load_encoder(artifact)
+    for name in FILES[either.family]:
+        whole, expected = (artifact / name).read_bytes(), sha256(artifact / name)
+        content = bytearray(whole)
+        content[len(content) // 2] ^= 1
+        (artifact / name).write_bytes(content)
+        said = f"{name} was changed .* SHA-256 {sha256(artifact / name)}, expected was {expected}:"
+        with pytest.raises(FingerprintMismatch, match=said):
+            load_encoder(artifact)
+        (artifact / name).write_bytes(whole)
 
 
 def test_a_missing_file_is_refused(artifact: Path) -> None:
@@ -55,27 +57,28 @@ def test_a_missing_file_is_refused(artifact: Path) -> None:
         load_encoder(artifact)
 
 
-def test_another_fingerprint_is_refused(model: TrainedModel) -> None:
-    load_encoder(model.path, model.fingerprint)
+def test_another_fingerprint_is_refused(either: TrainedModel) -> None:
+    load_encoder(either.path, either.fingerprint)
     with pytest.raises(
-        FingerprintMismatch, match=f"has fingerprint {model.fingerprint[:12]}, expected was 000000000000"
+        FingerprintMismatch, match=f"has fingerprint {either.fingerprint[:12]}, expected was 000000000000"
     ):
-        load_encoder(model.path, "0" * 64)
+        load_encoder(either.path, "0" * 64)
 
 
-def test_weights_cannot_be_exchanged_under_a_forged_manifest(artifact: Path, model: TrainedModel) -> None:
+def test_weights_cannot_be_exchanged_under_a_forged_manifest(artifact: Path, either: TrainedModel) -> None:
     weights = load_file(artifact / "weights.safetensors")
-    save_file({**weights, "z_mean": weights["z_mean"] + 1}, artifact / "weights.safetensors")
-    reseal(artifact, model.fingerprint)
-    forged = replace(load_content(model.path, None), weights=load_file(artifact / "weights.safetensors")).fingerprint
-    refusal = f"has fingerprint {forged[:12]}, expected was {model.fingerprint[:12]}"
+    moved = {"autoencoder": "z_mean", "clue": "service_encoder.out.weight"}[either.family]
+    save_file({**weights, moved: weights[moved] + 1}, artifact / "weights.safetensors")
+    reseal(artifact, either.fingerprint)
+    forged = replace(load_content(either.path, None), weights=load_file(artifact / "weights.safetensors")).fingerprint
+    refusal = f"has fingerprint {forged[:12]}, expected was {either.fingerprint[:12]}"
     with pytest.raises(FingerprintMismatch, match=refusal):
         load_encoder(artifact)
     assert found_fingerprint(artifact) == forged
 
 
 @pytest.mark.parametrize("of", ["vectors", "users"])
-def test_a_changed_probe_is_refused(artifact: Path, model: TrainedModel, of: str) -> None:
+def test_a_changed_probe_is_refused(artifact: Path, either: TrainedModel, of: str) -> None:
     """Even under a manifest that fits: the probe must come out as it did after training."""
     stored = load_file(artifact / "probe.safetensors")["vectors"]
     if of == "vectors":
@@ -83,21 +86,24 @@ def test_a_changed_probe_is_refused(artifact: Path, model: TrainedModel, of: str
         save_file({**probe, "vectors": probe["vectors"] + np.float32(0.01)}, artifact / "probe.safetensors")
     else:
         users = pq.read_table(artifact / "probe.parquet")
-        place = users.column_names.index("age")
-        pq.write_table(users.set_column(place, "age", pc.add(users["age"], 1.0)), artifact / "probe.parquet")
-    reseal(artifact, model.fingerprint)
+        place = users.column_names.index("onboarding_items")
+        picks = pa.array([[]] * len(users), pa.list_(pa.string()))
+        pq.write_table(users.set_column(place, "onboarding_items", picks), artifact / "probe.parquet")
+    reseal(artifact, either.fingerprint)
     expected = hashlib.sha256((stored + np.float32(0.01 if of == "vectors" else 0)).tobytes()).hexdigest()[:12]
     said = rf"encodes its probe to [0-9a-f]{{12}}, expected was {expected}; they are .* apart \(at most 0.0001\)"
     with pytest.raises(FingerprintMismatch, match=said) as refused:
-        load_encoder(artifact, model.fingerprint)
+        load_encoder(artifact, either.fingerprint)
     if of == "vectors":  # what it encodes to is what was stored before, on this very machine
         assert f"to {hashlib.sha256(stored.tobytes()).hexdigest()[:12]}," in str(refused.value)
 
 
-def test_code_that_encodes_otherwise_is_refused(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.autoencoder.model.CLIP", 0.5)
+def test_code_that_encodes_otherwise_is_refused(either: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = {"autoencoder": ("autoencoder.model.CLIP", 0.5), "clue": ("clue.histories.NO_EVENT", 86_400)}
+    name, value = changed[either.family]
+    monkeypatch.setattr(f"training.{name}", value)
     with pytest.raises(FingerprintMismatch, match="would not continue its space"):
-        load_encoder(model.path, model.fingerprint)
+        load_encoder(either.path, either.fingerprint)
 
 
 def test_the_probe_is_nobody(model: TrainedModel) -> None:
@@ -107,14 +113,14 @@ def test_the_probe_is_nobody(model: TrainedModel) -> None:
     assert pa.compute.list_value_length(users["item_ids"]).to_pylist()[:2] == [0, 1]
 
 
-def test_the_fingerprint_of_what_lies_there(artifact: Path, model: TrainedModel, tmp_path: Path) -> None:
+def test_the_fingerprint_of_what_lies_there(artifact: Path, either: TrainedModel, tmp_path: Path) -> None:
     """It is over the content alone, and of the bytes that are there, not of what the manifest says."""
-    assert found_fingerprint(artifact) == model.fingerprint
+    assert found_fingerprint(artifact) == either.fingerprint
     (artifact / "probe.safetensors").unlink()
-    assert found_fingerprint(artifact) == model.fingerprint
+    assert found_fingerprint(artifact) == either.fingerprint
     items = pq.read_table(artifact / "items.parquet")
     pq.write_table(items.slice(1), artifact / "items.parquet")
-    assert found_fingerprint(artifact) not in (None, model.fingerprint)
+    assert found_fingerprint(artifact) not in (None, either.fingerprint)
     (artifact / "weights.safetensors").write_bytes(b"nonsense")
     assert found_fingerprint(artifact) is None
     assert found_fingerprint(tmp_path / "nowhere") is None
@@ -177,12 +183,8 @@ def sha256(path: Path) -> str:
 
 def reseal(artifact: Path, fingerprint: str) -> None:
     """A manifest that fits the files, as a forger would write it."""
+    family = json.loads((artifact / "manifest.json").read_text())["family"]
     (artifact / "manifest.json").unlink()
-    content = load_content_of(artifact)
-    seal(artifact, content)
+    seal(artifact, Content(family, 1, 8, json.loads((artifact / "encoder.json").read_text()), {}, [], {}))
     manifest = json.loads((artifact / "manifest.json").read_text())
     (artifact / "manifest.json").write_text(json.dumps({**manifest, "fingerprint": fingerprint}))
-
-
-def load_content_of(artifact: Path) -> Content:
-    return Content("autoencoder", 1, 8, json.loads((artifact / "encoder.json").read_text()), {}, [], {})

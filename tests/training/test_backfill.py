@@ -34,26 +34,29 @@ AUTUMN = datetime(2024, 9, 1, tzinfo=UTC)
 SPRING = datetime(2024, 5, 1, tzinfo=UTC)
 
 
-def run(portrait: Portrait, as_of: datetime | None = None, stale: bool = False) -> BackfillReport:
-    return backfill(portrait.repo, "autoencoder-1", portrait.settings, as_of, stale)
+def run(
+    portrait: Portrait, as_of: datetime | None = None, stale: bool = False, version: str = "autoencoder-1"
+) -> BackfillReport:
+    return backfill(portrait.repo, version, portrait.settings, as_of, stale)
 
 
-def test_everybody_gets_a_vector_offline_and_online(registered: Portrait) -> None:
+def test_everybody_gets_a_vector_offline_and_online(either_registered: Portrait, version_id: str) -> None:
     steps: list[tuple[int, int]] = []
     report = backfill(
-        registered.repo,
-        "autoencoder-1",
-        registered.settings,
+        either_registered.repo,
+        version_id,
+        either_registered.settings,
         progress=lambda _step, done, total, _note="": steps.append((done, total)),
     )
-    version = registered.registry.versions.get("autoencoder-1")
-    assert version.state == VersionState.READY and version.last_as_of == report.as_of == cut(registered.log).as_of
+    version = either_registered.registry.versions.get(version_id)
+    assert version.state == VersionState.READY
+    assert version.last_as_of == report.as_of == cut(either_registered.log).as_of
     assert report.users == report.embedded == report.written_online == USERS
     assert report.users_per_second > 0
-    assert registered.repo.count_vectors(version) == USERS
-    stored = online(registered)
-    assert stored.users == users_of(registered) and len(stored) == USERS
-    assert stored == offline(registered, report.snapshot)
+    assert either_registered.repo.count_vectors(version) == USERS
+    stored = online(either_registered, version_id)
+    assert stored.users == users_of(either_registered) and len(stored) == USERS
+    assert stored == offline(either_registered, report.snapshot, version_id)
     assert set(stored.as_of) == {microseconds(report.as_of)}
     vectors = np.frombuffer(stored.vectors, np.float32).reshape(USERS, version.dimension)
     assert np.isfinite(vectors).all() and vectors.std() > 0.1
@@ -86,21 +89,23 @@ def test_a_pass_at_a_later_time_replaces(registered: Portrait) -> None:
     assert online(registered) == offline(registered, report.snapshot)
 
 
-def test_stale_embeds_those_whose_windows_moved_and_those_behind(registered: Portrait, tmp_path: Path) -> None:
-    run(registered, AUTUMN)
-    before, later = online(registered), AUTUMN + timedelta(days=5)
-    report = run(registered, later, stale=True)
+def test_stale_embeds_those_whose_windows_moved_and_those_behind(
+    either_registered: Portrait, version_id: str, tmp_path: Path
+) -> None:
+    run(either_registered, AUTUMN, version=version_id)
+    before, later = online(either_registered, version_id), AUTUMN + timedelta(days=5)
+    report = run(either_registered, later, stale=True, version=version_id)
 
-    after = online(registered)
+    after = online(either_registered, version_id)
     changed = {user for user, old, new in zip(before.users, before.as_of, after.as_of, strict=True) if old != new}
-    snapshot = load_snapshot(registered.settings.home, report.snapshot)
-    assert changed == expected_stale(registered, before, AUTUMN, snapshot)
+    snapshot = load_snapshot(either_registered.settings.home, report.snapshot)
+    assert changed == expected_stale(either_registered, version_id, before, AUTUMN, snapshot)
     assert 0 < len(changed) < USERS
     assert report.embedded == report.written_online == len(changed)
     assert report.users == USERS
-    fresh = offline(registered, f"{report.snapshot}-stale")
+    fresh = offline(either_registered, f"{report.snapshot}-stale", version_id)
     assert set(fresh.users) == changed
-    assert run(registered, later, stale=True).embedded == 0
+    assert run(either_registered, later, stale=True, version=version_id).embedded == 0
 
     # Nobody's windows move within a microsecond, but one user has a new event, and one is new.
     mover = next(user for user in before.users if user not in changed)
@@ -108,15 +113,17 @@ def test_stale_embeds_those_whose_windows_moved_and_those_behind(registered: Por
         {"user_id": [mover, "newcomer"], "item_id": ["music-0001", "music-0002"], "event_time": [later] * 2}
     )
     pq.write_table(events, tmp_path / "events.parquet")
-    assert ingest(registered.log, tmp_path / "events.parquet").events.accepted == 2
-    late = run(registered, later + timedelta(microseconds=1), stale=True)
+    assert ingest(either_registered.log, tmp_path / "events.parquet").events.accepted == 2
+    late = run(either_registered, later + timedelta(microseconds=1), stale=True, version=version_id)
     assert late.embedded == late.written_online == 2
-    assert set(offline(registered, f"{late.snapshot}-stale").users) == {mover, "newcomer"}
+    assert set(offline(either_registered, f"{late.snapshot}-stale", version_id).users) == {mover, "newcomer"}
 
 
-def expected_stale(portrait: Portrait, before: Stored, since: datetime, snapshot: Snapshot) -> set[str]:
+def expected_stale(
+    portrait: Portrait, version_id: str, before: Stored, since: datetime, snapshot: Snapshot
+) -> set[str]:
     """Users with an event that moved through the model's windows, and those with a profile that is new."""
-    version = portrait.registry.versions.get("autoencoder-1")
+    version = portrait.registry.versions.get(version_id)
     windows = load_encoder(portrait.settings.home / version.artifact, version.fingerprint).window_days
     known = dict(zip(before.users, before.position, strict=True))
     stale: set[str] = set()

@@ -21,8 +21,8 @@ from training.offline import bucket_file, delete_offline, export, version_folder
 AUTUMN = datetime(2024, 9, 1, tzinfo=UTC)
 
 
-def exported(portrait: Portrait, out: Path, as_of: datetime | None = None) -> pa.Table:
-    export(portrait.repo, portrait.registry.versions.get("autoencoder-1"), out, as_of)
+def exported(portrait: Portrait, out: Path, as_of: datetime | None = None, version: str = "autoencoder-1") -> pa.Table:
+    export(portrait.repo, portrait.registry.versions.get(version), out, as_of)
     return pq.read_table(out).sort_by("user_id")
 
 
@@ -39,14 +39,16 @@ def test_export_writes_a_row_for_everybody(backfilled: Portrait, tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["vectors.parquet"]
 
 
-def test_export_as_of_another_time_computes_what_a_backfill_would(backfilled: Portrait, tmp_path: Path) -> None:
-    now = exported(backfilled, tmp_path / "now.parquet")
-    computed = exported(backfilled, tmp_path / "autumn.parquet", AUTUMN)
+def test_export_as_of_another_time_computes_what_a_backfill_would(
+    either_backfilled: Portrait, version_id: str, tmp_path: Path
+) -> None:
+    now = exported(either_backfilled, tmp_path / "now.parquet", version=version_id)
+    computed = exported(either_backfilled, tmp_path / "autumn.parquet", AUTUMN, version=version_id)
     assert computed.column("user_id").equals(now.column("user_id"))
     assert numbers(computed) != numbers(now)
-    report = backfill(backfilled.repo, "autoencoder-1", backfilled.settings, AUTUMN)
-    assert numbers(computed) == offline(backfilled, report.snapshot).vectors
-    assert exported(backfilled, tmp_path / "again.parquet", AUTUMN).equals(computed)
+    report = backfill(either_backfilled.repo, version_id, either_backfilled.settings, AUTUMN)
+    assert numbers(computed) == offline(either_backfilled, report.snapshot, version_id).vectors
+    assert exported(either_backfilled, tmp_path / "again.parquet", AUTUMN, version=version_id).equals(computed)
 
 
 def test_export_of_a_version_without_vectors_computes_as_of_the_logs_end(registered: Portrait, tmp_path: Path) -> None:

@@ -26,23 +26,23 @@ USER = "newcomer"
 
 
 @pytest.fixture
-def instance(registered: Portrait, tmp_path: Path) -> Portrait:
+def instance(either_registered: Portrait, tmp_path: Path) -> Portrait:
     """A user whose events are all on an item that came after training, whose text is in the inbox."""
     item = {"service": "music", "item_id": "brand-new", "text": "orbit comet lunar song"}
-    inbox = Inbox(registered.database, Forgotten(registered.settings.home))
+    inbox = Inbox(either_registered.database, Forgotten(either_registered.settings.home))
     inbox.accept([Arriving(Kind.ITEMS, ITEMS_BUCKET, json.dumps(item))])
-    newest = registered.log.watermark()
+    newest = either_registered.log.watermark()
     assert newest is not None
     times = [newest + timedelta(hours=hour) for hour in range(1, 4)]
     events = [{"user_id": USER, "item_id": "brand-new", "service": "music", "event_time": time} for time in times]
     pq.write_table(pa.Table.from_pylist(events), tmp_path / "events.parquet")
-    take_in(registered, tmp_path / "events.parquet", None, None)
-    registered.registry.consumers.add("reader", "team")
-    return registered
+    take_in(either_registered, tmp_path / "events.parquet", None, None)
+    either_registered.registry.consumers.add("reader", "team")
+    return either_registered
 
 
-def test_all_who_compute_agree(instance: Portrait, tmp_path: Path) -> None:
-    version = instance.registry.versions.get("autoencoder-1")
+def test_all_who_compute_agree(instance: Portrait, version_id: str, tmp_path: Path) -> None:
+    version = instance.registry.versions.get(version_id)
     snapshot = export(instance.repo, version, tmp_path / "vectors.parquet")
     table = pq.read_table(tmp_path / "vectors.parquet")
     exported = np.array(table["vector"].to_pylist()[table["user_id"].to_pylist().index(USER)], np.float32)
@@ -65,8 +65,10 @@ def test_all_who_compute_agree(instance: Portrait, tmp_path: Path) -> None:
     np.testing.assert_allclose(stored.vectors[0], with_it, rtol=0, atol=1e-5)
 
 
-def test_bringing_up_reads_what_is_new_and_no_more(instance: Portrait, monkeypatch: pytest.MonkeyPatch) -> None:
-    version = instance.registry.versions.get("autoencoder-1")
+def test_bringing_up_reads_what_is_new_and_no_more(
+    instance: Portrait, version_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = instance.registry.versions.get(version_id)
     encoder = load_encoder(instance.settings.home / version.artifact, version.fingerprint)
     asked: list[int] = []
 

@@ -8,7 +8,7 @@ import pytest
 from feature_repo.log.partition import BUCKETS
 from infra.portrait import Portrait
 from tests.instances import copy_of, embedded
-from tests.serving.refresh.followed import LENGTH, Followed, embed, make
+from tests.serving.refresh.followed import BOTH, LENGTH, Followed, embed, make
 
 AT_ONCE = 1e-6
 """Seconds: versions that are refreshed in batches have a batch in every round."""
@@ -55,5 +55,5 @@ def on_redis(template: Path, tmp_path: Path, redis_url: str) -> Iterator[Followe
 
 
 def both_ready(portrait: Portrait) -> Followed:
-    embed(portrait, "autoencoder-2")
+    embed(portrait, BOTH[1])
     return Followed(portrait)

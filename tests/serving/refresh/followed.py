@@ -29,29 +29,29 @@ from infra.portrait import Portrait
 from infra.settings import Settings
 from serving.refresh.shard import Shard
 from serving.refresh.wiring import build_shard
-from tests.instances import TINY, with_generated_users
+from tests.instances import TINY, TINY_CLUE, with_generated_users
 from tests.registry.factories import good_evidence
 from training.backfill import backfill
 from training.encoder import Encoder, load_encoder
 
 USERS = 60
 LENGTH = 5  # of a history, by service: events are pushed out soon
-MODELS = (TINY, ("epochs=2", "epoch_steps=5", "dimension=12", "hidden=24", "item_dimension=6", "seed=3"))
+MODELS = {"autoencoder": TINY, "clue": TINY_CLUE}
 
 START = microseconds(datetime(2025, 1, 1, tzinfo=UTC))  # of the stream: when the generated events end
 HOUR = 3_600_000_000
 ITEMS = [*(f"music-{number:04d}" for number in range(6)), *(f"video-{number:04d}" for number in range(480, 486))]
-BOTH = ("autoencoder-1", "autoencoder-2")
+BOTH = ("autoencoder-1", "clue-1")
 names = (f"u{n}" for n in itertools.count())
 """Users of whom nobody has heard before: so one instance serves all tests."""
 LISTS = [field.name for field in HISTORY if pa.types.is_list(field.type)]
 
 
 def make(settings: Settings, folder: Path) -> None:
-    """Generated users, and two versions that are trained differently; the first is backfilled and read by `ranker`."""
+    """Generated users, and a version of each family; the first is backfilled and read by `ranker`."""
     with with_generated_users(settings, folder, USERS) as portrait:
-        for overrides in MODELS:
-            train_version(portrait, "autoencoder", overrides=overrides)
+        for family, overrides in MODELS.items():
+            train_version(portrait, family, overrides=overrides)
         portrait.registry.consumers.add("ranker", "web", "rank the home page")
         embed(portrait, "autoencoder-1")
         portrait.registry.promotions.promote("ranker", "autoencoder-1", "test")

@@ -228,21 +228,21 @@ def test_a_backfill_under_a_stream_leaves_nobody_behind(followed: Followed) -> N
     with running(followed):
         with streaming(followed, users) as more:
             more()
-            report = backfill(portrait.repo, "autoencoder-2", portrait.settings)
+            report = backfill(portrait.repo, BOTH[1], portrait.settings)
             more()
-        assert portrait.registry.versions.get("autoencoder-2").state == VersionState.READY
+        assert portrait.registry.versions.get(BOTH[1]).state == VersionState.READY
         wait_until(lambda: followed_up(followed), SLOWLY)
     followed.require_the_batch_result(BOTH)
     for version in map(portrait.registry.versions.get, BOTH):
         _, facts = inspect_version(portrait.repo, version)
         assert (facts.users_behind, facts.users_embedded) == (0, facts.users_known)
-    assert (followed.vectors("autoencoder-2", users).as_of >= int(report.as_of.timestamp() * 1e6)).all()
+    assert (followed.vectors(BOTH[1], users).as_of >= int(report.as_of.timestamp() * 1e6)).all()
 
 
 def test_a_version_that_is_retired_under_a_stream(on_redis: Followed) -> None:
     """The stream goes on at the others, and nothing of the version is left, not even of what was on its way."""
     portrait, users = on_redis.portrait, [next(names) for _ in range(10)]
-    version = portrait.registry.versions.get("autoencoder-2")
+    version = portrait.registry.versions.get(BOTH[1])
     with running(on_redis):
         with streaming(on_redis, users) as more:
             more()
@@ -331,13 +331,14 @@ def test_a_registry_that_goes_away_in_mid_stream(postgres_url: str, tmp_path: Pa
     made, users = make_on(settings), [next(names) for _ in range(10)]
     with Portrait.open(settings) as portrait, Proxy(postgres_url) as proxy:
         followed = Followed(portrait)
-        followed.encoders = {version: TwinEncoder(number) for number, version in enumerate(BOTH, start=1)}
+        twins = ("autoencoder-1", "autoencoder-2")
+        followed.encoders = {version: TwinEncoder(number) for number, version in enumerate(twins, start=1)}
         shard = build_shard(settings.model_copy(update={"registry_url": proxy.url}), "cut off")
         shard.refresher.encoders = EncoderCache(lambda version: TwinEncoder(version.number))
         shard.start()
         with streaming(followed, users, profiles=False) as more:
             more()
-            wait_until(lambda: followed.vectors(BOTH[0], users).found.all(), SLOWLY)
+            wait_until(lambda: followed.vectors(twins[0], users).found.all(), SLOWLY)
             proxy.cut()
             more()
             before = followed.told()["leases"]
@@ -347,7 +348,7 @@ def test_a_registry_that_goes_away_in_mid_stream(postgres_url: str, tmp_path: Pa
             more()
         wait_until(lambda: followed_up(followed), SLOWLY)
         shard.stop()
-        followed.require_the_batch_result(BOTH, users)
+        followed.require_the_batch_result(twins, users)
         shard.refresher.repo.registry.close()
         portrait.repo.close()
     made.registry.close()
