@@ -77,18 +77,19 @@ def trends(law: PowerLaw) -> dict[str, Trend]:
 def forecast(
     law: PowerLaw, budget: float, parameters: Mapping[str, int], cost: StepCost, reach: float = REACH
 ) -> Forecast:
-    """The setting for this budget by the trends: the nearest size, the nearest power of two as batch, users to two
-    digits, a sequence length that the frontier has; steps use the budget up.
+    """The setting for this budget by the trends: the nearest size, users to two digits, the nearest power of two as
+    batch but no more than the users, a sequence length that the frontier has; steps use the budget up.
 
     More than `reach` decades outside the frontier it is answered all the same, but marked and with the distance.
     """
     wanted = {quantity: trend.at(budget) for quantity, trend in trends(law).items()}
     size = min(parameters, key=lambda name: abs(np.log(parameters[name] / wanted["parameters"])))
-    batch = 2 ** max(0, round(np.log2(wanted["batch"])))
+    users = round(float(f"{wanted['users']:.2g}"))
+    batch = 2 ** min(max(0, round(np.log2(wanted["batch"]))), int(np.log2(users)))
     lengths = sorted({point.first.sequence_length for point in law.frontier})
     length = min(lengths, key=lambda known: abs(np.log(known / wanted["sequence_length"])))
     steps = max(1, round(budget / cost(size, length, batch)))
-    setting = Setting(size, round(float(f"{wanted['users']:.2g}")), length, batch, steps, seed=0)
+    setting = Setting(size, users, length, batch, steps, seed=0)
     decades = law.decades_outside(budget)
     return Forecast(
         budget=budget,
@@ -99,7 +100,7 @@ def forecast(
         interval=law.prediction(budget),
         decades_outside=decades,
         outside=decades > reach,
-        notes=tuple(_notes(law, decades, reach, wanted["parameters"], parameters)),
+        notes=(*_notes(law, decades, reach, wanted["parameters"], parameters), *_batch_notes(wanted["batch"], setting)),
     )
 
 
@@ -142,3 +143,12 @@ def _notes(law: PowerLaw, decades: float, reach: float, wanted: float, parameter
             "with the nearest of them the loss will be higher than expected here."
         )
     return notes
+
+
+def _batch_notes(wanted: float, setting: Setting) -> list[str]:
+    if round(np.log2(wanted)) <= np.log2(setting.users):
+        return []
+    return [
+        f"The trend asks for a batch of {wanted:.2g}, and there are {setting.users:,} users to draw it from: with "
+        f"{setting.batch:,} the loss may be higher than expected here. Train on more users."
+    ]

@@ -117,7 +117,9 @@ def _style(place: int, count: int) -> dict[str, Any]:
 
 
 def _named(point: Point) -> str:
-    return f"{point.first.size} ({point.first.parameters / 1e6:.3g}M parameters)"
+    count = point.first.parameters
+    shown = f"{count / 1e6:.3g}M" if count >= 1e6 else f"{count / 1e3:.3g}k"
+    return f"{point.first.size} ({shown} parameters)"
 
 
 def _between(low: float, high: float) -> Float64:

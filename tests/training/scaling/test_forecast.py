@@ -51,6 +51,15 @@ def test_a_size_that_is_not_there_is_missed_aloud() -> None:
     assert "parameters, the named sizes have 2e+06 to 7e+06" in found.notes[0]
 
 
+def test_a_batch_has_no_more_users_than_there_are() -> None:
+    runs = [one(1e13, 4.0, batch=64), one(1e14, 3.2, batch=512), one(1e15, 2.6, batch=4096)]
+    fitted = fit(runs, n=2)
+    within, beyond = forecast(fitted, 1e15, SIZES, COST), forecast(fitted, 1e17, SIZES, COST)
+    assert within.setting.batch == 4096 and within.notes == ()
+    assert beyond.setting.batch == 8192 < beyond.setting.users == 10_000
+    assert "The trend asks for a batch of 2.6e+05, and there are 10,000 users" in beyond.notes[-1]
+
+
 def test_a_held_out_run_is_inside_or_not() -> None:
     fitted = fit(study(), n=60)
     larger = one(3e16, law(3e16), size="64m")
