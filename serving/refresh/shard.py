@@ -169,9 +169,7 @@ class Shard:
             try:
                 if self.once():
                     self._busy_at = time.monotonic()
-                if self._away:
-                    self._away = False
-                    self.held.rewind()
+                self._away = False
                 if not self.refresher.pressed:
                     calm = time.monotonic() - self._busy_at > CALM_AFTER
                     self._stopped.wait(IDLE_SECONDS if calm else FILL_SECONDS)
@@ -181,7 +179,11 @@ class Shard:
             except PortraitError as error:
                 if not self._away:  # once an outage
                     log.warning("the refresh waits: %s", error)
-                self._away = self._away or isinstance(error, Unavailable)
+                if isinstance(error, Unavailable):
+                    # Before anything is written to a store that may have come back without its last writes: a newer
+                    # row on top of an older history would have its position, and what is missing beneath would lose.
+                    self._away = True
+                    self.held.rewind()
                 self._stopped.wait(AWAY_SECONDS)
             except Exception:
                 log.exception("the refresh failed; trying again")
