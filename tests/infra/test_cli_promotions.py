@@ -10,7 +10,7 @@ import pytest
 from infra.pipeline import train_version
 from infra.portrait import Portrait
 from tests.infra.commands import Commands
-from tests.instances import TINY, copy_of, embedded
+from tests.instances import TINY, TINY_CLUE, copy_of, embedded
 from training.backfill import backfill
 
 GATES = [
@@ -28,12 +28,14 @@ GATES = [
 
 @pytest.fixture(scope="module")
 def two_versions(backfilled_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with two embedded versions and one, autoencoder-3, without vectors. Copy it."""
+    """A home with two embedded autoencoders and one, autoencoder-3, without vectors; and clue-1, embedded. Copy it."""
     home = tmp_path_factory.mktemp("two") / "home"
     with copy_of(backfilled_home, home) as portrait:
         for seed in (1, 2):
             train_version(portrait, "autoencoder", overrides=[*TINY, f"seed={seed}"])
         backfill(portrait.repo, "autoencoder-2", portrait.settings)
+        train_version(portrait, "clue", overrides=TINY_CLUE)
+        backfill(portrait.repo, "clue-1", portrait.settings)
     return home
 
 
@@ -87,6 +89,27 @@ def test_a_canary_from_its_beginning_to_its_end(run: Commands) -> None:
     assert run("canary", "abort", "ranker", "--json").json["to_version"] == "autoencoder-2"
     kinds = [row["kind"] for row in run("history", "ranker", "--json").json]
     assert kinds == ["promote", "canary", "canary", "finish", "canary", "abort"]
+
+
+def test_another_family_is_promoted_rolled_back_and_retired_like_any_version(run: Commands) -> None:
+    def read() -> tuple[str, list[list[float]]]:
+        rows = run("get", "ranker", "u000000", "u000001", "--json").json["embeddings"]
+        [(version, source)] = {(row["version"], row["source"]) for row in rows}
+        assert source == "stored"
+        return version, [row["vector"] for row in rows]
+
+    before = read()
+    good = run("promote", "ranker", "clue-1", "--dry-run", "--json")
+    assert [(verdict["gate"], verdict["outcome"]) for verdict in good.json["gates"]] == [(g, "accept") for g in GATES]
+    assert run("promote", "ranker", "clue-1").code == 0
+    version, vectors = read()
+    assert version == "clue-1" and vectors != before[1]
+    compared = run("diff", "autoencoder-1", "clue-1", "--json").json
+    assert compared["users_compared"] > 200 and abs(compared["cosine_raw"]) < 0.5
+    assert run("rollback", "ranker", "--json").json["to_version"] == "autoencoder-1"
+    assert read() == before
+    assert run("retire", "clue-1", "--json").json["state"] == "retired"
+    assert not (run.home / "embeddings" / "clue-1").exists()
 
 
 def test_which_version_was_in_production_then(run: Commands) -> None:
@@ -190,7 +213,8 @@ def test_the_end_of_a_version(run: Commands) -> None:
     retired = run("retire", "autoencoder-3", "--reason", "never used", "--json")
     assert retired.code == 0 and retired.json["state"] == "retired"
     assert not (run.home / "embeddings" / "autoencoder-3").exists()
-    assert {one["version"] for one in run("status", "--json").json["versions"]} == {"autoencoder-1", "autoencoder-2"}
+    left = {one["version"] for one in run("status", "--json").json["versions"]}
+    assert left == {"autoencoder-1", "autoencoder-2", "clue-1"}
     assert run("retire", "autoencoder-3").code == 1
     with Portrait(embedded(run.home)) as portrait:
         names = {view.name for view in portrait.repo.feast.list_feature_views()}
