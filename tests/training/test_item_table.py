@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from training.arrays import UNKNOWN
-from training.autoencoder.item_table import FIRST_ROOM, ItemTable
+from training.autoencoder.item_table import ItemTable
+from training.growing import FIRST_ROOM
 from training.vocabulary import Codes, Vocabulary
 
 NAN = np.float32(np.nan)
@@ -33,8 +34,8 @@ def test_growing_copies_now_and_then_and_changes_nothing_before() -> None:
     tables = [ItemTable((2, 1), TRAINED)]
     for n in range(10 * FIRST_ROOM):
         tables.append(tables[-1].grown(np.full((1, 3), n, np.float32)))
-    rooms = {id(table._room) for table in tables[1:]}
-    assert len(rooms) == 5  # of 64, 128, 256, 512 and 1,024 rows
+    rooms = {table._learnt.rows.data_ptr() for table in tables[1:]}
+    assert len(rooms) == 10  # 64 rows more each time, as an eighth is less
     assert all(table._trained is tables[0]._trained for table in tables)
     for known in (1, FIRST_ROOM, FIRST_ROOM + 1, 500):
         assert sums(tables[known], [2 + known - 1])[0][0] == known - 1

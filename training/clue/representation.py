@@ -13,9 +13,9 @@ from training.arrays import Bool, Float32, Int64
 from training.artifact import PRIOR, Content
 from training.batch import Batcher, Vocabularies
 from training.clue.histories import ServiceHistories
-from training.clue.item_vectors import ItemVectors
 from training.clue.model import Clue, Shape
 from training.clue.tokenizer import ItemTokenizer
+from training.growing import GrowingRows
 from training.learnt import told
 from training.modality.text import documents
 
@@ -41,7 +41,7 @@ class ClueRepresentation:
         self.clue.load_state_dict({k: torch.from_numpy(v) for k, v in content.weights.items() if k != PRIOR})
         self.clue.eval().requires_grad_(False).to(device)
         self._tokenizer = ItemTokenizer.from_json(document["tokenizer"])
-        self._known = Known(batcher, ItemVectors(torch.from_numpy(content.item_vectors[ITEMS]).to(device)))
+        self._known = Known(batcher, GrowingRows(torch.from_numpy(content.item_vectors[ITEMS]).to(device)))
         self._weight_bytes = sum(tensor.nbytes for tensor in content.weights.values())
 
     @property
@@ -75,7 +75,7 @@ class Known:
     """The items as far as they are known: replaced as one when further ones are, so that no reader sees half."""
 
     batcher: Batcher
-    items: ItemVectors
+    items: GrowingRows
 
     def knowing(self, keys: list[str], vectors: Float32) -> "Known":
         """The same with these further items; only the newest may be asked, by one thread at a time."""

@@ -24,7 +24,7 @@ HELD_OUT = 7  # seed of who is held out, and of their views: the same whatever e
 
 
 class ClueTrainee:
-    """Sequences lie in memory; a batch is a random draw of users, every distinct item of which is encoded once."""
+    """Sequences come memory-mapped; a batch is a random draw of users, every distinct item of which is encoded once."""
 
     def __init__(self, prepared: Prepared, config: ClueConfig, device: torch.device) -> None:
         torch.manual_seed(config.seed)
@@ -35,7 +35,7 @@ class ClueTrainee:
         self.objective = objective.build(name, config.dimension, categories)
         # One module, as the objective may have weights of its own.
         self.model = nn.ModuleDict({"clue": self.clue, "objective": self.objective}).to(device)
-        self._shares = categories
+        self._clusters = categories
         decay = config.shape.weight_decay
         self.optimiser = torch.optim.AdamW(self.model.parameters(), betas=BETAS, eps=EPSILON, weight_decay=decay)
         self.schedule = Schedule(config.epochs, config.patience, config.rate, config.seed)
@@ -95,9 +95,9 @@ class ClueTrainee:
         """[n, 2, categories] shares of the items of both views."""
         if self._prepared.categories is None:
             return None
-        of_item = torch.from_numpy(np.append(self._prepared.categories, self._shares))  # place -1: padding
+        of_item = torch.from_numpy(np.append(self._prepared.categories, self._clusters))  # place -1: padding
         counts = [
-            torch.zeros(len(view), self._shares + 1).scatter_add(1, of_item[view.items], torch.ones(view.items.shape))
+            torch.zeros(len(view), self._clusters + 1).scatter_add(1, of_item[view.items], torch.ones(view.items.shape))
             for view in (first, second)
         ]
         shares = torch.stack(counts, dim=1)[..., :-1]

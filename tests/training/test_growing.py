@@ -2,7 +2,7 @@
 
 import torch
 
-from training.clue.item_vectors import FIRST_ROOM, ItemVectors
+from training.growing import FIRST_ROOM, GrowingRows
 
 
 def rows(count: int, first: int = 0) -> torch.Tensor:
@@ -10,7 +10,7 @@ def rows(count: int, first: int = 0) -> torch.Tensor:
 
 
 def test_a_table_grows_and_the_shorter_one_stays() -> None:
-    table = ItemVectors(rows(5))
+    table = GrowingRows(rows(5))
     longer = table.grown(rows(2, 5))
     longest = longer.grown(rows(300, 7))
     assert (len(table), len(longer), len(longest)) == (5, 7, 307)
@@ -19,7 +19,7 @@ def test_a_table_grows_and_the_shorter_one_stays() -> None:
 
 
 def test_room_is_made_seldom() -> None:
-    table, places = ItemVectors(rows(4000)), set()
+    table, places = GrowingRows(rows(4000)), set()
     for n in range(1000):
         table = table.grown(rows(1, 4000 + n))
         places.add(table.rows.data_ptr())
@@ -29,5 +29,5 @@ def test_room_is_made_seldom() -> None:
 
 
 def test_without_a_trained_item() -> None:
-    table = ItemVectors(torch.empty(0, 3))
+    table = GrowingRows(torch.empty(0, 3))
     assert table.grown(rows(1)).nbytes == FIRST_ROOM * 3 * 4 and len(table.grown(rows(1))) == 1
