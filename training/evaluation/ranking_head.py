@@ -65,7 +65,7 @@ def fit_head(
             optimiser.zero_grad()
             torch.autograd.backward(cross_entropy(head(vectors[rows]), items[rows]))
             optimiser.step()
-        scores = _scores(head, (validation.vectors - mean) / deviation)
+        scores = scores_of(head, (validation.vectors - mean) / deviation)
         score = float(ndcg(full_ranks(scores, validation.item, validation.hidden)).mean())
         since = 0 if score > best_score else since + 1
         if not since:
@@ -82,13 +82,9 @@ def fit_head(
     return head
 
 
+@torch.inference_mode()
 def scores_of(head: RankingHead, vectors: Float32) -> Float32:
     """float32 [n, items]."""
-    return _scores(head, vectors)
-
-
-@torch.inference_mode()
-def _scores(head: RankingHead, vectors: Float32) -> Float32:
     found: Float32 = head(torch.from_numpy(vectors)).numpy()
     return found
 
