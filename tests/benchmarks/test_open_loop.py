@@ -71,7 +71,8 @@ def test_events_are_sent_in_the_shape_that_was_asked_for_and_looked_for() -> Non
         READS: 0,
     }
     assert len(flow.readable.taken) > 20 and follower.looks.total() == 3 * len(flow.readable.taken)
-    assert (flow.readable.taken > 0.02).all() and flow.unseen == 0
+    # Two pauses of 10 ms, each of which a timer may end up to a millisecond early.
+    assert (flow.readable.taken > 0.018).all() and flow.unseen == 0
 
 
 def test_a_slow_answer_holds_up_no_other_request() -> None:

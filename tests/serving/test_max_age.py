@@ -98,9 +98,11 @@ def test_what_cannot_be_computed_is_flagged(http: TestClient, parts: Twins) -> N
     limit(parts, HOUR)
     before = http.get("/v1/consumers/search/embeddings/ada").json()
     break_encoder(parts)
-    counted = stale_answers(http)
     one = http.get(f"{PATH}/ada").json()
     assert (one["source"], one["stale"]) == ("stored", True)
+    # From the second on: a label's first count goes on from an earlier test's, where Feast was imported first.
+    counted = stale_answers(http)
+    http.get(f"{PATH}/ada")
     assert stale_answers(http) == counted + 1
     assert [abs(number) for number in one["vector"]] == [abs(number) for number in before["vector"]]
     # Somebody without any vector cannot be answered, and the flag does not hide it.
