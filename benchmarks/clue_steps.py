@@ -27,7 +27,7 @@ from training.clue.family import ClueFamily
 from training.clue.trainee import ClueTrainee
 
 AIM = 3.0
-CHUNK = 2048  # items, or users: bounds the memory of both alike
+CHUNK = 32_768  # tokens, or events: bounds the memory of both alike
 
 
 def main(

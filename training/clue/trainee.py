@@ -20,6 +20,7 @@ from training.clue.views import Views
 from training.loop import Schedule
 
 BETAS, EPSILON = (0.9, 0.98), 1e-6  # of AdamW: LMRec
+CHUNK = 32_768  # tokens or events that are encoded at once where no graph is kept
 HELD_OUT = 7  # seed of who is held out, and of their views: the same whatever else a run is asked for
 
 
@@ -75,7 +76,7 @@ class ClueTrainee:
     def encoded(self, users: Int64, rng: np.random.Generator) -> tuple[Tensor, Batch]:
         """Two views [n, 2, dimension] of each of these users as the weights are now, and the batch they come from."""
         batch = self._batch(users, rng, slice(None))
-        return encode(self.clue, batch, self.config.chunk or 256)[1], batch
+        return encode(self.clue, batch, self.config.chunk or CHUNK)[1], batch
 
     def _batch(self, users: Int64, rng: np.random.Generator, share: slice) -> Batch:
         """The share of these users; views are drawn for all of them, so that the workers' generators keep step."""
