@@ -44,7 +44,7 @@ def encode(model: Clue, batch: Batch, chunk: int | None = None, autocast: bool =
         item_vectors = in_order(*_unzipped(items))
         views = [(_views(model, part, item_vectors, autocast), rows) for part, rows in _parts(sequences, chunk)]
         both = in_order(*_unzipped(views))
-        return item_vectors, torch.stack(both.split(len(batch)), dim=1)
+        return item_vectors, both.view(2, len(batch), -1).transpose(0, 1)
 
 
 def _loss(model: Clue, objective: nn.Module, views: Tensor, batch: Batch, world: int) -> tuple[Tensor, Tensor]:

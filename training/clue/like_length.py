@@ -17,14 +17,14 @@ def of_like_length(lengths: Tensor, most: int | None = None) -> Iterator[tuple[T
     """
     lengths = lengths.clamp_min(1)
     order = lengths.argsort(stable=True)
-    present, counts = (values.tolist() for values in lengths.unique(return_counts=True))
+    counts = [(length, count) for length, count in enumerate(lengths.bincount().tolist()) if count]
     start = held = 0
-    for place, (length, count) in enumerate(zip(present, counts, strict=True)):
+    for place, (length, count) in enumerate(counts):
         held += count
-        last = place == len(present) - 1
-        if last or held * (present[place + 1] - length) >= WORTH:
-            for rows in order[start : start + held].split(max(most // length, 1) if most else held):
-                yield rows, length
+        if place + 1 == len(counts) or held * (counts[place + 1][0] - length) >= WORTH:
+            size = max(most // length, 1) if most else held
+            for begin in range(start, start + held, size):
+                yield order[begin : min(begin + size, start + held)], length
             start, held = start + held, 0
 
 
