@@ -37,8 +37,13 @@ class ClueTrainee:
         # One module, as the objective may have weights of its own.
         self.model = nn.ModuleDict({"clue": self.clue, "objective": self.objective}).to(device)
         self._clusters = categories
-        decay = config.shape.weight_decay
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), betas=BETAS, eps=EPSILON, weight_decay=decay)
+        # Only matrices and embeddings decay: norms and the temperature have no size to keep small.
+        decaying = {True: config.shape.weight_decay, False: 0.0}
+        groups = [
+            {"params": [p for p in self.model.parameters() if (p.ndim > 1) == many], "weight_decay": decay}
+            for many, decay in decaying.items()
+        ]
+        self.optimiser = torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON)
         self.schedule = Schedule(config.epochs, config.patience, config.rate, config.seed)
         self.views = Views(prepared.histories, name)
         self.held_out, self.training = divided(self.views.users, config)
