@@ -105,7 +105,7 @@ def test_a_sign_up_has_a_vector_that_moves_towards_its_taste(world: World) -> No
     assert nearness[3] > nearness[0] + 0.04
     assert nearness[10] > nearness[3] + 0.04
     assert nearness[1000] > nearness[10] + 0.08
-    assert nearness[1000] > 0.38
+    assert nearness[1000] > 0.48
 
 
 def test_a_user_in_none_of_the_data_gets_exactly_the_prior(world: World) -> None:
@@ -141,5 +141,5 @@ def test_new_items_move_a_user_towards_their_taste_at_once(world: World) -> None
     after = world.encoder.encode(users, as_of)
     moved = world.near_taste(after, taste) - world.near_taste(before, taste)
     nearest = (unit(after - before) @ world.means.T).argmax(axis=1)
-    assert moved.min() > 0.15 and moved.mean() > 0.3
-    assert (nearest == taste).sum() >= 7
+    assert moved.min() > 0 and moved.mean() > 0.2
+    assert (nearest == taste).sum() >= 5  # of 8

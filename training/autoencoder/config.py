@@ -18,13 +18,14 @@ class AutoencoderConfig:
     min_item_users: int = 2  # rarer items have no collaborative and no latent vector
     max_items: int = 100_000  # with such vectors; the most used ones
     block_dropout: float = 0.2  # share of blocks that corruption hides
-    cold_start: float = 0.1  # share of rows that lose all behaviour: trains what a new user gets
+    cold_start: float = 0.1  # share of rows that lose all behaviour, and of those left with one modality: new ones
     latent_noise: float = 0.1  # on z while training, in units of its size: room goes to what explains most
-    numbers_weight: float = 3.0  # in the loss of blocks of numbers (counts, recency, times), beside 1 of the others
+    numbers_weight: float = 10.0  # in the loss of blocks of numbers (counts, recency, times), beside 1 of the others
+    numbers_distance: float = 0.3  # their weight in the distance of vectors, beside 1 of the others
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
-    epochs: int = 12  # 0 leaves the weights random: the baseline that training has to beat
+    epochs: int = 20  # 0 leaves the weights random: the baseline that training has to beat
     epoch_steps: int = 100  # at least; a small population is passed several times an epoch
     patience: int = 3  # epochs without a better held-out loss before training stops
     held_out: float = 0.1  # share of users that only the early stopping sees
@@ -33,8 +34,8 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         """Raise ValueError with the first value that cannot work."""
         positive = (
-            "dimension item_dimension cooccurrence_window min_item_users max_items numbers_weight batch_size "
-            "learning_rate epoch_steps patience"
+            "dimension item_dimension cooccurrence_window min_item_users max_items numbers_weight numbers_distance "
+            "batch_size learning_rate epoch_steps patience"
         )
         for name in positive.split():
             if getattr(self, name) <= 0:

@@ -15,6 +15,7 @@ from training.arrays import Bool, Float32, Int64
 from training.artifact import PRIOR, Content
 from training.autoencoder.blocks import BlockBuilder, Layout
 from training.autoencoder.config import AutoencoderConfig
+from training.autoencoder.geometry import settle
 from training.autoencoder.item_table import ItemTable
 from training.autoencoder.model import Autoencoder
 from training.autoencoder.prepare import Prepared, prepare, side_by_side
@@ -56,11 +57,12 @@ class AutoencoderFamily:
     def finish(
         self, folder: Path, config: AutoencoderConfig, weights: Mapping[str, torch.Tensor], inputs: TrainingInputs
     ) -> Content:
-        """Standardise z over the training users; the prior is their mean vector."""
+        """Give z its coordinates and standardise it over the training users; the prior is their mean vector."""
         prepared = Prepared(folder)
         model = Autoencoder(prepared.layout.blocks, config.dimension, config.hidden)
         model.load_state_dict(dict(weights))
         model.eval()
+        settle(model, prepared.layout.blocks, _chunks(prepared.rows), config.numbers_distance, config.seed)
         z = np.concatenate([model.compress(rows).numpy() for rows in _chunks(prepared.rows)])
         model.z_mean.copy_(torch.from_numpy(z.mean(axis=0, dtype=np.float64)))
         deviation = z.std(axis=0, dtype=np.float64)

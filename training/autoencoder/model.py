@@ -48,7 +48,7 @@ class Autoencoder(nn.Module):
 
     def compress(self, rows: Tensor) -> Tensor:
         """Rows to z before its own standardisation."""
-        return self._compress(*self._inputs(rows))
+        return self._compress(*self.standardised(rows))
 
     def losses(self, rows: Tensor, hidden: Tensor, noise: Tensor) -> Tensor:
         """[blocks] loss of reconstructing each block from a corrupted row and a blurred z.
@@ -56,7 +56,7 @@ class Autoencoder(nn.Module):
         The blocks marked in `hidden` [n, blocks] are taken away; `noise` [n, dimension] is added to z in units of its
         own size. About 1 for a guess that knows nothing of the user; NaN for a block that no row has.
         """
-        dense, codes, present = self._inputs(rows)
+        dense, codes, present = self.standardised(rows)
         shown = present & ~hidden
         z = self._compress(dense * shown[:, self.places.dense_block], codes * shown[:, self.places.code_block], shown)
         z = z + noise * z.detach().square().mean().sqrt()
@@ -71,7 +71,19 @@ class Autoencoder(nn.Module):
         values = present.sum(dim=0) * self.places.width
         return torch.where(values > 0, totals / values.clamp_min(1), torch.nan)
 
-    def _inputs(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @torch.no_grad()
+    def map_z(self, matrix: Tensor) -> None:
+        """Multiply z by an invertible [dimension, dimension] from the left; the decoder undoes it first."""
+        inverse = torch.linalg.inv(matrix)
+        for layer in (self.encoder[-1], self.encoder_shortcut):
+            assert isinstance(layer, nn.Linear)
+            layer.weight.copy_(matrix @ layer.weight.to(matrix.dtype))
+            layer.bias.copy_(matrix @ layer.bias.to(matrix.dtype))
+        for layer in (self.decoder[0], self.decoder_shortcut):
+            assert isinstance(layer, nn.Linear)
+            layer.weight.copy_(layer.weight.to(matrix.dtype) @ inverse)
+
+    def standardised(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Standardised numbers [n, dense] and codes + 1 [n, categories], both 0 where absent; presence [n, blocks]."""
         places = self.places
         present = ~rows[:, places.first].isnan()

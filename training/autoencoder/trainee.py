@@ -29,6 +29,10 @@ class AutoencoderTrainee:
         self.optimiser = torch.optim.AdamW(self.model.parameters(), weight_decay=config.weight_decay)
         self.schedule = Schedule(config.epochs, config.patience, config.learning_rate, config.seed)
         self.behaviour = torch.tensor([block.behaviour for block in blocks], device=device)
+        self.modalities = [name for name, _ in prepared.layout.modalities]
+        of_block = [block.name.partition(".")[0] if block.kind == BlockKind.VECTOR else "" for block in blocks]
+        places = [self.modalities.index(name) if name in self.modalities else -1 for name in of_block]
+        self.modality = torch.tensor(places, device=device)
         weights = [config.numbers_weight if block.kind == BlockKind.NUMBERS else 1.0 for block in blocks]
         self.weights = torch.tensor(weights, device=device)
         order = np.random.default_rng(config.seed).permutation(users)
@@ -67,10 +71,16 @@ class AutoencoderTrainee:
         return (losses * weights).nansum() / weights.nansum()
 
     def _corruption(self, rows: int, generator: torch.Generator | None) -> Tensor:
-        """[rows, blocks] what to take away: blocks at random, and all behaviour of some users (cold start)."""
+        """[rows, blocks] what to take away: blocks at random; all behaviour of some users, as of one who is new; and
+        all modalities but one of others, as of items that are new and have nothing but a text.
+        """
         blocks = torch.rand(rows, len(self.behaviour), generator=generator) < self.config.block_dropout
-        cold = torch.rand(rows, 1, generator=generator) < self.config.cold_start
-        return blocks.to(self.device) | (cold.to(self.device) & self.behaviour)
+        cold, single = torch.rand(2, rows, 1, generator=generator) < self.config.cold_start
+        kept = torch.randint(max(len(self.modalities), 1), (rows, 1), generator=generator)
+        others = (self.modality >= 0) & (self.modality != kept.to(self.device))
+        hidden: Tensor = blocks.to(self.device) | (cold.to(self.device) & self.behaviour)
+        hidden |= single.to(self.device) & others
+        return hidden
 
     def _read(self, places: np.ndarray) -> Tensor:
         return torch.from_numpy(self.rows[places]).to(self.device)

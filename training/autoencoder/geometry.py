@@ -1,0 +1,80 @@
+"""The coordinates of z: distances between vectors are those of what they tell about the users.
+
+Training fixes what z keeps, but not how far apart it puts two users: an autoencoder is as good with any invertible map
+of z. So after training z is mapped to where its squared distances are those of the best linear guess of the blocks from
+z. Scaling every dimension by itself would undo that, as most directions of z say little, and would then weigh as much
+as the few that say most; after a random rotation all dimensions have nearly the same deviation, and it does not.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from training.arrays import Float64
+from training.autoencoder.blocks import Block, BlockKind
+from training.autoencoder.model import Autoencoder
+
+LEAST = 1e-6  # of the largest: what a direction of z, or of what it tells, counts for at least
+
+
+class Geometry:
+    """Second moments of z and of what it should tell, chunk by chunk."""
+
+    def __init__(self, model: Autoencoder, blocks: Sequence[Block], numbers: float) -> None:
+        """`numbers` is the weight of a block of numbers in the distance, beside 1 of another block."""
+        of_block = torch.tensor([numbers if block.kind == BlockKind.NUMBERS else 1.0 for block in blocks])
+        places, self._model = model.places, model
+        self._weights = (of_block / places.width)[places.dense_block].sqrt()
+        size, told = len(model.z_mean), len(self._weights) + sum(places.code_sizes)
+        self._users, self._z, self._told = 0, np.zeros(size), np.zeros(told)
+        self._z_z, self._z_told = np.zeros((size, size)), np.zeros((size, told))
+
+    def add(self, rows: Tensor) -> None:
+        """Count users in: float32 [n, width] rows."""
+        told, z = self._tell(rows), self._model.compress(rows).double().numpy()
+        self._users += len(z)
+        self._z, self._told = self._z + z.sum(axis=0), self._told + told.sum(axis=0)
+        self._z_z, self._z_told = self._z_z + z.T @ z, self._z_told + z.T @ told
+
+    def map(self, seed: int) -> Float64:
+        """[dimension, dimension] what z is to be multiplied by, from the left."""
+        z, told = self._z / self._users, self._told / self._users
+        variance, directions = np.linalg.eigh(self._z_z / self._users - np.outer(z, z))
+        whiten = directions / np.sqrt(_bounded(variance))
+        cross = whiten.T @ (self._z_told / self._users - np.outer(z, told)) * self._category_scales(told)
+        explained, axes = np.linalg.eigh(cross @ cross.T)
+        rotation = np.linalg.qr(np.random.default_rng(seed).normal(size=cross.shape[:1] * 2))[0]
+        mapped: Float64 = rotation @ (whiten @ axes * np.sqrt(_bounded(explained))).T
+        return mapped
+
+    def _tell(self, rows: Tensor) -> Float64:
+        """[n, columns] standardised numbers by the weight of their block, and codes as one-hot columns."""
+        dense, codes, _ = self._model.standardised(rows)
+        known = [one_hot(codes[:, place], size + 1)[:, 1:] for place, size in enumerate(self._model.places.code_sizes)]
+        told: Float64 = torch.cat([dense * self._weights, *known], dim=1).double().numpy()
+        return told
+
+    def _category_scales(self, means: Float64) -> Float64:
+        """[columns] what gives each category the weight of a block, whatever the shares of its values."""
+        scales, start = np.ones(len(means)), len(self._weights)
+        for size in self._model.places.code_sizes:
+            shares = means[start : start + size]
+            scales[start : start + size] = 1 / np.sqrt(max(float((shares * (1 - shares)).sum()), LEAST))
+            start += size
+        return scales
+
+
+def _bounded(values: Float64) -> Float64:
+    bounded: Float64 = np.maximum(values, LEAST * max(float(values.max()), LEAST))
+    return bounded
+
+
+def settle(model: Autoencoder, blocks: Sequence[Block], rows: Iterable[Tensor], numbers: float, seed: int) -> None:
+    """Give z these coordinates, in the weights of the encoder; the decoder undoes them first and tells the same."""
+    geometry = Geometry(model, blocks, numbers)
+    for chunk in rows:
+        geometry.add(chunk)
+    model.map_z(torch.from_numpy(geometry.map(seed)))
