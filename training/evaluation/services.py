@@ -19,7 +19,8 @@ from training.encoder import Encoder, load_encoder
 from training.evaluation.cross_service import CrossServiceTask, Part, Seen, cross_service_task, training_users
 from training.evaluation.event_choice import owners
 from training.evaluation.ranking import full_ranks, ndcg, recall, sampled_ranks
-from training.evaluation.ranking_head import RankingData, fit_head, scores_of
+from training.heads.examples import Chosen, Items
+from training.heads.two_tower import TwoTower
 from training.inputs import TrainingInputs
 from training.modality.text import fit as fit_text
 from training.run import train
@@ -136,10 +137,11 @@ def _measure(task: CrossServiceTask, seen: Seen, features: Features, texts: "_Te
     if features.method == POPULARITY:
         scores = np.repeat(task.popularity[None].astype(np.float32), len(test), axis=0)
     else:
-        data = {part: _data(task, part, seen, features, texts, clock) for part in Part}
-        items = texts.of(item_keys(pa.array([task.service] * len(task.items)), pa.array(task.items.values)))
-        head = fit_head(data[Part.TRAIN], data[Part.VALIDATION], items, task.popularity, features.seed)
-        scores = scores_of(head, data[Part.TEST].vectors)
+        keys = item_keys(pa.array([task.service] * len(task.items)), pa.array(task.items.values))
+        items = Items(texts.of(keys), task.popularity)
+        data = {part: _data(task, part, seen, features, texts, clock, items) for part in Part}
+        head = TwoTower().fit(data[Part.TRAIN], data[Part.VALIDATION], features.seed)
+        scores = head.scores(data[Part.TEST].vectors)
     full = full_ranks(scores, test.item, test.hidden)
     sampled = sampled_ranks(scores, test.item, test.hidden, seed=0)  # the same negatives for every method
     means = (float(measure(ranks).mean()) for ranks in (full, sampled) for measure in (recall, ndcg))
@@ -147,13 +149,19 @@ def _measure(task: CrossServiceTask, seen: Seen, features: Features, texts: "_Te
 
 
 def _data(
-    task: CrossServiceTask, part: Part, seen: Seen, features: Features, texts: "_TextVectors", clock: bool
-) -> RankingData:
+    task: CrossServiceTask,
+    part: Part,
+    seen: Seen,
+    features: Features,
+    texts: "_TextVectors",
+    clock: bool,
+    items: Items,
+) -> Chosen:
     examples = task.parts[part]
     users = examples.seen(task.service, seen, clock)
     as_of = _after(users)
     vectors = texts.mean(users) if features.encoder is None else features.encoder.encode(users, as_of)
-    return RankingData(vectors, examples.item, examples.hidden)
+    return Chosen(vectors, examples.item, examples.hidden, items)
 
 
 def _after(users: pa.Table) -> int:

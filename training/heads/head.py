@@ -1,0 +1,132 @@
+"""A head: a fitted model that knows which vectors it was fitted on, and refuses all others.
+
+head.json                        format, kind, classes or items, where from, what it scored, SHA-256 of the other file
+weights.safetensors | trees.txt  the model; loading it runs no code
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from registry.errors import FingerprintMismatch, InvalidInput, NotFound
+from training.arrays import Float32
+from training.heads import kinds
+from training.heads.examples import Chosen, Labelled
+from training.heads.kinds import Model
+
+FORMAT = 1
+DOCUMENT = "head.json"
+
+
+@dataclass(frozen=True)
+class About:
+    """What a head was fitted on, and what it scored."""
+
+    version: str
+    fingerprint: str  # of the vectors
+    dimension: int
+    task: str
+    data_stamp: str  # of the training set
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A light downstream model on the vectors of one version."""
+
+    kind: str
+    names: tuple[str, ...]  # classes, or keys of items, in the order of the columns of `scores`
+    about: About
+    model: Model
+
+    def scores(self, vectors: Float32, fingerprint: str) -> Float32:
+        """float32 [n, names] of vectors float32 [n, d] that carry a fingerprint; probabilities where names are classes.
+
+        Raises FingerprintMismatch, with both, for vectors of another space, InvalidInput for another dimension.
+        """
+        if fingerprint != self.about.fingerprint:
+            raise FingerprintMismatch(
+                f"the head was fitted on vectors of {self.about.version} with fingerprint {self.about.fingerprint}, "
+                f"these have {fingerprint}: read the version that it was fitted on, or fit a head on this one"
+            )
+        if vectors.ndim != 2 or vectors.shape[1] != self.about.dimension:
+            raise InvalidInput(f"the head takes vectors [n, {self.about.dimension}], these are {vectors.shape}")
+        return self.model.scores(vectors)
+
+    def predict(self, vectors: Float32, fingerprint: str) -> list[str]:
+        """The best name of each vector; raises what `scores` raises."""
+        best: list[str] = np.asarray(self.names)[self.scores(vectors, fingerprint).argmax(axis=1)].tolist()
+        return best
+
+    def save(self, folder: Path) -> None:
+        """Write the artifact into an empty folder that exists; whoever shows it to readers renames the folder."""
+        self.model.write(folder)
+        document = {
+            "format": FORMAT,
+            "kind": self.kind,
+            "names": list(self.names),
+            **asdict(self.about),
+            "files": {path.name: _sha256(path) for path in sorted(folder.iterdir())},
+        }
+        (folder / DOCUMENT).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def fit(kind: str, about: About, train: Labelled | Chosen, validation: Labelled | Chosen, seed: int = 0) -> Head:
+    """A head of a kind on the training users; what is to be chosen, such as epochs, the validation users choose.
+
+    Raises NotFound for an unknown kind, InvalidInput where parts do not fit the kind, each other or `about`.
+    """
+    chosen = kinds.get(kind)
+    for part in (train, validation):
+        if not isinstance(part, chosen.examples):
+            raise InvalidInput(f"heads of kind {kind} learn from {chosen.examples.__name__}, not {type(part).__name__}")
+        if part.names != train.names or part.vectors.shape[1] != about.dimension:
+            raise InvalidInput(
+                f"a part has {len(part.names)} names and vectors {part.vectors.shape}: the head wants the "
+                f"{len(train.names)} names of the training users and {about.dimension} dimensions"
+            )
+    return Head(kind, train.names, about, chosen.fit(train, validation, seed))
+
+
+def load_head(folder: Path) -> Head:
+    """The head of an artifact.
+
+    Raises NotFound when there is none, InvalidInput when its document cannot be read or is of another format,
+    FingerprintMismatch when a file was changed.
+    """
+    document = read_document(folder)
+    for name, expected in document["files"].items():
+        _verify(folder / name, expected)
+    about = About(**{name: document[name] for name in About.__dataclass_fields__})
+    return Head(document["kind"], tuple(document["names"]), about, kinds.get(document["kind"]).load(folder))
+
+
+def read_document(folder: Path) -> dict[str, Any]:
+    """What an artifact says of itself; raises NotFound or InvalidInput."""
+    path = folder / DOCUMENT
+    if not path.is_file():
+        raise NotFound(f"there is no head at {folder}: train one, or restore the folder from a backup")
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+        if document["format"] != FORMAT:
+            raise InvalidInput(f"the head at {folder} has format {document['format']}, this code reads {FORMAT}")
+        if missing := sorted({"kind", "names", "files", *About.__dataclass_fields__} - document.keys()):
+            raise KeyError(*missing)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"the document {path} is damaged ({error!r}): restore the folder from a backup") from error
+    return document
+
+
+def _verify(path: Path, expected: str) -> None:
+    found = _sha256(path) if path.is_file() else "none, it is missing"
+    if found != expected:
+        raise FingerprintMismatch(f"{path} has SHA-256 {found}, it had {expected}: restore the folder from a backup")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,53 @@
+"""Kinds of heads. A new one is a class that fits `Kind`, and a line in KINDS."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from registry.errors import NotFound
+from training.arrays import Float32
+
+KINDS = {
+    "logistic": "training.heads.logistic:Logistic",
+    "mlp": "training.heads.mlp:Mlp",
+    "boosting": "training.heads.boosting:Boosting",
+    "two-tower": "training.heads.two_tower:TwoTower",
+}
+
+
+class Model(Protocol):
+    """A fitted head, without a word about what it was fitted on."""
+
+    def scores(self, vectors: Float32) -> Float32:
+        """float32 [n, classes] probabilities that sum to 1, or [n, items] scores; higher is better."""
+        ...
+
+    def write(self, folder: Path) -> None:
+        """Write its files, of formats whose readers run no code."""
+        ...
+
+
+class Kind(Protocol):
+    """How heads of a kind are fitted and loaded."""
+
+    examples: type  # what it learns from: Labelled or Chosen
+
+    def fit(self, train: Any, validation: Any, seed: int) -> Model:
+        """A model of the training users; whatever is chosen, the validation users choose. Equal seeds, equal models.
+
+        Both parts are of the type `examples`, with the same `names`; examples of no known class are left out.
+        """
+        ...
+
+    def load(self, folder: Path) -> Model:
+        """The model that `write` left in a folder."""
+        ...
+
+
+def get(name: str) -> Kind:
+    """The kind of this name; raises NotFound naming those that exist."""
+    if name not in KINDS:
+        raise NotFound(f"there is no kind of heads {name!r}: the kinds are {', '.join(sorted(KINDS))}")
+    module, _, attribute = KINDS[name].partition(":")
+    kind: Kind = getattr(import_module(module), attribute)()
+    return kind

@@ -1,0 +1,78 @@
+"""Logistic regression over standardised vectors: scikit-learn fits it, numpy applies it."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from scipy.special import softmax
+
+from training.arrays import Float32
+from training.heads.examples import Labelled
+from training.heads.measures import log_loss
+from training.heads.scale import Scale
+
+FILE = "weights.safetensors"
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Inverse regularisation C, from which the validation users choose the best log loss."""
+
+MOST_STEPS = 1_000
+
+
+@dataclass(frozen=True)
+class LogisticModel:
+    """Weights float32 [classes, d] and bias [classes] over raw vectors."""
+
+    weights: Float32
+    bias: Float32
+
+    def scores(self, vectors: Float32) -> Float32:
+        """float32 [n, classes] probabilities."""
+        found: Float32 = softmax(vectors @ self.weights.T + self.bias, axis=1).astype(np.float32)
+        return found
+
+    def write(self, folder: Path) -> None:
+        """One safetensors file."""
+        save_file({"weights": self.weights, "bias": self.bias}, folder / FILE)
+
+
+class Logistic:
+    """The kind "logistic"."""
+
+    examples = Labelled
+
+    def fit(self, train: Labelled, validation: Labelled, seed: int) -> LogisticModel:
+        """The C with the best log loss on the validation users; without any of them, C = 0.01."""
+        train, validation, scale = train.known(), validation.known(), Scale.of(train.vectors)
+        strengths = STRENGTHS if len(validation) else (1e-2,)
+        models = [_fit(train, scale, strength) for strength in strengths]
+        if len(models) == 1:
+            return models[0]
+        return min(models, key=lambda model: log_loss(model.scores(validation.vectors), validation.codes))
+
+    def load(self, folder: Path) -> LogisticModel:
+        """From its safetensors file."""
+        return LogisticModel(**load_file(folder / FILE))
+
+
+def _fit(train: Labelled, scale: Scale, strength: float) -> LogisticModel:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # near enough after so many steps
+        fitted = LogisticRegression(C=strength, max_iter=MOST_STEPS).fit(scale.apply(train.vectors), train.codes)
+    return _over_all_classes(fitted.classes_, fitted.coef_, fitted.intercept_, len(train.names), scale)
+
+
+def _over_all_classes(
+    present: np.ndarray, coefficients: np.ndarray, intercept: np.ndarray, classes: int, scale: Scale
+) -> LogisticModel:
+    """Rows for all classes: of two scikit-learn gives one row only, and none of a class without examples."""
+    if len(coefficients) == 1:
+        coefficients, intercept = np.concatenate([0 * coefficients, coefficients]), np.array([0.0, intercept[0]])
+    weights, bias = np.zeros((classes, coefficients.shape[1])), np.full(classes, -np.inf)
+    weights[present] = coefficients / scale.deviation
+    bias[present] = intercept - weights[present] @ scale.mean
+    return LogisticModel(weights.astype(np.float32), bias.astype(np.float32))

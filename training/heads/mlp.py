@@ -1,0 +1,74 @@
+"""A network with one hidden layer: CLUE's "simple MLP" for classes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from training.arrays import Float32
+from training.heads.descent import descend
+from training.heads.examples import Labelled
+from training.heads.measures import log_loss
+from training.heads.scale import Scale
+
+FILE = "weights.safetensors"
+WIDTH, DROPOUT = 128, 0.2
+
+
+@dataclass(frozen=True)
+class MlpModel:
+    """A network over raw vectors, in evaluation mode."""
+
+    network: nn.Sequential
+
+    @torch.inference_mode()
+    def scores(self, vectors: Float32) -> Float32:
+        """float32 [n, classes] probabilities."""
+        logits: Tensor = self.network(torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)))
+        found: Float32 = logits.softmax(dim=1).numpy()
+        return found
+
+    def write(self, folder: Path) -> None:
+        """One safetensors file."""
+        save_file(self.network.state_dict(), folder / FILE)
+
+
+class Mlp:
+    """The kind "mlp"."""
+
+    examples = Labelled
+
+    def fit(self, train: Labelled, validation: Labelled, seed: int) -> MlpModel:
+        """The epoch with the best log loss on the validation users; without any of them, on the training users."""
+        train, validation = train.known(), validation.known()
+        chosen_by = validation if len(validation) else train
+        torch.manual_seed(seed)
+        network, scale = _network(train.vectors.shape[1], WIDTH, len(train.names)), Scale.of(train.vectors)
+        vectors, codes = torch.from_numpy(scale.apply(train.vectors)), torch.from_numpy(train.codes)
+        held = scale.apply(chosen_by.vectors)
+        model = MlpModel(network)
+        descend(
+            network,
+            len(train),
+            lambda rows: cross_entropy(network(vectors[rows]), codes[rows]),
+            lambda: -log_loss(model.scores(held), chosen_by.codes),
+            seed,
+        )
+        scale.fold_into(network[0])
+        return model
+
+    def load(self, folder: Path) -> MlpModel:
+        """From its safetensors file, whose shapes say how wide it is."""
+        weights = load_file(folder / FILE)
+        width, dimension = weights["0.weight"].shape
+        network = _network(dimension, width, len(weights["3.bias"]))
+        network.load_state_dict(weights)
+        return MlpModel(network.eval())
+
+
+def _network(dimension: int, width: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(dimension, width), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(width, classes))

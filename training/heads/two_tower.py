@@ -1,0 +1,90 @@
+"""Two towers: an MLP over the user's vector, a map of item features, and their product ranks the items (CLUE)."""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from training.arrays import Float32
+from training.evaluation.ranking import full_ranks, ndcg
+from training.heads.descent import descend
+from training.heads.examples import Chosen, Items
+from training.heads.scale import Scale
+
+FILE = "weights.safetensors"
+WIDTH, SPACE = 128, 64
+
+
+class Towers(nn.Module):
+    """score(user, item) = MLP(vector) . map(item features) + weight * log popularity(item)."""
+
+    def __init__(self, dimension: int, features: Tensor, log_popularity: Tensor) -> None:
+        super().__init__()
+        self.user = nn.Sequential(nn.Linear(dimension, WIDTH), nn.GELU(), nn.Linear(WIDTH, SPACE))
+        self.item = nn.Linear(features.shape[1], SPACE, bias=False)
+        self.popular = nn.Parameter(torch.ones(()))
+        self.register_buffer("features", features)
+        self.register_buffer("log_popularity", log_popularity)
+
+    @classmethod
+    def over(cls, items: Items, dimension: int) -> Self:
+        """Fresh towers over items; their features come at deviation 1, absent ones as zeros."""
+        filled = np.nan_to_num(items.features)
+        scaled = torch.from_numpy(filled / (filled.std() + 1e-6))
+        return cls(dimension, scaled, torch.from_numpy(items.popularity).float().add(1).log())
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """[n, items] scores."""
+        features, popularity = self.get_buffer("features"), self.get_buffer("log_popularity")
+        scores: Tensor = self.user(vectors) @ self.item(features).T + self.popular * popularity
+        return scores
+
+
+class TwoTowerModel:
+    """Towers over raw vectors."""
+
+    def __init__(self, towers: Towers) -> None:
+        self._towers = towers
+
+    @torch.inference_mode()
+    def scores(self, vectors: Float32) -> Float32:
+        """float32 [n, items]."""
+        found: Float32 = self._towers(torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))).numpy()
+        return found
+
+    def write(self, folder: Path) -> None:
+        """One safetensors file, the items' features in it."""
+        save_file(self._towers.state_dict(), folder / FILE)
+
+
+class TwoTower:
+    """The kind "two-tower"; the same whatever made the vectors."""
+
+    examples = Chosen
+
+    def fit(self, train: Chosen, validation: Chosen, seed: int) -> TwoTowerModel:
+        """The epoch with the best nDCG@10 over all items on the validation users."""
+        torch.manual_seed(seed)
+        towers, scale = Towers.over(train.items, train.vectors.shape[1]), Scale.of(train.vectors)
+        vectors, items = torch.from_numpy(scale.apply(train.vectors)), torch.from_numpy(train.item)
+        held, model = scale.apply(validation.vectors), TwoTowerModel(towers)
+        descend(
+            towers,
+            len(train),
+            lambda rows: cross_entropy(towers(vectors[rows]), items[rows]),
+            lambda: float(ndcg(full_ranks(model.scores(held), validation.item, validation.hidden)).mean()),
+            seed,
+        )
+        scale.fold_into(towers.user[0])
+        return model
+
+    def load(self, folder: Path) -> TwoTowerModel:
+        """From its safetensors file."""
+        weights = load_file(folder / FILE)
+        towers = Towers(weights["user.0.weight"].shape[1], weights["features"], weights["log_popularity"])
+        towers.load_state_dict(weights)
+        return TwoTowerModel(towers.eval())
