@@ -26,6 +26,13 @@ class ItemVectors:
 
     batcher: Batcher
     table: ItemTable
+    vectors: Float32  # [items, dimensions of all modalities], NaN where an item lacks one
+
+    def of_items(self, keys: pa.Array) -> Float32:
+        """[n, dimensions] of item keys; NaN where nothing is known."""
+        nothing = np.full((1, self.vectors.shape[1]), np.nan, np.float32)
+        found: Float32 = np.concatenate([self.vectors, nothing])[self.batcher.items.encode(keys)]  # unknown is -1
+        return found
 
     def mean(self, owner: Int64, item: Int64, users: int) -> Float32:
         """[users, dimensions] mean over the bag entries that a modality knows; zeros where there are none."""
@@ -43,9 +50,10 @@ def item_vectors(inputs: TrainingInputs, seed: int) -> ItemVectors:
     modalities, _ = fit_modalities(plain, AutoencoderConfig(seed=seed), vocabularies, users_per_item, silent)
     if not modalities:
         raise InvalidInput("no item has a vector: neither co-occurrence, nor text, nor a vector_ column tells of any")
-    table = ItemTable(tuple(m.dimension for m in modalities), side_by_side([m.vectors for m in modalities]))
+    vectors = side_by_side([m.vectors for m in modalities])
+    table = ItemTable(tuple(m.dimension for m in modalities), vectors)
     known = Vocabularies(vocabularies.items, vocabularies.services, vocabularies.actions)
-    return ItemVectors(Batcher(plain.schema, known, onboarding=True), table)
+    return ItemVectors(Batcher(plain.schema, known, onboarding=True), table, vectors)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,10 @@ STRICT = ConfigDict(extra="forbid", strict=True)
 def _utc(value: object) -> object:
     """TOML's dates and times, with a zone or without, as UTC."""
     if isinstance(value, str):
-        value = datetime.fromisoformat(value)
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError("write a date or time, such as 2011-06-10") from None
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time.min)
     if isinstance(value, datetime):

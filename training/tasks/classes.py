@@ -1,0 +1,130 @@
+"""Tasks whose answer is a class: labels that users have, and who will leave."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+
+from feature_repo.schemas import from_microseconds
+from registry.errors import InvalidInput
+from training.arrays import Int64
+from training.inputs import TrainingInputs
+from training.tasks.data import Rows, TaskData, flags, hashed, only, places_of
+from training.tasks.kinds import ChurnTask, LabelTask
+
+FEWEST = 20  # examples of each part
+TEST_SHARE = 0.2  # of a single split by users
+STAYED, CHURNED = "stayed", "churned"
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Users at times, and the class of each."""
+
+    rows: Rows
+    labels: list[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What methods may learn from, and what they are measured on."""
+
+    inputs: TrainingInputs  # of the training users alone, or as of the training cut
+    train: Examples
+    test: Examples
+
+
+@dataclass(frozen=True)
+class ClassTask:
+    """A built task; the classes are in the order of `names`."""
+
+    names: tuple[str, ...]
+    folds: list[Fold]
+    as_of: datetime  # of the measurement
+    known_before: datetime | None  # a version must not have seen events from here on; None: no time in it
+
+
+def label_task(task: LabelTask, data: TaskData) -> ClassTask:
+    """Users with a label, dealt into parts by a hash of their id; raises InvalidInput when they are too few."""
+    examples = labelled(data, data.answers(task), task.as_of)
+    draw = hashed(examples.rows.ids, f"label-{task.seed}")
+    parts = task.folds if task.split == "folds" else round(1 / TEST_SHARE)
+    part = (draw * parts).astype(np.int64)
+    names = tuple(sorted(set(examples.labels)))
+    if len(names) < 2:
+        raise InvalidInput(
+            f"{task.name}: everybody's {task.field} is {', '.join(names) or 'unknown'}; there is nothing to tell apart"
+        )
+    tested = range(parts) if task.split == "folds" else range(1)
+    folds = [_fold(task, data, examples, part == one, one) for one in tested]
+    as_of = task.as_of or data.newest.as_of
+    return ClassTask(names, folds, as_of, task.as_of)
+
+
+def labelled(data: TaskData, answers: pa.Table, as_of: datetime | None) -> Examples:
+    """The users who have an answer, as of a time or as of the time that comes with the answer."""
+    everybody = data.rows(as_of)
+    places = places_of(answers["user_id"].combine_chunks(), everybody.users)
+    kept = np.flatnonzero(places >= 0)
+    rows = everybody.take(places[kept])
+    given = answers["as_of"].combine_chunks().take(pa.array(kept)).to_numpy(zero_copy_only=False).astype(np.float64)
+    limit = np.where(np.isnan(given), np.inf, given)
+    earlier = np.minimum(rows.as_of, limit).astype(np.int64)
+    labels: list[str] = answers["answer"].take(pa.array(kept)).to_pylist()
+    return Examples(replace(rows, as_of=earlier), labels)
+
+
+def churn_task(task: ChurnTask, data: TaskData) -> ClassTask:
+    """Populations at the training cuts and at the test cut; raises InvalidInput when they are too small."""
+    data.require_until(task.test_cut + timedelta(days=task.horizon_days), task.name)
+    train = [_population(task, data, moment) for moment in task.train_cuts]
+    joined = Examples(Rows.joined([part.rows for part in train]), [label for part in train for label in part.labels])
+    test = _population(task, data, task.test_cut)
+    _require(task.name, joined, "in training")
+    _require(task.name, test, "to test")
+    fold = Fold(data.inputs(max(task.train_cuts)), joined, test)
+    return ClassTask((STAYED, CHURNED), [fold], task.test_cut, task.test_cut)
+
+
+def _population(task: ChurnTask, data: TaskData, moment: datetime) -> Examples:
+    active = data.events(task, moment - timedelta(days=task.active_days), moment)["user_id"].combine_chunks().unique()
+    later = data.events(task, moment, moment + timedelta(days=task.horizon_days))["user_id"].combine_chunks().unique()
+    everybody = data.rows(moment)
+    places = np.sort(places_of(active, everybody.users))
+    rows = everybody.take(places[places >= 0])
+    stayed = flags(rows.users["user_id"].combine_chunks(), later)
+    return Examples(rows, np.where(stayed, STAYED, CHURNED).tolist())
+
+
+def _fold(task: LabelTask, data: TaskData, examples: Examples, tested: np.ndarray, number: int) -> Fold:
+    test, train = _some(examples, np.flatnonzero(tested)), _some(examples, np.flatnonzero(~tested))
+    _require(task.name, train, "in training")
+    _require(task.name, test, "to test")
+    others = only(test.rows.users["user_id"].combine_chunks(), keep=False)
+    return Fold(data.inputs(task.as_of, others, f"{task.name}-{task.seed}-{number}"), train, test)
+
+
+def _some(examples: Examples, places: Int64) -> Examples:
+    return Examples(examples.rows.take(places), [examples.labels[place] for place in places.tolist()])
+
+
+def _require(name: str, examples: Examples, where: str) -> None:
+    found = len(set(examples.labels))
+    if len(examples) < FEWEST or found < 2:
+        at = f" as of {from_microseconds(int(examples.rows.as_of.max())):%Y-%m-%d}" if len(examples) else ""
+        raise InvalidInput(
+            f"{name} has {len(examples)} users of {found} classes {where}{at}, it needs {FEWEST} of 2: "
+            "ingest more, or choose other cuts"
+        )
+
+
+def validation_split(users: list[str], seed: int) -> Iterator[Int64]:
+    """Places for training, then places for choosing: one user in five, with all of the user's rows."""
+    held = hashed(users, f"choose-{seed}") < 0.2
+    yield np.flatnonzero(~held)
+    yield np.flatnonzero(held)
