@@ -1,4 +1,7 @@
-"""What training and backfill read: a snapshot's histories and profiles, with the teams' features as of its time."""
+"""What training and backfill read: a snapshot's histories and profiles, with the teams' features as of its time.
+
+And the same as of a time for each user, from the log itself: what training sets and tasks read.
+"""
 
 import hashlib
 import json
@@ -10,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from feature_repo.log.point_in_time import read_at
 from feature_repo.log.rewriting import strike_forgotten
 from feature_repo.log.snapshot import Snapshot
 from feature_repo.log.staging import working_folder
@@ -32,6 +36,25 @@ def read_inputs_offline(repo: FeatureRepo, snapshot: Snapshot, bucket: int) -> p
     at = pc.index_in(users["user_id"], value_set=joined["user_id"])  # whoever is just being forgotten is in one of them
     for column in joined.column_names[1:]:
         users = users.append_column(joined.schema.field(column), joined.column(column).take(at))
+    return users
+
+
+def read_inputs_at(repo: FeatureRepo, bucket: int, asked: pa.Table) -> Iterator[pa.Table]:
+    """One row for each (user_id, as_of) of `asked` and in its order, some rows a table: what goes to `Encoder.encode`.
+
+    The columns are those of `read_inputs_offline`, each row as of its own time: see `feature_repo.log.point_in_time`.
+    Teams' features are joined by Feast, from rows before that time.
+    """
+    named = bool(repo.team_views())
+    for users in read_at(repo.log, bucket, asked):
+        yield _with_team_features(repo, users) if named else users
+
+
+def _with_team_features(repo: FeatureRepo, users: pa.Table) -> pa.Table:
+    times = users["as_of"].cast(pa.int64()).to_numpy()
+    joined = repo.team_features(users["user_id"].to_pylist(), times)
+    for column in joined.column_names[1:]:
+        users = users.append_column(joined.schema.field(column), joined[column])
     return users
 
 

@@ -242,15 +242,19 @@ class FeatureRepo:
         """The features that teams have joined to `representation_inputs`, as last applied."""
         return [feature for view in self._team_views() for feature in team_features(view)]
 
-    def team_features(self, user_ids: Sequence[str], as_of: datetime) -> pa.Table:
-        """`user_id` and the teams' features `<view>__<feature>` of these users, from rows before `as_of`."""
+    def team_features(self, user_ids: Sequence[str], as_of: datetime | Integers) -> pa.Table:
+        """`user_id` and the teams' features `<view>__<feature>` of these users, from rows before `as_of`.
+
+        One time for all, or one each in microseconds, int64 [n]; then a user may be asked for several times.
+        """
         columns = self._input_columns().team
         users = pa.array(user_ids, pa.string())
         schema = pa.schema([pa.field("user_id", pa.string()), *(f for team in columns.values() for f in team)])
         if len(schema) == 1 or not len(users):
             return pa.table([users, *(pa.nulls(len(users), field.type) for field in list(schema)[1:])], schema=schema)
         # Feast joins rows up to and including the time; ours are windows that end before it.
-        moment = pd.Timestamp(as_of).as_unit("us") - pd.Timedelta(1, "us")
+        times = pd.Timestamp(as_of).as_unit("us") if isinstance(as_of, datetime) else _utc(as_of)
+        moment = times - pd.Timedelta(1, "us")
         asked = pd.DataFrame({"user_id": list(user_ids), "event_timestamp": moment, "row": np.arange(len(users))})
         features = [f"{feature.view}:{feature.feature}" for feature in self.team_views()]
         job = self.feast.get_historical_features(asked, features, full_feature_names=True)
@@ -308,3 +312,7 @@ class FeatureRepo:
             return registry.get_feature_view(name, project, allow_cache=True)
         except FeastObjectNotFoundException as error:
             raise Unavailable(f"Feast does not know the view {name}: run `portrait apply`") from error
+
+
+def _utc(times: Integers) -> pd.DatetimeIndex:
+    return pd.to_datetime(times, unit="us", utc=True).as_unit("us")

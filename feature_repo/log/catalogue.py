@@ -2,21 +2,28 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from sqlalchemy import select
 
 from feature_repo.log.canonical import DEFAULT_SERVICE
-from feature_repo.log.committed import rows_of
+from feature_repo.log.committed import dated_rows_of, rows_of
 from feature_repo.log.duck import name
 from feature_repo.log.event_log import EventLog
 from feature_repo.log.items import FIXED, ITEMS_KEYS, VECTOR, items_columns, items_schema, known_vectors
 from feature_repo.log.keyed import current_rows
-from feature_repo.log.manifest import FIRST_POSITION, ITEMS_BUCKET, Kind
+from feature_repo.log.manifest import FIRST_POSITION, ITEMS_BUCKET, Kind, Manifest
+from feature_repo.log.seal import sealed_manifest
 from feature_repo.log.tables import BucketRow, InboxRow
+from feature_repo.schemas import microseconds
 
 Item = dict[str, Any]
+Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
 _KEYS = "(SELECT unnest(?::VARCHAR[]) AS service, unnest(?::VARCHAR[]) AS item_id)"
 
 
@@ -29,6 +36,36 @@ def catalogue(log: EventLog) -> pa.Table:
     with log.duck() as duck:
         table = duck.execute(f"SELECT {names} FROM {current} ORDER BY service, item_id").to_arrow_table()
     return table.cast(items_schema(columns))
+
+
+@dataclass(frozen=True)
+class CatalogueHistory:
+    """Every row that items ever had, in the order of the log."""
+
+    rows: pa.Table  # in the columns of `catalogue`
+    committed_at: Integers  # int64 [n] microseconds: when each could first be seen
+    first: Booleans  # bool [n] whether it is its item's first
+    began_at: int | None  # when the log's first rows could be seen; None for an empty log
+
+
+def catalogue_history(log: EventLog) -> CatalogueHistory:
+    """All rows of items with their times; the inbox is sealed first."""
+
+    def read(manifest: Manifest) -> CatalogueHistory:
+        segments = manifest.of(Kind.ITEMS)
+        columns = items_columns(known_vectors(log.home, segments))
+        names, keys = ", ".join(map(name, columns)), ", ".join(ITEMS_KEYS)
+        with log.duck() as duck:
+            table = duck.execute(
+                f"SELECT {names}, epoch_us(committed_at) AS committed_at, "
+                f"row_number() OVER (PARTITION BY {keys} ORDER BY position) = 1 AS is_first "
+                f"FROM {dated_rows_of(log.home, segments, columns)} ORDER BY position"
+            ).to_arrow_table()
+        times, first = table["committed_at"].to_numpy(), table["is_first"].to_numpy()
+        began = None if manifest.began_at is None else microseconds(manifest.began_at)
+        return CatalogueHistory(table.select(list(columns)).cast(items_schema(columns)), times, first, began)
+
+    return log.read(read, lambda: sealed_manifest(log))
 
 
 def items_position(log: EventLog) -> int:

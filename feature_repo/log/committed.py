@@ -36,6 +36,17 @@ def rows_of(home: Path, segments: Sequence[Segment], columns: Mapping[str, str],
     return "(" + " UNION ALL ".join(parts) + ")"
 
 
+def dated_rows_of(home: Path, segments: Sequence[Segment], columns: Mapping[str, str]) -> str:
+    """`rows_of` with `committed_at` too: when each row could first be seen."""
+    if not segments:
+        return f"(SELECT *, NULL::TIMESTAMPTZ AS committed_at FROM {rows_of(home, segments, columns)})"
+    parts = (
+        f"SELECT {_selected(columns, present)}, position, committed_at FROM {_dated(home, alike)}"
+        for present, alike in _by_columns(home, segments)
+    )
+    return "(" + " UNION ALL ".join(parts) + ")"
+
+
 def _selected(columns: Mapping[str, str], present: frozenset[str]) -> str:
     return ", ".join(
         f"{name(column) if column in present else 'NULL'}::{kind} AS {name(column)}" for column, kind in columns.items()
@@ -50,13 +61,24 @@ def _positioned_rows(home: Path, segments: Sequence[Segment], selected: str) -> 
     if all(segment.positioned for segment in segments):
         return f"SELECT {selected}, position FROM read_parquet({_paths(home, segments)}, hive_partitioning = false)"
     # Joined by file name: with DuckDB's `file_index` a "newest row of each key" query fails inside DuckDB 1.5.
+    return f"SELECT {selected}, first_position + file_row_number AS position FROM {_named(home, segments)}"
+
+
+def _named(home: Path, segments: Sequence[Segment]) -> str:
+    """Rows with their number in the file, and with the file's first position and commit."""
     paths = _paths(home, segments)
     firsts = ", ".join(str(segment.first_position) for segment in segments)
+    times = texts("" if s.committed_at is None else s.committed_at.isoformat(sep=" ") for s in segments)
     return (
-        f"SELECT {selected}, first_position + file_row_number AS position "
-        f"FROM read_parquet({paths}, hive_partitioning = false, file_row_number = true, filename = true) "
-        f"JOIN (SELECT unnest({paths}) AS filename, unnest([{firsts}]::BIGINT[]) AS first_position) USING (filename)"
+        f"read_parquet({paths}, hive_partitioning = false, file_row_number = true, filename = true) "
+        f"JOIN (SELECT unnest({paths}) AS filename, unnest([{firsts}]::BIGINT[]) AS first_position, "
+        f"unnest({times}) AS committed) USING (filename)"
     )
+
+
+def _dated(home: Path, segments: Sequence[Segment]) -> str:
+    own = "*" if segments[0].positioned else "*, first_position + file_row_number AS position"
+    return f"(SELECT {own}, TRY_CAST(committed AS TIMESTAMPTZ) AS committed_at FROM {_named(home, segments)})"
 
 
 def _by_columns(home: Path, segments: Iterable[Segment]) -> list[tuple[frozenset[str], list[Segment]]]:

@@ -20,7 +20,7 @@ from feature_repo.log.manifest import Segment
 from feature_repo.log.profiles import USERS_KEYS, stored_types
 from feature_repo.schemas import HISTORY, ORDER, TIME, from_microseconds
 
-_EVENT_TYPES = {
+EVENT_TYPES = {
     "user_id": "VARCHAR",
     "service": "VARCHAR",
     "item_id": "VARCHAR",
@@ -63,6 +63,14 @@ def fold(duck: Duck, given: FoldInput) -> Folded:
     A user's position is the greatest among the events before `as_of` and the profile row, at least 0.
     """
     _load(duck, given)
+    return fold_counted(duck, given)
+
+
+def fold_counted(duck: Duck, given: FoldInput) -> Folded:
+    """The fold of the tables `named_users`, `counted_events` and `counted_profiles`, of whatever counts for each user.
+
+    `named_users` has `user_id`; the others have the columns of events, or of profiles, and `position`.
+    """
     events, oldest = duck.execute("SELECT count(*), epoch_us(min(event_time)) FROM counted_events").fetchall()[0]
     return Folded(
         histories=_histories(duck, given),
@@ -73,7 +81,7 @@ def fold(duck: Duck, given: FoldInput) -> Folded:
 
 
 def _load(duck: Duck, given: FoldInput) -> None:
-    events = rows_of(given.home, given.events, _EVENT_TYPES)
+    events = rows_of(given.home, given.events, EVENT_TYPES)
     users = rows_of(given.home, given.users, {"user_id": "VARCHAR"})
     profiles = current_rows(given.home, given.users, stored_types(given.profile_schema), USERS_KEYS)
     since = "" if given.beyond is None else f"WHERE position > {given.beyond}"

@@ -46,6 +46,7 @@ class Segment:
     first_position: int = 0
     last_position: int = 0
     positioned: bool = False
+    committed_at: datetime | None = None  # when its rows could first be seen
 
     def placed(self, first_position: int) -> "Segment":
         """The segment once its rows have their range of positions."""
@@ -78,6 +79,11 @@ class Manifest:
         for segment in self.segments:
             found[segment.kind, segment.bucket].append(segment)
         return dict(found)
+
+    @property
+    def began_at(self) -> datetime | None:
+        """When the first of the segments was committed, None without any."""
+        return min((s.committed_at for s in self.segments if s.committed_at is not None), default=None)
 
     @property
     def watermark(self) -> datetime | None:
@@ -173,7 +179,7 @@ def _insert(session: Session, segments: Sequence[Segment], locked: Mapping[int, 
 
 def segment_row(segment: Segment, now: datetime) -> SegmentRow:
     """The row by which a segment exists."""
-    return SegmentRow(**asdict(segment) | {"kind": segment.kind.value}, committed_at=now)
+    return SegmentRow(**asdict(segment) | {"kind": segment.kind.value, "committed_at": now})
 
 
 def _segment(row: SegmentRow) -> Segment:
@@ -188,4 +194,5 @@ def _segment(row: SegmentRow) -> Segment:
         first_position=row.first_position,
         last_position=row.last_position,
         positioned=row.positioned,
+        committed_at=row.committed_at,
     )

@@ -60,7 +60,7 @@ class Snapshot:
     @property
     def schema(self) -> pa.Schema:
         """Columns of `read`: HISTORY, then the profile's without its key and order columns."""
-        return pa.schema([*HISTORY, *(f for f in self.profile_schema if f.name not in HISTORY.names)])
+        return inputs_schema(self.profile_schema)
 
     def read(self, bucket: int, columns: Sequence[str] | None = None) -> pa.Table:
         """Users of a bucket sorted by id: history, with the profile's columns (null where there is none).
@@ -76,9 +76,7 @@ class Snapshot:
             return schema.empty_table().select(wanted)
         table = self._history(bucket, wanted)
         if not set(wanted) <= set(HISTORY.names):
-            table = _with_profile(
-                table, pq.read_table(self.profile_path / file_name(bucket), partitioning=None), wanted
-            )
+            table = with_profile(table, pq.read_table(self.profile_path / file_name(bucket), partitioning=None), wanted)
         return table.select(wanted)
 
     def to_json(self) -> dict[str, Any]:
@@ -150,7 +148,13 @@ def _from_json(home: Path, values: dict[str, Any]) -> Snapshot:
     )
 
 
-def _with_profile(histories: pa.Table, profiles: pa.Table, wanted: Sequence[str]) -> pa.Table:
+def inputs_schema(profiles: pa.Schema) -> pa.Schema:
+    """HISTORY, then the profile's columns without its key and order columns."""
+    return pa.schema([*HISTORY, *(f for f in profiles if f.name not in HISTORY.names)])
+
+
+def with_profile(histories: pa.Table, profiles: pa.Table, wanted: Sequence[str]) -> pa.Table:
+    """Histories with those of the wanted columns that profiles have, by user; null where there is no profile."""
     at = pc.index_in(histories["user_id"], value_set=profiles["user_id"])
     for column in profiles.column_names:
         if column in wanted and column not in HISTORY.names:
