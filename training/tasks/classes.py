@@ -1,17 +1,18 @@
 """Tasks whose answer is a class: labels that users have, and who will leave."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_repo.schemas import from_microseconds
 from registry.errors import InvalidInput
 from training.arrays import Int64
 from training.inputs import TrainingInputs
-from training.tasks.data import Rows, TaskData, flags, hashed, only, places_of
+from training.tasks.data import Rows, TaskData, flags, hashed, only, places_of, us
 from training.tasks.kinds import ChurnTask, LabelTask
 
 FEWEST = 20  # examples of each part
@@ -67,16 +68,16 @@ def label_task(task: LabelTask, data: TaskData) -> ClassTask:
 
 
 def labelled(data: TaskData, answers: pa.Table, as_of: datetime | None) -> Examples:
-    """The users who have an answer, as of a time or as of the time that comes with the answer."""
+    """The users who have an answer and are known, as of a time or of the time that comes with the answer if earlier."""
     everybody = data.rows(as_of)
     places = places_of(answers["user_id"].combine_chunks(), everybody.users)
-    kept = np.flatnonzero(places >= 0)
-    rows = everybody.take(places[kept])
-    given = answers["as_of"].combine_chunks().take(pa.array(kept)).to_numpy(zero_copy_only=False).astype(np.float64)
-    limit = np.where(np.isnan(given), np.inf, given)
-    earlier = np.minimum(rows.as_of, limit).astype(np.int64)
-    labels: list[str] = answers["answer"].take(pa.array(kept)).to_pylist()
-    return Examples(replace(rows, as_of=earlier), labels)
+    mine = answers.filter(pa.array(places >= 0)).combine_chunks()
+    labels: list[str] = mine["answer"].to_pylist()
+    if mine["as_of"].null_count == len(mine):
+        return Examples(everybody.take(places[places >= 0]), labels)
+    latest = int(everybody.as_of.max())
+    times = np.minimum(np.asarray(pc.fill_null(mine["as_of"].combine_chunks(), latest)), latest)
+    return Examples(data.rows_at(mine["user_id"].combine_chunks(), times), labels)
 
 
 def churn_task(task: ChurnTask, data: TaskData) -> ClassTask:
@@ -94,9 +95,7 @@ def churn_task(task: ChurnTask, data: TaskData) -> ClassTask:
 def _population(task: ChurnTask, data: TaskData, moment: datetime) -> Examples:
     active = data.events(task, moment - timedelta(days=task.active_days), moment)["user_id"].combine_chunks().unique()
     later = data.events(task, moment, moment + timedelta(days=task.horizon_days))["user_id"].combine_chunks().unique()
-    everybody = data.rows(moment)
-    places = np.sort(places_of(active, everybody.users))
-    rows = everybody.take(places[places >= 0])
+    rows = data.rows_at(active, np.full(len(active), us(moment)))
     stayed = flags(rows.users["user_id"].combine_chunks(), later)
     return Examples(rows, np.where(stayed, STAYED, CHURNED).tolist())
 

@@ -14,6 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from feature_repo.inputs import read_inputs_at
+from feature_repo.log.partition import bucket_of
+from feature_repo.log.point_in_time import ASKED
 from feature_repo.log.snapshot import Snapshot, cut
 from feature_repo.log.window import events_between
 from feature_repo.schemas import TIME, microseconds
@@ -84,6 +87,21 @@ class TaskData:
         inputs = self.inputs(as_of)
         users = pa.concat_tables(inputs.tables()).combine_chunks()
         return Rows(users, np.full(users.num_rows, inputs.as_of_us, dtype=np.int64))
+
+    def rows_at(self, user_ids: pa.Array, as_of: Int64) -> Rows:
+        """These users in this order, each as of its own time: profile and events as they were known then."""
+        bucket = np.array([bucket_of(user) for user in user_ids.to_pylist()], dtype=np.int64)
+        asked = pa.table([user_ids, pa.array(as_of).cast(TIME)], schema=ASKED)
+        tables: list[pa.Table] = []
+        places: list[Int64] = []
+        for one in np.unique(bucket).tolist():
+            mine = np.flatnonzero(bucket == one)
+            tables += read_inputs_at(self.repo, one, asked.take(pa.array(mine)))
+            places.append(mine)
+        if not tables:
+            return self.rows().take(np.empty(0, np.int64))
+        back = np.argsort(np.concatenate(places))
+        return Rows(pa.concat_tables(tables).take(pa.array(back)).combine_chunks(), as_of)
 
     def events(self, counted: Counted, since: datetime | None, until: datetime | None) -> pa.Table:
         """The counted events of a stretch of time."""

@@ -15,7 +15,7 @@ from training.baselines.bags import Bags
 from training.evaluation.event_choice import owners, with_events, without_picks
 from training.inputs import TrainingInputs
 from training.moments import times
-from training.tasks.data import Rows, TaskData, flags, places_of, us
+from training.tasks.data import Rows, TaskData, places_of, us
 from training.tasks.kinds import Counted, FirstHoursTask, InteractTask, NextItemTask
 from training.vocabulary import Vocabulary, item_keys
 
@@ -87,7 +87,8 @@ def first_hours_task(task: FirstHoursTask, data: TaskData) -> RankingTask:
     came = (created > 0) & (created + horizon < us(data.newest.as_of))
     parts = []
     for chosen in (came & (created + horizon <= us(task.cut)), came & (created >= us(task.cut))):
-        rows = Rows(everybody, created + 1).take(np.flatnonzero(chosen))  # a profile counts from just after sign-up on
+        chosen_ids = everybody["user_id"].combine_chunks().filter(pa.array(chosen))
+        rows = data.rows_at(chosen_ids, created[chosen] + 1)  # a profile counts from just after sign-up on
         # What is bought at the very moment of sign-up is an answer, not something that was known.
         moments = np.asarray(rows.users["event_times"].combine_chunks().flatten())
         seen = with_events(rows.users, moments < (rows.as_of - 1)[owners(rows.users)])
@@ -127,8 +128,7 @@ def _after(
 ) -> Asked:
     """What users who were active before a cut had in the horizon after it."""
     active = data.events(task, cut - timedelta(days=task.active_days), cut)["user_id"].combine_chunks().unique()
-    everybody = data.rows(cut)
-    rows = everybody.take(np.flatnonzero(flags(everybody.users["user_id"].combine_chunks(), active)))
+    rows = data.rows_at(active, np.full(len(active), us(cut)))
     horizon = task.horizon_days * 86_400_000_000
     asked = _answers(task, data, ranked, rows, rows.as_of, horizon)
     if new:
