@@ -12,7 +12,7 @@ What counts for a row, as of its time T (docs/decisions/0014):
   everybody's first row of the profile counts, and no later one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -45,8 +45,8 @@ class _Bucket(NamedTuple):
     events_of: np.ndarray
 
 
-def read_at(log: EventLog, bucket: int, asked: pa.Table) -> Iterator[pa.Table]:
-    """Users of a bucket as they were, a row for each row of `asked` (ASKED) and in its order, some rows a table.
+def read_at(log: EventLog, bucket: int | Sequence[int], asked: pa.Table) -> Iterator[pa.Table]:
+    """Users of a bucket (or of several) as they were, a row for each row of `asked` (ASKED) in its order, some a table.
 
     The columns are those of `snapshot.read`; `as_of` is the time asked for. A user of whom nothing counts has empty
     lists, position 0 and nulls.
@@ -55,21 +55,22 @@ def read_at(log: EventLog, bucket: int, asked: pa.Table) -> Iterator[pa.Table]:
         return
     keys = pa.array(f"{row:012d}" for row in range(asked.num_rows))  # sorts as the rows lie
     rows = asked.select(ASKED.names).cast(ASKED).append_column("key", keys)
+    buckets = (bucket,) if isinstance(bucket, int) else tuple(bucket)
     with log.duck() as duck:
         duck.register("given", rows)
         duck.execute(
             "CREATE TEMP TABLE asked AS FROM given; CREATE TEMP TABLE users AS SELECT DISTINCT user_id FROM asked"
         )
         bucket_read = log.read(
-            lambda manifest: _load(duck, log, manifest, bucket), lambda: sealed_manifest(log, (bucket,))
+            lambda manifest: _load(duck, log, manifest, buckets), lambda: sealed_manifest(log, buckets)
         )
         for start, end in _portions(bucket_read.events_of):
             yield _read(duck, bucket_read, rows.slice(start, end - start))
 
 
-def _load(duck: Duck, log: EventLog, manifest: Manifest, bucket: int) -> _Bucket:
+def _load(duck: Duck, log: EventLog, manifest: Manifest, buckets: tuple[int, ...]) -> _Bucket:
     """The rows of the asked users, once for all portions."""
-    events, users = (manifest.of(kind, (bucket,)) for kind in (Kind.EVENTS, Kind.USERS))
+    events, users = (manifest.of(kind, buckets) for kind in (Kind.EVENTS, Kind.USERS))
     schema, now = schema_at(log.home, manifest), datetime.now(UTC)
     duck.execute(
         f"CREATE OR REPLACE TEMP TABLE own_events AS FROM {rows_of(log.home, events, EVENT_TYPES)} "

@@ -27,6 +27,8 @@ from training.inputs import TrainingInputs
 from training.snapshot_inputs import inputs_of
 from training.tasks.kinds import Answers, Counted
 
+AT_ONCE = 50_000  # users who are read in one query
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -84,6 +86,13 @@ class TaskData:
 
     def rows(self, as_of: datetime | None = None) -> Rows:
         """Everybody as of a time."""
+        return self._newest_rows if as_of is None else self._rows(as_of)
+
+    @cached_property
+    def _newest_rows(self) -> Rows:
+        return self._rows(None)
+
+    def _rows(self, as_of: datetime | None) -> Rows:
         inputs = self.inputs(as_of)
         users = pa.concat_tables(inputs.tables()).combine_chunks()
         return Rows(users, np.full(users.num_rows, inputs.as_of_us, dtype=np.int64))
@@ -92,16 +101,14 @@ class TaskData:
         """These users in this order, each as of its own time: profile and events as they were known then."""
         bucket = np.array([bucket_of(user) for user in user_ids.to_pylist()], dtype=np.int64)
         asked = pa.table([user_ids, pa.array(as_of).cast(TIME)], schema=ASKED)
+        order = np.argsort(bucket, kind="stable")
         tables: list[pa.Table] = []
-        places: list[Int64] = []
-        for one in np.unique(bucket).tolist():
-            mine = np.flatnonzero(bucket == one)
-            tables += read_inputs_at(self.repo, one, asked.take(pa.array(mine)))
-            places.append(mine)
+        for start in range(0, max(len(order), 1), AT_ONCE):  # a query has a fixed cost, and memory an end
+            mine = order[start : start + AT_ONCE]
+            tables += read_inputs_at(self.repo, np.unique(bucket[mine]).tolist(), asked.take(pa.array(mine)))
         if not tables:
             return self.rows().take(np.empty(0, np.int64))
-        back = np.argsort(np.concatenate(places))
-        return Rows(pa.concat_tables(tables).take(pa.array(back)).combine_chunks(), as_of)
+        return Rows(pa.concat_tables(tables).take(pa.array(np.argsort(order))).combine_chunks(), as_of)
 
     def events(self, counted: Counted, since: datetime | None, until: datetime | None) -> pa.Table:
         """The counted events of a stretch of time."""

@@ -23,6 +23,7 @@ from training.tasks.rankings import Asked, Drawn, RankingTask
 
 BLOCK = 4_000_000  # scores that are held at once
 CHOOSE_BY = 1_000  # answers, at most
+NEVER = np.iinfo(np.int64).max  # rank of an item that nobody could know
 Scorer: TypeAlias = Callable[[Rows], Float32]
 
 
@@ -31,7 +32,7 @@ class _Found:
     """Of a block of test rows: the rank of each answer, and the scores of answers and of drawn items."""
 
     ranks: Int64  # [m]
-    own: Float32  # [m]
+    own: Float32  # of the known answers
     others: Float32  # [negatives]
 
 
@@ -63,7 +64,7 @@ def _gains(task: RankingTask, ranks: Int64) -> Float64:
     most = np.cumsum(1 / np.log2(2 + np.arange(task.k)))
     answers = np.bincount(task.test.owner, minlength=len(task.test.rows))
     ideal = most[np.minimum(answers, task.k) - 1]
-    gains: Float64 = np.where(ranks < task.k, 1 / np.log2(2 + ranks), 0.0) / ideal[task.test.owner]
+    gains: Float64 = np.where(ranks < task.k, 1 / np.log2(2 + np.minimum(ranks, task.k)), 0.0) / ideal[task.test.owner]
     return gains
 
 
@@ -74,7 +75,7 @@ def _by_row(task: RankingTask, values: Float64, gather: Callable[..., None]) -> 
 
 
 def _areas(task: RankingTask, own: Float32, others: Float32, drawn: tuple[Int64, Int64]) -> dict[str, Interval]:
-    owner = np.concatenate([task.test.owner, drawn[0]])
+    owner = np.concatenate([task.test.owner[task.test.item != UNKNOWN], drawn[0]])
     scores = np.concatenate([own, others])
     truth = np.arange(len(scores)) < len(own)
     within, people = auc_by_user(scores.astype(np.float64), truth, owner)
@@ -93,14 +94,15 @@ def _blocks(task: RankingTask, scorer: Scorer, drawn: tuple[Int64, Int64]) -> It
         hidden = task.had[start:stop].toarray() > 0
         mine = slice(*np.searchsorted(test.owner, (start, stop)))
         owner, item = test.owner[mine] - start, test.item[mine]
-        hidden[owner, item] = False
-        ranks = [
-            full_ranks(scores[owner[part]], item[part], hidden[owner[part]])
-            for part in (slice(at, at + rows) for at in range(0, len(owner), rows))
-        ]
+        known = np.flatnonzero(item != UNKNOWN)
+        hidden[owner[known], item[known]] = False
+        ranks = np.full(len(item), NEVER)
+        for at in range(0, len(known), rows):
+            some = known[at : at + rows]
+            ranks[some] = full_ranks(scores[owner[some]], item[some], hidden[owner[some]])
         away = slice(*np.searchsorted(drawn[0], (start, stop)))
         others = scores[drawn[0][away] - start, drawn[1][away]]
-        yield _Found(np.concatenate([np.empty(0, np.int64), *ranks]), scores[owner, item], others)
+        yield _Found(ranks, scores[owner[known], item[known]], others)
 
 
 def _draw(task: RankingTask, seed: int) -> tuple[Int64, Int64]:
@@ -108,9 +110,11 @@ def _draw(task: RankingTask, seed: int) -> tuple[Int64, Int64]:
     if task.drawn is None:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     rng = np.random.default_rng(seed)
-    row = np.repeat(task.test.owner, task.drawn.negatives)
+    known = task.test.item != UNKNOWN
+    answer_row, answer = task.test.owner[known], task.test.item[known]
+    row = np.repeat(answer_row, task.drawn.negatives)
     item = rng.choice(len(task.items), len(row), p=_chances(task, task.drawn))
-    answered = np.isin(row * len(task.items) + item, task.test.owner * len(task.items) + task.test.item)
+    answered = np.isin(row * len(task.items) + item, answer_row * len(task.items) + answer)
     kept = ~answered & (np.asarray(task.had[row, item]).ravel() == 0)
     return row[kept], item[kept]
 

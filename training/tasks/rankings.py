@@ -24,11 +24,14 @@ FEWEST = 20  # users of each part
 
 @dataclass(frozen=True)
 class Asked:
-    """Users at times, and the items that they had next: m answers, user after user."""
+    """Users at times, and the items that they had next: m answers, user after user.
+
+    UNKNOWN is an item that no training user had: nobody could rank it, and to the test it is a miss.
+    """
 
     rows: Rows
     owner: Int64  # [m] row of each answer
-    item: Int64  # [m] its column among the task's items
+    item: Int64  # [m] its column among the task's items, or UNKNOWN
 
     def __len__(self) -> int:
         return len(self.item)
@@ -131,10 +134,11 @@ def _after(
     rows = data.rows_at(active, np.full(len(active), us(cut)))
     horizon = task.horizon_days * 86_400_000_000
     asked = _answers(task, data, ranked, rows, rows.as_of, horizon)
-    if new:
-        asked = _some(asked, np.asarray(ranked.had(asked.rows)[asked.owner, asked.item]).ravel() == 0)
+    if new:  # an unknown item is new to everybody; its place -1 is looked up in the last column, and overruled
+        had = np.asarray(ranked.had(asked.rows)[asked.owner, asked.item]).ravel() > 0
+        asked = some(asked, ~had | (asked.item == UNKNOWN))
     if first:
-        asked = _some(asked, np.diff(asked.owner, prepend=-1) > 0)
+        asked = some(asked, np.diff(asked.owner, prepend=-1) > 0)
     return asked
 
 
@@ -147,9 +151,9 @@ def _answers(task: Counted, data: TaskData, ranked: _Ranked, rows: Rows, since: 
     row = places_of(events["user_id"].combine_chunks(), rows.users)
     time = np.asarray(events["event_time"].combine_chunks().cast(pa.int64()))
     item = ranked.items.encode(item_keys(*(events[name].combine_chunks() for name in ("service", "item_id"))))
-    within = (row >= 0) & (item != UNKNOWN) & (time >= since[row]) & (time < since[row] + horizon)
+    within = (row >= 0) & (time >= since[row]) & (time < since[row] + horizon)
     row, item = row[within], item[within]
-    _, once = np.unique(row * len(ranked.items) + item, return_index=True)
+    _, once = np.unique(row * (len(ranked.items) + 1) + item + 1, return_index=True)  # UNKNOWN is -1
     once = np.sort(once)  # events come by user and time; rows do not
     order = np.argsort(row[once], kind="stable")
     return Asked(rows, row[once][order], item[once][order])
@@ -178,7 +182,7 @@ def _leave_one_out(task: NextItemTask, data: TaskData) -> RankingTask:
         place = counted[ends[enough] - back]
         rows = Rows(everybody, np.zeros(everybody.num_rows, np.int64)).take(enough)
         asked = Asked(replace(rows, as_of=moments[place]), np.arange(len(enough)), item[place])
-        parts.append(_some(asked, item[place] != UNKNOWN))
+        parts.append(asked)
     as_of = from_microseconds(int(parts[1].rows.as_of.max()))
     first = from_microseconds(int(parts[0].rows.as_of.min()))
     built = _built(task.name, inputs, ranked, parts[0], parts[1], task.new_only, task.k, as_of)
@@ -198,7 +202,8 @@ def _counted(task: Counted, users: pa.Table) -> Bool:
     return found
 
 
-def _some(asked: Asked, kept: Bool) -> Asked:
+def some(asked: Asked, kept: Bool) -> Asked:
+    """The marked answers; all rows stay."""
     return replace(asked, owner=asked.owner[kept], item=asked.item[kept])
 
 
@@ -224,12 +229,12 @@ def _built(
     k: int,
     as_of: datetime,
 ) -> RankingTask:
-    train, test = only_answered(train), only_answered(test)
+    train, test = only_answered(some(train, train.item != UNKNOWN)), only_answered(test)
     for part, where in ((train, "in training"), (test, "to test")):
         if len(part.rows) < FEWEST:
             raise InvalidInput(
-                f"{name}: {len(part.rows)} users {where} have an item that the training users had too, it needs "
-                f"{FEWEST}: ingest more, or choose other cuts or a longer horizon"
+                f"{name}: {len(part.rows)} users {where} have an item to be ranked, it needs {FEWEST}: ingest more, "
+                "or choose other cuts or a longer horizon"
             )
     had = ranked.had(test.rows) if new_only else _nothing(len(test.rows), len(ranked.items))
     popularity = ranked.bags.users_per_item[ranked.columns]
