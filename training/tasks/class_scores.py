@@ -16,6 +16,7 @@ from training.tasks.classes import ClassTask, Fold, validation_split
 from training.tasks.intervals import mean_interval
 from training.tasks.methods import Method
 
+FEWEST = 10  # tested rows of each class, for AUC
 HEADS = {Suits.LINEAR: "logistic", Suits.BOOSTING: "boosting"}
 STRENGTHS = (0.3, 1.0, 3.0)
 """Inverse regularisation of the linear head over sparse features, chosen on validation users."""
@@ -44,7 +45,10 @@ def class_metrics(
     users = [user for part in parts for user in part.users]
     _, owner = np.unique(np.asarray(users, dtype=np.str_), return_inverse=True)
     hits = (scores.argmax(axis=1) == codes).astype(np.float64)
-    return {"auc": auc_interval(scores, codes, users), "accuracy": mean_interval(hits, owner)}, len(codes)
+    metrics = {"accuracy": mean_interval(hits, owner)}
+    if np.bincount(codes, minlength=len(task.names)).min() >= FEWEST:  # else a resample may have none of a class
+        metrics = {"auc": auc_interval(scores, codes, users)} | metrics
+    return metrics, len(codes)
 
 
 def _tested(task: ClassTask, fold: Fold, method: Method, seed: int) -> Tested:

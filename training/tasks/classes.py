@@ -1,7 +1,8 @@
 """Tasks whose answer is a class: labels that users have, and who will leave."""
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -18,6 +19,7 @@ from training.tasks.kinds import ChurnTask, LabelTask
 FEWEST = 20  # examples of each part
 TEST_SHARE = 0.2  # of a single split by users
 STAYED, CHURNED = "stayed", "churned"
+OTHER = "other"  # classes beyond the most frequent ones
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class ClassTask:
 def label_task(task: LabelTask, data: TaskData) -> ClassTask:
     """Users with a label, dealt into parts by a hash of their id; raises InvalidInput when they are too few."""
     examples = labelled(data, data.answers(task), task.as_of)
+    if task.top is not None:
+        named = {name for name, _ in Counter(examples.labels).most_common(task.top)}
+        examples = replace(examples, labels=[name if name in named else OTHER for name in examples.labels])
     draw = hashed(examples.rows.ids, f"label-{task.seed}")
     parts = task.folds if task.split == "folds" else round(1 / TEST_SHARE)
     part = (draw * parts).astype(np.int64)

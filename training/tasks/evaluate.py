@@ -105,7 +105,7 @@ def evaluate(
         if not found:
             if fingerprint is not None and version is not None:
                 method = replace(method, encoder=_encoder(repo, version, built, task, folder, settings, progress))
-            found = _measured(built, method, fingerprint, task.seed)
+            found = _measured(built, method, fingerprint, task)
             log.add(found)
         lines += found
     progress("measuring", len(methods), len(methods))
@@ -189,15 +189,18 @@ def _recipe(version: EmbeddingVersion) -> list[str]:
     return [f"{name}={text}" for name, text in plain.items() if name not in left_out]
 
 
-def _measured(built: Built, method: Method, fingerprint: str | None, seed: int) -> list[Line]:
+def _measured(built: Built, method: Method, fingerprint: str | None, task: Task) -> list[Line]:
+    """All metrics, the one that the task names first."""
     started = time.monotonic()
     metrics: dict[str, Interval]
     if isinstance(built, ClassTask):
-        metrics, rows = class_metrics(built, method, seed)
+        metrics, rows = class_metrics(built, method, task.seed)
     elif isinstance(built, RankingTask):
-        metrics, rows = ranking_metrics(built, method, seed)
+        metrics, rows = ranking_metrics(built, method, task.seed)
     else:
-        metrics, rows = nearest_metrics(built, method, seed)
+        metrics, rows = nearest_metrics(built, method, task.seed)
+    named = getattr(task, "metric", "")
+    metrics = dict(sorted(metrics.items(), key=lambda pair: pair[0] != named))
     seconds = time.monotonic() - started
     return [
         Line(method.name, fingerprint, name, found.value, found.low, found.high, rows, seconds)

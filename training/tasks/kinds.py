@@ -78,7 +78,8 @@ class LabelTask(Common, Answers):
     split: Literal["folds", "users"] = "folds"  # every user tested once, or one user in five
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     as_of: Moment | None = None  # default: everything that is known
-    metric: Literal["auc", "accuracy"] = "auc"
+    top: PositiveInt | None = None  # so many most frequent classes by name, all others as one; default: all
+    metric: Literal["auc", "accuracy"] = "auc"  # the one that is shown first; both are measured
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -102,7 +103,7 @@ class ChurnTask(Common, Counted, Cuts):
     kind: Literal["churn"]
     active_days: PositiveInt
     horizon_days: PositiveInt
-    metric: Literal["auc"] = "auc"
+    metric: Literal["auc", "accuracy"] = "auc"
 
     @model_validator(mode="after")
     def _answers_are_known(self) -> "ChurnTask":
@@ -186,7 +187,6 @@ class NeighboursTask(Common, Answers):
     kind: Literal["neighbours"]
     as_of: Moment | None = None
     k: PositiveInt = 50
-    metric: Literal["ndcg"] = "ndcg"
 
 
 Task: TypeAlias = (
