@@ -1,6 +1,7 @@
 """The one encode: training, backfill, refresh and compute-on-read turn users into vectors here."""
 
 import threading
+from copy import copy
 from pathlib import Path
 from typing import Protocol
 
@@ -72,6 +73,16 @@ class Encoder:
             if position > self._items_position:
                 self._representation.learn(items)
                 self._items_position = position
+
+    def knowing(self, items: pa.Table, position: int) -> "Encoder":
+        """An encoder beside this one that has learnt these rows too; this one goes on as it is.
+
+        They share what they know: of encoders made from one another only the newest may learn further.
+        """
+        other = copy(self)
+        other._learning, other._representation = threading.Lock(), copy(self._representation)
+        other.learn(items, position)
+        return other
 
     @property
     def window_days(self) -> tuple[int, ...]:

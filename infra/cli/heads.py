@@ -1,14 +1,25 @@
 """Commands about heads: light downstream models trained on one version's vectors."""
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from infra.cli.datasets import OfVersion
 from infra.cli.options import Consumer, Json, Version, parse_time
-from infra.cli.output import console, print_json, say
+from infra.cli.output import console, plain, print_json, say
 from registry.errors import InvalidInput
 
 head_app = typer.Typer(help="Heads: downstream models trained on the vectors of one version.", no_args_is_help=True)
+
+
+class HeadKind(StrEnum):
+    """Kinds of heads that tell classes apart."""
+
+    LOGISTIC = "logistic"
+    MLP = "mlp"
+    BOOSTING = "boosting"
 
 
 def register(app: typer.Typer) -> None:
@@ -50,6 +61,32 @@ def add(
         print_json(head)
     else:
         say(f"head {head.id} of {head.consumer} on {head.version} is registered")
+
+
+@head_app.command("train")
+def train(
+    consumer: Consumer,
+    data: Annotated[list[Path], typer.Option(help="Training set of `portrait dataset`; repeat, all of one version.")],
+    label: Annotated[str, typer.Option(help="Column of the labels; also the task's name in the registry.")],
+    kind: Annotated[HeadKind, typer.Option(help="What kind of model.")] = HeadKind.LOGISTIC,
+    name: Annotated[
+        str, typer.Option(help="Folder under heads/CONSUMER/ in the home (default: says what it is).")
+    ] = "",
+    version: OfVersion = None,
+    as_json: Json = False,
+) -> None:
+    """Train a head on a pinned training set, measure it on users whom it has not seen, keep it and register it."""
+    from infra.datasets import train_and_register
+    from infra.portrait import Portrait
+    from infra.tables.datasets import trained_head_table
+
+    with Portrait.open() as portrait:
+        trained, record = train_and_register(portrait, consumer, tuple(data), label, kind.value, name, version)
+    if as_json:
+        counts = {"examples": trained.examples, "users": trained.users, "unlabelled": trained.unlabelled}
+        print_json({**plain(record), "kind": trained.head.kind, "auc": trained.auc, **counts})
+    else:
+        console().print(trained_head_table(trained, record))
 
 
 @head_app.command("list")

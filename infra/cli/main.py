@@ -4,7 +4,21 @@ import sys
 
 import typer
 
-from infra.cli import consumers, data, demo, evaluate, forget, heads, keys, models, promotions, serve, study, versions
+from infra.cli import (
+    consumers,
+    data,
+    datasets,
+    demo,
+    evaluate,
+    forget,
+    heads,
+    keys,
+    models,
+    promotions,
+    serve,
+    study,
+    versions,
+)
 from infra.cli.output import notices
 from registry.errors import GateRefused, InvalidInput, PortraitError
 
@@ -15,7 +29,21 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (demo, data, models, evaluate, study, versions, consumers, promotions, heads, keys, forget, serve):
+for group in (
+    demo,
+    data,
+    models,
+    evaluate,
+    study,
+    versions,
+    consumers,
+    promotions,
+    datasets,
+    heads,
+    keys,
+    forget,
+    serve,
+):
     group.register(app)
 
 

@@ -1,0 +1,225 @@
+"""Making a pinned training set: bucket by bucket, and shown as one file when all of it is there."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import ray
+import ray.data
+
+from feature_repo.cluster import ensure_ray
+from feature_repo.log.duck import connect, enough_memory, one_line
+from feature_repo.log.event_log import EventLog
+from feature_repo.log.labels import NEEDED, Counts, Labels, grid_of
+from feature_repo.log.manifest import Kind, Manifest
+from feature_repo.log.rejects import Rejects, write_rejects
+from feature_repo.log.rewriting import strike_forgotten
+from feature_repo.log.seal import sealed_manifest
+from feature_repo.log.segments import sync
+from feature_repo.log.source import open_source
+from feature_repo.log.staging import sweep, working_folder
+from feature_repo.progress import Progress, silent
+from feature_repo.schemas import from_microseconds
+from feature_repo.store import FeatureRepo
+from registry.errors import Conflict, InvalidInput
+from registry.records import EmbeddingVersion
+from registry.tables import LIVE_STATES
+from training.arrays import Int64
+from training.pinned.bucket import ROW_GROUP, BucketDone, BucketLabeller, Work
+from training.pinned.stamp import Stamp
+from training.settings import TrainingSettings
+
+DAY = "1d"
+"""The default grid."""
+
+GROUP_ROWS = 200_000
+"""Rows of labels and of the log that are held at once, where buckets are smaller."""
+
+LABELS, VECTORS = "labels", "vectors"
+"""Folders of a file a bucket, in the working folder."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to make."""
+
+    consumer: str
+    version: EmbeddingVersion
+    labels: Path
+    out: Path
+    grid: str = DAY
+    after_training: bool = False  # leave labels from before the version's training as-of out
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a training set holds, and what became of the labels file."""
+
+    stamp: Stamp
+    out: Path
+    rows: int
+    read: int
+    rejected: dict[str, int]  # reason -> rows
+    rejects: Path | None
+    early: int  # labels as of a time before the version's training as-of
+    early_dropped: bool
+    before_log: int  # as of a time before the log began: profiles and items count as they were first told
+    unknown: int  # of users whom nobody knows
+    priors: int  # with the prior: those, and users about whom nothing was known yet
+    first_as_of: datetime
+    last_as_of: datetime
+
+
+def make(repo: FeatureRepo, request: Request, settings: TrainingSettings, progress: Progress | None = None) -> Made:
+    """Write the training set to `request.out`, whole or not at all.
+
+    Sets of `ray_from_users` labels or more go through a Ray Data pool. Raises InvalidInput for a labels file that
+    cannot be used or has no good row, Conflict for a version that is not live.
+    """
+    progress, version, grid = progress or silent, request.version, grid_of(request.grid)
+    if version.state not in LIVE_STATES:
+        raise Conflict(f"version {version.id} is {version.state}: make training sets of a live version")
+    if not request.out.parent.is_dir():
+        raise InvalidInput(f"there is no folder {request.out.parent} to write {request.out.name} into")
+    sweep(settings.home, repo.log.manifest)
+    with working_folder(settings.home, "dataset") as working:
+        staged = _stage(repo.log, request, grid, working, progress)
+        work = Work(settings, version.id, working / LABELS, working / VECTORS, staged.times)
+        done: list[BucketDone] = []
+        for one in _all_buckets(work, staged, repo.log.manifest()):
+            done.append(one)
+            progress(f"training set at {version.id}", sum(each.rows for each in done), staged.counts.kept)
+        stamp = Stamp(version.id, version.fingerprint, request.consumer, request.grid, staged.stamp)
+        rows = _show(repo.log, work, stamp, request.out)
+    return Made(
+        stamp=stamp,
+        out=request.out,
+        rows=rows,
+        read=staged.counts.read,
+        rejected=staged.rejects.counts,
+        rejects=staged.rejects.path,
+        early=staged.counts.early,
+        early_dropped=request.after_training,
+        before_log=staged.before_log,
+        unknown=sum(one.unknown for one in done),
+        priors=sum(one.priors for one in done),
+        first_as_of=from_microseconds(int(staged.times[0])),
+        last_as_of=from_microseconds(int(staged.times[-1])),
+    )
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """The labels, cut into files of buckets."""
+
+    counts: Counts
+    rejects: Rejects
+    stamp: str
+    before_log: int
+    times: Int64
+    buckets: dict[int, int]  # bucket -> rows
+
+
+def _stage(log: EventLog, request: Request, grid: int, working: Path, progress: Progress) -> _Staged:
+    progress("read labels", 0, 1)
+    began = sealed_manifest(log).began_at()
+    for name in (LABELS, VECTORS):
+        (working / name).mkdir()
+    memory = log.settings.ingest_memory
+    with (
+        enough_memory(memory),
+        connect(memory, working / "spill", database=working / "stage.duckdb") as duck,
+    ):
+        source = open_source(duck, request.labels, "labels", NEEDED).prepared(duck, working)
+        try:
+            labels = Labels(duck, source, grid, request.version.data_to, datetime.now(UTC))
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error as error:
+            raise InvalidInput(f"{source.shown} cannot be read to its end: {one_line(error)}") from error
+        labels.refuse_forgotten(log.tombstones())
+        rejects = write_rejects(duck, log.home, working, source, labels.rejected)
+        counts = labels.keep(request.version.data_to, request.after_training)
+        if not counts.kept:
+            why = ", ".join(f"{reason}: {rows}" for reason, rows in rejects.counts.items())
+            early = f"{counts.dropped} from before {request.version.data_to:%Y-%m-%d}" if counts.dropped else ""
+            raise InvalidInput(f"{source.shown} has no row that can be used ({'; '.join(filter(None, (why, early)))})")
+        staged = _Staged(
+            counts=counts,
+            rejects=rejects,
+            stamp=labels.stamp(),
+            before_log=labels.as_of_at_most(began) if began else 0,
+            times=np.array(labels.times(), dtype=np.int64),
+            buckets=labels.write(working / LABELS),
+        )
+    (working / "stage.duckdb").unlink()  # what it held lies in the buckets' files
+    progress("read labels", 1, 1)
+    return staged
+
+
+def _all_buckets(work: Work, staged: _Staged, manifest: Manifest) -> Iterator[BucketDone]:
+    """Counts of each bucket, or of small ones that were done at once, as they finish."""
+    buckets, settings = list(staged.buckets), work.settings
+    if staged.counts.kept < settings.ray_from_users:  # starting a pool costs more than so few rows
+        with closing(BucketLabeller(work)) as labeller:
+            yield from (labeller.do(*group) for group in _groups(staged, manifest))
+        return
+    ensure_ray(settings)
+    pool = ray.data.from_items([{"bucket": bucket} for bucket in buckets], override_num_blocks=len(buckets))
+    results = pool.map_batches(
+        BucketLabeller,
+        fn_constructor_args=(work,),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=min(settings.backfill_workers, len(buckets))),
+        num_cpus=1,
+    )
+    for row in results.iter_rows():
+        yield BucketDone(int(row["rows"]), int(row["unknown"]), int(row["priors"]))
+
+
+def _groups(staged: _Staged, manifest: Manifest) -> Iterator[list[int]]:
+    """Buckets that are done at once: reading has a fixed cost, memory an end."""
+    group: list[int] = []
+    held = 0
+    for bucket, rows in staged.buckets.items():
+        size = rows + sum(
+            segment.rows for kind in (Kind.EVENTS, Kind.USERS) for segment in manifest.of(kind, (bucket,))
+        )
+        if group and held + size > GROUP_ROWS:
+            yield group
+            group, held = [], 0
+        group.append(bucket)
+        held += size
+    yield group
+
+
+def _show(log: EventLog, work: Work, stamp: Stamp, out: Path) -> int:
+    """Put the buckets' files into one and let it appear; returns its rows. Nobody forgotten meanwhile is in it."""
+    forgotten = log.tombstones()
+    files = sorted(work.into.glob("*.parquet"))
+    schema = pq.read_schema(files[0]).with_metadata(stamp.metadata())
+    hidden, rows = out.with_name(f".{out.name}.writing"), 0
+    try:
+        with pq.ParquetWriter(hidden, schema, compression="zstd") as writer:
+            for file in files:
+                table = pq.read_table(file, partitioning=None)
+                gone = forgotten.among(table["user_id"].unique().to_pylist())
+                if gone:
+                    table = table.filter(pc.invert(pc.is_in(table["user_id"], value_set=pa.array(sorted(gone)))))
+                writer.write_table(table.cast(schema), row_group_size=ROW_GROUP)
+                rows += table.num_rows
+        sync(hidden)
+        hidden.replace(out)
+        sync(out.parent)
+    finally:
+        hidden.unlink(missing_ok=True)
+    if log.tombstones() != forgotten:
+        strike_forgotten(log, [out])
+    return rows
