@@ -30,6 +30,9 @@ def evaluate(
     clock: Annotated[
         bool, typer.Option(help="Whether the times of different services can be compared; --no-clock if not.")
     ] = True,
+    unseen: Annotated[
+        bool, typer.Option(help="Also measure encoders whose training saw nothing of the service: one more a target.")
+    ] = False,
     name: Annotated[str, typer.Option(help="Folder under studies/ in the home; the same name goes on.")] = "services",
     as_of: AsOf = None,
     as_json: Json = False,
@@ -46,12 +49,12 @@ def evaluate(
 
     with Portrait.open() as portrait, progress_bar() as progress:
         lines, folder = compare_services(
-            portrait, target, range(seeds), overrides or [], clock, name, parse_time(as_of), progress
+            portrait, target, range(seeds), overrides or [], clock, unseen, name, parse_time(as_of), progress
         )
     report = folder / "report.md"
     report.write_text(as_markdown(lines))
     if as_json:
-        print_json(lines)
+        print_json([line.summary() for line in lines])
         return
     console().print(Markdown(report.read_text()))
     say(f"report: {report}")
