@@ -21,7 +21,7 @@ class TrainingSettings(FeatureSettings):
     )
     ray_from_users: PositiveInt = Field(
         default=200_000,
-        description="Backfills of at least so many users, and training sets of so many labels, go through a Ray Data pool.",
+        description="Backfills of so many users or more, and sets of so many labels, go through a Ray Data pool.",
     )
     backfill_workers: PositiveInt = Field(default=2, description="Encoders in the pool of a backfill.")
 
