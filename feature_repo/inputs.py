@@ -5,7 +5,7 @@ And the same as of a time for each user, from the log itself: what training sets
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,14 +39,14 @@ def read_inputs_offline(repo: FeatureRepo, snapshot: Snapshot, bucket: int) -> p
     return users
 
 
-def read_inputs_at(repo: FeatureRepo, bucket: int, asked: pa.Table) -> Iterator[pa.Table]:
+def read_inputs_at(repo: FeatureRepo, buckets: int | Collection[int], asked: pa.Table) -> Iterator[pa.Table]:
     """One row for each (user_id, as_of) of `asked` and in its order, some rows a table: what goes to `Encoder.encode`.
 
-    The columns are those of `read_inputs_offline`, each row as of its own time: see `feature_repo.log.point_in_time`.
-    Teams' features are joined by Feast, from rows before that time.
+    `asked` has users of one bucket, or of several. The columns are those of `read_inputs_offline`, each row as of its
+    own time: see `feature_repo.log.point_in_time`. Teams' features are joined by Feast, from rows before that time.
     """
     named = bool(repo.team_views())
-    for users in read_at(repo.log, bucket, asked):
+    for users in read_at(repo.log, buckets, asked):
         yield _with_team_features(repo, users) if named else users
 
 

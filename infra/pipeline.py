@@ -5,8 +5,6 @@ from datetime import datetime
 from pathlib import Path
 
 from feature_repo.adapters import convert
-from feature_repo.inputs import read_inputs_offline
-from feature_repo.log.catalogue import catalogue
 from feature_repo.log.ingest import ingest as ingest_files
 from feature_repo.log.report import IngestReport
 from feature_repo.log.rewriting import strike_forgotten
@@ -15,11 +13,17 @@ from feature_repo.log.staging import working_folder
 from feature_repo.progress import Progress
 from infra.portrait import Portrait
 from infra.revision import code_revision
+from registry.errors import InvalidInput
 from registry.records import EmbeddingVersion
 from registry.versions import NewVersion
+from training.baselines.known import chosen
 from training.evaluation.services import Line, Plan, compare
 from training.inputs import TrainingInputs
 from training.run import TrainedModel, train
+from training.snapshot_inputs import inputs_of
+from training.tasks.evaluate import Evaluation, evaluate
+from training.tasks.known import load_task
+from training.tasks.methods import fitting
 
 
 def take_in(
@@ -66,16 +70,7 @@ def train_version(
 
 def training_inputs(portrait: Portrait, snapshot: Snapshot, exclude: Sequence[str] = ()) -> TrainingInputs:
     """What a model is trained on: the snapshot with the teams' features, and the catalogue."""
-    return TrainingInputs(
-        tables=lambda: (read_inputs_offline(portrait.repo, snapshot, bucket) for bucket in sorted(snapshot.buckets)),
-        users=snapshot.users,
-        as_of=snapshot.as_of,
-        snapshot=snapshot.id,
-        data_from=snapshot.data_from,
-        catalogue=catalogue(portrait.log),
-        schema=portrait.repo.input_schema(),
-        exclude=tuple(exclude),
-    )
+    return inputs_of(portrait.repo, snapshot, exclude)
 
 
 def new_version(model: TrainedModel) -> NewVersion:
@@ -112,3 +107,20 @@ def compare_services(
     folder = portrait.settings.home / "studies" / name
     plan = Plan(tuple(targets), tuple(seeds), tuple(overrides), clock, unseen=unseen)
     return compare(inputs, plan, folder, portrait.settings, progress), folder
+
+
+def evaluate_task(
+    portrait: Portrait,
+    version: str | None,
+    task: str,
+    baselines: str = "all",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """A version (or none) and baselines on a task by name or file; what the version reaches is registered."""
+    asked = load_task(task)
+    known_names = fitting(asked.kind)
+    names = chosen(",".join(asked.baselines) if baselines == "all" and asked.baselines else baselines, known_names)
+    if version is None and not names:
+        raise InvalidInput("there is nothing to measure: name a version, or some --baselines")
+    known = portrait.registry.versions.get(version) if version is not None else None
+    return evaluate(portrait.repo, known, asked, names, portrait.settings, progress)

@@ -62,7 +62,8 @@ def catalogue_history(log: EventLog) -> CatalogueHistory:
                 f"FROM {dated_rows_of(log.home, segments, columns)} ORDER BY position"
             ).to_arrow_table()
         times, first = table["committed_at"].to_numpy(), table["is_first"].to_numpy()
-        began = None if manifest.began_at is None else microseconds(manifest.began_at)
+        log_began = manifest.began_at()
+        began = None if log_began is None else microseconds(log_began)
         return CatalogueHistory(table.select(list(columns)).cast(items_schema(columns)), times, first, began)
 
     return log.read(read, lambda: sealed_manifest(log))

@@ -100,11 +100,11 @@ class EventLog:
 
         return self.read(count)
 
-    def user_ids(self, bucket: int) -> list[str]:
-        """Every user of the bucket whom the log or a users table names, sorted."""
+    def user_ids(self, *buckets: int) -> list[str]:
+        """Every user of the buckets whom the log or a users table names, sorted."""
 
         def ids(manifest: Manifest) -> list[str]:
-            named = _named_users(self.home, manifest, (bucket,))
+            named = _named_users(self.home, manifest, buckets)
             with self.duck() as duck:
                 rows = duck.execute(f"SELECT DISTINCT user_id FROM {named} ORDER BY user_id").fetchall()
             return [user for (user,) in rows]

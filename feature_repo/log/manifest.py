@@ -80,10 +80,10 @@ class Manifest:
             found[segment.kind, segment.bucket].append(segment)
         return dict(found)
 
-    @property
-    def began_at(self) -> datetime | None:
-        """When the first of the segments was committed, None without any."""
-        return min((s.committed_at for s in self.segments if s.committed_at is not None), default=None)
+    def began_at(self, kind: Kind | None = None) -> datetime | None:
+        """When the first segment, of a kind or of any, was committed; None without any."""
+        segments = self.segments if kind is None else self.of(kind)
+        return min((s.committed_at for s in segments if s.committed_at is not None), default=None)
 
     @property
     def watermark(self) -> datetime | None:

@@ -1,6 +1,6 @@
 """The log replayed up to a time for each user asked for: what training sets and tasks read instead of a snapshot.
 
-**The seam.** `read_at(log, bucket, asked)` gives one row for each (user_id, as_of), in exactly the columns of
+**The seam.** `read_at(log, buckets, asked)` gives one row for each (user_id, as_of), in exactly the columns of
 `snapshot.read`; `feature_repo.inputs.read_inputs_at` adds the teams' features, and is what goes to `Encoder.encode`.
 
 What counts for a row, as of its time T (docs/decisions/0014):
@@ -9,10 +9,11 @@ What counts for a row, as of its time T (docs/decisions/0014):
 - a profile as it was first seen before T by the clock of ingest, a later change never; and only of somebody who had
   signed up, created_time < T;
 - at a T before the log itself began (history that was taken in in bulk) the clock of ingest says nothing: there
-  everybody's first row of the profile counts, and no later one.
+  everybody's first row of the profile counts, and no later one. Where it does not say when its user signed up, it has
+  to have come with the first users that the log was given.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -37,22 +38,24 @@ MOST_EVENTS = 500_000
 """Rows of a table that is handed out, and events that are looked through for it; bounds memory, changes nothing."""
 
 
-class _Bucket(NamedTuple):
-    """What was loaded of a bucket: `events_of` int64 [n] how many events each row asked for may have."""
+class _Loaded(NamedTuple):
+    """What was loaded of the buckets: `events_of` int64 [n] how many events each row asked for may have."""
 
     given: FoldInput
-    began_at: datetime | None
+    began_at: datetime | None  # the log
+    users_since: datetime | None  # the first of its profiles
     events_of: np.ndarray
 
 
-def read_at(log: EventLog, bucket: int, asked: pa.Table) -> Iterator[pa.Table]:
-    """Users of a bucket as they were, a row for each row of `asked` (ASKED) and in its order, some rows a table.
+def read_at(log: EventLog, buckets: int | Collection[int], asked: pa.Table) -> Iterator[pa.Table]:
+    """Users of a bucket, or of several, as they were: a row for each of `asked` (ASKED) and in its order.
 
-    The columns are those of `snapshot.read`; `as_of` is the time asked for. A user of whom nothing counts has empty
-    lists, position 0 and nulls.
+    They come some rows a table, in the columns of `snapshot.read`; `as_of` is the time asked for. A user of whom
+    nothing counts has empty lists, position 0 and nulls.
     """
     if not asked.num_rows:
         return
+    inside = (buckets,) if isinstance(buckets, int) else tuple(buckets)
     keys = pa.array(f"{row:012d}" for row in range(asked.num_rows))  # sorts as the rows lie
     rows = asked.select(ASKED.names).cast(ASKED).append_column("key", keys)
     with log.duck() as duck:
@@ -60,16 +63,14 @@ def read_at(log: EventLog, bucket: int, asked: pa.Table) -> Iterator[pa.Table]:
         duck.execute(
             "CREATE TEMP TABLE asked AS FROM given; CREATE TEMP TABLE users AS SELECT DISTINCT user_id FROM asked"
         )
-        bucket_read = log.read(
-            lambda manifest: _load(duck, log, manifest, bucket), lambda: sealed_manifest(log, (bucket,))
-        )
-        for start, end in _portions(bucket_read.events_of):
-            yield _read(duck, bucket_read, rows.slice(start, end - start))
+        loaded = log.read(lambda manifest: _load(duck, log, manifest, inside), lambda: sealed_manifest(log, inside))
+        for start, end in _portions(loaded.events_of):
+            yield _read(duck, loaded, rows.slice(start, end - start))
 
 
-def _load(duck: Duck, log: EventLog, manifest: Manifest, bucket: int) -> _Bucket:
+def _load(duck: Duck, log: EventLog, manifest: Manifest, buckets: Collection[int]) -> _Loaded:
     """The rows of the asked users, once for all portions."""
-    events, users = (manifest.of(kind, (bucket,)) for kind in (Kind.EVENTS, Kind.USERS))
+    events, users = (manifest.of(kind, buckets) for kind in (Kind.EVENTS, Kind.USERS))
     schema, now = schema_at(log.home, manifest), datetime.now(UTC)
     duck.execute(
         f"CREATE OR REPLACE TEMP TABLE own_events AS FROM {rows_of(log.home, events, EVENT_TYPES)} "
@@ -85,7 +86,7 @@ def _load(duck: Duck, log: EventLog, manifest: Manifest, bucket: int) -> _Bucket
         "(SELECT user_id, count(*) AS events FROM own_events GROUP BY user_id) USING (user_id) ORDER BY key"
     ).to_arrow_table()
     given = FoldInput(log.home, events, users, schema, log.settings.history_length, as_of=now, computed_at=now)
-    return _Bucket(given, manifest.began_at, counts["events"].to_numpy())
+    return _Loaded(given, manifest.began_at(), manifest.began_at(Kind.USERS), counts["events"].to_numpy())
 
 
 def _portions(events_of: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -99,7 +100,7 @@ def _portions(events_of: np.ndarray) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def _read(duck: Duck, bucket: _Bucket, rows: pa.Table) -> pa.Table:
+def _read(duck: Duck, loaded: _Loaded, rows: pa.Table) -> pa.Table:
     """Fold as if every row asked for were a user of its own, named by its key."""
     duck.register("portion", rows)
     duck.execute("CREATE OR REPLACE TEMP TABLE named_users AS SELECT key AS user_id FROM portion")
@@ -114,13 +115,14 @@ def _read(duck: Duck, bucket: _Bucket, rows: pa.Table) -> pa.Table:
         SELECT * EXCLUDE asked_as_of FROM (
             SELECT own_profiles.* EXCLUDE (committed_at, is_first) REPLACE (key AS user_id), as_of AS asked_as_of
             FROM own_profiles JOIN portion USING (user_id)
-            WHERE CASE WHEN as_of <= ? THEN is_first ELSE committed_at < as_of END
+            WHERE CASE WHEN as_of <= ? THEN is_first AND (created_time IS NOT NULL OR committed_at = ?)
+                       ELSE committed_at < as_of END
             QUALIFY row_number() OVER (PARTITION BY key ORDER BY position DESC) = 1)
         WHERE created_time IS NULL OR date_trunc('second', created_time) < asked_as_of""",
-        [bucket.began_at],
+        [loaded.began_at, loaded.users_since],
     )
-    folded = fold_counted(duck, bucket.given)
-    schema = inputs_schema(bucket.given.profile_schema)
+    folded = fold_counted(duck, loaded.given)
+    schema = inputs_schema(loaded.given.profile_schema)
     table = with_profile(folded.histories, folded.profiles, schema.names).select(schema.names)
     for name in ASKED.names:
         table = table.set_column(schema.get_field_index(name), schema.field(name), rows[name])

@@ -7,6 +7,7 @@ import typer
 
 from infra.cli.options import AsOf, Json, parse_time
 from infra.cli.output import console, print_json, progress_bar, say
+from registry.errors import InvalidInput
 
 
 class Suite(StrEnum):
@@ -21,26 +22,72 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    suite: Annotated[Suite, typer.Option(help="Which comparison of the papers to run on this instance.")],
-    target: Annotated[list[str], typer.Option(help="Service whose items are ranked; repeat.")],
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each kind.")] = 3,
+    version: Annotated[str | None, typer.Argument(help="Embedding version; without one, baselines alone.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="A built-in task by name, or a TOML file; see docs/transfer.md.")
+    ] = None,
+    baselines: Annotated[str, typer.Option(help="Measured beside it: all, none, or names, comma-separated.")] = "all",
+    suite: Annotated[Suite | None, typer.Option(help="Or: which comparison of the papers to run.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="Suite: service whose items are ranked; repeat.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Suite: trainings of each kind.")] = 3,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a config field of clue: size=nano; repeat.")
+        list[str] | None, typer.Option("--set", help="Suite: override a config field of clue: size=nano; repeat.")
     ] = None,
     clock: Annotated[
-        bool, typer.Option(help="Whether the times of different services can be compared; --no-clock if not.")
+        bool, typer.Option(help="Suite: whether the times of different services can be compared; --no-clock if not.")
     ] = True,
     unseen: Annotated[
-        bool, typer.Option(help="Also measure encoders whose training saw nothing of the service: one more a target.")
+        bool,
+        typer.Option(help="Suite: also measure encoders whose training saw nothing of the service: one more a target."),
     ] = False,
-    name: Annotated[str, typer.Option(help="Folder under studies/ in the home; the same name goes on.")] = "services",
+    name: Annotated[
+        str, typer.Option(help="Suite: folder under studies/ in the home; the same name goes on.")
+    ] = "services",
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Compare pretext tasks and plain features on the instance's own data: frozen vectors, a light head, three seeds.
+    """Measure a version on a task beside the plain known methods; or run a comparison of the papers.
 
     Killed, the same command goes on with what is not measured yet.
     """
+    if (task is None) == (suite is None):
+        raise InvalidInput("give --task NAME_OR_FILE, or --suite clue with --target SERVICE")
+    if task is not None:
+        if as_of is not None:
+            raise InvalidInput(f"--as-of {as_of}: a task says itself as of when it is measured")
+        _task(version, task, baselines, as_json)
+        return
+    if version is not None:
+        raise InvalidInput(f"--suite trains its own models: leave {version} out")
+    if not target:
+        raise InvalidInput("--suite clue needs --target SERVICE")
+    _suite(target, seeds, overrides or [], clock, unseen, name, as_of, as_json)
+
+
+def _task(version: str | None, task: str, baselines: str, as_json: bool) -> None:
+    from infra.pipeline import evaluate_task
+    from infra.portrait import Portrait
+    from infra.tables.tasks import task_table
+
+    with Portrait.open() as portrait, progress_bar() as progress:
+        found = evaluate_task(portrait, version, task, baselines, progress)
+    if as_json:
+        print_json(found)
+        return
+    console().print(task_table(found))
+    say(f"lines: {found.folder / 'lines.jsonl'}")
+
+
+def _suite(
+    target: list[str],
+    seeds: int,
+    overrides: list[str],
+    clock: bool,
+    unseen: bool,
+    name: str,
+    as_of: str | None,
+    as_json: bool,
+) -> None:
     from rich.markdown import Markdown
 
     from infra.pipeline import compare_services
@@ -49,7 +96,7 @@ def evaluate(
 
     with Portrait.open() as portrait, progress_bar() as progress:
         lines, folder = compare_services(
-            portrait, target, range(seeds), overrides or [], clock, unseen, name, parse_time(as_of), progress
+            portrait, target, range(seeds), overrides, clock, unseen, name, parse_time(as_of), progress
         )
     report = folder / "report.md"
     report.write_text(as_markdown(lines))

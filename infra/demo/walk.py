@@ -3,6 +3,7 @@
 Every part is the real one: Feast, Ray Train, Ray Serve, SQLAlchemy, Parquet, with the embedded defaults.
 """
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -94,6 +95,9 @@ def _take_in(portrait: Portrait, choice: DataChoice, progress: Progress) -> Outc
     if choice.data_set is None:
         files = generator.generate(portrait.settings.home / "generated", users=choice.users)
         report = take_in(portrait, files.events, files.items, files.users, progress)
+        kept = portrait.settings.home / "labels" / "generated.parquet"  # where `portrait evaluate` looks for them
+        kept.parent.mkdir(exist_ok=True)
+        shutil.copy(files.labels, kept)
         labels = pq.read_table(files.labels, columns=["user_id", "taste"]).to_pydict()
         return Outcome(portrait, report, dict(zip(labels["user_id"], labels["taste"], strict=True)), "planted taste")
     if choice.path is None:

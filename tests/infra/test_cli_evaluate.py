@@ -40,3 +40,29 @@ def test_a_service_is_ranked_by_every_method(here: Commands) -> None:
 def test_a_service_that_nobody_has_is_said(here: Commands) -> None:
     done = here("evaluate", "--suite", "clue", "--target", "bookz", **FREE)
     assert done.code != 0 and "nobody has events in 'bookz'; the services are: " in done.error
+
+
+def test_a_task_of_ones_own_is_measured_beside_baselines(here: Commands, tmp_path: Path) -> None:
+    task = tmp_path / "mine.toml"
+    task.write_text('kind = "label"\nprofile = "plan"\nsplit = "users"\nmetric = "accuracy"\n')
+    done = here("evaluate", "--task", task, "--baselines", "rfm,recency", **FREE)
+    assert done.code == 0, done.err
+    assert "mine, as of 2024-12-31" in done.out and "95% interval" in done.out and "rfm" in done.out
+    found = here("evaluate", "--task", task, "--baselines", "rfm", "--json", **FREE).json
+    assert {line["method"] for line in found["lines"]} == {"rfm"} and found["task"] == "mine"
+    refused = here("evaluate", "autoencoder-1", "--task", task, **FREE)
+    assert refused.code == 2 and "run `portrait train autoencoder --exclude plan`" in refused.error
+
+
+def test_arguments_that_do_not_go_together_are_said(here: Commands, tmp_path: Path) -> None:
+    for arguments, said in (
+        ((), "give --task NAME_OR_FILE, or --suite clue with --target SERVICE"),
+        (("--task", "nothing"), "there is no task 'nothing': give a TOML file, or one of"),
+        (("--suite", "clue"), "--suite clue needs --target SERVICE"),
+        (("autoencoder-1", "--suite", "clue", "--target", "music"), "leave autoencoder-1 out"),
+        (("--task", "generated_taste", "--as-of", "2024-01-01"), "a task says itself as of when it is measured"),
+        (("--task", "generated_taste", "--baselines", "rfm"), "--baselines rfm: this task has no rfm"),
+        (("--task", "generated_taste", "--baselines", "none"), "there is nothing to measure"),
+    ):
+        done = here("evaluate", *arguments, **FREE)
+        assert done.code in (1, 2) and said in done.error, done.err

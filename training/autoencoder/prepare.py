@@ -33,7 +33,7 @@ FEWEST_USERS = 10
 def prepare(inputs: TrainingInputs, config: AutoencoderConfig, folder: Path, progress: Progress) -> None:
     """Write rows, standardisation, vocabularies and item vectors into the folder."""
     vocabularies, users_per_item = survey(inputs, progress)
-    modalities, text = _fit_modalities(inputs, config, vocabularies, users_per_item, progress)
+    modalities, text = fit_modalities(inputs, config, vocabularies, users_per_item, progress)
     vocabularies, modalities = _with_vectors(vocabularies, modalities)
     layout = _layout(inputs, config, vocabularies, modalities)
     builder = BlockBuilder(layout, ItemTable(layout.item_widths, side_by_side([m.vectors for m in modalities])))
@@ -83,7 +83,7 @@ def side_by_side(vectors: list[Float32]) -> Float32:
     return np.concatenate(vectors, axis=1) if vectors else np.empty((0, 0), dtype=np.float32)
 
 
-def _fit_modalities(
+def fit_modalities(
     inputs: TrainingInputs,
     config: AutoencoderConfig,
     vocabularies: Vocabularies,

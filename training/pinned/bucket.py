@@ -38,7 +38,7 @@ class Work:
 
 @dataclass(frozen=True)
 class BucketDone:
-    """Counts of a bucket's rows."""
+    """Counts of a bucket's rows, or of several buckets'."""
 
     rows: int
     unknown: int  # of users whom neither log nor users table names, at any time
@@ -64,17 +64,18 @@ class BucketLabeller:
             lambda: load_encoder(path, version.fingerprint), catalogue_history(self._repo.log), self._work.times
         )
 
-    def do(self, bucket: int) -> BucketDone:
-        """Write the bucket's file: its labels, `as_of` and `vector`."""
-        labels = pq.read_table(label_file(self._work.labels, bucket), partitioning=None)
+    def do(self, *buckets: int) -> BucketDone:
+        """Write the labels, `as_of` and `vector` of the buckets to a file that bears the first one's number."""
+        files = [label_file(self._work.labels, bucket) for bucket in buckets]
+        labels = pa.concat_tables(pq.read_table(file, partitioning=None) for file in files)
         place = labels.schema.get_field_index("as_of")
         labels = labels.set_column(place, pa.field("as_of", TIME), labels["as_of"].cast(TIME))
         asked, row_of = _distinct(labels)
-        vectors = np.concatenate([self._encoders.encode(users) for users in read_inputs_at(self._repo, bucket, asked)])
-        named = pa.array(self._repo.log.user_ids(bucket), pa.string())
+        vectors = np.concatenate([self._encoders.encode(users) for users in read_inputs_at(self._repo, buckets, asked)])
+        named = pa.array(self._repo.log.user_ids(*buckets), pa.string())
         unknown = pc.invert(pc.is_in(labels["user_id"], value_set=named))
         priors = (vectors == self._encoders.prior).all(axis=1)[row_of]
-        out = label_file(self._work.into, bucket)
+        out = label_file(self._work.into, buckets[0])
         hidden = out.with_suffix(".writing")  # a task that is done again must not find half of it
         with_vectors = _with_vectors(labels, vectors, row_of)
         pq.write_table(with_vectors, hidden, compression="zstd", row_group_size=ROW_GROUP)

@@ -17,7 +17,8 @@ import ray.data
 from feature_repo.cluster import ensure_ray
 from feature_repo.log.duck import connect, enough_memory, one_line
 from feature_repo.log.event_log import EventLog
-from feature_repo.log.labels import NEEDED, Counts, Labels, grid_of, label_file
+from feature_repo.log.labels import NEEDED, Counts, Labels, grid_of
+from feature_repo.log.manifest import Kind, Manifest
 from feature_repo.log.rejects import Rejects, write_rejects
 from feature_repo.log.rewriting import strike_forgotten
 from feature_repo.log.seal import sealed_manifest
@@ -37,6 +38,9 @@ from training.settings import TrainingSettings
 
 DAY = "1d"
 """The default grid."""
+
+GROUP_ROWS = 200_000
+"""Rows of labels and of the log that are held at once, where buckets are smaller."""
 
 LABELS, VECTORS = "labels", "vectors"
 """Folders of a file a bucket, in the working folder."""
@@ -89,11 +93,11 @@ def make(repo: FeatureRepo, request: Request, settings: TrainingSettings, progre
         staged = _stage(repo.log, request, grid, working, progress)
         work = Work(settings, version.id, working / LABELS, working / VECTORS, staged.times)
         done: list[BucketDone] = []
-        for one in _all_buckets(work, staged):
+        for one in _all_buckets(work, staged, repo.log.manifest()):
             done.append(one)
             progress(f"training set at {version.id}", sum(each.rows for each in done), staged.counts.kept)
         stamp = Stamp(version.id, version.fingerprint, request.consumer, request.grid, staged.stamp)
-        rows = _show(repo.log, work, staged, stamp, request.out)
+        rows = _show(repo.log, work, stamp, request.out)
     return Made(
         stamp=stamp,
         out=request.out,
@@ -125,7 +129,7 @@ class _Staged:
 
 def _stage(log: EventLog, request: Request, grid: int, working: Path, progress: Progress) -> _Staged:
     progress("read labels", 0, 1)
-    began = sealed_manifest(log).began_at
+    began = sealed_manifest(log).began_at()
     for name in (LABELS, VECTORS):
         (working / name).mkdir()
     memory = log.settings.ingest_memory
@@ -160,12 +164,12 @@ def _stage(log: EventLog, request: Request, grid: int, working: Path, progress: 
     return staged
 
 
-def _all_buckets(work: Work, staged: _Staged) -> Iterator[BucketDone]:
-    """Each bucket's counts, as they finish."""
+def _all_buckets(work: Work, staged: _Staged, manifest: Manifest) -> Iterator[BucketDone]:
+    """Counts of each bucket, or of small ones that were done at once, as they finish."""
     buckets, settings = list(staged.buckets), work.settings
     if staged.counts.kept < settings.ray_from_users:  # starting a pool costs more than so few rows
         with closing(BucketLabeller(work)) as labeller:
-            yield from map(labeller.do, buckets)
+            yield from (labeller.do(*group) for group in _groups(staged, manifest))
         return
     ensure_ray(settings)
     pool = ray.data.from_items([{"bucket": bucket} for bucket in buckets], override_num_blocks=len(buckets))
@@ -180,10 +184,26 @@ def _all_buckets(work: Work, staged: _Staged) -> Iterator[BucketDone]:
         yield BucketDone(int(row["rows"]), int(row["unknown"]), int(row["priors"]))
 
 
-def _show(log: EventLog, work: Work, staged: _Staged, stamp: Stamp, out: Path) -> int:
+def _groups(staged: _Staged, manifest: Manifest) -> Iterator[list[int]]:
+    """Buckets that are done at once: reading has a fixed cost, memory an end."""
+    group: list[int] = []
+    held = 0
+    for bucket, rows in staged.buckets.items():
+        size = rows + sum(
+            segment.rows for kind in (Kind.EVENTS, Kind.USERS) for segment in manifest.of(kind, (bucket,))
+        )
+        if group and held + size > GROUP_ROWS:
+            yield group
+            group, held = [], 0
+        group.append(bucket)
+        held += size
+    yield group
+
+
+def _show(log: EventLog, work: Work, stamp: Stamp, out: Path) -> int:
     """Put the buckets' files into one and let it appear; returns its rows. Nobody forgotten meanwhile is in it."""
     forgotten = log.tombstones()
-    files = [label_file(work.into, bucket) for bucket in sorted(staged.buckets)]
+    files = sorted(work.into.glob("*.parquet"))
     schema = pq.read_schema(files[0]).with_metadata(stamp.metadata())
     hidden, rows = out.with_name(f".{out.name}.writing"), 0
     try:

@@ -1,0 +1,29 @@
+"""What commands show of tasks."""
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from infra.tables.layout import day
+
+if TYPE_CHECKING:  # torch is not needed to draw a table
+    from training.tasks.evaluate import Evaluation
+
+
+def task_table(found: "Evaluation") -> Table:
+    """Methods and their metrics with intervals, the version first."""
+    title = f"{found.task}, as of {day(found.as_of)}"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("method")
+    table.add_column("metric")
+    for column in ("value", "95% interval", "rows", "seconds"):
+        table.add_column(column, justify="right")
+    before = None
+    for line in found.lines:
+        first = line.method != before
+        if first and before is not None:
+            table.add_section()
+        shown = (f"{line.rows:,}", f"{line.seconds:.1f}") if first else ("", "")
+        name, before = line.method if first else "", line.method
+        table.add_row(name, line.metric, f"{line.value:.4f}", f"{line.low:.4f} .. {line.high:.4f}", *shown)
+    return table

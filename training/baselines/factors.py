@@ -1,0 +1,84 @@
+"""Linear factors of the users' TF-IDF bags: truncated SVD and non-negative factors.
+
+SVD: Deerwester et al., 1990; as a recommender ("PureSVD") Cremonesi, Koren & Turrin, RecSys'10. NMF: Lee & Seung,
+Nature 1999; one of the baselines of GUR (arXiv 2403.00584).
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from training.arrays import Float32, Int64
+from training.baselines.baseline import Suits, as_float32
+from training.baselines.tfidf import Tfidf, TfidfFeatures
+from training.inputs import TrainingInputs
+from training.vocabulary import Vocabulary
+
+DIMENSION = 64
+ITERATIONS = 200  # of NMF
+
+
+@dataclass(frozen=True)
+class FactorFeatures:
+    """A user's coordinates [n, 64] in the factors, and the items that these stand for."""
+
+    bags: TfidfFeatures
+    factors: Any  # scikit-learn's fitted decomposition
+
+    @property
+    def items(self) -> Vocabulary:
+        """See `Ranker`."""
+        return self.bags.bags.items
+
+    def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
+        """See `UserFeatures`."""
+        return as_float32(self.factors.transform(self.bags.of(users, as_of)))
+
+    def scores(self, users: pa.Table, as_of: int | Int64) -> Float32:
+        """See `Ranker`: the bag as the factors would rebuild it."""
+        return as_float32(self.of(users, as_of) @ self.factors.components_)
+
+
+class Svd:
+    """Truncated SVD."""
+
+    name = "svd"
+    suits = Suits.LINEAR
+
+    def fit(self, inputs: TrainingInputs, seed: int) -> FactorFeatures:
+        """See `FeatureBaseline`."""
+        from sklearn.decomposition import TruncatedSVD
+
+        bags = Tfidf().fit(inputs, seed)
+        rows = _training(bags, inputs)
+        return FactorFeatures(bags, TruncatedSVD(_rank(rows), n_iter=7, random_state=seed).fit(rows))
+
+
+class Nmf:
+    """Non-negative matrix factorisation, by coordinate descent."""
+
+    name = "nmf"
+    suits = Suits.LINEAR
+
+    def fit(self, inputs: TrainingInputs, seed: int) -> FactorFeatures:
+        """See `FeatureBaseline`."""
+        from sklearn.decomposition import NMF
+        from sklearn.exceptions import ConvergenceWarning
+
+        bags = Tfidf().fit(inputs, seed)
+        rows = _training(bags, inputs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # 200 iterations are what the baseline gets
+            fitted = NMF(_rank(rows), init="nndsvda", max_iter=ITERATIONS, random_state=seed).fit(rows)
+        return FactorFeatures(bags, fitted)
+
+
+def _training(bags: TfidfFeatures, inputs: TrainingInputs) -> Any:
+    return bags.transform.transform(bags.bags.training(inputs, binary=False))
+
+
+def _rank(rows: Any) -> int:
+    return int(min(DIMENSION, *(np.array(rows.shape) - 1)))

@@ -1,0 +1,44 @@
+"""The autoencoder with random weights: its blocks through a network that has learnt nothing.
+
+What training adds is what the trained one does better (random features: Rahimi & Recht, NeurIPS'07).
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from training.arrays import Float32, Int64
+from training.baselines.baseline import Suits
+from training.encoder import Encoder, load_encoder
+from training.inputs import TrainingInputs
+from training.run import train
+from training.settings import TrainingSettings
+
+FAMILY = "autoencoder"
+
+
+@dataclass(frozen=True)
+class EncoderFeatures:
+    """The vectors of an encoder."""
+
+    encoder: Encoder
+
+    def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
+        """See `UserFeatures`; the prior for users of whom nothing is known."""
+        return self.encoder.encode(users, as_of)
+
+
+class RandomEncoder:
+    """Preprocessing as for a version, then no training."""
+
+    name = "random-encoder"
+    suits = Suits.LINEAR
+
+    def fit(self, inputs: TrainingInputs, seed: int) -> EncoderFeatures:
+        """See `FeatureBaseline`."""
+        with tempfile.TemporaryDirectory() as folder:
+            here = TrainingSettings(home=Path(folder), num_workers=0)
+            model = train(FAMILY, ["epochs=0", f"seed={seed}"], inputs, here)
+            return EncoderFeatures(load_encoder(model.path))

@@ -1,0 +1,78 @@
+"""Recency, frequency and weight in windows: what marketing has counted of customers since the 1960s ("RFM"; Hughes,
+1994), for gradient boosting. No item is looked at.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from training.arrays import DAY_US, NO_TIME, Float32, Float64, Int64, UserArrays
+from training.autoencoder.context import Rings, activity, recency
+from training.baselines.bags import Bags
+from training.baselines.baseline import Suits, as_float32
+from training.inputs import TrainingInputs
+
+WINDOWS_DAYS = (7, 30, 90, 180)
+LONG_AGO = float(np.log1p(7300))  # of nobody's last event: twenty years
+
+
+@dataclass(frozen=True)
+class WindowCounts:
+    """Logarithms [n, 23] of events, active days, distinct items and weight in 7, 30, 90, 180 days and in all; days
+    since the last and the first event; days since sign-up, NaN where that is unknown.
+    """
+
+    bags: Bags
+
+    def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
+        """See `UserFeatures`; recency is NaN for users without events."""
+        arrays = self.bags.arrays(users, as_of)
+        rings = _rings(arrays)
+        member = np.where(arrays.created == NO_TIME, np.nan, (arrays.as_of - arrays.created) / DAY_US)
+        return as_float32(np.column_stack([activity(arrays, rings), _ages(arrays, rings), np.log1p(member)]))
+
+
+class Rfm:
+    """Window counts."""
+
+    name = "rfm"
+    suits = Suits.BOOSTING
+
+    def fit(self, inputs: TrainingInputs, seed: int) -> WindowCounts:
+        """See `FeatureBaseline`; there is nothing to learn."""
+        return WindowCounts(Bags.over(inputs))
+
+
+@dataclass(frozen=True)
+class RecencyAlone:
+    """[n, 1] the logarithm of days since the last event; of those without one, an age beyond all windows."""
+
+    bags: Bags
+
+    def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
+        """See `UserFeatures`."""
+        arrays = self.bags.arrays(users, as_of)
+        newest = _ages(arrays, _rings(arrays))[:, :1]
+        return as_float32(np.where(np.isnan(newest), LONG_AGO, newest))
+
+
+class Recency:
+    """The one number that everybody knows about churn."""
+
+    name = "recency"
+    suits = Suits.LINEAR
+
+    def fit(self, inputs: TrainingInputs, seed: int) -> RecencyAlone:
+        """See `FeatureBaseline`; there is nothing to learn."""
+        return RecencyAlone(Bags.over(inputs))
+
+
+def _rings(users: UserArrays) -> Rings:
+    return Rings(users, np.array(WINDOWS_DAYS, dtype=np.int64) * DAY_US)
+
+
+def _ages(users: UserArrays, rings: Rings) -> Float64:
+    """[n, 2] logarithms of the days since the last and the first event; NaN without events."""
+    found: Float64 = np.where(rings.active[:, None], recency(users, rings), np.nan)
+    return found

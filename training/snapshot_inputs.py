@@ -1,0 +1,23 @@
+"""The inputs of a training run, from a snapshot of an instance."""
+
+from collections.abc import Sequence
+
+from feature_repo.inputs import read_inputs_offline
+from feature_repo.log.catalogue import catalogue
+from feature_repo.log.snapshot import Snapshot
+from feature_repo.store import FeatureRepo
+from training.inputs import TrainingInputs
+
+
+def inputs_of(repo: FeatureRepo, snapshot: Snapshot, exclude: Sequence[str] = ()) -> TrainingInputs:
+    """All users of the snapshot with the teams' features, and the catalogue as it is now."""
+    return TrainingInputs(
+        tables=lambda: (read_inputs_offline(repo, snapshot, bucket) for bucket in sorted(snapshot.buckets)),
+        users=snapshot.users,
+        as_of=snapshot.as_of,
+        snapshot=snapshot.id,
+        data_from=snapshot.data_from,
+        catalogue=catalogue(repo.log),
+        schema=repo.input_schema(),
+        exclude=tuple(exclude),
+    )

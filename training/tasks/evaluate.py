@@ -1,0 +1,188 @@
+"""A task measured: the version, and the baselines beside it. Finished lines are on disk, so a killed run goes on."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from feature_repo.progress import Progress, silent
+from feature_repo.store import FeatureRepo
+from registry.records import EmbeddingVersion
+from training.encoder import Encoder, load_encoder
+from training.heads.measures import Interval
+from training.new_items import NewItems
+from training.run import train
+from training.settings import TrainingSettings
+from training.tasks.class_scores import class_metrics
+from training.tasks.classes import ClassTask, churn_task, label_task
+from training.tasks.data import TaskData
+from training.tasks.kinds import (
+    Answers,
+    ChurnTask,
+    CrossServiceTask,
+    FirstHoursTask,
+    InteractTask,
+    LabelTask,
+    NeighboursTask,
+    NextItemTask,
+    Task,
+)
+from training.tasks.lines import Line, LineLog
+from training.tasks.methods import Method, baseline_method
+from training.tasks.nearest import nearest_metrics, nearest_task
+from training.tasks.ranking_scores import ranking_metrics
+from training.tasks.rankings import RankingTask, first_hours_task, interact_task, next_item_task
+from training.tasks.refusals import Built, require_unseen, require_usable
+from training.tasks.transfer import transfer_task
+
+REVISION = 1  # raise it when the same task would be measured another way
+FOLDER = "evaluations"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A task's lines, the version's first."""
+
+    task: str
+    as_of: datetime
+    data_stamp: str  # which data, and which reading of the task: lines of one stamp compare
+    lines: list[Line]
+    folder: Path
+
+
+def evaluate(
+    repo: FeatureRepo,
+    version: EmbeddingVersion | None,
+    task: Task,
+    baselines: Sequence[str],
+    settings: TrainingSettings,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure a version and baselines on a task, and register what the version reached.
+
+    Lines of an earlier run over the same data and task are taken from disk. Raises InvalidInput for a version that has
+    seen what the task asks for, and for data that the task cannot be built from; Conflict for a retired version.
+    """
+    progress = progress or silent
+    data = TaskData(repo, task.field if isinstance(task, Answers) else "")
+    if version is not None:
+        require_usable(task, version)
+    stamp = f"{data.newest.id}-{_digest(task)}"
+    folder = settings.home / FOLDER / f"{task.name}-{stamp}"
+    folder.mkdir(parents=True, exist_ok=True)
+    log = LineLog(folder / "lines.jsonl")
+    progress(f"building {task.name}", 0, 1)
+    built = build(task, data)
+    progress(f"building {task.name}", 1, 1)
+    if version is not None:
+        require_unseen(task, built, version)
+    methods = [Method(version.id)] if version is not None else []
+    methods += [baseline_method(name) for name in baselines]
+    lines: list[Line] = []
+    for number, method in enumerate(methods):
+        fingerprint = version.fingerprint if version is not None and method.name == version.id else None
+        progress("measuring", number, len(methods), method.name)
+        found = log.of(method.name, fingerprint)
+        if not found:
+            if fingerprint is not None and version is not None:
+                method = replace(method, encoder=_encoder(repo, version, built, task, folder, settings, progress))
+            found = _measured(built, method, fingerprint, task)
+            log.add(found)
+        lines += found
+    progress("measuring", len(methods), len(methods))
+    done = Evaluation(task.name, built.as_of, stamp, lines, folder)
+    if version is not None:
+        _register(repo, version, done)
+    return done
+
+
+def build(task: Task, data: TaskData) -> Built:
+    """Users, times and answers of a task; raises InvalidInput when the data cannot tell them."""
+    builders: dict[type, Callable[[Any, TaskData], Built]] = {
+        LabelTask: label_task,
+        ChurnTask: churn_task,
+        InteractTask: interact_task,
+        NextItemTask: next_item_task,
+        FirstHoursTask: first_hours_task,
+        CrossServiceTask: transfer_task,
+        NeighboursTask: nearest_task,
+    }
+    return builders[type(task)](task, data)
+
+
+def _encoder(
+    repo: FeatureRepo,
+    version: EmbeddingVersion,
+    built: Built,
+    task: Task,
+    folder: Path,
+    settings: TrainingSettings,
+    progress: Progress,
+) -> Encoder:
+    """The version's encoder; where users must be new to it, its recipe trained again without them."""
+    if not (isinstance(task, CrossServiceTask) and isinstance(built, RankingTask)):
+        encoder = load_encoder(settings.home / version.artifact, version.fingerprint)
+        NewItems(repo.log).bring(encoder)
+        return encoder
+    note = folder / f"{version.fingerprint}.json"
+    if not note.exists():
+        inputs = replace(built.inputs, exclude=tuple(version.config.get("exclude", ())))
+        here = settings.model_copy(update={"home": folder})
+        model = train(version.family, _recipe(version), inputs, here, progress)
+        note.write_text(json.dumps({"artifact": model.artifact}))
+    return load_encoder(folder / json.loads(note.read_text())["artifact"])
+
+
+def _recipe(version: EmbeddingVersion) -> list[str]:
+    """The version's config as `--set` takes it."""
+    told = {name: value for name, value in version.config.items() if not isinstance(value, dict)}
+    left_out = ("exclude", "encoder_revision")
+    as_text = {name: ",".join(map(str, v)) if isinstance(v, list) else str(v) for name, v in told.items()}
+    plain = {name: text.lower() if text in ("True", "False") else text for name, text in as_text.items()}
+    return [f"{name}={text}" for name, text in plain.items() if name not in left_out]
+
+
+def _measured(built: Built, method: Method, fingerprint: str | None, task: Task) -> list[Line]:
+    """All metrics, the one that the task names first."""
+    started = time.monotonic()
+    metrics: dict[str, Interval]
+    if isinstance(built, ClassTask):
+        metrics, rows = class_metrics(built, method, task.seed)
+    elif isinstance(built, RankingTask):
+        metrics, rows = ranking_metrics(built, method, task.seed)
+    else:
+        metrics, rows = nearest_metrics(built, method, task.seed)
+    named = getattr(task, "metric", "")
+    metrics = dict(sorted(metrics.items(), key=lambda pair: pair[0] != named))
+    seconds = time.monotonic() - started
+    return [
+        Line(method.name, fingerprint, name, found.value, found.low, found.high, rows, seconds)
+        for name, found in metrics.items()
+    ]
+
+
+def _register(repo: FeatureRepo, version: EmbeddingVersion, done: Evaluation) -> None:
+    """The version's values as its evaluations, each once for the same data."""
+    versions = repo.registry.versions
+    known = {(one.task, one.metric, one.data_stamp) for one in versions.evaluations(version.id)}
+    for line in done.lines:
+        if line.fingerprint is not None and (done.task, line.metric, done.data_stamp) not in known:
+            versions.record_evaluation(
+                version.id,
+                fingerprint=version.fingerprint,
+                task=done.task,
+                metric=line.metric,
+                value=line.value,
+                as_of=done.as_of,
+                data_stamp=done.data_stamp,
+            )
+
+
+def _digest(task: Task) -> str:
+    """Short, and another one when the task asks for something else."""
+    asked = {name: value for name, value in asdict(task).items() if name not in ("description", "baselines")}
+    return sha256(json.dumps([REVISION, asked], sort_keys=True, default=str).encode()).hexdigest()[:8]
