@@ -53,7 +53,7 @@ def test_an_item_is_known_from_its_commit_on_and_before_the_log_by_its_first_row
             if item in items:
                 known.learn(history.rows.slice(place, 1), place + 1)
         return all(
-            np.allclose(encoders.encode(user), known.encode(user, times[name]), atol=1e-6)
+            np.allclose(encoders.encode(user), known.encode(user, times[name]), rtol=0, atol=1e-5)
             for user in (shopper(item, times[name], like) for item in "ab")
         )
 
@@ -69,4 +69,4 @@ def test_users_of_several_times_are_encoded_together_each_as_of_its_own(either: 
     whole = pa.concat_tables(users)
     encoders = EncodersAsOf(lambda: load_encoder(path), history, whole["as_of"].cast(pa.int64()).to_numpy())
     apart = np.concatenate([encoders.encode(user) for user in users])
-    np.testing.assert_allclose(encoders.encode(whole), apart, atol=1e-6)
+    np.testing.assert_allclose(encoders.encode(whole), apart, rtol=0, atol=1e-5)  # what any batch may differ by
