@@ -15,7 +15,11 @@ from training.inputs import TrainingInputs
 
 WINDOWS_DAYS = (7, 30, 90, 180)
 WINDOW_COUNTS = (
-    *(f"{what}_{within}" for what in ("events", "days", "items", "weight") for within in (*map(str, WINDOWS_DAYS), "all")),
+    *(
+        f"{what}_{within}"
+        for what in ("events", "days", "items", "weight")
+        for within in (*map(str, WINDOWS_DAYS), "all")
+    ),
     *("since_last", "since_first", "since_sign_up"),
 )
 """Names of the 23 numbers."""
