@@ -20,7 +20,9 @@ from google.protobuf.json_format import MessageToDict
 
 from feature_repo.entities import user
 from feature_repo.environment import feast_config
+from feature_repo.online.codec import user_keys
 from feature_repo.online.held import SOURCES, held_bytes
+from feature_repo.online.rows import CHUNK
 from feature_repo.online_inputs import OnlineStore
 from feature_repo.settings import FeatureSettings
 
@@ -73,6 +75,14 @@ class OwnInstance:
         with _quiet():
             self.feast.materialize(datetime(1970, 1, 2, tzinfo=UTC), as_of + timedelta(seconds=1), [view])
 
+    def copy(self, online: OnlineStore, config: RepoConfig, view: FeatureView) -> None:
+        """Put the users' rows of a view online that another project has; the view must be applied here too."""
+        features = [feature.name for feature in view.features]
+        for start in range(0, len(self._users), CHUNK):
+            keys = user_keys(self._users[start : start + CHUNK])
+            rows = online.read_rows(config, view.name, keys, features)
+            self.online.write_rows(self._config, view.name, (row for row in rows if row is not None))
+
     def held(self) -> int:
         """Bytes that the online store holds of this project."""
         return held_bytes(self.online, self._config, self._users)
@@ -100,8 +110,8 @@ class OwnInstance:
     def remove(self) -> None:
         """Delete its rows and its folder."""
         if self._config.online_store.type != "sqlite":
-            for start in range(0, len(self._users), 1_000):
-                self.online.delete_users(self._config, self._users[start : start + 1_000])
+            for start in range(0, len(self._users), CHUNK):
+                self.online.delete_users(self._config, self._users[start : start + CHUNK])
         if "feast" in self.__dict__:
             self.feast.registry.write_engine.dispose()
             del self.feast

@@ -39,5 +39,5 @@ def parse_dimensions(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(part) for part in parts))
 
 
-def _reader_over(store: VectorStore, consumers: Sequence[str]) -> OwnReader:
-    return OwnReader(store.instance.online, store.instance.config, store.version, consumers)
+def _reader_over(store: VectorStore) -> OwnReader:
+    return OwnReader(store.instance.online, store.instance.config, store.version, store.consumers)

@@ -36,17 +36,6 @@ def held_bytes(
     return held
 
 
-def table_bytes(config: RepoConfig, view: str) -> int | None:
-    """Bytes of a view's table with its indices in SQLite; None for Redis, where a user's views share one hash."""
-    path = getattr(config.online_store, "path", None)
-    if path is None:
-        return None
-    query = "SELECT sum(pgsize) FROM dbstat WHERE name IN (SELECT name FROM sqlite_master WHERE tbl_name = ?)"
-    with closing(sqlite3.connect(path)) as connection:
-        held: int | None = connection.execute(query, (f"{config.project}_{view}",)).fetchone()[0]
-    return held
-
-
 def _of_redis(store: PortraitRedisOnlineStore, config: RepoConfig, users: Sequence[str]) -> int:
     client, project = store._get_client(config.online_store), config.project.encode()
     total = 0

@@ -23,9 +23,9 @@ DATA_SETS: Mapping[str, Mapping[str, tuple[str, tuple[Block, ...]]]] = {
     "generated": {
         "retention": ("generated_churn", (Windows(), Shares(30), Habits())),
         "shop_retention": ("generated_shop_return", (Windows("shop"), Shares(90), Habits())),
-        "localisation": ("generated_country", (Hours(), Shares())),
+        "localisation": ("generated_country", (TopItems(40), Shares())),
         "recommendations": ("generated_plays", (TopItems(30), Shares(90))),
-        "discovery": ("generated_next", (TopItems(25, days=30), Shares(30), Habits())),
+        "discovery": ("generated_next", (TopItems(40, days=90), Shares(30))),
     },
     "online_retail": {
         "retention": ("online_retail_churn", (Windows(), Habits())),

@@ -16,6 +16,9 @@ PAPER = -0.5
 ROUGHLY = 0.5  # of the paper's figure is the same rough size; more than the figure is too
 
 
+INPUT_VIEWS = 2  # history and profile: what the one model is fed has to be kept too
+
+
 class Verdict(StrEnum):
     """Whether the paper's claim is seen."""
 
@@ -83,7 +86,8 @@ class Cost:
     curated: Sequence[Held]  # by consumer
     vectors: Sequence[Held]  # by model
     reads: Sequence[Reads]
-    history_bytes: float | None  # a user's, of the raw history that refreshing vectors reads
+    inputs: Held  # raw histories and profiles, which near-real-time refresh of vectors reads online
+    feast_seconds: float  # of Feast materialising the shared vectors
 
     def score(self, consumer: str, method: str) -> Score:
         """Of one side of a consumer."""
@@ -122,14 +126,16 @@ class Cost:
         heads = [one for one in self.scores if one.method == self.shared]
         trained, fitted = (sum(s.features_seconds + s.head_seconds for s in side) for side in (own, heads))
         kept, vector, reads = self.curated, self.vector, self.reads
-        refreshed = vector.compute_seconds + vector.write_seconds
-        made = sum(one.compute_seconds + one.write_seconds for one in kept)
+        computed, made = vector.compute_seconds, sum(one.compute_seconds + one.write_seconds for one in kept)
+        held, own_numbers = sum(one.bytes_per_user for one in kept), sum(one.numbers for one in kept)
         return [
-            Change("online store", "bytes a user", sum(one.bytes_per_user for one in kept), vector.bytes_per_user),
-            Change("numbers", "a user", sum(one.numbers for one in kept), vector.numbers),
-            Change("features to keep", "columns", sum(one.numbers for one in kept), 1),
-            Change("pipelines to keep", "views", len(kept), 1),
-            Change("batch of all users", "seconds", made, refreshed),
+            Change("online store", "bytes a user", held, vector.bytes_per_user),
+            Change("online, raw inputs too", "bytes a user", held, vector.bytes_per_user + self.inputs.bytes_per_user),
+            Change("numbers online", "a user", own_numbers, vector.numbers),
+            Change("features to keep", "columns", own_numbers, 1 + self.inputs.numbers),
+            Change("pipelines to keep", "views", len(kept), 1 + INPUT_VIEWS),
+            Change("batch of all, both by Feast", "seconds", made, computed + self.feast_seconds),
+            Change("batch of all, by a backfill", "seconds", made, computed + vector.write_seconds),
             Change("training, five heads", "seconds", trained, fitted),
             Change("training, representation too", "seconds", trained, fitted + self.representation_seconds),
             Change(

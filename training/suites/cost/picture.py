@@ -56,4 +56,4 @@ def _dimensions(axes: Axes, cost: Cost) -> None:
     axes.set(xlabel="dimension, and bytes a user online", ylabel="metric with 95% interval; dotted: curated")
     axes.grid(color="#E5E5E5", linewidth=0.8)
     axes.set_title("Dimension", loc="left", fontweight="bold")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)

@@ -64,9 +64,11 @@ def _lines(cost: Cost) -> Iterable[str]:
     yield f"\n![What each side costs, and what it reaches]({PICTURE})\n"
     yield "## In sum\n"
     yield from _table(("measure", "curated", "shared", "change", "the paper's -50%"), map(change_row, cost.changes))
-    yield f"\nOnline bytes: {cost.held_how}, grown by what was put there. {_once(cost)} {_history(cost)}\n"
+    yield f"\nOnline bytes: {cost.held_how}, grown by what was put there. {_once(cost)} {_inputs(cost)}\n"
     yield (
-        "Curated features come online by Feast's `materialize`, vectors as a backfill writes them. Latencies are of "
+        "A batch computes everybody's numbers and puts them online: by Feast's `materialize` on both sides, or the "
+        "vectors as a backfill does. Training counts features of training and test users and fitting the head, not "
+        "reading the log, which is the same on both sides. Latencies are of "
         "one client on this machine, all kinds of reads by turns; an answer's bytes are those of the JSON that "
         "`feast serve` sends.\n"
     )
@@ -138,12 +140,10 @@ def _once(cost: Cost) -> str:
     return f"The vector is paid once for all five: {parts} and {filled}. Its bytes are held once, not once a consumer."
 
 
-def _history(cost: Cost) -> str:
-    if cost.history_bytes is None:
-        return "Not counted: the raw histories online that near-real-time refresh folds events into."
+def _inputs(cost: Cost) -> str:
     return (
-        f"Not counted: {shown(cost.history_bytes)} bytes a user of raw history that lie online for near-real-time "
-        "refresh; features that were as fresh would want the same."
+        "Raw inputs are histories and profiles of all users, which lie online for near-real-time refresh; features "
+        f"that were as fresh would want them too. They take {shown(cost.inputs.bytes_per_user)} bytes a user."
     )
 
 

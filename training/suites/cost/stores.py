@@ -7,14 +7,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from feast import FeatureService
+from feast import FeatureService, FeatureView
 
-from feature_repo.log.event_log import EventLog
+from feature_repo.log.profiles import profile_schema
 from feature_repo.numbers_view import numbers_service, numbers_view, write_numbers
 from feature_repo.own_instance import OwnInstance
+from feature_repo.schemas import from_microseconds
 from feature_repo.settings import FeatureSettings
-from feature_repo.views import consumer_service, embedding_files, embedding_view, view_name
+from feature_repo.store import FeatureRepo
+from feature_repo.views import (
+    consumer_service,
+    embedding_files,
+    embedding_view,
+    user_history,
+    user_profile,
+    view_name,
+)
 from registry.records import Consumer as ConsumerRecord
+from training.arrays import Float32, Int64
 from training.offline import bucket_file, write_vectors
 from training.suites.cost.consumers import Consumer
 from training.suites.cost.curated import CuratedFeatures
@@ -22,6 +32,7 @@ from training.suites.cost.models import EPOCH, Model
 from training.tasks.data import Rows
 
 CURATED, SHARED = "portrait_cost_curated", "portrait_cost_shared"  # projects of Feast
+INPUTS = "raw inputs"
 
 
 @dataclass(frozen=True)
@@ -76,34 +87,67 @@ class CuratedStore:
 
 
 class VectorStore:
-    """One view of a model's vectors, and a service over it for every consumer."""
+    """One view of a model's vectors, and a service over it for every consumer; beside it, the inputs of a refresh."""
 
-    def __init__(self, settings: FeatureSettings, folder: Path, users: Rows, model: Model) -> None:
-        self._folder, self._rows, self.model = folder, users, model
+    def __init__(self, repo: FeatureRepo, folder: Path, users: Rows, model: Model, consumers: Sequence[str]) -> None:
+        self._repo, self._rows, self.model, self.consumers = repo, users, model, tuple(consumers)
         self.version = model.as_version()
-        self.instance = OwnInstance(settings, folder / "shared", SHARED, users.ids)
+        self.instance = OwnInstance(repo.settings, folder / "shared", SHARED, users.ids)
 
-    def fill(self, consumers: Sequence[str], log: EventLog) -> Held:
+    def fill_by_feast(self) -> float:
+        """Have Feast materialise the vectors, as it does features; seconds of that alone."""
+        self._begin()
+        self._write_files(self._vectors(), time.time_ns() // 1000)
+        started = time.perf_counter()
+        self.instance.materialise(view_name(self.version.id), from_microseconds(int(self._rows.as_of[0])))
+        return time.perf_counter() - started
+
+    def fill(self) -> Held:
         """Encode everybody and write the vectors, offline and online, as a backfill does."""
-        users, moment = self._rows.users, self._rows.as_of
-        view = embedding_view(self.instance.folder, self.version)
-        records = [ConsumerRecord(name, "", name, EPOCH) for name in consumers]
-        services = [consumer_service(record, self.version, view) for record in records]
-        self.instance.begin([view], services)
+        self._begin()
         before, started = self.instance.held(), time.perf_counter()
-        vectors = self.model.encoder(log).encode(users, moment)
-        encoded = time.perf_counter()
-        position = np.asarray(users["position"].combine_chunks(), dtype=np.int64)
-        file = bucket_file(embedding_files(self.instance.folder, self.version.id) / "all", 0)
-        file.parent.mkdir(parents=True)
-        now = time.time_ns() // 1000
-        write_vectors(self.instance.folder, file, users["user_id"], vectors, position, int(moment[0]), now)
-        name = view_name(self.version.id)
-        self.instance.online.write_vectors(self.instance.config, name, self._rows.ids, vectors, position, moment, now)
-        written = time.perf_counter()
+        vectors = self._vectors()
+        encoded, now = time.perf_counter(), time.time_ns() // 1000
+        self._write_files(vectors, now)
+        moment, view = self._rows.as_of, view_name(self.version.id)
+        online, config = self.instance.online, self.instance.config
+        online.write_vectors(config, view, self._rows.ids, vectors, self._positions, moment, now)
+        seconds = time.perf_counter() - encoded
         held = self.instance.held() - before
-        return Held(self.model.name, vectors.shape[1], len(users), held, encoded - started, written - encoded)
+        return Held(self.model.name, vectors.shape[1], len(vectors), held, encoded - started, seconds)
+
+    def add_inputs(self) -> Held:
+        """Beside the vectors: raw history and profile of everybody, as the user's own instance has them online."""
+        views = self._inputs()
+        before, started = self.instance.held(), time.perf_counter()
+        for view in views:
+            self.instance.copy(self._repo.online, self._repo.config, view)
+        seconds = time.perf_counter() - started
+        columns = 1 + len(views[1].features)  # a history counts as one
+        return Held(INPUTS, columns, len(self._rows), self.instance.held() - before, 0.0, seconds)
 
     def service(self, consumer: str) -> FeatureService:
         """By which a consumer reads."""
         return self.instance.service(consumer)
+
+    @property
+    def _positions(self) -> Int64:
+        return np.asarray(self._rows.users["position"].combine_chunks(), dtype=np.int64)
+
+    def _begin(self) -> None:
+        view = embedding_view(self.instance.folder, self.version)
+        records = [ConsumerRecord(name, "", name, EPOCH) for name in self.consumers]
+        services = [consumer_service(record, self.version, view) for record in records]
+        self.instance.begin([view, *self._inputs()], services)
+
+    def _inputs(self) -> tuple[FeatureView, FeatureView]:
+        folder = self.instance.folder
+        return user_history(folder), user_profile(folder, profile_schema(self._repo.log))
+
+    def _vectors(self) -> Float32:
+        return self.model.encoder(self._repo.log).encode(self._rows.users, self._rows.as_of)
+
+    def _write_files(self, vectors: Float32, now: int) -> None:
+        file = bucket_file(embedding_files(self.instance.folder, self.version.id) / "all", 0)
+        users, as_of = self._rows.users["user_id"], int(self._rows.as_of[0])
+        write_vectors(self.instance.folder, file, users, vectors, self._positions, as_of, now)

@@ -10,10 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from feature_repo.online.held import table_bytes
 from feature_repo.progress import Progress, silent
 from feature_repo.store import FeatureRepo
-from feature_repo.views import HISTORY_VIEW
 from registry.errors import InvalidInput
 from registry.records import EmbeddingVersion
 from training.baselines.bags import Bags
@@ -63,7 +61,7 @@ def run(
     plan: Plan,
     settings: TrainingSettings,
     folder: Path,
-    reader_over: Callable[[VectorStore, Sequence[str]], VectorReader],
+    reader_over: Callable[[VectorStore], VectorReader],
     progress: Progress | None = None,
 ) -> Cost:
     """Measure whatever is not kept in the folder yet, and put all together.
@@ -80,7 +78,7 @@ class _Suite:
         plan: Plan,
         settings: TrainingSettings,
         folder: Path,
-        reader_over: Callable[[VectorStore, Sequence[str]], VectorReader],
+        reader_over: Callable[[VectorStore], VectorReader],
         progress: Progress,
     ) -> None:
         if plan.version is None and not plan.dimensions:
@@ -104,11 +102,9 @@ class _Suite:
         shared = models[0] if self._plan.version else min(models, key=lambda one: abs(one.dimension - DEFAULT))
         online = self._kept.once(f"online {shared.name}", partial(self._online, shared))
         vectors = [Held(**online["vector"]), *self._others(models, shared)]
-        history = table_bytes(self._repo.config, HISTORY_VIEW)
-        users = vectors[0].users
         return Cost(
             data=self._data.newest.id,
-            users=users,
+            users=vectors[0].users,
             store=online["store"],
             held_how=online["held_how"],
             shared=shared.name,
@@ -117,7 +113,8 @@ class _Suite:
             curated=[Held(**one) for one in online["curated"]],
             vectors=sorted(vectors, key=lambda one: [model.name for model in models].index(one.name)),
             reads=[_reads(one) for one in online["reads"]],
-            history_bytes=None if history is None else history / users,
+            inputs=Held(**online["inputs"]),
+            feast_seconds=online["feast_seconds"],
         )
 
     def _models(self) -> list[Model]:
@@ -170,9 +167,9 @@ class _Suite:
         ]
 
     def _held(self, model: Model) -> Measured:
-        store = VectorStore(self._settings, self._folder, self._data.rows(), model)
+        store = VectorStore(self._repo, self._folder, self._data.rows(), model, [])
         try:
-            return asdict(store.fill([], self._repo.log))
+            return asdict(store.fill())
         finally:
             store.instance.remove()
 
@@ -180,14 +177,15 @@ class _Suite:
         """Both sides in the store, and read by turns; nothing of it stays there."""
         rows, names = self._data.rows(), [one.name for one in self._consumers]
         curated = CuratedStore(self._settings, self._folder, rows)
-        shared = VectorStore(self._settings, self._folder, rows, model)
+        shared = VectorStore(self._repo, self._folder, rows, model, names)
         bags = Bags.over(self._data.inputs())
         made = [(one, CuratedFeatures(bags, one.blocks)) for one in self._consumers]
         try:
             self._progress("filling online stores", 0, 3, "curated features")
             held = curated.fill(made, self._data.newest.as_of)
             self._progress("filling online stores", 1, 3, "vectors")
-            vector = shared.fill(names, self._repo.log)
+            feast_seconds = shared.fill_by_feast()
+            vector, inputs = shared.fill(), shared.add_inputs()
             self._progress("filling online stores", 2, 3, "reading")
             reads = self._read(curated, shared, rows.ids)
             self._progress("filling online stores", 3, 3)
@@ -197,6 +195,8 @@ class _Suite:
                 "held_how": curated.instance.held_how,
                 "curated": [asdict(one) for one in held],
                 "vector": asdict(vector),
+                "inputs": asdict(inputs),
+                "feast_seconds": feast_seconds,
                 "reads": [asdict(one) for one in reads],
             }
         finally:
@@ -205,7 +205,7 @@ class _Suite:
 
     def _read(self, curated: CuratedStore, shared: VectorStore, users: Sequence[str]) -> list[Reads]:
         names = [one.name for one in self._consumers]
-        reader = self._reader_over(shared, names)
+        reader = self._reader_over(shared)
         kinds: dict[str, Callable[[str], object]] = {}
         for name in names:
             own, vector = curated.service(name), shared.service(name)
