@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", default=["20m", "125m"], choices=list(SIZES))
     parser.add_argument("--peak", type=float, default=989e12, help="FLOP/s of the card in bf16 (H100 SXM: 989e12)")
-    parser.add_argument("--chunk", type=int, default=0, help="items or users with graphs at once; 0: all")
+    parser.add_argument("--chunk", type=int, default=0, help="tokens or events with graphs at once; 0: all")
     parser.add_argument("--batch", type=int, default=0, help="users of a step; 0: the size's own")
     given = parser.parse_args()
     if not torch.cuda.is_available():

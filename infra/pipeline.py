@@ -97,6 +97,7 @@ def compare_services(
     seeds: Sequence[int],
     overrides: Sequence[str],
     clock: bool,
+    unseen: bool,
     name: str,
     as_of: datetime | None = None,
     progress: Progress | None = None,
@@ -104,7 +105,7 @@ def compare_services(
     """CLUE's comparison on the snapshot as of a time: (all lines, the folder in which they lie)."""
     inputs = training_inputs(portrait, cut(portrait.log, as_of))
     folder = portrait.settings.home / "studies" / name
-    plan = Plan(tuple(targets), tuple(seeds), tuple(overrides), clock)
+    plan = Plan(tuple(targets), tuple(seeds), tuple(overrides), clock, unseen=unseen)
     return compare(inputs, plan, folder, portrait.settings, progress), folder
 
 

@@ -15,6 +15,6 @@ def draw_losses(epochs: list[dict[str, Any]], path: Path) -> None:
     axes.plot(numbers, [line["held_out_loss"] for line in epochs], label="held-out users")
     if epochs:
         axes.axvline(epochs[-1]["best_epoch"] + 1, color="grey", linestyle=":", label="kept")
-    axes.set(xlabel="epoch", ylabel="loss (1 = knows nothing)")
+    axes.set(xlabel="epoch", ylabel="loss")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=120, metadata={"Software": None})

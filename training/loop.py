@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,8 +35,11 @@ class Trainee(Protocol):
     schedule: Schedule
     steps: int  # an epoch, the same on every worker
 
-    def batches(self, epoch: int, rank: int, world: int) -> Iterator[Any]:
-        """One worker's part of the epoch's batches; depends on nothing but the arguments and the seed."""
+    def batches(self, epoch: int, rank: int, world: int) -> Iterator[Sized]:
+        """One worker's part of the epoch's batches; depends on nothing but the arguments and the seed.
+
+        The length of a batch is the number of its users.
+        """
         ...
 
     def backward(self, batch: Any) -> Tensor:
@@ -72,7 +75,8 @@ def fit(trainee: Trainee, session: Session) -> None:
         started = time.monotonic()
         # Seeded anew every epoch, so that no generator's state has to survive a crash.
         torch.manual_seed(trainee.schedule.seed * 1_000_003 + epoch * 1_009 + session.rank)
-        loss = _train_epoch(trainee, session, epoch) if trainee.schedule.epochs else None
+        loss, users = _train_epoch(trainee, session, epoch) if trainee.schedule.epochs else (None, 0)
+        users_per_second = users / (time.monotonic() - started)
         trainee.model.eval()
         with torch.no_grad():
             held_out = trainee.held_out_loss()
@@ -83,6 +87,7 @@ def fit(trainee: Trainee, session: Session) -> None:
                 "loss": held_out if loss is None else loss,
                 "held_out_loss": held_out,
                 "best_epoch": state.best_epoch,
+                "users_per_second": users_per_second,
                 "seconds": time.monotonic() - started,
             },
             vars(state),
@@ -99,19 +104,21 @@ def _restored(trainee: Trainee, session: Session) -> State | None:
     return state
 
 
-def _train_epoch(trainee: Trainee, session: Session, epoch: int) -> float:
+def _train_epoch(trainee: Trainee, session: Session, epoch: int) -> tuple[float, int]:
+    """The mean loss, and how many users all workers have taken."""
     trainee.model.train()
-    total = torch.zeros(())
+    total, users = torch.zeros(()), 0
     for step, batch in enumerate(trainee.batches(epoch, session.rank, session.world)):
         done = (epoch * trainee.steps + step) / (trainee.schedule.epochs * trainee.steps)
         for group in trainee.optimiser.param_groups:
             group["lr"] = trainee.schedule.rate(done)
         trainee.optimiser.zero_grad()
         total += trainee.backward(batch).detach().cpu()
+        users += len(batch) * session.world
         _average_gradients(trainee.model, session.world)
         nn.utils.clip_grad_norm_(trainee.model.parameters(), 1.0)
         trainee.optimiser.step()
-    return float(total) / trainee.steps
+    return float(total) / trainee.steps, users
 
 
 def _average_gradients(model: nn.Module, world: int) -> None:

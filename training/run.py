@@ -180,8 +180,10 @@ def _watched(log: MetricLog, epochs: int, progress: Progress) -> Iterator[None]:
         while not done.wait(WATCH_SECONDS):
             lines = log.epochs()
             if lines and lines[-1]["epoch"] > shown:
-                shown = lines[-1]["epoch"]
-                progress("training", shown + 1, epochs, f"held-out loss {lines[-1]['held_out_loss']:.4f}")
+                newest = lines[-1]
+                shown, rate = newest["epoch"], newest.get("users_per_second", 0.0)
+                said = f"held-out loss {newest['held_out_loss']:.4f}, {rate:,.0f} users/s"
+                progress("training", shown + 1, epochs, said)
 
     progress("training", 0, epochs)
     watcher = threading.Thread(target=watch, daemon=True)

@@ -20,7 +20,8 @@ class TrainingSettings(FeatureSettings):
         default=1.0, description="Part of a GPU that a run of a scaling study takes, where workers have GPUs."
     )
     ray_from_users: PositiveInt = Field(
-        default=200_000, description="Backfills of at least so many users go through a Ray Data pool."
+        default=200_000,
+        description="Backfills of so many users or more, and sets of so many labels, go through a Ray Data pool.",
     )
     backfill_workers: PositiveInt = Field(default=2, description="Encoders in the pool of a backfill.")
 

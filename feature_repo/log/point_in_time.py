@@ -50,8 +50,8 @@ class _Loaded(NamedTuple):
 def read_at(log: EventLog, buckets: int | Collection[int], asked: pa.Table) -> Iterator[pa.Table]:
     """Users of a bucket, or of several, as they were: a row for each of `asked` (ASKED) and in its order.
 
-    They come some rows a table. The columns are those of `snapshot.read`; `as_of` is the time asked for. A user of whom nothing counts has empty
-    lists, position 0 and nulls.
+    They come some rows a table, in the columns of `snapshot.read`; `as_of` is the time asked for. A user of whom
+    nothing counts has empty lists, position 0 and nulls.
     """
     if not asked.num_rows:
         return

@@ -37,6 +37,10 @@ def evaluate(
     clock: Annotated[
         bool, typer.Option(help="Suite: whether the times of different services can be compared; --no-clock if not.")
     ] = True,
+    unseen: Annotated[
+        bool,
+        typer.Option(help="Suite: also measure encoders whose training saw nothing of the service: one more a target."),
+    ] = False,
     name: Annotated[
         str, typer.Option(help="Suite: folder under studies/ in the home; the same name goes on.")
     ] = "services",
@@ -64,7 +68,7 @@ def evaluate(
         raise InvalidInput(f"--suite trains its own models: leave {version} out")
     if not target:
         raise InvalidInput("--suite clue needs --target SERVICE")
-    _suite(target, seeds, overrides or [], clock, name, as_of, as_json)
+    _suite(target, seeds, overrides or [], clock, unseen, name, as_of, as_json)
 
 
 def _task(version: str | None, task: str, baselines: str, as_json: bool) -> None:
@@ -98,7 +102,14 @@ def _cost(version: str | None, dimensions: str, overrides: list[str], as_json: b
 
 
 def _suite(
-    target: list[str], seeds: int, overrides: list[str], clock: bool, name: str, as_of: str | None, as_json: bool
+    target: list[str],
+    seeds: int,
+    overrides: list[str],
+    clock: bool,
+    unseen: bool,
+    name: str,
+    as_of: str | None,
+    as_json: bool,
 ) -> None:
     from rich.markdown import Markdown
 
@@ -108,12 +119,12 @@ def _suite(
 
     with Portrait.open() as portrait, progress_bar() as progress:
         lines, folder = compare_services(
-            portrait, target, range(seeds), overrides, clock, name, parse_time(as_of), progress
+            portrait, target, range(seeds), overrides, clock, unseen, name, parse_time(as_of), progress
         )
     report = folder / "report.md"
     report.write_text(as_markdown(lines))
     if as_json:
-        print_json(lines)
+        print_json([line.summary() for line in lines])
         return
     console().print(Markdown(report.read_text()))
     say(f"report: {report}")

@@ -9,12 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import feature_repo
 from feature_repo.environment import feast_environment
+from feature_repo.inputs import read_inputs_at
+from feature_repo.log.partition import bucket_of
+from feature_repo.log.point_in_time import ASKED
 from feature_repo.schemas import TIME
 from infra.pipeline import train_version
 from infra.portrait import Portrait
@@ -22,8 +26,10 @@ from infra.settings import Settings
 from registry.records import EmbeddingVersion
 from registry.settings import PROJECT_ROOT
 from tests.instances import TINY, copy_of
+from tests.training.pinned.made import labels_file, make_set, vectors_of
 from tests.training.stored import users_of
 from training.artifact import load_content
+from training.offline import export
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -94,3 +100,22 @@ def test_a_teams_view_becomes_blocks_of_the_model(instance: Portrait) -> None:
     [fields] = [version.feature_schema["team"]]
     assert {field["name"] for field in fields} == {"loyalty__points", "loyalty__tier"}
     assert first.feature_schema["team"] == []
+    assert_training_sets_have_it_as_of_each_label(settings, version)
+
+
+def assert_training_sets_have_it_as_of_each_label(settings: Settings, version: EmbeddingVersion) -> None:
+    """Values count from just after the time they are of, and the vectors are those of an export of that time."""
+    moments = [datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 9, 1, tzinfo=UTC)]
+    with Portrait.open(settings) as portrait:
+        users = users_of(portrait)
+        asked = pa.table({"user_id": [users[0]] * 3, "as_of": moments}, schema=ASKED)
+        [rows] = read_inputs_at(portrait.repo, bucket_of(users[0]), asked)
+        assert rows["loyalty__tier"].to_pylist() == [None, None, "bronze"]
+        assert rows["loyalty__points"].to_pylist() == [None, None, 0.0]
+        labels = labels_file(settings.home / "l.parquet", [{"user_id": u, "event_time": moments[2]} for u in users])
+        make_set(portrait, labels, settings.home / "set.parquet", version.id)
+        export(portrait.repo, version, settings.home / "export.parquet", moments[2])
+    found, exported = (
+        pq.read_table(settings.home / f"{name}.parquet").sort_by("user_id") for name in ("set", "export")
+    )
+    np.testing.assert_allclose(vectors_of(found), vectors_of(exported), rtol=0, atol=1e-5)

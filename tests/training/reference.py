@@ -56,10 +56,10 @@ class Reference:
         for modality, width in self.layout["modalities"]:
             for window in windows:
                 inside = [(e["service"], e["item"]) for e in events if as_of - window <= e["time"]]
-                found.append((self.mean(modality, inside), width))
+                found.append((self.pooled(modality, inside), width))
         for modality, width in self.layout["modalities"] if self.layout["onboarding"] else []:
             keys = [next((key for key in self.items if key[1] == pick), None) for pick in picks]
-            found.append((self.mean(modality, [key for key in keys if key]), width))
+            found.append((self.pooled(modality, [key for key in keys if key]), width))
         found.append((self.recency(events, as_of), 2))
         found.append((self.activity(events, as_of, windows), 4 * (len(windows) + 1)))
         found.append(
@@ -102,9 +102,10 @@ class Reference:
             found.append((value(name), length))
         return found
 
-    def mean(self, modality: str, keys: list[tuple[str, str]]) -> list[float] | None:
+    def pooled(self, modality: str, keys: list[tuple[str, str]]) -> list[float] | None:
         vectors = [self.vectors[modality][key] for key in keys if key in self.vectors[modality]]
-        return list(np.mean(vectors, axis=0)) if vectors else None
+        size = math.sqrt(len(vectors)) if self.layout.get("pooling") == "root" else len(vectors)
+        return list(np.sum(vectors, axis=0) / size) if vectors else None
 
     def recency(self, events: list[dict[str, Any]], as_of: int) -> list[float] | None:
         ages = [(as_of - e["time"]) / DAY for e in events]

@@ -1,5 +1,6 @@
 """encode: the same as one user at a time, in any batch, and only from what lies before the as-of."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from registry.errors import InvalidInput
 from tests.training.example import AS_OF_US, DAY, TEAM, inputs, population, train_here
 from tests.training.reference import Reference
+from training.autoencoder.blocks import Layout
 from training.encoder import Encoder, load_encoder, load_prior
 from training.run import TrainedModel
 from training.settings import TrainingSettings
@@ -39,6 +41,15 @@ def test_it_equals_encoding_one_event_at_a_time(model: TrainedModel, encoder: En
     vectors = encoder.encode(users, np.array(as_of))
     assert vectors.dtype == np.float32 and vectors.shape == (len(users), 8)
     np.testing.assert_allclose(vectors, reference(model.path, users, as_of), atol=1e-4)
+
+
+def test_means_as_the_paper_has_them_and_as_older_artifacts_do(settings: TrainingSettings) -> None:
+    model = train_here(settings, inputs(population()), "pooling=mean")
+    vectors = load_encoder(model.path).encode(population(seed=1), AS_OF_US)
+    np.testing.assert_allclose(vectors, reference(model.path, population(seed=1), [AS_OF_US] * 120), atol=1e-4)
+    layout = json.loads((model.path / "encoder.json").read_text())["layout"]
+    assert layout.pop("pooling") == "mean"
+    assert Layout.from_json(layout).pooling == "mean"  # before artifacts told, they were all means
 
 
 def test_team_features_and_excluded_fields_too(settings: TrainingSettings) -> None:

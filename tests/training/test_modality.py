@@ -7,7 +7,9 @@ import pytest
 from registry.errors import InvalidInput
 from tests.training.example import catalogue
 from training.modality import collaborative as collaborative_module
+from training.modality import latent as latent_module
 from training.modality.collaborative import Cooccurrence, collaborative
+from training.modality.latent import Histories, latent
 from training.modality.ready import ready
 from training.modality.text import fit
 
@@ -64,6 +66,55 @@ def test_items_of_the_same_users_are_near() -> None:
 
 def test_nothing_together_is_no_modality() -> None:
     assert collaborative(Cooccurrence(5, 3), 6, 0, items=5) is None
+
+
+def histories(user: np.ndarray, item: np.ndarray, users: int, items: int) -> Histories:
+    had = Histories(items)
+    for start in range(0, users, 50):  # bucket by bucket, numbered anew in each
+        mine = (user >= start) & (user < start + 50)
+        had.add(user[mine] - start, item[mine], min(50, users - start))
+    return had
+
+
+def test_a_history_counts_an_item_once_and_no_unknown_one() -> None:
+    user, item = np.array([0, 0, 0, 0, 60, 60]), np.array([2, 2, -1, 9, 1, 0])
+    expected = np.zeros((70, 3))
+    expected[0, 2] = expected[60, 0] = expected[60, 1] = 1
+    np.testing.assert_array_equal(histories(user, item, 70, 3).matrix().toarray(), expected)
+
+
+def test_items_of_the_same_users_are_near_however_far_apart() -> None:
+    """Ten events of one item lie between any two others: no window of neighbours sees them together."""
+    rng = np.random.default_rng(0)
+    taste, user = np.arange(200) % 2, np.repeat(np.arange(200), 10)
+    liked = rng.integers(0, 10, 2000) + 10 * np.repeat(taste, 10)
+    item = np.stack([liked, *[np.full(2000, 20)] * 10], axis=1).ravel()
+    found = latent(histories(np.repeat(user, 11), item, 200, 21), 6, 0, items=25)
+    assert found is not None and found.name == "latent" and found.dimension == 6
+    assert np.isnan(found.vectors[21:]).all()
+    np.testing.assert_allclose(np.linalg.norm(found.vectors[:21], axis=1), 1, atol=1e-5)
+    near = found.vectors[:20] @ found.vectors[:20].T
+    same = np.equal.outer(np.arange(20) < 10, np.arange(20) < 10)
+    assert near[same].mean() > near[~same].mean() + 0.3
+
+
+def test_what_everybody_has_says_little() -> None:
+    """Rarity weighs: with one item that all have, the first dimension is still the taste, not the popularity."""
+    taste = np.arange(100) % 2
+    user = np.repeat(np.arange(100), 3)
+    item = np.stack([np.full(100, 4), 2 * taste, 2 * taste + 1], axis=1).ravel()
+    found = latent(histories(user, item, 100, 5), 3, 0, items=5)
+    assert found is not None
+    apart = found.vectors @ found.vectors.T
+    assert apart[0, 1] > 0.99 and apart[2, 3] > 0.99 and abs(apart[0, 2]) < 0.1
+
+
+def test_enough_histories_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latent_module, "MOST_EVENTS", 40)
+    had = histories(np.repeat(np.arange(200), 2), np.tile([0, 1], 200), 200, 2)
+    assert had.matrix().shape == (50, 2)
+    assert latent(Histories(3), 4, 0, items=3) is None
+    assert latent(histories(np.arange(9), np.arange(9) % 3, 9, 3), 4, 0, items=3) is None  # one item each
 
 
 def test_items_of_the_same_words_are_near() -> None:

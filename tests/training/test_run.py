@@ -33,6 +33,8 @@ def test_the_metric_log(either: TrainedModel) -> None:
     epochs = [line for line in lines if line["event"] == "epoch"]
     assert [line["epoch"] for line in epochs] == [0, 1, 2]
     assert epochs[-1]["loss"] < epochs[0]["loss"]  # it learns
+    # The rate is of the passes alone, the seconds are the whole epoch's: it takes each of the 108 at least once.
+    assert all(line["users_per_second"] * line["seconds"] >= 108 for line in epochs)
 
 
 def test_the_same_request_gives_the_same_fingerprint_in_another_run(

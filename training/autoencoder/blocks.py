@@ -15,6 +15,13 @@ from training.autoencoder.context import ACTIVITY, Rings, activity, log, recency
 from training.autoencoder.item_table import ItemTable
 
 
+class Pooling(StrEnum):
+    """How the vectors of n items become one block."""
+
+    MEAN = "mean"  # sum / n, as in GUR
+    ROOT = "root"  # sum / sqrt(n): a mean of few items is mostly noise, and is kept as small as it is uncertain
+
+
 class BlockKind(StrEnum):
     """How a block is standardised and scored."""
 
@@ -46,6 +53,7 @@ class Layout:
     categories: tuple[tuple[str, int], ...]  # column and size of its vocabulary
     numbers: tuple[str, ...]
     vectors: tuple[tuple[str, int], ...]  # column and length
+    pooling: Pooling = Pooling.MEAN  # what artifacts had before they told
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -89,7 +97,8 @@ class Layout:
         """The layout that `to_json` wrote."""
         pairs = {k: tuple(tuple(pair) for pair in document[k]) for k in ("modalities", "categories", "vectors")}
         singles = {k: tuple(document[k]) for k in ("windows_days", "numbers")}
-        return cls(**{**document, **pairs, **singles})
+        pooling = Pooling(document.get("pooling", Pooling.MEAN))
+        return cls(**{**document, **pairs, **singles, "pooling": pooling})
 
 
 class BlockBuilder:
@@ -118,30 +127,31 @@ class BlockBuilder:
         return np.concatenate([np.asarray(column, dtype=np.float32) for column in columns], axis=1)
 
     def _pooled(self, users: UserArrays, rings: Rings) -> list[Float32]:
-        """Mean item vector of each modality and window."""
+        """Pooled item vectors of each modality and window."""
         if not self.layout.modalities:
             return []
         known = (users.events.item != UNKNOWN) & (rings.ring < len(self.windows))
         sums = self.items.sums(users.events.item[known], rings.bag[known], len(users) * rings.count)
         by_ring = rings.newest_first(sums)
         windows = list(accumulate(by_ring[:, ring] for ring in range(len(self.windows))))
-        means = [self._means(window) for window in windows]
-        return [window[modality] for modality in range(len(self.layout.modalities)) for window in means]
+        pooled = [self._divided(window) for window in windows]
+        return [window[modality] for modality in range(len(self.layout.modalities)) for window in pooled]
 
     def _picked(self, users: UserArrays) -> list[Float32]:
-        """Mean vector of the onboarding picks, by modality."""
+        """Pooled vectors of the onboarding picks, by modality."""
         if not (self.layout.onboarding and self.layout.modalities):
             return []
-        return self._means(self.items.sums(users.onboarding.item, users.onboarding.user, len(users)))
+        return self._divided(self.items.sums(users.onboarding.item, users.onboarding.user, len(users)))
 
-    def _means(self, sums: Float32) -> list[Float32]:
-        """By modality: sums over counts; NaN without any item."""
-        means, start, first_count = [], 0, sums.shape[-1] - len(self.layout.modalities)
+    def _divided(self, sums: Float32) -> list[Float32]:
+        """By modality: sums over counts or their roots; NaN without any item."""
+        pooled, start, first_count = [], 0, sums.shape[-1] - len(self.layout.modalities)
         for place, (_, width) in enumerate(self.layout.modalities):
             count = sums[:, first_count + place, None]
-            means.append(np.where(count > 0, sums[:, start : start + width] / np.maximum(count, 1), np.float32(np.nan)))
+            size = np.sqrt(count) if self.layout.pooling == Pooling.ROOT else count
+            pooled.append(np.where(count > 0, sums[:, start : start + width] / np.maximum(size, 1), np.float32(np.nan)))
             start += width
-        return means
+        return pooled
 
     def _mix(self, users: UserArrays) -> Float64:
         """Shares of the services and actions."""

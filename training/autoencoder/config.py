@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from training.autoencoder.blocks import Pooling
+
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
@@ -10,13 +12,15 @@ class AutoencoderConfig:
     dimension: int = 120  # of z; the paper's only public reimplementation has 120
     hidden: tuple[int, ...] = (256,)  # widths between blocks and z, mirrored in the decoder
     windows_days: tuple[int, ...] = (7, 30, 180)  # GUR: one week, one month, six months
-    item_dimension: int = 80  # of the collaborative and the text encoder
+    item_dimension: int = 80  # of the collaborative, the latent and the text encoder
+    pooling: str = "root"  # of item vectors: "mean" as in GUR, or sums over the root of their number
     cooccurrence_window: int = 10  # events of a user that stand so near count as seen together
-    min_item_users: int = 2  # rarer items have no collaborative vector
-    max_items: int = 100_000  # with a collaborative vector; the most used ones
+    min_item_users: int = 2  # rarer items have no collaborative and no latent vector
+    max_items: int = 100_000  # with such vectors; the most used ones
     block_dropout: float = 0.2  # share of blocks that corruption hides
     cold_start: float = 0.1  # share of rows that lose all behaviour: trains what a new user gets
-    latent_noise: float = 1.0  # on z while training, in units of its size: room goes to what explains most
+    latent_noise: float = 0.1  # on z while training, in units of its size: room goes to what explains most
+    numbers_weight: float = 3.0  # in the loss of blocks of numbers (counts, recency, times), beside 1 of the others
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
@@ -29,8 +33,8 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         """Raise ValueError with the first value that cannot work."""
         positive = (
-            "dimension item_dimension cooccurrence_window min_item_users max_items batch_size learning_rate "
-            "epoch_steps patience"
+            "dimension item_dimension cooccurrence_window min_item_users max_items numbers_weight batch_size "
+            "learning_rate epoch_steps patience"
         )
         for name in positive.split():
             if getattr(self, name) <= 0:
@@ -41,6 +45,8 @@ class AutoencoderConfig:
         for name in ("latent_noise", "weight_decay", "epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        if self.pooling not in list(Pooling):
+            raise ValueError(f"pooling={self.pooling} is none of {', '.join(Pooling)}")
         if not self.hidden or min(self.hidden) <= 0:
             raise ValueError(f"hidden={self.hidden} must name positive widths")
         windows = self.windows_days

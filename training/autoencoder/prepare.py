@@ -11,13 +11,14 @@ from safetensors.numpy import load_file, save_file
 from feature_repo.progress import Progress
 from registry.errors import InvalidInput
 from training.arrays import Float32, Float64
-from training.autoencoder.blocks import Block, BlockBuilder, BlockKind, Layout
+from training.autoencoder.blocks import Block, BlockBuilder, BlockKind, Layout, Pooling
 from training.autoencoder.config import AutoencoderConfig
 from training.autoencoder.item_table import ItemTable
 from training.batch import Batcher, Vocabularies
 from training.inputs import TrainingInputs
 from training.modality import Modality
 from training.modality.collaborative import Cooccurrence, collaborative
+from training.modality.latent import Histories, latent
 from training.modality.ready import ready
 from training.modality.text import NAME as TEXT
 from training.modality.text import TextEncoder
@@ -96,14 +97,17 @@ def fit_modalities(
     items = len(vocabularies.items)
     common = min(int((users_per_item >= config.min_item_users).sum()), config.max_items)  # the vocabulary's first ones
     cooccurrence = Cooccurrence(common, config.cooccurrence_window)
+    histories = Histories(common)
     batcher = Batcher(replace(inputs.visible, profile=(), team=()), vocabularies, onboarding=False)
     for chunk in inputs.chunks(progress, "counting what goes together"):
         events = batcher.arrays(chunk, inputs.as_of_us).events
         cooccurrence.add(events.user, events.item)
+        histories.add(events.user, events.item, len(chunk))
     codes = vocabularies.items.encode(catalogue_keys(inputs.catalogue))
     text = fit_text(inputs.catalogue, config.item_dimension, config.seed)
     fitted = [
         collaborative(cooccurrence, config.item_dimension, config.seed, items),
+        latent(histories, config.item_dimension, config.seed, items),
         text.modality(inputs.catalogue, codes, items) if text else None,
     ]
     by_name = {modality.name: modality for modality in (*fitted, *ready(inputs.catalogue, codes, items)) if modality}
@@ -136,6 +140,7 @@ def _layout(
         categories=tuple((f.name, len(vocabularies.categories[f.name])) for f in fields if f.kind == "category"),
         numbers=tuple(f.name for f in fields if f.kind == "number"),
         vectors=tuple((f.name, f.length) for f in fields if f.kind == "vector"),
+        pooling=Pooling(config.pooling),
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.autoencoder.blocks import BlockKind
 from training.autoencoder.config import AutoencoderConfig
 from training.autoencoder.model import Autoencoder
 from training.autoencoder.prepare import Prepared
@@ -18,16 +19,18 @@ class AutoencoderTrainee:
     """Rows come memory-mapped from one file; a batch is a random draw of them."""
 
     def __init__(self, prepared: Prepared, config: AutoencoderConfig, device: torch.device) -> None:
-        users = len(prepared.rows)
+        users, blocks = len(prepared.rows), prepared.layout.blocks
         torch.manual_seed(config.seed)
         self.config, self.device, self.rows = config, device, prepared.rows
-        self.model = Autoencoder(prepared.layout.blocks, config.dimension, config.hidden)
+        self.model = Autoencoder(blocks, config.dimension, config.hidden)
         for name, values in prepared.standardisation.items():
             self.model.get_buffer(name).copy_(torch.from_numpy(values))
         self.model.to(device)
         self.optimiser = torch.optim.AdamW(self.model.parameters(), weight_decay=config.weight_decay)
         self.schedule = Schedule(config.epochs, config.patience, config.learning_rate, config.seed)
-        self.behaviour = torch.tensor([block.behaviour for block in prepared.layout.blocks], device=device)
+        self.behaviour = torch.tensor([block.behaviour for block in blocks], device=device)
+        weights = [config.numbers_weight if block.kind == BlockKind.NUMBERS else 1.0 for block in blocks]
+        self.weights = torch.tensor(weights, device=device)
         order = np.random.default_rng(config.seed).permutation(users)
         aside = min(max(int(users * config.held_out), 1), MAX_HELD_OUT)
         self.held_out, self.training = np.sort(order[:aside]), order[aside:]
@@ -45,7 +48,7 @@ class AutoencoderTrainee:
                 yield self._read(np.sort(order[start : start + self.batch])[rank::world])
 
     def backward(self, batch: Tensor) -> Tensor:
-        """Mean of the blocks' losses, so that no block drowns another."""
+        """Weighted mean of the blocks' losses, so that no block drowns another."""
         loss = self._loss(batch, None)
         torch.autograd.backward(loss)
         return loss
@@ -60,7 +63,8 @@ class AutoencoderTrainee:
     def _loss(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = torch.randn(len(rows), self.config.dimension, generator=generator) * self.config.latent_noise
         losses = self.model.losses(rows, self._corruption(len(rows), generator), noise.to(self.device))
-        return losses.nanmean()
+        weights = self.weights.where(losses.isfinite(), torch.nan)
+        return (losses * weights).nansum() / weights.nansum()
 
     def _corruption(self, rows: int, generator: torch.Generator | None) -> Tensor:
         """[rows, blocks] what to take away: blocks at random, and all behaviour of some users (cold start)."""

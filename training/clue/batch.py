@@ -5,6 +5,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 GAPS = 32  # buckets: first event, below a second, ..., from 2**30 seconds (34 years) on
 
@@ -26,6 +27,28 @@ class Sequences:
     def __getitem__(self, rows: slice | Tensor) -> Self:
         """Some of the users; slices are views."""
         return type(self)(self.items[rows], self.actions[rows], self.gaps[rows])
+
+    @property
+    def lengths(self) -> Tensor:
+        """int64 [k] events of each."""
+        return (self.items >= 0).sum(dim=1)
+
+    def newest(self, events: int) -> Self:
+        """The last columns; views."""
+        return type(self)(*(tensor[:, -events:] for tensor in (self.items, self.actions, self.gaps)))
+
+    def followed_by(self, others: "Sequences") -> Self:
+        """These users and then the others, padded to one length."""
+        length = max(self.items.shape[1], others.items.shape[1])
+
+        def joined(one: Tensor, other: Tensor, padding: int) -> Tensor:
+            return torch.cat([pad(part, (length - part.shape[1], 0), value=padding) for part in (one, other)])
+
+        return type(self)(
+            joined(self.items, others.items, -1),
+            joined(self.actions, others.actions, 0),
+            joined(self.gaps, others.gaps, 0),
+        )
 
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""

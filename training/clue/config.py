@@ -18,7 +18,7 @@ class ClueConfig:
     sequence_length: int = 64  # events of a service, the newest
     batch_size: int = 0  # users of all workers together; 0: the size's own
     learning_rate: float = 0.0  # 0: the size's own
-    chunk: int = 0  # items or users whose graphs are in memory at once, so that batches may grow; 0: all of them
+    chunk: int = 0  # tokens or events with graphs in memory at once, so that batches may grow; 0: all of them
     categories: int = 64  # clusters of item texts, for the objective that predicts them
     epochs: int = 12  # 0 leaves the weights random: the baseline that training has to beat
     epoch_steps: int = 50  # at least; a small population is passed several times an epoch

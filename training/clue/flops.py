@@ -4,7 +4,10 @@ The backward pass costs twice the forward one. What gradient caching encodes a s
 and is left out, as are the [n, n] cosines of the loss. Padding is computed, so it counts.
 """
 
+import torch
+
 from training.clue.batch import Batch
+from training.clue.like_length import of_like_length
 from training.clue.model import Shape
 
 PASSES = 3  # forward once, backward twice
@@ -30,7 +33,8 @@ def step_flops(shape: Shape, items: int, tokens: int, sequences: int, events: in
 
 
 def batch_flops(shape: Shape, batch: Batch) -> int:
-    """Training FLOPs of a step over this batch, as it is padded."""
-    items, tokens = batch.tokens.shape
-    views = sum(step_flops(shape, 0, 0, *view.items.shape) for view in (batch.first, batch.second))
-    return step_flops(shape, items, tokens, 0, 0) + views
+    """Training FLOPs of a step over this batch, as its groups of like length are padded."""
+    texts = of_like_length((batch.tokens > 0).sum(dim=1))
+    sequences = of_like_length(torch.cat([batch.first.lengths, batch.second.lengths]))
+    items = sum(step_flops(shape, len(rows), length, 0, 0) for rows, length in texts)
+    return items + sum(step_flops(shape, 0, 0, len(rows), length) for rows, length in sequences)

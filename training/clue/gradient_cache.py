@@ -3,6 +3,7 @@
 The loss needs the vectors of all users at once, but not their graphs. So: encode everything in chunks without graphs;
 take the loss's gradient with respect to the vectors; run the encoders again, chunk by chunk, and push it through. It
 first gathers on the item vectors, since a distinct item is encoded once however many sequences it stands in.
+Items and sequences are encoded in groups of like length: most texts and histories are shorter than the longest.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, distributed, nn
 
-from training.clue.batch import Batch
+from training.clue.batch import Batch, Sequences
+from training.clue.like_length import in_order, of_like_length
 from training.clue.model import Clue
 
 
@@ -20,7 +22,7 @@ def step(
 ) -> Tensor:
     """Add the gradients of this worker's share to the parameters; the loss of the whole batch, the same on all workers.
 
-    `chunk` items, or users with their two views, have graphs at a time; None: all of them, which spares encoding twice.
+    `chunk` tokens or events, padding included, have graphs at a time; None: all of them, which spares encoding twice.
     Fused attention on a GPU takes at most 65,535 rows in one call (pytorch issue 146704): more need chunks.
     `world` workers have shares of equal size and take part together; gradients are to be AVERAGED over them afterwards,
     as `training.loop` does. `autocast` encodes in bfloat16; the loss is always float32.
@@ -36,11 +38,13 @@ def step(
 
 def encode(model: Clue, batch: Batch, chunk: int | None = None, autocast: bool = False) -> tuple[Tensor, Tensor]:
     """Item vectors [items, width] and the users' views [n, 2, dimension]; with a graph only if `chunk` is None."""
+    sequences = batch.first.followed_by(batch.second)
     with nullcontext() if chunk is None else torch.no_grad():
-        items = [_items(model, batch, rows, autocast) for rows in _chunks(len(batch.tokens), chunk)]
-        item_vectors = torch.cat(items)
-        views = [_views(model, batch, rows, item_vectors, autocast) for rows in _chunks(len(batch), chunk)]
-        return item_vectors, torch.cat(views)
+        items = [(_items(model, tokens, autocast), rows) for tokens, rows in _texts(batch, chunk)]
+        item_vectors = in_order(*_unzipped(items))
+        views = [(_views(model, part, item_vectors, autocast), rows) for part, rows in _parts(sequences, chunk)]
+        both = in_order(*_unzipped(views))
+        return item_vectors, both.view(2, len(batch), -1).transpose(0, 1)
 
 
 def _loss(model: Clue, objective: nn.Module, views: Tensor, batch: Batch, world: int) -> tuple[Tensor, Tensor]:
@@ -62,28 +66,37 @@ def _loss(model: Clue, objective: nn.Module, views: Tensor, batch: Batch, world:
 
 def _backward(model: Clue, batch: Batch, item_vectors: Tensor, gradient: Tensor, chunk: int, autocast: bool) -> None:
     item_vectors.requires_grad_()
-    for rows in _chunks(len(batch), chunk):
-        torch.autograd.backward(_views(model, batch, rows, item_vectors, autocast), gradient[rows])
+    of_sequence = gradient.transpose(0, 1).flatten(0, 1)  # those of all first views, then of all second ones
+    for part, rows in _parts(batch.first.followed_by(batch.second), chunk):
+        torch.autograd.backward(_views(model, part, item_vectors, autocast), of_sequence[rows])
     assert item_vectors.grad is not None
-    for rows in _chunks(len(batch.tokens), chunk):
-        torch.autograd.backward(_items(model, batch, rows, autocast), item_vectors.grad[rows])
+    for tokens, rows in _texts(batch, chunk):
+        torch.autograd.backward(_items(model, tokens, autocast), item_vectors.grad[rows])
 
 
 # Each entry into autocast is its own: within one, weights cast without a graph would be used again with one.
-def _items(model: Clue, batch: Batch, rows: slice, autocast: bool) -> Tensor:
-    with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=autocast):
-        return model.items(batch.tokens[rows]).float()
+def _items(model: Clue, tokens: Tensor, autocast: bool) -> Tensor:
+    with torch.autocast(tokens.device.type, torch.bfloat16, enabled=autocast):
+        return model.items(tokens).float()
 
 
-def _views(model: Clue, batch: Batch, rows: slice, item_vectors: Tensor, autocast: bool) -> Tensor:
+def _views(model: Clue, sequences: Sequences, item_vectors: Tensor, autocast: bool) -> Tensor:
     with torch.autocast(item_vectors.device.type, torch.bfloat16, enabled=autocast):
-        both = [model.services(view[rows], item_vectors) for view in (batch.first, batch.second)]
-        return torch.stack(both, dim=1)
+        return model.services(sequences, item_vectors)
 
 
-def _chunks(rows: int, chunk: int | None) -> Iterator[slice]:
-    size = chunk or rows
-    return (slice(start, start + size) for start in range(0, rows, size))
+def _texts(batch: Batch, chunk: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    for rows, length in of_like_length((batch.tokens > 0).sum(dim=1), chunk):
+        yield batch.tokens[rows, :length], rows
+
+
+def _parts(sequences: Sequences, chunk: int | None) -> Iterator[tuple[Sequences, Tensor]]:
+    for rows, length in of_like_length(sequences.lengths, chunk):
+        yield sequences[rows].newest(length), rows
+
+
+def _unzipped(groups: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [vectors for vectors, _ in groups], [rows for _, rows in groups]
 
 
 def _gather(tensor: Tensor, world: int) -> Tensor:

@@ -97,7 +97,7 @@ class Clue(nn.Module):
         self.shape = shape
         self.item_encoder = ItemEncoder(shape)
         self.service_encoder = ServiceEncoder(shape)
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(FIRST_TEMPERATURE)))
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(FIRST_TEMPERATURE - LEAST_TEMPERATURE)))
 
     def items(self, tokens: Tensor) -> Tensor:
         """Item vectors float32 [items, width] of token ids int64 [items, text_length]."""
@@ -119,5 +119,5 @@ class Clue(nn.Module):
         return functional.normalize(total, dim=1)
 
     def temperature(self) -> Tensor:
-        """Scalar, at least 0.01. Bounded where it is used: below the bound its gradient is 0."""
-        return self.log_temperature.clamp_min(math.log(LEAST_TEMPERATURE)).exp()
+        """Scalar above 0.01. The bound is added, not cut off: from as near to it as may be there is a way back."""
+        return LEAST_TEMPERATURE + self.log_temperature.exp()

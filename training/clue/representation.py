@@ -1,6 +1,5 @@
 """A trained CLUE, loaded: users to the normalised mean of their services' vectors."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from training.arrays import Bool, Float32, Int64
 from training.artifact import PRIOR, Content
 from training.batch import Batcher, Vocabularies
 from training.clue.histories import ServiceHistories
+from training.clue.like_length import of_like_length
 from training.clue.model import Clue, Shape
 from training.clue.tokenizer import ItemTokenizer
 from training.growing import GrowingRows
@@ -20,8 +20,7 @@ from training.learnt import told
 from training.modality.text import documents
 
 ITEMS = "text"  # name of the item vectors in the artifact
-ITEM_CHUNK = 2048
-PLACES = 32_768  # of padded sequences that are encoded at once; bounds memory
+PLACES = 32_768  # tokens or events that are encoded at once, padding included; bounds memory
 
 
 class ClueRepresentation:
@@ -87,9 +86,9 @@ def item_vectors(clue: Clue, tokens: Int64) -> Float32:
     device = clue.log_temperature.device
     vectors = np.empty((len(tokens), clue.shape.width), dtype=np.float32)
     with torch.inference_mode():
-        for start in range(0, len(tokens), ITEM_CHUNK):
-            part = torch.tensor(tokens[start : start + ITEM_CHUNK], device=device)
-            vectors[start : start + len(part)] = clue.items(part).cpu().numpy()
+        for rows, length in of_like_length(torch.from_numpy((tokens > 0).sum(axis=1)), PLACES):
+            part = torch.from_numpy(tokens[rows.numpy(), :length]).to(device)
+            vectors[rows.numpy()] = clue.items(part).cpu().numpy()
     return vectors
 
 
@@ -101,20 +100,8 @@ def portraits(clue: Clue, histories: ServiceHistories, items: Tensor, owner: Int
     """
     vectors = torch.zeros(len(histories), clue.shape.dimension)
     with torch.inference_mode():
-        for rows in _of_like_length(histories.lengths):
-            sequences = histories.padded(histories.starts[:-1][rows], histories.starts[1:][rows]).to(items.device)
-            vectors[torch.from_numpy(rows)] = clue.services(sequences, items).cpu()
+        for rows, _ in of_like_length(torch.from_numpy(histories.lengths), PLACES):
+            begins, ends = histories.starts[:-1][rows.numpy()], histories.starts[1:][rows.numpy()]
+            vectors[rows] = clue.services(histories.padded(begins, ends).to(items.device), items).cpu()
         found: Float32 = clue.portrait(vectors, torch.from_numpy(owner), users).numpy()
     return found
-
-
-def _of_like_length(lengths: Int64) -> Iterator[Int64]:
-    """Rows by growing length, as many at once as fit: so that little of what is computed is padding."""
-    order = np.argsort(lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        end = start + 1
-        while end < len(order) and (end + 1 - start) * lengths[order[end]] <= PLACES:
-            end += 1
-        yield order[start:end]
-        start = end

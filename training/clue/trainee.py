@@ -20,6 +20,7 @@ from training.clue.views import Views
 from training.loop import Schedule
 
 BETAS, EPSILON = (0.9, 0.98), 1e-6  # of AdamW: LMRec
+CHUNK = 32_768  # tokens or events that are encoded at once where no graph is kept
 HELD_OUT = 7  # seed of who is held out, and of their views: the same whatever else a run is asked for
 
 
@@ -36,8 +37,13 @@ class ClueTrainee:
         # One module, as the objective may have weights of its own.
         self.model = nn.ModuleDict({"clue": self.clue, "objective": self.objective}).to(device)
         self._clusters = categories
-        decay = config.shape.weight_decay
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), betas=BETAS, eps=EPSILON, weight_decay=decay)
+        # Only matrices and embeddings decay: norms and the temperature have no size to keep small.
+        decaying = {True: config.shape.weight_decay, False: 0.0}
+        groups = [
+            {"params": [p for p in self.model.parameters() if (p.ndim > 1) == many], "weight_decay": decay}
+            for many, decay in decaying.items()
+        ]
+        self.optimiser = torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON)
         self.schedule = Schedule(config.epochs, config.patience, config.rate, config.seed)
         self.views = Views(prepared.histories, name)
         self.held_out, self.training = divided(self.views.users, config)
@@ -75,7 +81,7 @@ class ClueTrainee:
     def encoded(self, users: Int64, rng: np.random.Generator) -> tuple[Tensor, Batch]:
         """Two views [n, 2, dimension] of each of these users as the weights are now, and the batch they come from."""
         batch = self._batch(users, rng, slice(None))
-        return encode(self.clue, batch, self.config.chunk or 256)[1], batch
+        return encode(self.clue, batch, self.config.chunk or CHUNK)[1], batch
 
     def _batch(self, users: Int64, rng: np.random.Generator, share: slice) -> Batch:
         """The share of these users; views are drawn for all of them, so that the workers' generators keep step."""

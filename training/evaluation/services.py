@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_repo.progress import Progress, silent
-from training.arrays import Float32
+from training.arrays import Float32, Float64
 from training.clue.objective import ObjectiveName
 from training.encoder import Encoder, load_encoder
 from training.evaluation.cross_service import CrossServiceTask, Part, Seen, cross_service_task, training_users
-from training.evaluation.event_choice import owners
+from training.evaluation.event_choice import owners, with_events
 from training.evaluation.ranking import full_ranks, ndcg, recall, sampled_ranks
 from training.heads.examples import Chosen, Items
 from training.heads.two_tower import TwoTower
@@ -29,8 +30,10 @@ from training.survey import catalogue_keys
 from training.vocabulary import Vocabulary, item_keys
 
 POPULARITY, MEAN_TEXT, RANDOM = "popularity", "mean item text", "random weights"
+UNSEEN = "cross_service, never saw the service"
 TEXT_DIMENSION = 80
-METRICS = ("recall", "ndcg", "recall_sampled", "ndcg_sampled")
+RANKS = ("ranks", "ranks_sampled")
+METRICS = ("recall", "ndcg", "recall_sampled", "ndcg_sampled")  # all at 10; sampled: among 100 others
 
 
 @dataclass(frozen=True)
@@ -42,26 +45,37 @@ class Plan:
     overrides: tuple[str, ...] = ()  # of clue's config
     clock: bool = True  # whether the services' times can be compared
     objectives: tuple[ObjectiveName, ...] = tuple(ObjectiveName)
+    unseen: bool = False  # also encoders whose training saw neither events nor items of the service that is asked for
 
 
 @dataclass(frozen=True)
 class Line:
-    """One measurement: means over the test users, at 10."""
+    """One measurement: the rank of each test user's item, 0 the best; the same users in the same order in all lines."""
 
     target: str
     seen: Seen
     method: str
     seed: int
-    users: int
-    recall: float  # among all items of the service
-    ndcg: float
-    recall_sampled: float  # among 100 others
-    ndcg_sampled: float
+    ranks: tuple[int, ...]  # among all items of the service
+    ranks_sampled: tuple[int, ...]  # among 100 others
 
     @property
     def key(self) -> tuple[str, str, str, int]:
         """What it measures."""
         return self.target, self.seen, self.method, self.seed
+
+    def values(self, metric: str) -> Float64:
+        """[users] one of METRICS."""
+        measure, _, sampled = metric.partition("_")
+        ranks = np.array(self.ranks_sampled if sampled else self.ranks, dtype=np.int64)
+        return recall(ranks) if measure == "recall" else ndcg(ranks)
+
+    def summary(self) -> dict[str, str | int | float]:
+        """What it measures, and the means over the users."""
+        means = {metric: float(self.values(metric).mean()) for metric in METRICS}
+        what: dict[str, str | int | float]
+        what = {"target": self.target, "seen": self.seen, "method": self.method, "seed": self.seed}
+        return {**what, "users": len(self.ranks), **means}
 
 
 class Features(NamedTuple):
@@ -70,6 +84,7 @@ class Features(NamedTuple):
     method: str
     seed: int
     encoder: Encoder | None  # None: the mean of the items' text vectors, or nothing at all
+    targets: Sequence[str]  # the services that it is measured on
 
 
 def compare(
@@ -85,7 +100,7 @@ def compare(
     tasks = [cross_service_task(users, target) for target in plan.targets]
     for done, features in enumerate(_methods(inputs, plan, folder, settings, progress)):
         for task in tasks:
-            for seen in Seen:
+            for seen in Seen if task.service in features.targets else ():
                 if (task.service, seen, features.method, features.seed) not in lines:
                     line = _measure(task, seen, features, texts, plan.clock)
                     lines[line.key] = line
@@ -98,17 +113,33 @@ def compare(
 def _methods(
     inputs: TrainingInputs, plan: Plan, folder: Path, settings: TrainingSettings, progress: Progress
 ) -> Iterator[Features]:
-    yield Features(POPULARITY, 0, None)
+    targets = plan.targets
+    yield Features(POPULARITY, 0, None, targets)
     for seed in plan.seeds:
-        yield Features(MEAN_TEXT, seed, None)
-        yield Features(RANDOM, seed, _encoder(inputs, plan, folder, settings, progress, seed, ("epochs=0",)))
+        yield Features(MEAN_TEXT, seed, None, targets)
+        yield Features(RANDOM, seed, _encoder(inputs, plan, folder, settings, progress, seed, ("epochs=0",)), targets)
         for objective in plan.objectives:
             chosen = (f"objective={objective}",)
-            yield Features(objective, seed, _encoder(inputs, plan, folder, settings, progress, seed, chosen))
+            yield Features(objective, seed, _encoder(inputs, plan, folder, settings, progress, seed, chosen), targets)
+        for target in targets if plan.unseen else ():
+            encoder = _encoder(_without(inputs, target), plan, folder, settings, progress, seed, (), f"unseen-{target}")
+            encoder.learn(inputs.catalogue, position=1)  # as it would when the service opens: by its items' texts
+            yield Features(UNSEEN, seed, encoder, (target,))
+
+
+def _without(inputs: TrainingInputs, service: str) -> TrainingInputs:
+    """The inputs as they were before the service opened."""
+
+    def tables() -> Iterator[pa.Table]:
+        for table in inputs.tables():
+            yield with_events(table, np.asarray(pc.not_equal(table["services"].combine_chunks().flatten(), service)))
+
+    catalogue = inputs.catalogue.filter(pc.not_equal(inputs.catalogue["service"], service))
+    return replace(inputs, tables=tables, catalogue=catalogue, snapshot=f"{inputs.snapshot}-without-{service}")
 
 
 def _count(plan: Plan) -> int:
-    return 1 + len(plan.seeds) * (2 + len(plan.objectives))
+    return 1 + len(plan.seeds) * (2 + len(plan.objectives) + plan.unseen * len(plan.targets))
 
 
 def _encoder(
@@ -119,11 +150,12 @@ def _encoder(
     progress: Progress,
     seed: int,
     further: Sequence[str],
+    name: str = "",
 ) -> Encoder:
     """An encoder trained on the training users alone; a finished training is not done again."""
     chosen = {text.partition("=")[0].strip(): text for text in (*plan.overrides, *further, f"seed={seed}")}
     overrides = list(chosen.values())
-    note = folder / ("-".join([*further, str(seed)]).replace("=", "-") + ".json")
+    note = folder / ("-".join([*further, *filter(None, [name]), str(seed)]).replace("=", "-") + ".json")
     if note.exists():
         return load_encoder(folder / json.loads(note.read_text())["artifact"])
     mine = replace(inputs, tables=lambda: training_users(inputs.tables()), snapshot=f"{inputs.snapshot}-training-users")
@@ -144,8 +176,7 @@ def _measure(task: CrossServiceTask, seen: Seen, features: Features, texts: "_Te
         scores = head.scores(data[Part.TEST].vectors)
     full = full_ranks(scores, test.item, test.hidden)
     sampled = sampled_ranks(scores, test.item, test.hidden, seed=0)  # the same negatives for every method
-    means = (float(measure(ranks).mean()) for ranks in (full, sampled) for measure in (recall, ndcg))
-    return Line(task.service, seen, features.method, features.seed, len(test), *means)
+    return Line(task.service, seen, features.method, features.seed, tuple(full.tolist()), tuple(sampled.tolist()))
 
 
 def _data(
@@ -203,5 +234,8 @@ def _read(log: Path) -> dict[tuple[str, str, str, int], Line]:
     scratch = log.with_suffix(".writing")
     scratch.write_text("".join(whole))
     scratch.replace(log)
-    lines = [Line(**{**fields, "seen": Seen(fields["seen"])}) for fields in map(json.loads, whole)]
+    lines = [
+        Line(**{**fields, "seen": Seen(fields["seen"])} | {name: tuple(fields[name]) for name in RANKS})
+        for fields in map(json.loads, whole)
+    ]
     return {line.key: line for line in lines}

@@ -6,8 +6,8 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-BATCH, EPOCHS, PATIENCE = 256, 60, 6
-RATE, DECAY = 1e-3, 1e-2
+BATCH, EPOCHS, PATIENCE = 256, 60, 4
+RATE, DECAY = 2e-3, 1e-2
 
 
 def descend(

@@ -17,6 +17,7 @@ from training.heads.scale import Scale
 
 FILE = "weights.safetensors"
 WIDTH, SPACE = 128, 64
+SAMPLE = 2048  # items that a training step ranks, beside those of its users; all are ranked where there are fewer
 
 
 class Towers(nn.Module):
@@ -37,11 +38,24 @@ class Towers(nn.Module):
         scaled = torch.from_numpy(filled / (filled.std() + 1e-6))
         return cls(dimension, scaled, torch.from_numpy(items.popularity).float().add(1).log())
 
-    def forward(self, vectors: Tensor) -> Tensor:
-        """[n, items] scores."""
+    def forward(self, vectors: Tensor, columns: Tensor | None = None) -> Tensor:
+        """[n, items] scores, or only those of some items: int64 [columns]."""
         features, popularity = self.get_buffer("features"), self.get_buffer("log_popularity")
+        if columns is not None:
+            features, popularity = features[columns], popularity[columns]
         scores: Tensor = self.user(vectors) @ self.item(features).T + self.popular * popularity
         return scores
+
+    def surprise(self, vectors: Tensor, item: Tensor) -> Tensor:
+        """Scalar: how little the items [n] are expected, in nats, among all or an even sample of them."""
+        items = len(self.get_buffer("features"))
+        if items <= SAMPLE:
+            return cross_entropy(self(vectors), item)
+        drawn = torch.zeros(items, dtype=torch.bool)
+        drawn[torch.randint(items, (SAMPLE,))] = True
+        drawn[item] = True
+        columns = drawn.nonzero()[:, 0]
+        return cross_entropy(self(vectors, columns), torch.searchsorted(columns, item))
 
 
 class TwoTowerModel:
@@ -75,7 +89,7 @@ class TwoTower:
         descend(
             towers,
             len(train),
-            lambda rows: cross_entropy(towers(vectors[rows]), items[rows]),
+            lambda rows: towers.surprise(vectors[rows], items[rows]),
             lambda: float(ndcg(full_ranks(model.scores(held), validation.item, validation.hidden)).mean()),
             seed,
         )

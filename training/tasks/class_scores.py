@@ -1,7 +1,6 @@
 """A class task measured: features, a light head, and AUC or accuracy with their intervals."""
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,23 +30,15 @@ class Tested:
     users: list[str]
 
 
-def class_metrics(
-    task: ClassTask, method: Method, seed: int, step: Callable[[int, int], None] | None = None
-) -> tuple[dict[str, Interval], int]:
+def class_metrics(task: ClassTask, method: Method, seed: int) -> tuple[dict[str, Interval], int]:
     """AUC and accuracy with their intervals over users, and how many rows were tested."""
-    tested = class_predictions(task, method, seed, step)
+    tested = class_predictions(task, method, seed)
     return class_intervals(task, tested), len(tested.codes)
 
 
-def class_predictions(
-    task: ClassTask, method: Method, seed: int, step: Callable[[int, int], None] | None = None
-) -> Tested:
+def class_predictions(task: ClassTask, method: Method, seed: int) -> Tested:
     """A head of each fold, fitted and asked."""
-    parts = []
-    for number, fold in enumerate(task.folds):
-        parts.append(_tested(task, fold, method, seed))
-        if step:
-            step(number + 1, len(task.folds))
+    parts = [_tested(task, fold, method, seed) for fold in task.folds]
     scores = np.concatenate([part.scores for part in parts])
     codes = np.concatenate([part.codes for part in parts])
     return Tested(scores, codes, [user for part in parts for user in part.users])

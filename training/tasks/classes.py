@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_repo.schemas import from_microseconds
+from feature_repo.schemas import from_microseconds, microseconds
 from registry.errors import InvalidInput
 from training.arrays import Int64
 from training.inputs import TrainingInputs
-from training.tasks.data import Rows, TaskData, flags, hashed, only, places_of, us
+from training.tasks.data import Rows, TaskData, flags, hashed, places_of, without
 from training.tasks.kinds import ChurnTask, LabelTask
 
 FEWEST = 20  # examples of each part
@@ -100,7 +100,7 @@ def churn_task(task: ChurnTask, data: TaskData) -> ClassTask:
 def _population(task: ChurnTask, data: TaskData, moment: datetime) -> Examples:
     active = data.events(task, moment - timedelta(days=task.active_days), moment)["user_id"].combine_chunks().unique()
     later = data.events(task, moment, moment + timedelta(days=task.horizon_days))["user_id"].combine_chunks().unique()
-    rows = data.rows_at(active, np.full(len(active), us(moment)))
+    rows = data.rows_at(active, np.full(len(active), microseconds(moment)))
     stayed = flags(rows.users["user_id"].combine_chunks(), later)
     return Examples(rows, np.where(stayed, STAYED, CHURNED).tolist())
 
@@ -109,7 +109,7 @@ def _fold(task: LabelTask, data: TaskData, examples: Examples, tested: np.ndarra
     test, train = _some(examples, np.flatnonzero(tested)), _some(examples, np.flatnonzero(~tested))
     _require(task.name, train, "in training")
     _require(task.name, test, "to test")
-    others = only(test.rows.users["user_id"].combine_chunks(), keep=False)
+    others = without(test.rows.users["user_id"].combine_chunks())
     return Fold(data.inputs(task.as_of, others, f"{task.name}-{task.seed}-{number}"), train, test)
 
 

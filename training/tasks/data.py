@@ -19,7 +19,7 @@ from feature_repo.log.partition import bucket_of
 from feature_repo.log.point_in_time import ASKED
 from feature_repo.log.snapshot import Snapshot, cut
 from feature_repo.log.window import events_between
-from feature_repo.schemas import TIME, microseconds
+from feature_repo.schemas import TIME
 from feature_repo.store import FeatureRepo
 from registry.errors import InvalidInput
 from training.arrays import Bool, Int64
@@ -167,14 +167,9 @@ def places_of(user_ids: pa.Array, among: pa.Table) -> Int64:
     return places
 
 
-def only(user_ids: pa.Array, keep: bool) -> Callable[[pa.Table], pa.Table]:
-    """Keeps these users of a table, or all others."""
-
-    def kept(table: pa.Table) -> pa.Table:
-        there = pc.is_in(table["user_id"], value_set=user_ids)
-        return table.filter(there if keep else pc.invert(there))
-
-    return kept
+def without(user_ids: pa.Array) -> Callable[[pa.Table], pa.Table]:
+    """Takes these users out of a table."""
+    return lambda table: table.filter(pc.invert(pc.is_in(table["user_id"], value_set=user_ids)))
 
 
 def flags(user_ids: pa.Array, among: pa.Array) -> Bool:
@@ -195,8 +190,3 @@ def _table(path: Path) -> pa.Table:
         return pyarrow.csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise InvalidInput(f"labels file {path} cannot be read: {str(error).splitlines()[0]}") from error
-
-
-def us(moment: datetime) -> int:
-    """Microseconds since 1970."""
-    return microseconds(moment)

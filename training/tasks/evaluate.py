@@ -11,9 +11,7 @@ from typing import Any
 
 from feature_repo.progress import Progress, silent
 from feature_repo.store import FeatureRepo
-from registry.errors import Conflict, InvalidInput
 from registry.records import EmbeddingVersion
-from registry.tables import GONE_STATES
 from training.encoder import Encoder, load_encoder
 from training.heads.measures import Interval
 from training.new_items import NewItems
@@ -33,29 +31,16 @@ from training.tasks.kinds import (
     NextItemTask,
     Task,
 )
+from training.tasks.lines import Line, LineLog
 from training.tasks.methods import Method, baseline_method
-from training.tasks.nearest import NearestTask, nearest_metrics, nearest_task
+from training.tasks.nearest import nearest_metrics, nearest_task
 from training.tasks.ranking_scores import ranking_metrics
 from training.tasks.rankings import RankingTask, first_hours_task, interact_task, next_item_task
+from training.tasks.refusals import Built, require_unseen, require_usable
 from training.tasks.transfer import transfer_task
 
 REVISION = 1  # raise it when the same task would be measured another way
 FOLDER = "evaluations"
-Built = ClassTask | RankingTask | NearestTask
-
-
-@dataclass(frozen=True)
-class Line:
-    """One metric of one method, with its 95% interval over users."""
-
-    method: str
-    fingerprint: str | None  # of a version; None for a baseline
-    metric: str
-    value: float
-    low: float
-    high: float
-    rows: int  # that were asked for
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -89,7 +74,7 @@ def evaluate(
     stamp = f"{data.newest.id}-{_digest(task)}"
     folder = settings.home / FOLDER / f"{task.name}-{stamp}"
     folder.mkdir(parents=True, exist_ok=True)
-    log = _Log(folder / "lines.jsonl")
+    log = LineLog(folder / "lines.jsonl")
     progress(f"building {task.name}", 0, 1)
     built = build(task, data)
     progress(f"building {task.name}", 1, 1)
@@ -127,34 +112,6 @@ def build(task: Task, data: TaskData) -> Built:
         NeighboursTask: nearest_task,
     }
     return builders[type(task)](task, data)
-
-
-def require_usable(task: Task, version: EmbeddingVersion) -> None:
-    """Raise InvalidInput when the version was trained with the field that is asked for, Conflict when it is gone."""
-    if version.state in GONE_STATES:
-        raise Conflict(f"version {version.id} is {version.state}: evaluate one that is alive")
-    if not isinstance(task, Answers):
-        return
-    fields = [field["name"] for kind in ("profile", "team") for field in version.feature_schema.get(kind, [])]
-    if task.field in fields:
-        raise InvalidInput(
-            f"version {version.id} was trained with {task.field}, which {task.name} asks for: run "
-            f"`portrait train {version.family} --exclude {task.field}` and evaluate the version that it makes"
-        )
-
-
-def require_unseen(task: Task, built: Built, version: EmbeddingVersion) -> None:
-    """Raise InvalidInput when the version's training went on into the time of the answers."""
-    limit = built.known_before if isinstance(built, ClassTask | RankingTask) else None
-    if limit is None or isinstance(task, CrossServiceTask | LabelTask) or version.data_to <= limit:
-        return
-    alone = isinstance(task, NextItemTask) and task.split == "leave_one_out"
-    further = ' With clocks that differ between users, write split = "time".' if alone else ""
-    raise InvalidInput(
-        f"version {version.id} was trained on events up to {version.data_to:%Y-%m-%d %H:%M}, but the answers of "
-        f"{task.name} begin at {limit:%Y-%m-%d %H:%M}: run `portrait train {version.family} --as-of "
-        f"{limit:%Y-%m-%dT%H:%M:%S}` and evaluate the version that it makes.{further}"
-    )
 
 
 def _encoder(
@@ -229,32 +186,3 @@ def _digest(task: Task) -> str:
     """Short, and another one when the task asks for something else."""
     asked = {name: value for name, value in asdict(task).items() if name not in ("description", "baselines")}
     return sha256(json.dumps([REVISION, asked], sort_keys=True, default=str).encode()).hexdigest()[:8]
-
-
-class _Log:
-    """Lines by method, one JSON object a line."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lines = [Line(**fields) for fields in _whole(path)]
-
-    def of(self, method: str, fingerprint: str | None) -> list[Line]:
-        """What was measured of a method, or of a version by its fingerprint."""
-        return [line for line in self._lines if (line.method, line.fingerprint) == (method, fingerprint)]
-
-    def add(self, lines: list[Line]) -> None:
-        """All metrics of a method at once: half of them are never found."""
-        with self._path.open("a") as file:
-            file.write(json.dumps([asdict(line) for line in lines]) + "\n")
-        self._lines += lines
-
-
-def _whole(path: Path) -> list[dict[str, Any]]:
-    """What was written to its end; a line that a killed process left unfinished is struck out."""
-    if not path.exists():
-        return []
-    whole = [text for text in path.read_text().splitlines(keepends=True) if text.endswith("]\n")]
-    scratch = path.with_suffix(".writing")
-    scratch.write_text("".join(whole))
-    scratch.replace(path)
-    return [fields for text in whole for fields in json.loads(text)]

@@ -9,7 +9,6 @@ from training.encoder import Encoder
 from training.inputs import TrainingInputs
 
 WITHOUT_ITEMS = ("recency", "rfm")
-DENSE = tuple(name for name in FEATURES if name != "tfidf")
 BY_TOWERS = ("mean-items", "mean-onboarding", "random-encoder")
 """Features that are ranked with by the same head as a version's vectors; the others rank by themselves."""
 

@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from feature_repo.schemas import from_microseconds
+from feature_repo.schemas import from_microseconds, microseconds
 from registry.errors import InvalidInput
 from training.arrays import UNKNOWN, Bool, Int64
 from training.baselines.bags import Bags
 from training.evaluation.event_choice import owners, with_events, without_picks
 from training.inputs import TrainingInputs
 from training.moments import times
-from training.tasks.data import Rows, TaskData, places_of, us
+from training.tasks.data import Rows, TaskData, places_of
 from training.tasks.kinds import Counted, FirstHoursTask, InteractTask, NextItemTask
 from training.vocabulary import Vocabulary, item_keys
 
@@ -87,9 +87,9 @@ def first_hours_task(task: FirstHoursTask, data: TaskData) -> RankingTask:
     everybody = data.rows().users
     created = times(everybody["created_time"].combine_chunks())
     horizon = round(task.hours * 3_600_000_000)
-    came = (created > 0) & (created + horizon < us(data.newest.as_of))
+    came = (created > 0) & (created + horizon < microseconds(data.newest.as_of))
     parts = []
-    for chosen in (came & (created + horizon <= us(task.cut)), came & (created >= us(task.cut))):
+    for chosen in (came & (created + horizon <= microseconds(task.cut)), came & (created >= microseconds(task.cut))):
         chosen_ids = everybody["user_id"].combine_chunks().filter(pa.array(chosen))
         rows = data.rows_at(chosen_ids, created[chosen] + 1)  # a profile counts from just after sign-up on
         # What is bought at the very moment of sign-up is an answer, not something that was known.
@@ -131,7 +131,7 @@ def _after(
 ) -> Asked:
     """What users who were active before a cut had in the horizon after it."""
     active = data.events(task, cut - timedelta(days=task.active_days), cut)["user_id"].combine_chunks().unique()
-    rows = data.rows_at(active, np.full(len(active), us(cut)))
+    rows = data.rows_at(active, np.full(len(active), microseconds(cut)))
     horizon = task.horizon_days * 86_400_000_000
     asked = _answers(task, data, ranked, rows, rows.as_of, horizon)
     if new:  # an unknown item is new to everybody; its place -1 is looked up in the last column, and overruled

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TRAINING = Path(__file__).resolve().parents[3] / "training"
-CORE = ["sizes", "batch", "transformer", "model", "objective", "gradient_cache", "flops"]
+CORE = ["sizes", "batch", "transformer", "model", "objective", "like_length", "gradient_cache", "flops"]
 
 
 @pytest.mark.parametrize("name", CORE)

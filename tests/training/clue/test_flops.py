@@ -6,6 +6,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.training.clue.example import SHAPE, batch, model
+from training.clue import like_length
 from training.clue.flops import batch_flops, step_flops, token_flops
 from training.clue.gradient_cache import step
 from training.clue.model import Shape
@@ -13,7 +14,9 @@ from training.clue.objective import Contrast
 from training.clue.sizes import SIZES, non_embedding_parameters
 
 
-def test_a_step_costs_what_torch_counts() -> None:
+@pytest.mark.parametrize("worth", [like_length.WORTH, 1])
+def test_a_step_costs_what_torch_counts(worth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(like_length, "WORTH", worth)  # 1: a group for every length
     users = batch()
     # The counter knows matrix products, but not the CPU's fused attention.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:

@@ -9,6 +9,7 @@ import torch
 from torch import distributed, multiprocessing, nn
 
 from tests.training.clue.example import CATEGORIES, SHAPE, batch, gradients, largest_difference, model, texts
+from training.clue import like_length
 from training.clue.batch import Batch, Sequences
 from training.clue.gradient_cache import encode, step
 from training.clue.model import Clue
@@ -17,7 +18,7 @@ from training.loop import _average_gradients
 
 Gradients = dict[str, torch.Tensor]
 TOLERANCE = 1e-5
-CHUNKS = [1, 4, 11, 100]  # users are 11, items 23: some divide neither
+CHUNKS = [1, 20, 55, 1000]  # places of tokens or events: some hold a single row, some a few, the last all
 CONTRAST, CATEGORY = ObjectiveName.CROSS_SERVICE, ObjectiveName.CATEGORY
 
 
@@ -45,7 +46,11 @@ def stepped(name: ObjectiveName, users: Batch, chunk: int | None) -> tuple[float
 
 @pytest.mark.parametrize("name", [CONTRAST, CATEGORY])
 @pytest.mark.parametrize("chunk", [None, *CHUNKS])
-def test_chunks_change_no_gradient(name: ObjectiveName, chunk: int | None) -> None:
+@pytest.mark.parametrize("worth", [like_length.WORTH, 1])
+def test_chunks_and_groups_change_no_gradient(
+    name: ObjectiveName, chunk: int | None, worth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(like_length, "WORTH", worth)  # 1: a group for every length
     expected_loss, expected = plain(name, batch())
     loss, found = stepped(name, batch(), chunk)
     assert loss == pytest.approx(expected_loss, rel=TOLERANCE)
@@ -56,9 +61,9 @@ def test_chunks_change_no_gradient(name: ObjectiveName, chunk: int | None) -> No
 
 def test_gradients_are_added_to_those_that_are_there() -> None:
     clue, loss_of = model(), objective(CONTRAST)
-    step(clue, loss_of, batch(), chunk=4)
+    step(clue, loss_of, batch(), chunk=20)
     once = gradients(clue)
-    step(clue, loss_of, batch(), chunk=4)
+    step(clue, loss_of, batch(), chunk=20)
     assert largest_difference(gradients(clue), {name: 2 * gradient for name, gradient in once.items()}) < TOLERANCE
 
 
@@ -78,7 +83,7 @@ def every_event_its_item(users: Batch) -> Batch:
     return replace(users, tokens=torch.cat(tokens), first=first, second=second)
 
 
-@pytest.mark.parametrize("chunk", [None, 5])
+@pytest.mark.parametrize("chunk", [None, 25])
 def test_encoding_an_item_once_is_encoding_it_at_every_event(chunk: int | None) -> None:
     naive = every_event_its_item(batch())
     assert len(naive.tokens) > 3 * len(batch().tokens)
@@ -92,15 +97,15 @@ def test_the_order_of_users_does_not_matter() -> None:
     users, order = batch(), torch.randperm(11, generator=torch.Generator().manual_seed(5))
     assert users.users is not None and users.categories is not None
     shuffled = Batch(users.tokens, users.first[order], users.second[order], users.users[order], users.categories[order])
-    loss, found = stepped(CONTRAST, shuffled, 4)
-    expected_loss, expected = stepped(CONTRAST, users, 4)
+    loss, found = stepped(CONTRAST, shuffled, 20)
+    expected_loss, expected = stepped(CONTRAST, users, 20)
     assert loss == pytest.approx(expected_loss, rel=TOLERANCE)
     assert largest_difference(found, expected) < TOLERANCE
 
 
 def test_encoding_keeps_a_graph_only_without_chunks() -> None:
     clue = model()
-    for chunk in (None, 4):
+    for chunk in (None, 20):
         items, views = encode(clue, batch(), chunk)
         assert items.shape == (23, SHAPE.width) and views.shape == (11, 2, SHAPE.dimension)
         assert items.requires_grad == views.requires_grad == (chunk is None)
@@ -108,7 +113,7 @@ def test_encoding_keeps_a_graph_only_without_chunks() -> None:
         assert not encode(clue, batch())[1].requires_grad
 
 
-@pytest.mark.parametrize("chunk", [None, 4])
+@pytest.mark.parametrize("chunk", [None, 20])
 def test_bfloat16_takes_nearly_the_same_step_with_a_loss_in_float32(chunk: int | None) -> None:
     _, expected = stepped(CONTRAST, batch(), None)
     clue, loss_of = model(), objective(CONTRAST)
@@ -149,7 +154,7 @@ def shares_of(whole: Batch, workers: int) -> list[Batch]:
     return shares
 
 
-@pytest.mark.parametrize(("name", "chunk"), [(CONTRAST, 4), (CATEGORY, None)])
+@pytest.mark.parametrize(("name", "chunk"), [(CONTRAST, 20), (CATEGORY, None)])
 def test_two_workers_take_the_step_of_one(
     name: ObjectiveName, chunk: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,7 +182,7 @@ def test_a_small_model_learns_64_users_by_heart() -> None:
     losses = []
     for _ in range(60):
         optimiser.zero_grad()
-        losses.append(step(clue, loss_of, users, chunk=64).item())
+        losses.append(step(clue, loss_of, users, chunk=200).item())
         optimiser.step()
     assert losses[0] > 0.5 * math.log(64)
     assert losses[-1] < 0.1

@@ -95,12 +95,11 @@ def test_the_temperature_is_bounded() -> None:
     clue = model()
     assert clue.temperature().item() == pytest.approx(0.07)
     with torch.no_grad():
-        clue.log_temperature.fill_(-50.0)
+        clue.log_temperature.fill_(-10.0)
     temperature = clue.temperature()
-    assert 1 / temperature.item() == pytest.approx(100)
+    assert 1 / temperature.item() == pytest.approx(100, rel=0.01)
     torch.autograd.backward(temperature)
-    assert clue.log_temperature.grad == 0
-    assert clue.log_temperature == -50.0  # bounded in use, not in place
+    assert clue.log_temperature.grad is not None and clue.log_temperature.grad > 0  # there is a way back
 
 
 def test_rows_longer_than_the_positions_are_refused() -> None:

@@ -1,15 +1,18 @@
 """The whole comparison, small: every line, resumable, and a report that says what can be seen."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.progress import silent
 from tests.training.example import inputs, population
 from training.clue.objective import ObjectiveName
 from training.evaluation.cross_service import Seen
-from training.evaluation.services import MEAN_TEXT, POPULARITY, RANDOM, Line, Plan, compare
+from training.evaluation.services import MEAN_TEXT, POPULARITY, RANDOM, UNSEEN, Line, Plan, compare
 from training.evaluation.services_report import as_markdown, claims, means
 from training.inputs import TrainingInputs
 from training.settings import TrainingSettings
@@ -42,14 +45,13 @@ def lines_of(given: TrainingInputs, folder: Path, plan: Plan = PLAN) -> list[Lin
 def test_every_method_is_measured_on_every_kind_of_vector(given: TrainingInputs, folder: Path) -> None:
     lines = lines_of(given, folder)
     assert {(line.method, line.seen) for line in lines} == {(m, s) for m in METHODS for s in Seen}
-    assert len({line.users for line in lines}) == 1
-    popular = {line.seen: (line.recall, line.ndcg) for line in lines if line.method == POPULARITY}
-    assert len(set(popular.values())) == 1  # it looks at nobody
+    assert len({len(line.ranks) for line in lines} | {len(line.ranks_sampled) for line in lines}) == 1
+    assert len({line.ranks for line in lines if line.method == POPULARITY}) == 1  # it looks at nobody
 
 
 def test_planted_taste_is_found_in_other_services(given: TrainingInputs, folder: Path) -> None:
     """Tastes are planted across services, so even the plain mean of another service's texts beats popularity."""
-    recall = {(line.method, line.seen): line.recall for line in lines_of(given, folder)}
+    recall = {(line.method, line.seen): line.values("recall").mean() for line in lines_of(given, folder)}
     assert recall[MEAN_TEXT, Seen.OTHER] > recall[POPULARITY, Seen.OTHER] + 0.1
     assert recall[ObjectiveName.CROSS_SERVICE, Seen.OTHER] > recall[POPULARITY, Seen.OTHER] + 0.1
 
@@ -64,20 +66,48 @@ def test_what_is_measured_is_not_measured_again(given: TrainingInputs, folder: P
     assert log.read_text() == whole and sorted(folder.glob("artifacts/*")) == trained
 
 
+def test_a_service_that_training_never_saw_is_embedded_by_its_texts(
+    given: TrainingInputs, folder: Path, tmp_path: Path
+) -> None:
+    """The planted taste is in the words, which the other services share."""
+    plan = replace(PLAN, objectives=(), unseen=True, targets=("shop", "music"))
+    overrides = tuple("epochs=6" if text == "epochs=1" else text for text in PLAN.overrides)
+    lines = lines_of(given, tmp_path, replace(plan, overrides=overrides))
+    unseen = {(line.target, line.seen): line.values("recall").mean() for line in lines if line.method == UNSEEN}
+    popular = {line.target: line.values("recall").mean() for line in lines if line.method == POPULARITY}
+    assert unseen.keys() == {(target, seen) for target in plan.targets for seen in Seen}
+    assert all(unseen[target, Seen.OWN] > popular[target] + 0.1 for target in plan.targets)
+    (artifact,) = {Path(json.loads(note.read_text())["artifact"]) for note in tmp_path.glob("unseen-shop-0.json")}
+    keys = pq.read_table(tmp_path / artifact / "items.parquet").column(0).to_pylist()
+    assert keys and not any(key.startswith("shop") for key in keys)
+
+
+def some_lines(method: str, hits: list[list[int]]) -> list[Line]:
+    """A line a seed; a user whose hit is 1 has rank 3, the others 50."""
+    ranks = [tuple(3 if hit else 50 for hit in of_seed) for of_seed in hits]
+    return [Line("shop", Seen.OTHER, method, seed, of, of) for seed, of in enumerate(ranks)]
+
+
 def test_a_report_tells_means_and_orderings() -> None:
-    line = Line("shop", Seen.OTHER, ObjectiveName.CROSS_SERVICE, 0, 200, 0.30, 0.2, 0.5, 0.4)
-    lines = [
-        replace(line, seed=seed, recall=0.30 + seed / 1000, method=method)
-        if method == ObjectiveName.CROSS_SERVICE
-        else replace(line, seed=seed, recall=0.20 + seed / 10, method=method)
-        for seed in range(3)
-        for method in (ObjectiveName.CROSS_SERVICE, ObjectiveName.SAME_SERVICE)
-    ]
-    found = means(lines, "recall")["shop", ObjectiveName.CROSS_SERVICE, Seen.OTHER]
-    assert found.mean == pytest.approx(0.301) and found.spread == pytest.approx(0.001) and found.seeds == 3
-    (claim,) = claims(lines)
-    assert claim.gain == pytest.approx(0.301 / 0.3 - 1) and claim.verdict == "not told apart"
-    clear = [replace(one, recall=one.recall - (one.method == ObjectiveName.SAME_SERVICE) * 0.2) for one in lines]
-    assert claims(clear)[0].verdict == "holds"
-    page = as_markdown(lines)
-    assert "| cross_service |  | 0.3010 ± 0.0010 |  |" in page and "not told apart" in page
+    """Users for whom both are right or wrong tell nothing, those who differ do, and so do seeds that disagree."""
+    half, all_but = [[1] * 60 + [0] * 60] * 3, [[1] * 80 + [0] * 40, [1] * 82 + [0] * 38, [1] * 84 + [0] * 36]
+    better, worse = some_lines(ObjectiveName.CROSS_SERVICE, all_but), some_lines(ObjectiveName.SAME_SERVICE, half)
+    found = means(better, "recall")["shop", ObjectiveName.CROSS_SERVICE, Seen.OTHER]
+    assert found.mean == pytest.approx(82 / 120) and found.spread == pytest.approx(2 / 120) and found.seeds == 3
+    (claim,) = claims([*better, *worse])
+    assert claim.gain == pytest.approx(82 / 60 - 1) and claim.verdict == "holds"
+    differences = np.mean(all_but, axis=0) - half[0]
+    assert claim.error == pytest.approx(np.sqrt(differences.var(ddof=1) / 120 + (2 / 120) ** 2 / 3))
+    assert claims([*some_lines(ObjectiveName.CROSS_SERVICE, half), *better[:0], *worse])[0].verdict == "not told apart"
+    others = [[1] * 5 + [0] * 110 + [1] * 5] * 3  # fewer hits, and of other users
+    wide = some_lines(ObjectiveName.CROSS_SERVICE, [[0] * 115 + [1] * 5] * 3)
+    assert claims([*wide, *some_lines(ObjectiveName.SAME_SERVICE, others)])[0].verdict == "does not hold"
+    page = as_markdown([*better, *worse])
+    assert "| cross_service |  | 0.6833 ± 0.0167 |  |" in page and "by nDCG@10 of 101" in page
+
+
+def test_ndcg_is_of_the_rank() -> None:
+    line = Line("shop", Seen.OWN, POPULARITY, 0, (0, 1, 10), (9, 10, 100))
+    assert line.values("ndcg").tolist() == pytest.approx([1, 1 / np.log2(3), 0])
+    assert line.values("recall_sampled").tolist() == [1, 0, 0]
+    assert line.summary()["users"] == 3 and line.summary()["recall"] == pytest.approx(2 / 3)

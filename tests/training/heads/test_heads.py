@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from registry.errors import FingerprintMismatch, InvalidInput, NotFound
+from training.evaluation.ranking import full_ranks, ndcg
+from training.heads import two_tower
 from training.heads.examples import Chosen, Items, Labelled
 from training.heads.head import About, Head, fit, load_head
 from training.heads.kinds import KINDS
@@ -161,3 +163,11 @@ def test_what_cannot_be_fitted_is_said() -> None:
         Labelled.of(train.vectors, ["yes"] * 100)
     with pytest.raises(InvalidInput, match="1 labels for 100"):
         Labelled.of(train.vectors, ["yes"])
+
+
+@pytest.mark.parametrize("sample", [30, 5])
+def test_two_towers_learn_from_a_sample_of_the_items_too(sample: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(two_tower, "SAMPLE", sample)
+    train, validation, test = chosen(600, 0), chosen(100, 1), chosen(200, 2)
+    model = two_tower.TwoTower().fit(train, replace(validation, items=train.items), 0)
+    assert ndcg(full_ranks(model.scores(test.vectors), test.item, test.hidden)).mean() > 0.8  # .15 by chance

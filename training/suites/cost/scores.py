@@ -13,11 +13,11 @@ from training.inputs import TrainingInputs
 from training.suites.cost.consumers import Consumer
 from training.tasks.class_scores import class_intervals, class_predictions
 from training.tasks.classes import ClassTask
-from training.tasks.evaluate import Built
 from training.tasks.kinds import ChurnTask, LabelTask
 from training.tasks.methods import Method
 from training.tasks.ranking_scores import fitted_scorer, ranking_intervals
 from training.tasks.rankings import RankingTask
+from training.tasks.refusals import Built
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,10 @@ from training.suites.cost.reads import Latency, latencies
 from training.suites.cost.scores import Score, measured
 from training.suites.cost.stores import CuratedStore, Held, VectorStore
 from training.tasks.data import TaskData
-from training.tasks.evaluate import Built, build, recipe, require_unseen, require_usable
+from training.tasks.evaluate import build, recipe
 from training.tasks.kinds import Answers
 from training.tasks.methods import Method
+from training.tasks.refusals import Built, require_unseen, require_usable
 
 REVISION = 1  # raise it when the same would be measured another way
 FAMILY, DEFAULT = "autoencoder", 120  # of models that are trained here; the shared one is the nearest to it

@@ -1,0 +1,60 @@
+"""The `latent` modality: items that the same kinds of users touch, however far apart in time, get near vectors.
+
+Latent semantic analysis with users as documents of items (Deerwester et al., JASIS'90): inverse-frequency weighted,
+rows of length 1, truncated SVD. `collaborative` learns from neighbours in time, this from whole histories.
+"""
+
+import numpy as np
+from scipy import sparse
+
+from training.arrays import UNKNOWN, Float32, Int64
+from training.modality import Modality
+from training.modality.collaborative import unit
+
+NAME = "latent"
+MOST_EVENTS = 20_000_000
+"""Distinct items of users that are held in memory: buckets are a random division of users, the first ones will do."""
+
+
+class Histories:
+    """Which items users had, bucket by bucket."""
+
+    def __init__(self, items: int) -> None:
+        self.items = items
+        self._parts: list[sparse.csr_array] = []
+        self._held = 0
+
+    def add(self, user: Int64, item: Int64, users: int) -> None:
+        """Take events of users numbered from 0 to `users` - 1 in."""
+        if self._held >= MOST_EVENTS:
+            return
+        known = (item != UNKNOWN) & (item < self.items)
+        once = np.unique(user[known] * self.items + item[known])
+        places = once // self.items, once % self.items
+        part = sparse.csr_array((np.ones(len(once), np.float32), places), shape=(users, self.items))
+        self._parts.append(part)
+        self._held += len(once)
+
+    def matrix(self) -> sparse.csr_array:
+        """[users, items] 1 where a user had the item."""
+        return sparse.csr_array(sparse.vstack(self._parts)) if self._parts else sparse.csr_array((0, self.items))
+
+
+def latent(histories: Histories, dimension: int, seed: int, items: int) -> Modality | None:
+    """Unit vectors of the items; None where hardly any stand beside one another."""
+    from sklearn.preprocessing import normalize
+    from sklearn.utils.extmath import randomized_svd
+
+    had = histories.matrix()
+    had = had[np.diff(had.indptr) >= 2]  # who had a single item says nothing of what goes together
+    users = np.asarray(had.sum(axis=0)).ravel()
+    seen = np.flatnonzero(users)
+    rank = min(dimension, len(seen) - 1, had.shape[0] - 1)
+    if rank < 2:
+        return None
+    rarity = np.log((1 + had.shape[0]) / (1 + users[seen])) + 1
+    weighted = normalize(had[:, seen] @ sparse.diags_array(rarity.astype(np.float32)))
+    right: Float32 = randomized_svd(weighted, rank, n_iter=5, random_state=seed)[2].T
+    vectors = np.full((items, rank), np.nan, dtype=np.float32)
+    vectors[seen] = unit(right)
+    return Modality(NAME, vectors)
