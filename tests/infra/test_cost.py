@@ -45,11 +45,12 @@ def instance(registered_home: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def measured(instance: Portrait) -> Cost:
     """After a kill in the middle of the tasks, and another one in the middle of the stores."""
     lines = instance.settings.home / "studies" / "cost" / "lines.jsonl"
-    for step, done, kept in (("measuring tasks", 4, 1 + 4), ("filling online stores", 2, 1 + 10)):
+    for step, done, kept in (("measuring tasks", 4, 2 + 4), ("filling online stores", 2, 2 + 15)):
         with pytest.raises(Killed):
-            compare_cost(instance, None, "16", TINY, killed_at(step, done), requests=5)
+            compare_cost(instance, None, "16,8", TINY, killed_at(step, done), requests=5)
         assert len(lines.read_text().splitlines()) == kept
-    cost, report = compare_cost(instance, None, "16", TINY, requests=5)
+    cost, report = compare_cost(instance, None, "16,8", TINY, requests=5)
+    assert len(lines.read_text().splitlines()) == 2 + 15 + 2
     assert report.exists()
     return cost
 
@@ -68,7 +69,7 @@ def test_features_are_counted_and_bytes_are_the_stores(measured: Cost) -> None:
 
 def test_every_consumer_has_both_sides(measured: Cost) -> None:
     assert {(one.consumer, one.method) for one in measured.scores} == {
-        (name, method) for name in CONSUMERS for method in ("curated", "autoencoder, 16")
+        (name, method) for name in CONSUMERS for method in ("curated", "autoencoder, 16", "autoencoder, 8")
     }
     for name in CONSUMERS:
         own, vector = measured.score(name, "curated"), measured.score(name, "autoencoder, 16")
@@ -103,16 +104,20 @@ def test_the_page_and_the_numbers(instance: Portrait, measured: Cost) -> None:
     assert (folder / "cost.png").stat().st_size > 10_000
 
 
-def test_more_dimensions_measure_only_what_is_missing(instance: Portrait, measured: Cost) -> None:
+def test_a_smaller_vector_holds_less(measured: Cost) -> None:
+    assert measured.shared == "autoencoder, 16"  # the nearest to 120
+    assert [one.name for one in measured.vectors] == ["autoencoder, 16", "autoencoder, 8"]
+    assert [one.numbers for one in measured.vectors] == [16, 8]
+    assert measured.held("autoencoder, 8").bytes < measured.vector.bytes
+
+
+def test_asked_again_nothing_is_measured(instance: Portrait, measured: Cost) -> None:
     lines = instance.settings.home / "studies" / "cost" / "lines.jsonl"
     before = lines.read_text()
-    again, _ = compare_cost(instance, None, "16", TINY, requests=5)
+    again, _ = compare_cost(instance, None, "16,8", TINY, requests=5)
     assert again == measured and lines.read_text() == before
-    more, _ = compare_cost(instance, None, "16,8", TINY, requests=5)
-    added = [json.loads(line)["key"] for line in lines.read_text().removeprefix(before).splitlines()]
-    assert added[0] == "model 8" and added[-1] == "held autoencoder, 8" and len(added) == 7
-    assert (more.shared, more.vector) == (measured.shared, measured.vector)
-    assert more.held("autoencoder, 8").bytes < more.vector.bytes
+    fewer, _ = compare_cost(instance, None, "16", TINY, requests=5)
+    assert fewer.changes == measured.changes and lines.read_text() == before
 
 
 def test_a_version_that_has_seen_the_answers_is_refused(instance: Portrait) -> None:
@@ -131,10 +136,10 @@ def test_as_a_command(instance: Portrait, measured: Cost, tmp_path: Path) -> Non
     shutil.copytree(instance.settings.home, tmp_path / "home")
     portrait = Commands(tmp_path / "printed", tmp_path / "home")
     quick = [word for text in TINY for word in ("--set", text)]
-    done = portrait("evaluate", "--suite", "cost", "--dimensions", "16", *quick, "--json", **FREE)
+    done = portrait("evaluate", "--suite", "cost", "--dimensions", "16,8", *quick, "--json", **FREE)
     assert done.code == 0, done.err
     assert done.json["shared"] == "autoencoder, 16" and len(done.json["reads"]) == 5
-    told = portrait("evaluate", "--suite", "cost", "--dimensions", "16", *quick, **FREE)
+    told = portrait("evaluate", "--suite", "cost", "--dimensions", "16,8", *quick, **FREE)
     assert "GUR reports -50%" in told.out and "report: " in told.out and "online store (bytes a user)" in told.out
     wrong = portrait("evaluate", "--suite", "cost", "--dimensions", "few", **FREE)
     assert wrong.code == 2 and "--dimensions few: write whole numbers" in wrong.err

@@ -16,6 +16,7 @@ PAPER = -0.5
 ROUGHLY = 0.5  # of the paper's figure is the same rough size; more than the figure is too
 
 
+HEADS = "training, five heads"
 INPUT_VIEWS = 2  # history and profile: what the one model is fed has to be kept too
 
 
@@ -136,7 +137,7 @@ class Cost:
             Change("pipelines to keep", "views", len(kept), 1 + INPUT_VIEWS),
             Change("batch of all, both by Feast", "seconds", made, computed + self.feast_seconds),
             Change("batch of all, by a backfill", "seconds", made, computed + vector.write_seconds),
-            Change("training, five heads", "seconds", trained, fitted),
+            Change(HEADS, "seconds", trained, fitted),
             Change("training, representation too", "seconds", trained, fitted + self.representation_seconds),
             Change(
                 "answers to five consumers",

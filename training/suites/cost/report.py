@@ -1,13 +1,14 @@
 """The suite's page, its picture, and its numbers as JSON."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from training.suites.cost.curated import NAME as CURATED
-from training.suites.cost.numbers import PAPER, Change, Cost, Metrics, Verdict
+from training.suites.cost.numbers import HEADS, PAPER, Change, Cost, Metrics, Verdict
 from training.suites.cost.picture import draw_cost
 
 PAGE, PICTURE, NUMBERS = "report.md", "cost.png", "numbers.json"
@@ -137,7 +138,16 @@ def _once(cost: Cost) -> str:
     vector = cost.vector
     parts = f"{shown(cost.model.train_seconds)} s of training"
     filled = f"{shown(vector.compute_seconds + vector.write_seconds)} s to embed all users"
-    return f"The vector is paid once for all five: {parts} and {filled}. Its bytes are held once, not once a consumer."
+    return f"The vector is paid once for all: {parts} and {filled}; {_pays(cost)}. Its bytes are held once."
+
+
+def _pays(cost: Cost) -> str:
+    """From how many such consumers on the representation's own seconds are saved by their heads."""
+    [heads] = [one for one in cost.changes if one.what == HEADS]
+    saved = (heads.curated - heads.shared) / len(cost.reads)
+    if saved <= 0:
+        return "in seconds of training that is never saved, as heads on it take no less"
+    return f"in seconds of training that is saved from {math.ceil(cost.representation_seconds / saved)} consumers on"
 
 
 def _inputs(cost: Cost) -> str:

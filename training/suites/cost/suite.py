@@ -246,5 +246,5 @@ def _mean(sizes: Iterable[int]) -> int:
 def _digest(consumers: Sequence[Consumer], plan: Plan) -> str:
     """Short, and another one when something else would be measured."""
     version = plan.version.fingerprint if plan.version is not None else None
-    asked = [REVISION, [repr(one) for one in consumers], version, sorted(plan.overrides), plan.requests]
+    asked = [REVISION, [repr(one) for one in consumers], version, sorted(plan.overrides)]
     return sha256(json.dumps(asked).encode()).hexdigest()[:8]
