@@ -150,10 +150,11 @@ class Labels:
         ).fetchall()
         time = f", {EVENT_TIME}" if self._timed else ""
         cells = "".join(f", {self._source.cell(column)} AS {name(column)}" for column in self.columns)
-        good = f"SELECT user_id{time}{cells}, as_of FROM staged_labels WHERE reason IS NULL"
+        # Qualified: a label column may be called like one of ours.
+        good = f"SELECT user_id{time}{cells}, as_of FROM staged_labels s WHERE s.reason IS NULL"
         for bucket, _ in counted:
             path = text(str(label_file(folder, bucket)))
-            self._duck.execute(f"COPY ({good} AND bucket = {bucket} ORDER BY row) TO {path} (FORMAT parquet)")
+            self._duck.execute(f"COPY ({good} AND s.bucket = {bucket} ORDER BY s.row) TO {path} (FORMAT parquet)")
         return dict(counted)
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 from scipy import sparse
 from torch import Tensor, nn
-from torch.nn.functional import dropout, log_softmax, normalize
+from torch.nn.functional import dropout, embedding_bag, log_softmax
 
 from training.arrays import Float32, Int64
 from training.baselines.bags import Bags
@@ -23,7 +23,6 @@ HIDDEN, DIMENSION = 600, 200
 DROPOUT = 0.5
 KL_WEIGHT = 0.2
 BATCH, EPOCHS, RATE = 256, 25, 1e-3
-ROWS = 2048  # users whose dense bags are held at once
 
 
 class MultVae(nn.Module):
@@ -31,19 +30,30 @@ class MultVae(nn.Module):
 
     def __init__(self, items: int) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(items, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 2 * DIMENSION))
+        first = nn.Linear(items, HIDDEN)
+        self.rows = nn.Parameter(first.weight.detach().T.contiguous())  # [items, 600]: only a bag's own are touched
+        self.bias = nn.Parameter(first.bias.detach())
+        self.encoder = nn.Sequential(nn.Tanh(), nn.Linear(HIDDEN, 2 * DIMENSION))
         self.decoder = nn.Sequential(nn.Linear(DIMENSION, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, items))
 
-    def encode(self, bags: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, bags: sparse.csr_array) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance, [n, 200] each, of bags [n, items] of zeros and ones."""
-        mean, spread = self.encoder(dropout(normalize(bags), DROPOUT, self.training)).chunk(2, dim=1)
+        items, starts = (torch.from_numpy(part.astype(np.int64)) for part in (bags.indices, bags.indptr[:-1]))
+        sizes = np.diff(bags.indptr)
+        weights = torch.from_numpy(np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes).astype(np.float32))
+        weights = dropout(weights, DROPOUT, self.training)
+        summed = embedding_bag(items, self.rows, starts, mode="sum", per_sample_weights=weights)
+        mean, spread = self.encoder(summed + self.bias).chunk(2, dim=1)
         return mean, spread
 
-    def loss(self, bags: Tensor, kl_weight: float) -> Tensor:
+    def loss(self, bags: sparse.csr_array, kl_weight: float) -> Tensor:
         """The negative evidence bound, a user's mean."""
         mean, spread = self.encode(bags)
         code = mean + torch.randn_like(mean) * (spread / 2).exp()
-        likelihood = (log_softmax(self.decoder(code), dim=1) * bags).sum(dim=1)
+        logs = log_softmax(self.decoder(code), dim=1)
+        owner = np.repeat(np.arange(bags.shape[0]), np.diff(bags.indptr))
+        own = logs[torch.from_numpy(owner), torch.from_numpy(bags.indices.astype(np.int64))]
+        likelihood = torch.zeros(bags.shape[0]).index_add(0, torch.from_numpy(owner), own)
         kl = -0.5 * (1 + spread - mean**2 - spread.exp()).sum(dim=1)
         found: Tensor = (kl_weight * kl - likelihood).mean()
         return found
@@ -65,8 +75,7 @@ class VaeFeatures:
     def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
         """See `UserFeatures`."""
         bags = self.bags.had(users, as_of)
-        parts = [self.model.encode(_dense(bags, slice(s, s + ROWS)))[0] for s in range(0, max(users.num_rows, 1), ROWS)]
-        found: Float32 = torch.cat(parts).numpy()
+        found: Float32 = self.model.encode(bags)[0].numpy()
         return found
 
     @torch.inference_mode()
@@ -105,10 +114,6 @@ def _train(model: MultVae, rows: sparse.csr_array, generator: torch.Generator) -
             optimiser.zero_grad()
             # The KL term comes in over the first half: at once it would drive the code to nothing (section 2.2.2).
             weight = KL_WEIGHT * min(2 * step / steps, 1)
-            torch.autograd.backward(model.loss(_dense(rows, order[start : start + BATCH]), weight))
+            torch.autograd.backward(model.loss(sparse.csr_array(rows[order[start : start + BATCH]]), weight))
             optimiser.step()
             step += 1
-
-
-def _dense(bags: sparse.csr_array, rows: slice | np.ndarray) -> Tensor:
-    return torch.from_numpy(bags[rows].toarray().astype(np.float32))

@@ -46,7 +46,8 @@ class Logistic:
         """The C with the best log loss on the validation users; without any of them, C = 0.01."""
         train, validation, scale = train.known(), validation.known(), Scale.of(train.vectors)
         strengths = STRENGTHS if len(validation) else (1e-2,)
-        models = [_fit(train, scale, strength) for strength in strengths]
+        scaled = scale.apply(train.vectors)
+        models = [_fit(train, scaled, scale, strength) for strength in strengths]
         if len(models) == 1:
             return models[0]
         return min(models, key=lambda model: log_loss(model.scores(validation.vectors), validation.codes))
@@ -56,13 +57,13 @@ class Logistic:
         return LogisticModel(**load_file(folder / FILE))
 
 
-def _fit(train: Labelled, scale: Scale, strength: float) -> LogisticModel:
+def _fit(train: Labelled, scaled: Float32, scale: Scale, strength: float) -> LogisticModel:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # near enough after so many steps
-        fitted = LogisticRegression(C=strength, max_iter=MOST_STEPS).fit(scale.apply(train.vectors), train.codes)
+        fitted = LogisticRegression(C=strength, max_iter=MOST_STEPS).fit(scaled, train.codes)
     return _over_all_classes(fitted.classes_, fitted.coef_, fitted.intercept_, len(train.names), scale)
 
 

@@ -26,7 +26,8 @@ class Scale:
 
     def apply(self, vectors: Float32) -> Float32:
         """float32 [n, d] standardised."""
-        scaled: Float32 = (vectors - self.mean) / self.deviation
+        scaled: Float32 = vectors - self.mean
+        scaled /= self.deviation
         return scaled
 
     @torch.no_grad()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -69,21 +70,31 @@ def read_sets(paths: Sequence[Path], label: str) -> TrainingSet:
                 f"{paths[0]} holds vectors of {stamps[0].version} with fingerprint {stamps[0].fingerprint}, {path} of "
                 f"{stamp.version} with {stamp.fingerprint}: a head learns from one version, make both sets at the same"
             )
-    tables = [_labelled(path, label) for path in paths]
-    # As text before they are put together: one file may be CSV's, another Parquet's.
-    whole = pa.concat_tables(tables).combine_chunks()
-    kept = whole.filter(pc.is_valid(whole["label"]))
-    if not kept.num_rows:
+    # Labels are text before they are put together: one file may be CSV's, another Parquet's.
+    whole = pa.concat_tables(_labelled(path, label) for path in paths)
+    rows = whole.num_rows
+    if whole["label"].null_count:
+        whole = whole.filter(pc.is_valid(whole["label"]))
+    if not whole.num_rows:
         raise InvalidInput(f"no row of {', '.join(map(str, paths))} has a value in `{label}`")
-    flat = kept["vector"].combine_chunks().flatten().to_numpy()
     return TrainingSet(
         stamp=replace(stamps[0], data_stamp=_joined(stamps)),
-        users=kept["user_id"].to_pylist(),
-        vectors=flat.reshape(kept.num_rows, -1),
-        labels=kept["label"].to_pylist(),
-        as_of=kept["as_of"].cast(pa.int64()).to_numpy(),
-        unlabelled=whole.num_rows - kept.num_rows,
+        users=whole["user_id"].to_pylist(),
+        vectors=_matrix(whole["vector"]),
+        labels=whole["label"].to_pylist(),
+        as_of=whole["as_of"].cast(pa.int64()).to_numpy(),
+        unlabelled=rows - whole.num_rows,
     )
+
+
+def _matrix(vectors: pa.ChunkedArray) -> Float32:
+    """[n, d], copied once."""
+    found = np.empty((len(vectors), vectors.type.list_size), dtype=np.float32)
+    start = 0
+    for chunk in vectors.chunks:
+        found[start : start + len(chunk)] = chunk.flatten().to_numpy().reshape(len(chunk), -1)
+        start += len(chunk)
+    return found
 
 
 def _labelled(path: Path, label: str) -> pa.Table:

@@ -76,7 +76,7 @@ def test_noise_is_not_found(tmp_path: Path) -> None:
 
 
 def test_users_are_apart_and_the_same_in_every_set(tmp_path: Path) -> None:
-    """A label that is the user's own draw cannot be learnt from other users."""
+    """Which part a user is in depends on the id alone, whatever the labels."""
     one = train_head(tmp_path, request(write_set(tmp_path / "one.parquet", seed=1), name="one"))
     other = train_head(tmp_path, request(write_set(tmp_path / "other.parquet", seed=2), name="other"))
     assert one.users == other.users

@@ -65,6 +65,7 @@ def plant_texts(portrait: Portrait, said: dict[str, bool], folder: Path) -> None
 PLANTS: dict[str, Plant] = {"events": plant_events, "profiles": plant_profiles, "texts": plant_texts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", PLANTS)
 def test_a_planted_future_is_found_one_step_later_and_not_before(
     what: str, registered: Portrait, tmp_path: Path
@@ -86,6 +87,7 @@ def test_a_planted_future_is_found_one_step_later_and_not_before(
     assert auc["after"].value > 0.9
 
 
+@pytest.mark.slow
 def test_what_was_taken_in_in_bulk_counts_as_it_was_first_told(
     either_registered: Portrait, version_id: str, tmp_path: Path
 ) -> None:

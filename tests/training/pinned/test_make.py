@@ -1,6 +1,7 @@
 """Training sets: the vectors of a backfill of that time, every label kept, bad rows told, nothing half-written."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,23 @@ def test_the_file_has_the_labels_as_they_are_and_says_where_it_comes_from(backfi
         "1d",
     )
     assert table.schema.metadata[b"portrait.fingerprint"].decode() == version.fingerprint
+
+
+def test_label_columns_may_have_any_name_and_type(backfilled: Portrait, tmp_path: Path) -> None:
+    rows = pa.table(
+        {
+            "reason": pa.array(["moved", None], pa.string()),
+            "row": pa.array([2, 1], pa.uint8()),
+            "bucket": pa.array([date(2024, 1, 2), date(2024, 1, 3)], pa.date32()),
+            'a "b"': pa.array([Decimal("1.25"), Decimal("2.50")], pa.decimal128(9, 2)),
+            "many": pa.array([["x"], []], pa.list_(pa.string())),
+        }
+    )
+    labels = rows.append_column("user_id", pa.array(["u000003", "u000003"]))
+    pq.write_table(labels, tmp_path / "l.parquet")
+    assert make_set(backfilled, tmp_path / "l.parquet", tmp_path / "set.parquet").rows == 2
+    found = pq.read_table(tmp_path / "set.parquet")
+    assert found.select(rows.column_names).replace_schema_metadata(None).equals(rows)
 
 
 @pytest.mark.parametrize(
