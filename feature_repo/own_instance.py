@@ -75,17 +75,23 @@ class OwnInstance:
         with _quiet():
             self.feast.materialize(datetime(1970, 1, 2, tzinfo=UTC), as_of + timedelta(seconds=1), [view])
 
-    def copy(self, online: OnlineStore, config: RepoConfig, view: FeatureView) -> None:
-        """Put the users' rows of a view online that another project has; the view must be applied here too."""
-        features = [feature.name for feature in view.features]
+    def copy(self, online: OnlineStore, config: RepoConfig, view: FeatureView) -> int:
+        """Put the users' rows of a view online that another project has, and say how many; it must be applied here."""
+        features, copied = [feature.name for feature in view.features], 0
         for start in range(0, len(self._users), CHUNK):
             keys = user_keys(self._users[start : start + CHUNK])
             rows = online.read_rows(config, view.name, keys, features)
-            self.online.write_rows(self._config, view.name, (row for row in rows if row is not None))
+            copied += self.online.write_rows(self._config, view.name, (row for row in rows if row is not None))
+        return copied
 
     def held(self) -> int:
         """Bytes that the online store holds of this project."""
         return held_bytes(self.online, self._config, self._users)
+
+    @property
+    def kind(self) -> str:
+        """Of the online store: SQLite or Redis."""
+        return "SQLite" if self._config.online_store.type == "sqlite" else "Redis"
 
     @property
     def held_how(self) -> str:
@@ -109,7 +115,7 @@ class OwnInstance:
 
     def remove(self) -> None:
         """Delete its rows and its folder."""
-        if self._config.online_store.type != "sqlite":
+        if self.kind == "Redis":
             for start in range(0, len(self._users), CHUNK):
                 self.online.delete_users(self._config, self._users[start : start + CHUNK])
         if "feast" in self.__dict__:

@@ -23,6 +23,7 @@ from feature_repo.views import (
     user_profile,
     view_name,
 )
+from registry.errors import Unavailable
 from registry.records import Consumer as ConsumerRecord
 from training.arrays import Float32, Int64
 from training.offline import bucket_file, write_vectors
@@ -120,8 +121,11 @@ class VectorStore:
         """Beside the vectors: raw history and profile of everybody, as the user's own instance has them online."""
         views = self._inputs()
         before, started = self.instance.held(), time.perf_counter()
-        for view in views:
-            self.instance.copy(self._repo.online, self._repo.config, view)
+        copied = [self.instance.copy(self._repo.online, self._repo.config, view) for view in views]
+        if not copied[0]:
+            raise Unavailable(
+                "the online store has no histories of these users: they are put there as events are ingested"
+            )
         seconds = time.perf_counter() - started
         columns = 1 + len(views[1].features)  # a history counts as one
         return Held(INPUTS, columns, len(self._rows), self.instance.held() - before, 0.0, seconds)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from feature_repo.online.redis import PortraitRedisOnlineStore
 from feature_repo.progress import Progress, silent
 from feature_repo.store import FeatureRepo
 from registry.errors import InvalidInput
@@ -91,6 +92,7 @@ class _Suite:
         self._hidden = tuple({one.task.field for one in self._consumers if isinstance(one.task, Answers)})
         self._data = TaskData(repo, next(iter(self._hidden), ""))
         self._built = cache(self._build)
+        self._store = "Redis" if isinstance(repo.online, PortraitRedisOnlineStore) else "SQLite"
         self._kept = Kept(folder / "lines.jsonl", f"{newest.id}-{_digest(self._consumers, plan)}")
 
     def run(self) -> Cost:
@@ -101,12 +103,12 @@ class _Suite:
         models = self._models()
         scores = self._scores(models)
         shared = models[0] if self._plan.version else min(models, key=lambda one: abs(one.dimension - DEFAULT))
-        online = self._kept.once(f"online {shared.name}", partial(self._online, shared))
+        online = self._kept.once(f"online {self._store} {shared.name}", partial(self._online, shared))
         vectors = [Held(**online["vector"]), *self._others(models, shared)]
         return Cost(
             data=self._data.newest.id,
             users=vectors[0].users,
-            store=online["store"],
+            store=self._store,
             held_how=online["held_how"],
             shared=shared.name,
             models=models,
@@ -162,7 +164,7 @@ class _Suite:
 
     def _others(self, models: Sequence[Model], shared: Model) -> list[Held]:
         return [
-            Held(**self._kept.once(f"held {model.name}", partial(self._held, model)))
+            Held(**self._kept.once(f"held {self._store} {model.name}", partial(self._held, model)))
             for model in models
             if model.name != shared.name
         ]
@@ -190,9 +192,7 @@ class _Suite:
             self._progress("filling online stores", 2, 3, "reading")
             reads = self._read(curated, shared, rows.ids)
             self._progress("filling online stores", 3, 3)
-            kind = "SQLite" if curated.instance.config.online_store.type == "sqlite" else "Redis"
             return {
-                "store": kind,
                 "held_how": curated.instance.held_how,
                 "curated": [asdict(one) for one in held],
                 "vector": asdict(vector),
