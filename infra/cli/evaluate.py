@@ -62,6 +62,8 @@ def evaluate(
         _task(version, task, baselines, as_json)
         return
     if suite is Suite.COST:
+        if target or as_of is not None:
+            raise InvalidInput("--suite cost has tasks of its own, with their times: leave --target and --as-of out")
         _cost(version, dimensions, overrides or [], as_json)
         return
     if version is not None:

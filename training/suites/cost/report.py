@@ -73,6 +73,10 @@ def _lines(cost: Cost) -> Iterable[str]:
         "one client on this machine, all kinds of reads by turns; an answer's bytes are those of the JSON that "
         "`feast serve` sends.\n"
     )
+    yield (
+        "Hand-made features are of events alone, the vector reads profiles and picks at sign-up too. Metrics are equal "
+        "where the intervals of both sides meet.\n"
+    )
     yield "## A consumer each\n"
     yield from _table(
         (
