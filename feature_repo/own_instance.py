@@ -26,6 +26,8 @@ from feature_repo.online.rows import CHUNK
 from feature_repo.online_inputs import OnlineStore
 from feature_repo.settings import FeatureSettings
 
+Service, View = FeatureService, FeatureView
+
 
 @dataclass(frozen=True)
 class Read:

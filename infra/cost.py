@@ -40,4 +40,4 @@ def parse_dimensions(text: str) -> tuple[int, ...]:
 
 
 def _reader_over(store: VectorStore) -> OwnReader:
-    return OwnReader(store.instance.online, store.instance.config, store.version, store.consumers)
+    return OwnReader(store.instance, store.version, store.consumers)

@@ -5,10 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-from feast import RepoConfig
 
 from feature_repo.online.codec import StoredVector, VectorRows
-from feature_repo.online_inputs import OnlineStore
+from feature_repo.own_instance import OwnInstance
 from feature_repo.views import view_name
 from registry.assignments import ServingState
 from registry.errors import Unavailable
@@ -24,12 +23,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class OwnReader:
     """Consumers that all read one version, whose vectors are all stored."""
 
-    def __init__(
-        self, online: OnlineStore, config: RepoConfig, version: EmbeddingVersion, consumers: Sequence[str]
-    ) -> None:
+    def __init__(self, instance: OwnInstance, version: EmbeddingVersion, consumers: Sequence[str]) -> None:
         assignments = Assignments(_Fixed(version, consumers))
         assignments.refresh()
-        self._reader = EmbeddingReader(_StoredOnly(online, config), assignments, EncoderCache(_no_encoder))
+        self._reader = EmbeddingReader(_StoredOnly(instance), assignments, EncoderCache(_no_encoder))
 
     def read(self, consumer: str, user: str) -> object:
         """As `portrait get CONSUMER USER` does; raises Unavailable for a user without a stored vector."""
@@ -67,8 +64,8 @@ class _Fixed:
 class _StoredOnly:
     """The reader's look-ups, straight in an online store."""
 
-    def __init__(self, online: OnlineStore, config: RepoConfig) -> None:
-        self._online, self._config = online, config
+    def __init__(self, instance: OwnInstance) -> None:
+        self._online, self._config = instance.online, instance.config
 
     def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
         return self._online.read_vectors(self._config, view_name(version.id), user_ids, version.dimension)

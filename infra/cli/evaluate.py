@@ -55,7 +55,7 @@ def evaluate(
     Killed, the same command goes on with what is not measured yet.
     """
     if (task is None) == (suite is None):
-        raise InvalidInput("give --task NAME_OR_FILE, --suite clue with --target SERVICE, or --suite cost")
+        raise InvalidInput("give --task NAME_OR_FILE, or --suite clue with --target SERVICE, or --suite cost")
     if task is not None:
         if as_of is not None:
             raise InvalidInput(f"--as-of {as_of}: a task says itself as of when it is measured")

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from feast import FeatureService, FeatureView
 
 from feature_repo.log.profiles import profile_schema
 from feature_repo.numbers_view import numbers_service, numbers_view, write_numbers
-from feature_repo.own_instance import OwnInstance
+from feature_repo.own_instance import OwnInstance, Service, View
 from feature_repo.schemas import from_microseconds
 from feature_repo.settings import FeatureSettings
 from feature_repo.store import FeatureRepo
@@ -82,7 +81,7 @@ class CuratedStore:
             before = after
         return found
 
-    def service(self, consumer: str) -> FeatureService:
+    def service(self, consumer: str) -> Service:
         """By which a consumer reads."""
         return self.instance.service(f"{consumer}_model")
 
@@ -130,7 +129,7 @@ class VectorStore:
         columns = 1 + len(views[1].features)  # a history counts as one
         return Held(INPUTS, columns, len(self._rows), self.instance.held() - before, 0.0, seconds)
 
-    def service(self, consumer: str) -> FeatureService:
+    def service(self, consumer: str) -> Service:
         """By which a consumer reads."""
         return self.instance.service(consumer)
 
@@ -144,7 +143,7 @@ class VectorStore:
         services = [consumer_service(record, self.version, view) for record in records]
         self.instance.begin([view, *self._inputs()], services)
 
-    def _inputs(self) -> tuple[FeatureView, FeatureView]:
+    def _inputs(self) -> tuple[View, View]:
         folder = self.instance.folder
         return user_history(folder), user_profile(folder, profile_schema(self._repo.log))
 
