@@ -56,21 +56,21 @@ class CuratedStore:
     """Every consumer's own view and service, in a Feast of the suite's own."""
 
     def __init__(self, settings: FeatureSettings, folder: Path, users: Rows) -> None:
-        self._folder, self._rows = folder, users
+        self._rows = users
         self.instance = OwnInstance(settings, folder / "curated", CURATED, users.ids)
 
     def fill(self, consumers: Sequence[tuple[Consumer, CuratedFeatures]], as_of: datetime) -> list[Held]:
-        """Compute, apply and materialise all of them; what each took."""
-        users = self._rows.users
-        files = {one.name: self._folder / "features" / f"{one.name}.parquet" for one, _ in consumers}
+        """Apply, compute and materialise all of them; what each took."""
+        users, ids = self._rows.users, self._rows.users["user_id"].combine_chunks()
+        files = {one.name: self.instance.folder / "features" / f"{one.name}.parquet" for one, _ in consumers}
+        views = [numbers_view(one.name, files[one.name], of.names, one.task.description) for one, of in consumers]
+        self.instance.begin(views, [numbers_service(view) for view in views])
         computing: dict[str, float] = {}
         for one, features in consumers:
             started = time.perf_counter()
-            numbers, ids = features.of(users, self._rows.as_of), users["user_id"].combine_chunks()
+            numbers = features.of(users, self._rows.as_of)
             write_numbers(files[one.name], ids, features.names, numbers, as_of, datetime.now(UTC))
             computing[one.name] = time.perf_counter() - started
-        views = [numbers_view(one.name, files[one.name], of.names, one.task.description) for one, of in consumers]
-        self.instance.begin(views, [numbers_service(view) for view in views])
         found, before = [], self.instance.held()
         for one, features in consumers:
             started = time.perf_counter()
