@@ -14,6 +14,7 @@ class Suite(StrEnum):
     """Comparisons of the papers."""
 
     CLUE = "clue"
+    COST = "cost"
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +32,7 @@ def evaluate(
     target: Annotated[list[str] | None, typer.Option(help="Suite: service whose items are ranked; repeat.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Suite: trainings of each kind.")] = 3,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Suite: override a config field of clue: size=nano; repeat.")
+        list[str] | None, typer.Option("--set", help="Suite: override a config field of what it trains; repeat.")
     ] = None,
     clock: Annotated[
         bool, typer.Option(help="Suite: whether the times of different services can be compared; --no-clock if not.")
@@ -43,6 +44,9 @@ def evaluate(
     name: Annotated[
         str, typer.Option(help="Suite: folder under studies/ in the home; the same name goes on.")
     ] = "services",
+    dimensions: Annotated[
+        str, typer.Option(help="Suite cost: dimensions of the models that it trains, comma-separated.")
+    ] = "32,64,120,256",
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
@@ -51,11 +55,14 @@ def evaluate(
     Killed, the same command goes on with what is not measured yet.
     """
     if (task is None) == (suite is None):
-        raise InvalidInput("give --task NAME_OR_FILE, or --suite clue with --target SERVICE")
+        raise InvalidInput("give --task NAME_OR_FILE, --suite clue with --target SERVICE, or --suite cost")
     if task is not None:
         if as_of is not None:
             raise InvalidInput(f"--as-of {as_of}: a task says itself as of when it is measured")
         _task(version, task, baselines, as_json)
+        return
+    if suite is Suite.COST:
+        _cost(version, dimensions, overrides or [], as_json)
         return
     if version is not None:
         raise InvalidInput(f"--suite trains its own models: leave {version} out")
@@ -76,6 +83,22 @@ def _task(version: str | None, task: str, baselines: str, as_json: bool) -> None
         return
     console().print(task_table(found))
     say(f"lines: {found.folder / 'lines.jsonl'}")
+
+
+def _cost(version: str | None, dimensions: str, overrides: list[str], as_json: bool) -> None:
+    from infra.cost import compare_cost
+    from infra.portrait import Portrait
+    from infra.tables.cost import cost_tables
+    from training.suites.cost.report import plain_numbers, summary
+
+    with Portrait.open() as portrait, progress_bar() as progress:
+        cost, report = compare_cost(portrait, version, dimensions, overrides, progress)
+    if as_json:
+        print_json(plain_numbers(cost))
+        return
+    for table in cost_tables(cost):
+        console().print(table)
+    say(summary(cost), f"report: {report}")
 
 
 def _suite(

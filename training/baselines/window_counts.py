@@ -14,6 +14,16 @@ from training.baselines.baseline import Suits, as_float32
 from training.inputs import TrainingInputs
 
 WINDOWS_DAYS = (7, 30, 90, 180)
+WINDOW_COUNTS = (
+    *(
+        f"{what}_{within}"
+        for what in ("events", "days", "items", "weight")
+        for within in (*map(str, WINDOWS_DAYS), "all")
+    ),
+    *("since_last", "since_first", "since_sign_up"),
+)
+"""Names of the 23 numbers."""
+
 LONG_AGO = float(np.log1p(7300))  # of nobody's last event: twenty years
 
 
@@ -27,10 +37,7 @@ class WindowCounts:
 
     def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
         """See `UserFeatures`; recency is NaN for users without events."""
-        arrays = self.bags.arrays(users, as_of)
-        rings = _rings(arrays)
-        member = np.where(arrays.created == NO_TIME, np.nan, (arrays.as_of - arrays.created) / DAY_US)
-        return as_float32(np.column_stack([activity(arrays, rings), _ages(arrays, rings), np.log1p(member)]))
+        return window_counts(self.bags.arrays(users, as_of))
 
 
 class Rfm:
@@ -66,6 +73,13 @@ class Recency:
     def fit(self, inputs: TrainingInputs, seed: int) -> RecencyAlone:
         """See `FeatureBaseline`; there is nothing to learn."""
         return RecencyAlone(Bags.over(inputs))
+
+
+def window_counts(users: UserArrays) -> Float32:
+    """What `WindowCounts` says of users, in the order of `WINDOW_COUNTS`."""
+    rings = _rings(users)
+    member = np.where(users.created == NO_TIME, np.nan, (users.as_of - users.created) / DAY_US)
+    return as_float32(np.column_stack([activity(users, rings), _ages(users, rings), np.log1p(member)]))
 
 
 def _rings(users: UserArrays) -> Rings:

@@ -32,16 +32,27 @@ class Tested:
 
 def class_metrics(task: ClassTask, method: Method, seed: int) -> tuple[dict[str, Interval], int]:
     """AUC and accuracy with their intervals over users, and how many rows were tested."""
+    tested = class_predictions(task, method, seed)
+    return class_intervals(task, tested), len(tested.codes)
+
+
+def class_predictions(task: ClassTask, method: Method, seed: int) -> Tested:
+    """A head of each fold, fitted and asked."""
     parts = [_tested(task, fold, method, seed) for fold in task.folds]
     scores = np.concatenate([part.scores for part in parts])
     codes = np.concatenate([part.codes for part in parts])
-    users = [user for part in parts for user in part.users]
-    _, owner = np.unique(np.asarray(users, dtype=np.str_), return_inverse=True)
+    return Tested(scores, codes, [user for part in parts for user in part.users])
+
+
+def class_intervals(task: ClassTask, tested: Tested) -> dict[str, Interval]:
+    """AUC, where there are enough of each class, and accuracy."""
+    scores, codes = tested.scores, tested.codes
+    _, owner = np.unique(np.asarray(tested.users, dtype=np.str_), return_inverse=True)
     hits = (scores.argmax(axis=1) == codes).astype(np.float64)
     metrics = {"accuracy": mean_interval(hits, owner)}
     if np.bincount(codes, minlength=len(task.names)).min() >= FEWEST:  # else a resample may have none of a class
-        metrics = {"auc": auc_interval(scores, codes, users)} | metrics
-    return metrics, len(codes)
+        metrics = {"auc": auc_interval(scores, codes, tested.users)} | metrics
+    return metrics
 
 
 def _tested(task: ClassTask, fold: Fold, method: Method, seed: int) -> Tested:

@@ -66,6 +66,7 @@ class TaskData:
         """`hidden` is a profile field that nothing may learn from, because it is asked for."""
         self.repo = repo
         self._exclude = (hidden,) if hidden in repo.input_schema().names else ()
+        self._read: dict[str, list[pa.Table]] = {}  # by snapshot: a task goes over the same users many times
 
     @cached_property
     def newest(self) -> Snapshot:
@@ -78,6 +79,10 @@ class TaskData:
         """All users as of a time, or what `kept` leaves of each bucket; `what` then names them in the inputs' id."""
         snapshot = self.newest if as_of is None else cut(self.repo.log, as_of)
         found = inputs_of(self.repo, snapshot, self._exclude)
+        if snapshot.id not in self._read:
+            self._read[snapshot.id] = list(found.tables())
+        held = self._read[snapshot.id]
+        found = replace(found, tables=lambda: iter(held))
         if kept is None:
             return found
         tables, change = found.tables, kept

@@ -132,12 +132,12 @@ def _encoder(
     if not note.exists():
         inputs = replace(built.inputs, exclude=tuple(version.config.get("exclude", ())))
         here = settings.model_copy(update={"home": folder})
-        model = train(version.family, _recipe(version), inputs, here, progress)
+        model = train(version.family, recipe(version), inputs, here, progress)
         note.write_text(json.dumps({"artifact": model.artifact}))
     return load_encoder(folder / json.loads(note.read_text())["artifact"])
 
 
-def _recipe(version: EmbeddingVersion) -> list[str]:
+def recipe(version: EmbeddingVersion) -> list[str]:
     """The version's config as `--set` takes it."""
     told = {name: value for name, value in version.config.items() if not isinstance(value, dict)}
     left_out = ("exclude", "encoder_revision")

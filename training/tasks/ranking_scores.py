@@ -38,7 +38,16 @@ class _Found:
 
 def ranking_metrics(task: RankingTask, method: Method, seed: int) -> tuple[dict[str, Interval], int]:
     """Means with their intervals over users, and how many answers were asked for."""
-    scorer = _ranker(task, method, seed) if method.ranks else _towers(task, method, seed)
+    return ranking_intervals(task, fitted_scorer(task, method, seed), seed), len(task.test)
+
+
+def fitted_scorer(task: RankingTask, method: Method, seed: int) -> Scorer:
+    """The method with whatever it learns, a head or a ranker."""
+    return _ranker(task, method, seed) if method.ranks else _towers(task, method, seed)
+
+
+def ranking_intervals(task: RankingTask, scorer: Scorer, seed: int) -> dict[str, Interval]:
+    """Hit rate and nDCG at k, and AUC where items are drawn."""
     drawn = _draw(task, seed)
     found = list(_blocks(task, scorer, drawn))
     ranks = np.concatenate([part.ranks for part in found])
@@ -50,7 +59,7 @@ def ranking_metrics(task: RankingTask, method: Method, seed: int) -> tuple[dict[
     if task.drawn is not None:
         own, others = (np.concatenate([getattr(part, name) for part in found]) for name in ("own", "others"))
         intervals = _areas(task, own, others, drawn) | intervals
-    return intervals, len(task.test)
+    return intervals
 
 
 def users_of(task: RankingTask) -> Int64:

@@ -1,0 +1,1 @@
+"""Comparisons of the papers, each with its report."""
