@@ -21,6 +21,9 @@ from training.evaluation.services import Line, Plan, compare
 from training.inputs import TrainingInputs
 from training.run import TrainedModel, train
 from training.snapshot_inputs import inputs_of
+from training.suites.gur.report import write_report
+from training.suites.gur.suite import Tables
+from training.suites.gur.suite import run as run_gur
 from training.tasks.evaluate import Evaluation, evaluate
 from training.tasks.known import load_task
 from training.tasks.methods import fitting
@@ -107,6 +110,14 @@ def compare_services(
     folder = portrait.settings.home / "studies" / name
     plan = Plan(tuple(targets), tuple(seeds), tuple(overrides), clock, unseen=unseen)
     return compare(inputs, plan, folder, portrait.settings, progress), folder
+
+
+def compare_gur(portrait: Portrait, version: str, progress: Progress | None = None) -> tuple[Tables, Path]:
+    """GUR's tables by a version's recipe: (what was measured, where the report lies)."""
+    known = portrait.registry.versions.get(version)
+    folder = portrait.settings.home / "studies" / "gur"
+    tables = run_gur(portrait.repo, known, portrait.settings, folder, progress)
+    return tables, write_report(tables, known.id, folder)
 
 
 def evaluate_task(

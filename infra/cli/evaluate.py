@@ -15,6 +15,7 @@ class Suite(StrEnum):
 
     CLUE = "clue"
     COST = "cost"
+    GUR = "gur"
 
 
 def register(app: typer.Typer) -> None:
@@ -55,11 +56,14 @@ def evaluate(
     Killed, the same command goes on with what is not measured yet.
     """
     if (task is None) == (suite is None):
-        raise InvalidInput("give --task NAME_OR_FILE, or --suite clue with --target SERVICE, or --suite cost")
+        raise InvalidInput("give --task NAME_OR_FILE, --suite clue with --target SERVICE, --suite cost or --suite gur")
     if task is not None:
         if as_of is not None:
             raise InvalidInput(f"--as-of {as_of}: a task says itself as of when it is measured")
         _task(version, task, baselines, as_json)
+        return
+    if suite is Suite.GUR:
+        _gur(version, as_json)
         return
     if suite is Suite.COST:
         if target or as_of is not None:
@@ -85,6 +89,24 @@ def _task(version: str | None, task: str, baselines: str, as_json: bool) -> None
         return
     console().print(task_table(found))
     say(f"lines: {found.folder / 'lines.jsonl'}")
+
+
+def _gur(version: str | None, as_json: bool) -> None:
+    from rich.markdown import Markdown
+
+    from infra.pipeline import compare_gur
+    from infra.portrait import Portrait
+    from training.suites.gur.report import plain_numbers
+
+    if version is None:
+        raise InvalidInput("--suite gur needs a version, whose recipe it trains: portrait evaluate VERSION --suite gur")
+    with Portrait.open() as portrait, progress_bar() as progress:
+        tables, report = compare_gur(portrait, version, progress)
+    if as_json:
+        print_json(plain_numbers(tables))
+        return
+    console().print(Markdown(report.read_text()))
+    say(f"report: {report}")
 
 
 def _cost(version: str | None, dimensions: str, overrides: list[str], as_json: bool) -> None:

@@ -56,7 +56,7 @@ def test_a_task_of_ones_own_is_measured_beside_baselines(here: Commands, tmp_pat
 
 def test_arguments_that_do_not_go_together_are_said(here: Commands, tmp_path: Path) -> None:
     for arguments, said in (
-        ((), "give --task NAME_OR_FILE, or --suite clue with --target SERVICE"),
+        ((), "give --task NAME_OR_FILE, --suite clue with --target SERVICE, --suite cost or --suite gur"),
         (("--task", "nothing"), "there is no task 'nothing': give a TOML file, or one of"),
         (("--suite", "clue"), "--suite clue needs --target SERVICE"),
         (("autoencoder-1", "--suite", "clue", "--target", "music"), "leave autoencoder-1 out"),

@@ -12,7 +12,7 @@ class AutoencoderConfig:
     dimension: int = 120  # of z; the paper's only public reimplementation has 120
     hidden: tuple[int, ...] = (256,)  # widths between blocks and z, mirrored in the decoder
     windows_days: tuple[int, ...] = (7, 30, 180)  # GUR: one week, one month, six months
-    item_dimension: int = 80  # of the collaborative, the latent and the text encoder
+    item_dimension: int = 80  # of the collaborative, the latent and the text encoder; 0: items are not looked at
     pooling: str = "root"  # of item vectors: "mean" as in GUR, or sums over the root of their number
     cooccurrence_window: int = 10  # events of a user that stand so near count as seen together
     min_item_users: int = 2  # rarer items have no collaborative and no latent vector
@@ -34,7 +34,7 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         """Raise ValueError with the first value that cannot work."""
         positive = (
-            "dimension item_dimension cooccurrence_window min_item_users max_items numbers_weight numbers_distance "
+            "dimension cooccurrence_window min_item_users max_items numbers_weight numbers_distance "
             "batch_size learning_rate epoch_steps patience"
         )
         for name in positive.split():
@@ -43,7 +43,7 @@ class AutoencoderConfig:
         for name in ("block_dropout", "cold_start", "held_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
-        for name in ("latent_noise", "weight_decay", "epochs"):
+        for name in ("item_dimension", "latent_noise", "weight_decay", "epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if self.pooling not in list(Pooling):

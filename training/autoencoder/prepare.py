@@ -94,6 +94,8 @@ def fit_modalities(
 
     Vectors that the user brings take the place of a fitted encoder of that name.
     """
+    if config.item_dimension == 0:
+        return [], None
     items = len(vocabularies.items)
     common = min(int((users_per_item >= config.min_item_users).sum()), config.max_items)  # the vocabulary's first ones
     cooccurrence = Cooccurrence(common, config.cooccurrence_window)

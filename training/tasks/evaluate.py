@@ -71,7 +71,7 @@ def evaluate(
     data = TaskData(repo, task.field if isinstance(task, Answers) else "")
     if version is not None:
         require_usable(task, version)
-    stamp = f"{data.newest.id}-{_digest(task)}"
+    stamp = stamp_of(task, data)
     folder = settings.home / FOLDER / f"{task.name}-{stamp}"
     folder.mkdir(parents=True, exist_ok=True)
     log = LineLog(folder / "lines.jsonl")
@@ -90,7 +90,7 @@ def evaluate(
         if not found:
             if fingerprint is not None and version is not None:
                 method = replace(method, encoder=_encoder(repo, version, built, task, folder, settings, progress))
-            found = _measured(built, method, fingerprint, task)
+            found = measured(built, method, fingerprint, task)
             log.add(found)
         lines += found
     progress("measuring", len(methods), len(methods))
@@ -146,7 +146,7 @@ def recipe(version: EmbeddingVersion) -> list[str]:
     return [f"{name}={text}" for name, text in plain.items() if name not in left_out]
 
 
-def _measured(built: Built, method: Method, fingerprint: str | None, task: Task) -> list[Line]:
+def measured(built: Built, method: Method, fingerprint: str | None, task: Task) -> list[Line]:
     """All metrics, the one that the task names first."""
     started = time.monotonic()
     metrics: dict[str, Interval]
@@ -180,6 +180,11 @@ def _register(repo: FeatureRepo, version: EmbeddingVersion, done: Evaluation) ->
                 as_of=done.as_of,
                 data_stamp=done.data_stamp,
             )
+
+
+def stamp_of(task: Task, data: TaskData) -> str:
+    """Which data and which question: another one when either changes."""
+    return f"{data.newest.id}-{_digest(task)}"
 
 
 def _digest(task: Task) -> str:

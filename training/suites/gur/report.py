@@ -1,0 +1,69 @@
+"""The suite's page: a table a table of the paper, a picture, and the numbers as JSON."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from training.suites.gur.claims import Table
+from training.suites.gur.suite import Result, Tables
+
+OURS, PAPER = "#0072B2", "#D55E00"
+HEAD = "| question | data | metric | representation | beside | its value | gain | the paper's | sign | size |"
+
+
+def write_report(tables: Tables, version: str, folder: Path) -> Path:
+    """report.md, gains.png and numbers.json in the folder; the page's path."""
+    (folder / "numbers.json").write_text(json.dumps(plain_numbers(tables), indent=1) + "\n")
+    _draw(tables.results, folder / "gains.png")
+    page = folder / "report.md"
+    page.write_text(as_markdown(tables, version))
+    return page
+
+
+def plain_numbers(tables: Tables) -> dict[str, Any]:
+    """All results as plain values."""
+    results = [
+        {**asdict(one), "gain": one.gain, "paper_gain": one.claim.gain, "sign": one.sign, "size": one.size}
+        for one in tables.results
+    ]
+    return {"results": results, "left_out": tables.left_out}
+
+
+def as_markdown(tables: Tables, version: str) -> str:
+    """The page."""
+    parts = [f"# GUR's tables, by the recipe of {version}\n", "![gains](gains.png)\n"]
+    for table in Table:
+        rows = [_row(one) for one in tables.results if one.claim.table == table]
+        if rows:
+            parts.append("\n".join([f"## {table.capitalize()}\n", HEAD, "|" + "---|" * 10, *rows]) + "\n")
+    if tables.left_out:
+        told = [f"- `{name}`: {why}" for name, why in tables.left_out.items()]
+        parts.append("\n".join(["## What this data cannot tell\n", *told]) + "\n")
+    return "\n".join(parts)
+
+
+def _row(one: Result) -> str:
+    claim, ours, other = one.claim, one.ours, one.other
+    return (
+        f"| {claim.asked} | `{one.task}` | {claim.metric} | {ours.value:.3f} ({ours.low:.3f} .. {ours.high:.3f}) "
+        f"| {claim.than} | {other.value:.3f} ({other.low:.3f} .. {other.high:.3f}) "
+        f"| {one.gain:+.1%} | {claim.gain:+.1%} | {one.sign} | {one.size} |"
+    )
+
+
+def _draw(results: list[Result], path: Path) -> None:
+    figure = Figure(figsize=(9, 1.5 + 0.42 * len(results)), layout="constrained")  # no pyplot: nothing global
+    axes = figure.subplots()
+    places = np.arange(len(results))[::-1]
+    axes.barh(places + 0.2, [100 * one.gain for one in results], 0.38, color=OURS, label="here")
+    axes.barh(places - 0.2, [100 * one.claim.gain for one in results], 0.38, color=PAPER, label="the paper")
+    axes.set_yticks(places, [f"{one.task}: over {one.claim.than}" for one in results], fontsize=8)
+    axes.axvline(0, color="black", linewidth=1)
+    axes.set(xlabel="relative gain of the representation, %")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120, metadata={"Software": None})

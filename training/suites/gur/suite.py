@@ -1,0 +1,194 @@
+"""The suite run: per task the representation, its ablations and the baselines; what is finished lies on disk.
+
+A version has seen the time of most tasks' answers, so its recipe is trained again on what each task's baselines are
+fitted on: the same users and events, nothing later.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from feature_repo.progress import Progress, silent
+from feature_repo.store import FeatureRepo
+from registry.errors import InvalidInput
+from registry.records import EmbeddingVersion
+from training.encoder import Encoder, load_encoder
+from training.inputs import ONBOARDING, TrainingInputs
+from training.new_items import NewItems
+from training.run import train
+from training.settings import TrainingSettings
+from training.suites.gur.claims import CLAIMS, Claim, Variant
+from training.tasks.classes import ClassTask
+from training.tasks.data import TaskData
+from training.tasks.evaluate import build, measured, recipe, stamp_of
+from training.tasks.kinds import Task
+from training.tasks.known import load_task
+from training.tasks.lines import Line, LineLog
+from training.tasks.methods import Method, baseline_method
+from training.tasks.refusals import Built
+
+WHOLE = "representation"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A claim, measured."""
+
+    claim: Claim
+    task: str
+    ours: Line
+    other: Line
+
+    @property
+    def gain(self) -> float:
+        """Relative."""
+        return self.ours.value / self.other.value - 1
+
+    @property
+    def sign(self) -> str:
+        """Whether ours is better as the paper's is, as far as the 95% intervals over users tell them apart."""
+        if self.ours.low <= self.other.high and self.other.low <= self.ours.high:
+            return "not told apart"
+        return "holds" if self.gain > 0 else "does not hold"
+
+    @property
+    def size(self) -> str:
+        """Whether the gain is between half and twice the paper's."""
+        return "holds" if 0.5 <= self.gain / self.claim.gain <= 2 else "does not hold"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All that the instance's data can tell."""
+
+    results: list[Result]
+    left_out: dict[str, str]  # task: why this data cannot tell it
+
+
+@dataclass(frozen=True)
+class _Measured:
+    task: Task
+    as_of: datetime
+    stamp: str
+    lines: dict[str, dict[str, Line]]  # method: metric: line
+
+
+def run(
+    repo: FeatureRepo,
+    version: EmbeddingVersion,
+    settings: TrainingSettings,
+    folder: Path,
+    progress: Progress | None = None,
+    claims: Sequence[Claim] = CLAIMS,
+) -> Tables:
+    """Measure every claim that the data can tell, and register what the recipe reached with the version.
+
+    Raises InvalidInput when it can tell none.
+    """
+    progress = progress or silent
+    folder.mkdir(parents=True, exist_ok=True)
+    names = list(dict.fromkeys(name for claim in claims for name in claim.tasks))
+    found: dict[str, _Measured] = {}
+    left_out: dict[str, str] = {}
+    for name in names:
+        others = dict.fromkeys(claim.than for claim in claims if name in claim.tasks)
+        try:
+            found[name] = _measure(repo, version, load_task(name), list(others), settings, folder, progress)
+        except InvalidInput as error:
+            left_out[name] = str(error)
+    if not found:
+        raise InvalidInput("; ".join(f"{name}: {why}" for name, why in left_out.items()))
+    for one in found.values():
+        _register(repo, version, one)
+    return Tables([result for claim in claims for result in _results(claim, found)], left_out)
+
+
+def _results(claim: Claim, found: dict[str, _Measured]) -> list[Result]:
+    return [
+        Result(claim, name, found[name].lines[WHOLE][claim.metric], found[name].lines[claim.than][claim.metric])
+        for name in claim.tasks
+        if name in found
+    ]
+
+
+def _measure(
+    repo: FeatureRepo,
+    version: EmbeddingVersion,
+    task: Task,
+    others: list[str],
+    settings: TrainingSettings,
+    folder: Path,
+    progress: Progress,
+) -> _Measured:
+    data = TaskData(repo)  # nothing is hidden: what static fields are worth is one of the questions
+    built = build(task, data)
+    stamp = stamp_of(task, data)
+    log = LineLog(folder / f"{task.name}-{stamp}-{version.fingerprint[:12]}.jsonl")
+    lines = {}
+    for number, name in enumerate([WHOLE, *others]):
+        progress(f"measuring {task.name}", number, len(others) + 1, name)
+        of = log.of(name, None)
+        if not of:
+            if name == WHOLE or name in list(Variant):
+                method = Method(name, encoder=_encoder(repo, version, name, built, settings, folder, progress))
+            else:
+                method = baseline_method(name)
+            of = measured(built, method, None, task)
+            log.add(of)
+        lines[name] = {line.metric: line for line in of}
+    progress(f"measuring {task.name}", len(others) + 1, len(others) + 1)
+    return _Measured(task, built.as_of, stamp, lines)
+
+
+def _encoder(
+    repo: FeatureRepo,
+    version: EmbeddingVersion,
+    variant: str,
+    built: Built,
+    settings: TrainingSettings,
+    folder: Path,
+    progress: Progress,
+) -> Encoder:
+    """The recipe, or a variant of it, trained on what the task's baselines are fitted on; once for equal inputs."""
+    assert not isinstance(built, ClassTask)  # no claim is about classes
+    inputs, overrides = _varied(built.inputs, version, variant)
+    note = folder / f"{inputs.snapshot}-{variant.replace(' ', '-')}-{version.fingerprint[:12]}.json"
+    if not note.exists():
+        here = settings.model_copy(update={"home": folder})
+        model = train(version.family, overrides, inputs, here, progress)
+        note.write_text(json.dumps({"artifact": model.artifact}))
+    encoder = load_encoder(folder / json.loads(note.read_text())["artifact"])
+    NewItems(repo.log).bring(encoder)
+    return encoder
+
+
+def _varied(inputs: TrainingInputs, version: EmbeddingVersion, variant: str) -> tuple[TrainingInputs, list[str]]:
+    """Inputs and config of a variant."""
+    hidden = {*version.config.get("exclude", ())}
+    overrides = recipe(version)
+    if variant == Variant.NO_ITEMS:
+        overrides = [text for text in overrides if not text.startswith("item_dimension=")] + ["item_dimension=0"]
+    elif variant == Variant.NO_ONBOARDING:
+        hidden |= {ONBOARDING}
+    elif variant == Variant.NO_STATIC:
+        hidden |= {field.name for field in inputs.schema.profile}
+    return replace(inputs, exclude=tuple(sorted(hidden))), overrides
+
+
+def _register(repo: FeatureRepo, version: EmbeddingVersion, one: _Measured) -> None:
+    """What the recipe reached, under a name of its own: the version itself has seen more than the task's training."""
+    versions, task = repo.registry.versions, f"gur/{one.task.name}"
+    known = {(old.task, old.metric, old.data_stamp) for old in versions.evaluations(version.id)}
+    for line in one.lines[WHOLE].values():
+        if (task, line.metric, one.stamp) not in known:
+            versions.record_evaluation(
+                version.id,
+                fingerprint=version.fingerprint,
+                task=task,
+                metric=line.metric,
+                value=line.value,
+                as_of=one.as_of,
+                data_stamp=one.stamp,
+            )
