@@ -256,7 +256,8 @@ def test_the_lineage_of_a_version(run: Commands) -> None:
     assert version["parent"] == "autoencoder-1" and version["snapshot"] and version["code_revision"]
     assert version["data_from"] < version["data_to"] and version["feature_schema"]["history_length"] == 256
     encoders = version["config"]["modality_encoders"]
-    assert {name: encoder["dimension"] for name, encoder in encoders.items()} == {"collaborative": 8, "text": 8}
+    dimensions = {name: encoder["dimension"] for name, encoder in encoders.items()}
+    assert dimensions == {"collaborative": 8, "latent": 8, "text": 8}
     shown = run("versions", "autoencoder-2").out
     assert [
         word for word in ("parent", "snapshot", "modality_encoders", version["fingerprint"]) if word not in shown
