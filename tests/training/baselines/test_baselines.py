@@ -99,7 +99,7 @@ def test_rankings_put_the_users_taste_first(name: str) -> None:
     share = (own.reshape(-1, 10) == TASTE[120:][ACTIVE[120:]][:, None]).mean()
     assert share == pytest.approx(1 / 3, abs=0.15) if "popularity" in name else share > 0.6
     again = ranking_baseline(name).fit(inputs(TRAIN), seed=0).scores(active, AS_OF_US)
-    np.testing.assert_array_equal(scores, again)
+    np.testing.assert_allclose(scores, again, atol=1e-4)  # two threads add in another order
 
 
 def taste_of(items: Vocabulary) -> list[int]:
