@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_repo.progress import Progress, silent
+from registry.errors import InvalidInput
 from training.arrays import Float32, Float64
 from training.clue.objective import ObjectiveName
-from training.encoder import Encoder, load_encoder
+from training.encoder import Encoder
 from training.evaluation.cross_service import CrossServiceTask, Part, Seen, cross_service_task, training_users
 from training.evaluation.event_choice import owners, with_events
 from training.evaluation.ranking import full_ranks, ndcg, recall, sampled_ranks
@@ -24,10 +25,11 @@ from training.heads.examples import Chosen, Items
 from training.heads.two_tower import TwoTower
 from training.inputs import TrainingInputs
 from training.modality.text import fit as fit_text
-from training.run import train
 from training.settings import TrainingSettings
 from training.survey import catalogue_keys
+from training.trained_once import trained_once
 from training.vocabulary import Vocabulary, item_keys
+from training.whole_lines import whole_lines
 
 POPULARITY, MEAN_TEXT, RANDOM = "popularity", "mean item text", "random weights"
 UNSEEN = "cross_service, never saw the service"
@@ -93,6 +95,7 @@ def compare(
     """All lines of the plan, those of an earlier run that was cut short among them; raises InvalidInput."""
     progress = progress or silent
     folder.mkdir(parents=True, exist_ok=True)
+    _require_same(folder, inputs, plan)
     log = folder / "lines.jsonl"
     users = pa.concat_tables(inputs.tables()).combine_chunks()
     lines = _read(log)
@@ -155,13 +158,9 @@ def _encoder(
     """An encoder trained on the training users alone; a finished training is not done again."""
     chosen = {text.partition("=")[0].strip(): text for text in (*plan.overrides, *further, f"seed={seed}")}
     overrides = list(chosen.values())
-    note = folder / ("-".join([*further, *filter(None, [name]), str(seed)]).replace("=", "-") + ".json")
-    if note.exists():
-        return load_encoder(folder / json.loads(note.read_text())["artifact"])
+    note = "-".join([*further, *filter(None, [name]), str(seed)]).replace("=", "-")
     mine = replace(inputs, tables=lambda: training_users(inputs.tables()), snapshot=f"{inputs.snapshot}-training-users")
-    model = train("clue", overrides, mine, settings.model_copy(update={"home": folder}), progress)
-    note.write_text(json.dumps({"artifact": model.artifact, "metrics": model.metrics}))
-    return load_encoder(model.path)
+    return trained_once(folder, note, "clue", overrides, mine, settings, progress)
 
 
 def _measure(task: CrossServiceTask, seen: Seen, features: Features, texts: "_TextVectors", clock: bool) -> Line:
@@ -227,15 +226,21 @@ class _TextVectors:
 
 
 def _read(log: Path) -> dict[tuple[str, str, str, int], Line]:
-    if not log.exists():
-        return {}
-    # A line that a killed process left unfinished has no line end; the next one must not be joined to it.
-    whole = [text for text in log.read_text().splitlines(keepends=True) if text.endswith("}\n")]
-    scratch = log.with_suffix(".writing")
-    scratch.write_text("".join(whole))
-    scratch.replace(log)
     lines = [
         Line(**{**fields, "seen": Seen(fields["seen"])} | {name: tuple(fields[name]) for name in RANKS})
-        for fields in map(json.loads, whole)
+        for fields in whole_lines(log)
     ]
     return {line.key: line for line in lines}
+
+
+def _require_same(folder: Path, inputs: TrainingInputs, plan: Plan) -> None:
+    """Lines of a folder are of one data set and one config; further targets, seeds and methods may join them."""
+    file = folder / "plan.json"
+    asked = {"snapshot": inputs.snapshot, "overrides": sorted(plan.overrides), "clock": plan.clock}
+    if not file.exists() and not (folder / "lines.jsonl").exists():
+        file.write_text(json.dumps(asked))
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    differing = [name for name in asked if kept.get(name) != asked[name]]
+    if differing:
+        told = "; ".join(f"{name} was {kept.get(name, 'not told')}, is {asked[name]}" for name in differing)
+        raise InvalidInput(f"{folder} holds another comparison ({told}): choose another --name")

@@ -42,18 +42,16 @@ class Histories:
 
 def latent(histories: Histories, dimension: int, seed: int, items: int) -> Modality | None:
     """Unit vectors of the items; None where hardly any stand beside one another."""
-    from sklearn.preprocessing import normalize
+    from sklearn.feature_extraction.text import TfidfTransformer  # seconds that no process which only encodes waits for
     from sklearn.utils.extmath import randomized_svd
 
     had = histories.matrix()
     had = had[np.diff(had.indptr) >= 2]  # who had a single item says nothing of what goes together
-    users = np.asarray(had.sum(axis=0)).ravel()
-    seen = np.flatnonzero(users)
+    seen = np.flatnonzero(np.asarray(had.sum(axis=0)).ravel())
     rank = min(dimension, len(seen) - 1, had.shape[0] - 1)
     if rank < 2:
         return None
-    rarity = np.log((1 + had.shape[0]) / (1 + users[seen])) + 1
-    weighted = normalize(had[:, seen] @ sparse.diags_array(rarity.astype(np.float32)))
+    weighted = TfidfTransformer().fit_transform(had[:, seen])  # rows of length 1
     right: Float32 = randomized_svd(weighted, rank, n_iter=5, random_state=seed)[2].T
     vectors = np.full((items, rank), np.nan, dtype=np.float32)
     vectors[seen] = unit(right)

@@ -15,7 +15,6 @@ from registry.records import EmbeddingVersion
 from training.encoder import Encoder, load_encoder
 from training.heads.measures import Interval
 from training.new_items import NewItems
-from training.run import train
 from training.settings import TrainingSettings
 from training.tasks.class_scores import class_metrics
 from training.tasks.classes import ClassTask, churn_task, label_task
@@ -38,6 +37,7 @@ from training.tasks.ranking_scores import ranking_metrics
 from training.tasks.rankings import RankingTask, first_hours_task, interact_task, next_item_task
 from training.tasks.refusals import Built, require_unseen, require_usable
 from training.tasks.transfer import transfer_task
+from training.trained_once import trained_once
 
 REVISION = 1  # raise it when the same task would be measured another way
 FOLDER = "evaluations"
@@ -96,7 +96,7 @@ def evaluate(
     progress("measuring", len(methods), len(methods))
     done = Evaluation(task.name, built.as_of, stamp, lines, folder)
     if version is not None:
-        _register(repo, version, done)
+        register(repo, version, done)
     return done
 
 
@@ -128,13 +128,8 @@ def _encoder(
         encoder = load_encoder(settings.home / version.artifact, version.fingerprint)
         NewItems(repo.log).bring(encoder)
         return encoder
-    note = folder / f"{version.fingerprint}.json"
-    if not note.exists():
-        inputs = replace(built.inputs, exclude=tuple(version.config.get("exclude", ())))
-        here = settings.model_copy(update={"home": folder})
-        model = train(version.family, recipe(version), inputs, here, progress)
-        note.write_text(json.dumps({"artifact": model.artifact}))
-    return load_encoder(folder / json.loads(note.read_text())["artifact"])
+    inputs = replace(built.inputs, exclude=tuple(version.config.get("exclude", ())))
+    return trained_once(folder, version.fingerprint, version.family, recipe(version), inputs, settings, progress)
 
 
 def recipe(version: EmbeddingVersion) -> list[str]:
@@ -165,12 +160,12 @@ def measured(built: Built, method: Method, fingerprint: str | None, task: Task) 
     ]
 
 
-def _register(repo: FeatureRepo, version: EmbeddingVersion, done: Evaluation) -> None:
-    """The version's values as its evaluations, each once for the same data."""
+def register(repo: FeatureRepo, version: EmbeddingVersion, done: Evaluation) -> None:
+    """The values that bear the version's fingerprint as its evaluations, each once for the same data."""
     versions = repo.registry.versions
     known = {(one.task, one.metric, one.data_stamp) for one in versions.evaluations(version.id)}
     for line in done.lines:
-        if line.fingerprint is not None and (done.task, line.metric, done.data_stamp) not in known:
+        if line.fingerprint == version.fingerprint and (done.task, line.metric, done.data_stamp) not in known:
             versions.record_evaluation(
                 version.id,
                 fingerprint=version.fingerprint,

@@ -3,7 +3,8 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from training.whole_lines import whole_lines
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class LineLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lines = [Line(**fields) for fields in _whole(path)]
+        self._lines = [Line(**fields) for lines in whole_lines(path) for fields in lines]
 
     def of(self, method: str, fingerprint: str | None) -> list[Line]:
         """What was measured of a method, or of a version by its fingerprint."""
@@ -36,14 +37,3 @@ class LineLog:
         with self._path.open("a") as file:
             file.write(json.dumps([asdict(line) for line in lines]) + "\n")
         self._lines += lines
-
-
-def _whole(path: Path) -> list[dict[str, Any]]:
-    """What was written to its end; a line that a killed process left unfinished is struck out."""
-    if not path.exists():
-        return []
-    whole = [text for text in path.read_text().splitlines(keepends=True) if text.endswith("]\n")]
-    scratch = path.with_suffix(".writing")
-    scratch.write_text("".join(whole))
-    scratch.replace(path)
-    return [fields for text in whole for fields in json.loads(text)]

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.progress import silent
+from registry.errors import InvalidInput
 from tests.training.example import inputs, population
 from training.clue.objective import ObjectiveName
 from training.evaluation.cross_service import Seen
@@ -111,3 +112,16 @@ def test_ndcg_is_of_the_rank() -> None:
     assert line.values("ndcg").tolist() == pytest.approx([1, 1 / np.log2(3), 0])
     assert line.values("recall_sampled").tolist() == [1, 0, 0]
     assert line.summary()["users"] == 3 and line.summary()["recall"] == pytest.approx(2 / 3)
+
+
+def test_a_folder_holds_one_comparison(given: TrainingInputs, folder: Path) -> None:
+    """Lines of another config would pass for this one's."""
+    before = (folder / "lines.jsonl").read_text()
+    with pytest.raises(InvalidInput, match=r"holds another comparison \(overrides was .*: choose another --name"):
+        lines_of(given, folder, replace(PLAN, overrides=(*PLAN.overrides[1:], "size=pico")))
+    with pytest.raises(InvalidInput, match="clock was True, is False"):
+        lines_of(given, folder, replace(PLAN, clock=False))
+    assert (folder / "lines.jsonl").read_text() == before
+    (folder / "plan.json").unlink()  # as older folders are
+    with pytest.raises(InvalidInput, match="snapshot was not told"):
+        lines_of(given, folder)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from training.whole_lines import whole_lines
+
 Measured = dict[str, Any]
 
 
@@ -14,14 +16,8 @@ class Kept:
     def __init__(self, path: Path, stamp: str) -> None:
         self._path, self._stamp = path, stamp
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        whole = [line for line in lines if line.endswith("\n")]
-        if whole != lines:
-            scratch = path.with_suffix(".writing")
-            scratch.write_text("".join(whole))
-            scratch.replace(path)
-        found = map(json.loads, whole)
-        self._known: dict[str, Measured] = {one["key"]: one["measured"] for one in found if one["stamp"] == stamp}
+        found = [one for one in whole_lines(path) if one["stamp"] == stamp]
+        self._known: dict[str, Measured] = {one["key"]: one["measured"] for one in found}
         self.made = 0  # measurements of this run
 
     def __contains__(self, key: str) -> bool:

@@ -4,30 +4,28 @@ A version has seen the time of most tasks' answers, so its recipe is trained aga
 fitted on: the same users and events, nothing later.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from feature_repo.progress import Progress, silent
 from feature_repo.store import FeatureRepo
 from registry.errors import InvalidInput
 from registry.records import EmbeddingVersion
-from training.encoder import Encoder, load_encoder
+from training.encoder import Encoder
 from training.inputs import ONBOARDING, TrainingInputs
 from training.new_items import NewItems
-from training.run import train
 from training.settings import TrainingSettings
 from training.suites.gur.claims import CLAIMS, Claim, Variant
 from training.tasks.classes import ClassTask
 from training.tasks.data import TaskData
-from training.tasks.evaluate import build, measured, recipe, stamp_of
+from training.tasks.evaluate import Evaluation, build, measured, recipe, register, stamp_of
 from training.tasks.kinds import Task
 from training.tasks.known import load_task
 from training.tasks.lines import Line, LineLog
 from training.tasks.methods import Method, baseline_method
 from training.tasks.refusals import Built
+from training.trained_once import trained_once
 
 WHOLE = "representation"
 
@@ -67,14 +65,6 @@ class Tables:
     left_out: dict[str, str]  # task: why this data cannot tell it
 
 
-@dataclass(frozen=True)
-class _Measured:
-    task: Task
-    as_of: datetime
-    stamp: str
-    lines: dict[str, dict[str, Line]]  # method: metric: line
-
-
 def run(
     repo: FeatureRepo,
     version: EmbeddingVersion,
@@ -90,7 +80,7 @@ def run(
     progress = progress or silent
     folder.mkdir(parents=True, exist_ok=True)
     names = list(dict.fromkeys(name for claim in claims for name in claim.tasks))
-    found: dict[str, _Measured] = {}
+    found: dict[str, Evaluation] = {}
     left_out: dict[str, str] = {}
     for name in names:
         others = dict.fromkeys(claim.than for claim in claims if name in claim.tasks)
@@ -101,16 +91,15 @@ def run(
     if not found:
         raise InvalidInput("; ".join(f"{name}: {why}" for name, why in left_out.items()))
     for one in found.values():
-        _register(repo, version, one)
+        register(repo, version, replace(one, task=f"gur/{one.task}"))
     return Tables([result for claim in claims for result in _results(claim, found)], left_out)
 
 
-def _results(claim: Claim, found: dict[str, _Measured]) -> list[Result]:
-    return [
-        Result(claim, name, found[name].lines[WHOLE][claim.metric], found[name].lines[claim.than][claim.metric])
-        for name in claim.tasks
-        if name in found
-    ]
+def _results(claim: Claim, found: dict[str, Evaluation]) -> list[Result]:
+    def line(name: str, method: str) -> Line:
+        return next(one for one in found[name].lines if (one.method, one.metric) == (method, claim.metric))
+
+    return [Result(claim, name, line(name, WHOLE), line(name, claim.than)) for name in claim.tasks if name in found]
 
 
 def _measure(
@@ -121,25 +110,27 @@ def _measure(
     settings: TrainingSettings,
     folder: Path,
     progress: Progress,
-) -> _Measured:
+) -> Evaluation:
     data = TaskData(repo)  # nothing is hidden: what static fields are worth is one of the questions
     built = build(task, data)
     stamp = stamp_of(task, data)
     log = LineLog(folder / f"{task.name}-{stamp}-{version.fingerprint[:12]}.jsonl")
-    lines = {}
+    lines: list[Line] = []
     for number, name in enumerate([WHOLE, *others]):
         progress(f"measuring {task.name}", number, len(others) + 1, name)
-        of = log.of(name, None)
+        # What the recipe reaches bears the version's fingerprint: it is what will be registered.
+        fingerprint = version.fingerprint if name == WHOLE else None
+        of = log.of(name, fingerprint)
         if not of:
             if name == WHOLE or name in list(Variant):
                 method = Method(name, encoder=_encoder(repo, version, name, built, settings, folder, progress))
             else:
                 method = baseline_method(name)
-            of = measured(built, method, None, task)
+            of = measured(built, method, fingerprint, task)
             log.add(of)
-        lines[name] = {line.metric: line for line in of}
+        lines += of
     progress(f"measuring {task.name}", len(others) + 1, len(others) + 1)
-    return _Measured(task, built.as_of, stamp, lines)
+    return Evaluation(task.name, built.as_of, stamp, lines, folder)
 
 
 def _encoder(
@@ -154,12 +145,8 @@ def _encoder(
     """The recipe, or a variant of it, trained on what the task's baselines are fitted on; once for equal inputs."""
     assert not isinstance(built, ClassTask)  # no claim is about classes
     inputs, overrides = _varied(built.inputs, version, variant)
-    note = folder / f"{inputs.snapshot}-{variant.replace(' ', '-')}-{version.fingerprint[:12]}.json"
-    if not note.exists():
-        here = settings.model_copy(update={"home": folder})
-        model = train(version.family, overrides, inputs, here, progress)
-        note.write_text(json.dumps({"artifact": model.artifact}))
-    encoder = load_encoder(folder / json.loads(note.read_text())["artifact"])
+    name = f"{inputs.snapshot}-{variant.replace(' ', '-')}-{version.fingerprint[:12]}"
+    encoder = trained_once(folder, name, version.family, overrides, inputs, settings, progress)
     NewItems(repo.log).bring(encoder)
     return encoder
 
@@ -175,20 +162,3 @@ def _varied(inputs: TrainingInputs, version: EmbeddingVersion, variant: str) -> 
     elif variant == Variant.NO_STATIC:
         hidden |= {field.name for field in inputs.schema.profile}
     return replace(inputs, exclude=tuple(sorted(hidden))), overrides
-
-
-def _register(repo: FeatureRepo, version: EmbeddingVersion, one: _Measured) -> None:
-    """What the recipe reached, under a name of its own: the version itself has seen more than the task's training."""
-    versions, task = repo.registry.versions, f"gur/{one.task.name}"
-    known = {(old.task, old.metric, old.data_stamp) for old in versions.evaluations(version.id)}
-    for line in one.lines[WHOLE].values():
-        if (task, line.metric, one.stamp) not in known:
-            versions.record_evaluation(
-                version.id,
-                fingerprint=version.fingerprint,
-                task=task,
-                metric=line.metric,
-                value=line.value,
-                as_of=one.as_of,
-                data_stamp=one.stamp,
-            )

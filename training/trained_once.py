@@ -1,0 +1,31 @@
+"""Models of comparisons: trained in a folder of their own, not registered, and not trained again."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from feature_repo.progress import Progress
+from training.encoder import Encoder, load_encoder
+from training.inputs import TrainingInputs
+from training.run import train
+from training.settings import TrainingSettings
+
+
+def trained_once(
+    folder: Path,
+    name: str,
+    family: str,
+    overrides: Sequence[str],
+    inputs: TrainingInputs,
+    settings: TrainingSettings,
+    progress: Progress,
+) -> Encoder:
+    """The encoder that a note of this name in the folder stands for; it is trained where there is none yet.
+
+    The name has to say all that tells the training from others in the folder.
+    """
+    note = folder / f"{name}.json"
+    if not note.exists():
+        model = train(family, overrides, inputs, settings.model_copy(update={"home": folder}), progress)
+        note.write_text(json.dumps({"artifact": model.artifact, "metrics": model.metrics}))
+    return load_encoder(folder / json.loads(note.read_text())["artifact"])

@@ -1,0 +1,18 @@
+"""JSON objects, one a line, in a file that a killed process may have left in the middle of one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def whole_lines(path: Path) -> list[Any]:
+    """What was written to its end; an unfinished line is struck out, so that the next one is not joined to it."""
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    if whole != lines:
+        scratch = path.with_suffix(".writing")
+        scratch.write_text("".join(whole))
+        scratch.replace(path)
+    return [json.loads(line) for line in whole]
