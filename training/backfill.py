@@ -13,10 +13,7 @@ from datetime import datetime
 from functools import cached_property
 
 import numpy as np
-import ray
-import ray.data
 
-from feature_repo.cluster import ensure_ray
 from feature_repo.inputs import read_inputs_offline
 from feature_repo.log.event_log import EventLog
 from feature_repo.log.rewriting import strike_forgotten
@@ -31,6 +28,7 @@ from registry.records import Backfill
 from registry.registry import Registry
 from registry.replicas import SHARDS
 from registry.tables import LIVE_STATES
+from training.buckets_on_ray import on_ray
 from training.encoder import Encoder, load_encoder
 from training.moments import encoding_times
 from training.new_items import NewItems
@@ -214,14 +212,5 @@ def _embed_all(
             for bucket in buckets:
                 yield (bucket, *embedder.embed(bucket))
         return
-    ensure_ray(settings)
-    pool = ray.data.from_items([{"bucket": bucket} for bucket in buckets], override_num_blocks=len(buckets))
-    results = pool.map_batches(
-        BucketEmbedder,
-        fn_constructor_args=(work,),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=min(settings.backfill_workers, len(buckets))),
-        num_cpus=1,
-    )
-    for row in results.iter_rows():
+    for row in on_ray(BucketEmbedder, work, buckets, settings):
         yield int(row["bucket"]), int(row["embedded"]), int(row["written"])

@@ -11,10 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import ray
-import ray.data
 
-from feature_repo.cluster import ensure_ray
 from feature_repo.log.duck import connect, enough_memory, one_line
 from feature_repo.log.event_log import EventLog
 from feature_repo.log.labels import NEEDED, Counts, Labels, grid_of
@@ -32,6 +29,7 @@ from registry.errors import Conflict, InvalidInput
 from registry.records import EmbeddingVersion
 from registry.tables import LIVE_STATES
 from training.arrays import Int64
+from training.buckets_on_ray import on_ray
 from training.pinned.bucket import ROW_GROUP, BucketDone, BucketLabeller, Work
 from training.pinned.stamp import Stamp
 from training.settings import TrainingSettings
@@ -166,21 +164,12 @@ def _stage(log: EventLog, request: Request, grid: int, working: Path, progress: 
 
 def _all_buckets(work: Work, staged: _Staged, manifest: Manifest) -> Iterator[BucketDone]:
     """Counts of each bucket, or of small ones that were done at once, as they finish."""
-    buckets, settings = list(staged.buckets), work.settings
+    settings = work.settings
     if staged.counts.kept < settings.ray_from_users:  # starting a pool costs more than so few rows
         with closing(BucketLabeller(work)) as labeller:
             yield from (labeller.do(*group) for group in _groups(staged, manifest))
         return
-    ensure_ray(settings)
-    pool = ray.data.from_items([{"bucket": bucket} for bucket in buckets], override_num_blocks=len(buckets))
-    results = pool.map_batches(
-        BucketLabeller,
-        fn_constructor_args=(work,),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=min(settings.backfill_workers, len(buckets))),
-        num_cpus=1,
-    )
-    for row in results.iter_rows():
+    for row in on_ray(BucketLabeller, work, list(staged.buckets), settings):
         yield BucketDone(int(row["rows"]), int(row["unknown"]), int(row["priors"]))
 
 
