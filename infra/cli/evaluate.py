@@ -85,7 +85,7 @@ def _task(version: str | None, task: str, baselines: str, as_json: bool) -> None
     with Portrait.open() as portrait, progress_bar() as progress:
         found = evaluate_task(portrait, version, task, baselines, progress)
     if as_json:
-        print_json(found)
+        print_json(found.numbers())
         return
     console().print(task_table(found))
     say(f"lines: {found.folder / 'lines.jsonl'}")

@@ -26,11 +26,17 @@ def write_report(tables: Tables, version: str, folder: Path) -> Path:
 
 def plain_numbers(tables: Tables) -> dict[str, Any]:
     """All results as plain values."""
-    results = [
-        {**asdict(one), "gain": one.gain, "paper_gain": one.claim.gain, "sign": one.sign, "size": one.size}
-        for one in tables.results
-    ]
-    return {"results": results, "left_out": tables.left_out}
+    return {"results": [_numbers(one) for one in tables.results], "left_out": tables.left_out}
+
+
+def _numbers(one: Result) -> dict[str, Any]:
+    gain = {"gain": one.gain.value, "gain_low": one.gain.low, "gain_high": one.gain.high}
+    held = {"paper_gain": one.claim.gain, "sign": one.sign, "size": one.size}
+    return (
+        {"claim": asdict(one.claim), "task": one.task, "ours": one.ours.shown(), "other": one.other.shown()}
+        | gain
+        | held
+    )
 
 
 def as_markdown(tables: Tables, version: str) -> str:
@@ -51,7 +57,8 @@ def _row(one: Result) -> str:
     return (
         f"| {claim.asked} | `{one.task}` | {claim.metric} | {ours.value:.3f} ({ours.low:.3f} .. {ours.high:.3f}) "
         f"| {claim.than} | {other.value:.3f} ({other.low:.3f} .. {other.high:.3f}) "
-        f"| {one.gain:+.1%} | {claim.gain:+.1%} | {one.sign} | {one.size} |"
+        f"| {one.gain.value:+.1%} ({one.gain.low:+.1%} .. {one.gain.high:+.1%}) | {claim.gain:+.1%} "
+        f"| {one.sign} | {one.size} |"
     )
 
 
@@ -59,11 +66,13 @@ def _draw(results: list[Result], path: Path) -> None:
     figure = Figure(figsize=(9, 1.5 + 0.42 * len(results)), layout="constrained")  # no pyplot: nothing global
     axes = figure.subplots()
     places = np.arange(len(results))[::-1]
-    axes.barh(places + 0.2, [100 * one.gain for one in results], 0.38, color=OURS, label="here")
+    gains = 100 * np.array([(one.gain.value, one.gain.low, one.gain.high) for one in results])
+    off = np.abs(gains[:, 1:] - gains[:, :1]).T
+    axes.barh(places + 0.2, gains[:, 0], 0.38, xerr=off, color=OURS, ecolor="#444444", label="here")
     axes.barh(places - 0.2, [100 * one.claim.gain for one in results], 0.38, color=PAPER, label="the paper")
     axes.set_yticks(places, [f"{one.task}: over {one.claim.than}" for one in results], fontsize=8)
     axes.axvline(0, color="black", linewidth=1)
-    axes.set(xlabel="relative gain of the representation, %")
+    axes.set(xlabel="relative gain of the representation, % (95% interval over users)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=120, metadata={"Software": None})
