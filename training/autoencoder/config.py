@@ -12,6 +12,7 @@ class AutoencoderConfig:
     dimension: int = 120  # of z; the paper's only public reimplementation has 120
     hidden: tuple[int, ...] = (256,)  # widths between blocks and z, mirrored in the decoder
     windows_days: tuple[int, ...] = (7, 30, 180)  # GUR: one week, one month, six months
+    latest_decay: float = 0.6  # in the block of the latest items: weight of a moment beside the next; 0: no such block
     item_dimension: int = 80  # of the collaborative, the latent and the text encoder; 0: items are not looked at
     pooling: str = "root"  # of item vectors: "mean" as in GUR, or sums over the root of their number
     cooccurrence_window: int = 10  # events of a user that stand so near count as seen together
@@ -40,7 +41,7 @@ class AutoencoderConfig:
         for name in positive.split():
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
-        for name in ("block_dropout", "cold_start", "held_out"):
+        for name in ("latest_decay", "block_dropout", "cold_start", "held_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
         for name in ("item_dimension", "latent_noise", "weight_decay", "epochs"):
