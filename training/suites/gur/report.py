@@ -72,6 +72,7 @@ def _draw(results: list[Result], path: Path) -> None:
     axes.barh(places - 0.2, [100 * one.claim.gain for one in results], 0.38, color=PAPER, label="the paper")
     axes.set_yticks(places, [f"{one.task}: over {one.claim.than}" for one in results], fontsize=8)
     axes.axvline(0, color="black", linewidth=1)
+    axes.set_xscale("symlog", linthresh=20)  # an ablation can be worth ten times what a baseline is behind by
     axes.set(xlabel="relative gain of the representation, % (95% interval over users)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
