@@ -17,7 +17,8 @@ def task_table(found: "Evaluation") -> Table:
     table.add_column("method")
     table.add_column("metric")
     version = next((line.method for line in found.lines if line.fingerprint is not None), None)
-    lead = [f"{version} ahead by"] if version is not None and len(found.lines) > 1 else []
+    others = any(line.method != version for line in found.lines)
+    lead = [f"{version} ahead by"] if version is not None and others else []
     for column in ("value", "95% interval", *lead, "rows", "seconds"):
         table.add_column(column, justify="right")
     before = None

@@ -14,7 +14,7 @@ from feature_repo.store import FeatureRepo
 from registry.errors import InvalidInput
 from registry.records import EmbeddingVersion
 from training.encoder import Encoder
-from training.heads.measures import Interval
+from training.evaluation.gains import Gain
 from training.inputs import ONBOARDING, TrainingInputs
 from training.new_items import NewItems
 from training.settings import TrainingSettings
@@ -42,9 +42,10 @@ class Result:
     other: Line
 
     @cached_property
-    def gain(self) -> Interval:
-        """Relative, with its interval over the users that both were tested on."""
-        return gain(self.ours, self.other)
+    def gain(self) -> Gain:
+        """With its interval over the users that both were tested on."""
+        found = gain(self.ours, self.other)
+        return Gain(f"{self.task}: over {self.claim.than}", found.value, found.low, found.high, self.claim.gain)
 
     @property
     def sign(self) -> str:
@@ -52,11 +53,6 @@ class Result:
         if self.gain.low <= 0 <= self.gain.high:
             return "not told apart"
         return "holds" if self.gain.value > 0 else "does not hold"
-
-    @property
-    def size(self) -> str:
-        """Whether the gain is between half and twice the paper's."""
-        return "holds" if 0.5 <= self.gain.value / self.claim.gain <= 2 else "does not hold"
 
 
 @dataclass(frozen=True)

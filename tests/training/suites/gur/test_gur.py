@@ -47,7 +47,7 @@ def test_every_claim_names_tasks_that_there_are() -> None:
 )
 def test_sign_and_rough_size(ours: float, other: float, sign: str, size: str) -> None:
     found = result(ours, other)
-    assert (found.sign, found.size) == (sign, size)
+    assert (found.sign, found.gain.size) == (sign, size)
     assert found.gain.value == pytest.approx(ours / other - 1)
 
 
