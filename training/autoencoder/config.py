@@ -22,7 +22,8 @@ class AutoencoderConfig:
     cold_start: float = 0.1  # share of rows that lose all behaviour, and of those left with one modality: new ones
     latent_noise: float = 0.1  # on z while training, in units of its size: room goes to what explains most
     numbers_weight: float = 10.0  # in the loss of blocks of numbers (counts, recency, times), beside 1 of the others
-    numbers_distance: float = 0.3  # their weight in the distance of vectors, beside 1 of the others
+    numbers_distance: float = 0.3  # their weight in the distance of vectors, beside 1 of blocks of vectors
+    category_distance: float = 0.3  # that of a category, a profile field of text
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
@@ -35,7 +36,7 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         """Raise ValueError with the first value that cannot work."""
         positive = (
-            "dimension cooccurrence_window min_item_users max_items numbers_weight numbers_distance "
+            "dimension cooccurrence_window min_item_users max_items numbers_weight numbers_distance category_distance "
             "batch_size learning_rate epoch_steps patience"
         )
         for name in positive.split():
