@@ -114,9 +114,9 @@ class Reference:
         total, size = np.zeros(0), 0.0
         for event in known:
             vector = self.vectors[modality].get((event["service"], event["item"]))
-            if vector is not None:
-                after = len({other["time"] for other in known if other["time"] > event["time"]})
-                weight = self.layout["latest_decay"] ** after
+            after = len({other["time"] for other in known if other["time"] > event["time"]})
+            weight = self.layout["latest_decay"] ** after
+            if vector is not None and weight > 2**-24:
                 total, size = (total if size else np.zeros(len(vector))) + weight * vector, size + weight
         root = self.layout.get("pooling") == "root"
         return list(total / (math.sqrt(size) if root else size)) if size else None

@@ -14,6 +14,8 @@ from training.arrays import DAY_US, NO_TIME, UNKNOWN, Float32, Float64, Int64, U
 from training.autoencoder.context import ACTIVITY, Rings, activity, log, moments_after, recency, rhythm, shares
 from training.autoencoder.item_table import ItemTable
 
+LEAST = 2.0**-24  # a weight that float32 cannot tell from none beside the newest's 1
+
 
 class Pooling(StrEnum):
     """How the vectors of n items become one block."""
@@ -147,11 +149,14 @@ class BlockBuilder:
         """Pooled vectors of all items by modality, each weighed by how many moments of the user came after it."""
         if not (self.layout.latest_decay and self.layout.modalities):
             return []
-        events = users.events
-        known = events.item != UNKNOWN
-        owner = events.user[known]
-        weights = self.layout.latest_decay ** moments_after(owner, events.time[known]).astype(np.float64)
-        return self._divided(self.items.sums(events.item[known], owner, len(users), weights))
+        known = np.flatnonzero(users.events.item != UNKNOWN)
+        after = moments_after(users.events.user[known], users.events.time[known])
+        weights = self.layout.latest_decay ** after.astype(np.float64)
+        counts = weights > LEAST
+        latest = known[counts]
+        return self._divided(
+            self.items.sums(users.events.item[latest], users.events.user[latest], len(users), weights[counts])
+        )
 
     def _picked(self, users: UserArrays) -> list[Float32]:
         """Pooled vectors of the onboarding picks, by modality."""
