@@ -22,7 +22,7 @@ class AutoencoderConfig:
     cold_start: float = 0.1  # share of rows that lose all behaviour, and of those left with one modality: new ones
     latent_noise: float = 0.1  # on z while training, in units of its size: room goes to what explains most
     numbers_weight: float = 10.0  # in the loss of blocks of numbers (counts, recency, times), beside 1 of the others
-    numbers_distance: float = 0.3  # their weight in the distance of vectors, beside 1 of blocks of vectors
+    numbers_distance: float = 1.0  # their weight in the distance of vectors, beside 1 of blocks of vectors
     category_distance: float = 0.3  # that of a category, a profile field of text
     batch_size: int = 256
     learning_rate: float = 1e-3
