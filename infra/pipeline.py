@@ -18,10 +18,11 @@ from registry.records import EmbeddingVersion
 from registry.versions import NewVersion
 from training.baselines.known import chosen
 from training.evaluation.services import Line, Plan, compare
+from training.evaluation.services_report import write_report as write_services_report
 from training.inputs import TrainingInputs
 from training.run import TrainedModel, train
 from training.snapshot_inputs import inputs_of
-from training.suites.gur.report import write_report
+from training.suites.gur.report import write_report as write_gur_report
 from training.suites.gur.suite import Tables
 from training.suites.gur.suite import run as run_gur
 from training.tasks.evaluate import Evaluation, evaluate
@@ -105,11 +106,12 @@ def compare_services(
     as_of: datetime | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Line], Path]:
-    """CLUE's comparison on the snapshot as of a time: (all lines, the folder in which they lie)."""
+    """CLUE's comparison on the snapshot as of a time: (all lines, where the report lies)."""
     inputs = training_inputs(portrait, cut(portrait.log, as_of))
     folder = portrait.settings.home / "studies" / name
     plan = Plan(tuple(targets), tuple(seeds), tuple(overrides), clock, unseen=unseen)
-    return compare(inputs, plan, folder, portrait.settings, progress), folder
+    lines = compare(inputs, plan, folder, portrait.settings, progress)
+    return lines, write_services_report(lines, folder)
 
 
 def compare_gur(portrait: Portrait, version: str, progress: Progress | None = None) -> tuple[Tables, Path]:
@@ -117,7 +119,7 @@ def compare_gur(portrait: Portrait, version: str, progress: Progress | None = No
     known = portrait.registry.versions.get(version)
     folder = portrait.settings.home / "studies" / "gur"
     tables = run_gur(portrait.repo, known, portrait.settings, folder, progress)
-    return tables, write_report(tables, known.id, folder)
+    return tables, write_gur_report(tables, known.id, folder)
 
 
 def evaluate_task(

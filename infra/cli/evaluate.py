@@ -85,7 +85,7 @@ def _task(version: str | None, task: str, baselines: str, as_json: bool) -> None
     with Portrait.open() as portrait, progress_bar() as progress:
         found = evaluate_task(portrait, version, task, baselines, progress)
     if as_json:
-        print_json(found)
+        print_json(found.numbers())
         return
     console().print(task_table(found))
     say(f"lines: {found.folder / 'lines.jsonl'}")
@@ -139,16 +139,14 @@ def _suite(
 
     from infra.pipeline import compare_services
     from infra.portrait import Portrait
-    from training.evaluation.services_report import as_markdown
+    from training.evaluation.services_report import plain_numbers
 
     with Portrait.open() as portrait, progress_bar() as progress:
-        lines, folder = compare_services(
+        lines, report = compare_services(
             portrait, target, range(seeds), overrides, clock, unseen, name, parse_time(as_of), progress
         )
-    report = folder / "report.md"
-    report.write_text(as_markdown(lines))
     if as_json:
-        print_json([line.summary() for line in lines])
+        print_json(plain_numbers(lines))
         return
     console().print(Markdown(report.read_text()))
     say(f"report: {report}")

@@ -33,7 +33,9 @@ def test_a_service_is_ranked_by_every_method(here: Commands) -> None:
         assert f"| {row} |" in page
     assert "### Orderings of the paper" in page and "nDCG@10 of 101" in page and "report: " in done.out
     again = here(*command, "--json", **FREE).json
-    assert len(again) == 6 * 3 and {line["target"] for line in again} == {"music"}
+    assert len(again["lines"]) == 6 * 3 and {line["target"] for line in again["lines"]} == {"music"}
+    assert {one["said"].split(" (")[0] for one in again["orderings"]} >= {"both beat the own history"}
+    assert (here.home / "studies" / "services" / "gains.png").exists()
     assert not list((here.home / "artifacts").glob("clue-*"))  # what is compared is not registered
 
 

@@ -57,6 +57,8 @@ class Reference:
             for window in windows:
                 inside = [(e["service"], e["item"]) for e in events if as_of - window <= e["time"]]
                 found.append((self.pooled(modality, inside), width))
+        for modality, width in self.layout["modalities"] if self.layout.get("latest_decay") else []:
+            found.append((self.latest(modality, events), width))
         for modality, width in self.layout["modalities"] if self.layout["onboarding"] else []:
             keys = [next((key for key in self.items if key[1] == pick), None) for pick in picks]
             found.append((self.pooled(modality, [key for key in keys if key]), width))
@@ -106,6 +108,18 @@ class Reference:
         vectors = [self.vectors[modality][key] for key in keys if key in self.vectors[modality]]
         size = math.sqrt(len(vectors)) if self.layout.get("pooling") == "root" else len(vectors)
         return list(np.sum(vectors, axis=0) / size) if vectors else None
+
+    def latest(self, modality: str, events: list[dict[str, Any]]) -> list[float] | None:
+        known = [e for e in events if (e["service"], e["item"]) in self.items]
+        total, size = np.zeros(0), 0.0
+        for event in known:
+            vector = self.vectors[modality].get((event["service"], event["item"]))
+            after = len({other["time"] for other in known if other["time"] > event["time"]})
+            weight = self.layout["latest_decay"] ** after
+            if vector is not None and weight > 2**-24:
+                total, size = (total if size else np.zeros(len(vector))) + weight * vector, size + weight
+        root = self.layout.get("pooling") == "root"
+        return list(total / (math.sqrt(size) if root else size)) if size else None
 
     def recency(self, events: list[dict[str, Any]], as_of: int) -> list[float] | None:
         ages = [(as_of - e["time"]) / DAY for e in events]

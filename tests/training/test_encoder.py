@@ -48,8 +48,10 @@ def test_means_as_the_paper_has_them_and_as_older_artifacts_do(settings: Trainin
     vectors = load_encoder(model.path).encode(population(seed=1), AS_OF_US)
     np.testing.assert_allclose(vectors, reference(model.path, population(seed=1), [AS_OF_US] * 120), atol=1e-4)
     layout = json.loads((model.path / "encoder.json").read_text())["layout"]
-    assert layout.pop("pooling") == "mean"
-    assert Layout.from_json(layout).pooling == "mean"  # before artifacts told, they were all means
+    assert layout.pop("pooling") == "mean" and layout.pop("latest_decay") == 0.6
+    older = Layout.from_json(layout)
+    assert older.pooling == "mean"  # before artifacts told, they were all means
+    assert [block.name for block in older.blocks if block.name.endswith(".latest")] == []
 
 
 def test_team_features_and_excluded_fields_too(settings: TrainingSettings) -> None:

@@ -1,10 +1,13 @@
 """Coordinates of z: what the vectors tell is unchanged, how far apart they are is what they tell."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from training.autoencoder.blocks import Block, BlockKind
+from training.autoencoder.config import AutoencoderConfig
 from training.autoencoder.geometry import settle
 from training.autoencoder.model import Autoencoder
 
@@ -14,6 +17,7 @@ BLOCKS = (
     Block("country", BlockKind.CATEGORY, 1, categories=3),
 )
 SIZE = 8
+EVEN = AutoencoderConfig(numbers_distance=1.0, category_distance=1.0)
 
 
 @pytest.fixture
@@ -38,24 +42,27 @@ def distances(vectors: np.ndarray) -> np.ndarray:
     return (differences**2).sum(axis=2)
 
 
-def told(model: Autoencoder, rows: torch.Tensor, numbers: float) -> np.ndarray:
+def told(model: Autoencoder, rows: torch.Tensor, numbers: float, categories: float) -> np.ndarray:
     """What z says of the weighted blocks, by least squares, written out by hand."""
     dense, codes, _ = model.standardised(rows)
     weighted = dense.numpy() * np.sqrt([1 / 6] * 6 + [numbers / 4] * 4)
     country = np.eye(4)[codes[:, 0].numpy()][:, 1:]
     shares = country.mean(axis=0)
-    x = np.concatenate([weighted, country / np.sqrt((shares * (1 - shares)).sum())], axis=1)
+    x = np.concatenate([weighted, country * np.sqrt(categories / (shares * (1 - shares)).sum())], axis=1)
     z = model.compress(rows).detach().numpy().astype(np.float64)
     design = np.concatenate([z, np.ones((len(z), 1))], axis=1)
     return design @ np.linalg.lstsq(design, x, rcond=None)[0]
 
 
-@pytest.mark.parametrize("numbers", [0.3, 3.0])
+@pytest.mark.parametrize(("numbers", "categories"), [(0.3, 0.3), (3.0, 1.0), (1.0, 2.0)])
 @torch.no_grad()
-def test_distances_are_those_of_what_z_tells(model: Autoencoder, rows: torch.Tensor, numbers: float) -> None:
-    expected = distances(told(model, rows, numbers))
+def test_distances_are_those_of_what_z_tells(
+    model: Autoencoder, rows: torch.Tensor, numbers: float, categories: float
+) -> None:
+    expected = distances(told(model, rows, numbers, categories))
     before = distances(model.compress(rows).numpy())
-    settle(model, BLOCKS, rows.split(128), numbers, seed=0)
+    weights = AutoencoderConfig(numbers_distance=numbers, category_distance=categories)
+    settle(model, BLOCKS, rows.split(128), weights)
     found = distances(model.compress(rows).numpy())
     np.testing.assert_allclose(found, expected, atol=1e-2 * expected.max())
     assert np.abs(before / before.mean() - expected / expected.mean()).max() > 1  # it had others
@@ -63,7 +70,7 @@ def test_distances_are_those_of_what_z_tells(model: Autoencoder, rows: torch.Ten
 
 @torch.no_grad()
 def test_all_dimensions_have_nearly_the_same_deviation(model: Autoencoder, rows: torch.Tensor) -> None:
-    settle(model, BLOCKS, [rows], 1.0, seed=0)
+    settle(model, BLOCKS, [rows], EVEN)
     z = model.compress(rows).numpy()
     variance = np.linalg.eigvalsh(np.cov(z.T))
     assert variance.max() > 5 * variance.min()  # directions differ,
@@ -74,7 +81,7 @@ def test_all_dimensions_have_nearly_the_same_deviation(model: Autoencoder, rows:
 def test_the_decoder_tells_the_same_as_before(model: Autoencoder, rows: torch.Tensor) -> None:
     nothing_hidden, no_noise = torch.zeros(500, 3, dtype=torch.bool), torch.zeros(500, SIZE)
     before = model.losses(rows, nothing_hidden, no_noise)
-    settle(model, BLOCKS, [rows], 1.0, seed=0)
+    settle(model, BLOCKS, [rows], EVEN)
     assert torch.allclose(model.losses(rows, nothing_hidden, no_noise), before, rtol=1e-3)
 
 
@@ -83,7 +90,7 @@ def test_the_seed_decides_the_rotation_and_chunks_nothing(rows: torch.Tensor) ->
     def settled(seed: int, chunk: int) -> np.ndarray:
         torch.manual_seed(0)
         model = Autoencoder(BLOCKS, SIZE, (16,)).eval()
-        settle(model, BLOCKS, rows.split(chunk), 1.0, seed)
+        settle(model, BLOCKS, rows.split(chunk), replace(EVEN, seed=seed))
         return model.compress(rows).numpy()
 
     np.testing.assert_allclose(settled(0, 500), settled(0, 77), atol=1e-4)
@@ -95,5 +102,5 @@ def test_a_z_that_says_nothing_stays_finite(rows: torch.Tensor) -> None:
     model = Autoencoder(BLOCKS, SIZE, (16,)).eval()
     for weights in model.parameters():
         weights.zero_()
-    settle(model, BLOCKS, [rows], 1.0, seed=0)
+    settle(model, BLOCKS, [rows], EVEN)
     assert np.isfinite(model.compress(rows).numpy()).all()

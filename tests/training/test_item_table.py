@@ -26,6 +26,12 @@ def test_sums_count_what_is_present() -> None:
     assert sums(grown, [0, 2], [2], [1]) == [[1, 2, 7, 1, 1], [0, 0, 7, 0, 1], [3, 4, 5, 1, 1]]
 
 
+def test_weighted_sums_weigh_the_counts_too() -> None:
+    table = ItemTable((2, 1), TRAINED).grown(np.array([[NAN, NAN, 8]], np.float32))
+    found = table.sums(np.array([0, 1, 2, 1]), np.array([0, 0, 0, 2]), 3, np.array([1.0, 0.5, 0.25, 2.0]))
+    assert found.tolist() == [[2.5, 4, 4.5, 1.5, 0.75], [0, 0, 0, 0, 0], [6, 8, 10, 2, 2]]
+
+
 def test_a_table_without_modalities() -> None:
     assert ItemTable((), np.empty((0, 0), np.float32)).sums(np.array([], np.int64), np.array([], np.int64), 2).size == 0
 

@@ -11,8 +11,10 @@ from typing import Any, Self
 import numpy as np
 
 from training.arrays import DAY_US, NO_TIME, UNKNOWN, Float32, Float64, Int64, UserArrays
-from training.autoencoder.context import ACTIVITY, Rings, activity, log, recency, rhythm, shares
+from training.autoencoder.context import ACTIVITY, Rings, activity, log, moments_after, recency, rhythm, shares
 from training.autoencoder.item_table import ItemTable
+
+LEAST = 2.0**-24  # a weight that float32 cannot tell from none beside the newest's 1
 
 
 class Pooling(StrEnum):
@@ -54,6 +56,7 @@ class Layout:
     numbers: tuple[str, ...]
     vectors: tuple[tuple[str, int], ...]  # column and length
     pooling: Pooling = Pooling.MEAN  # what artifacts had before they told
+    latest_decay: float = 0.0  # weight of a moment beside the one after it; 0: no blocks of the latest items
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -64,9 +67,13 @@ class Layout:
             for modality, width in self.modalities
             for days in self.windows_days
         ]
+        latest = [
+            Block(f"{m}.latest", BlockKind.VECTOR, w, behaviour=True) for m, w in self.modalities if self.latest_decay
+        ]
         picked = [Block(f"{m}.onboarding", BlockKind.VECTOR, width) for m, width in self.modalities if self.onboarding]
         return (
             *pooled,
+            *latest,
             *picked,
             Block("recency", BlockKind.NUMBERS, 2, behaviour=True),
             Block("activity", BlockKind.NUMBERS, len(ACTIVITY) * (len(self.windows_days) + 1), behaviour=True),
@@ -114,6 +121,7 @@ class BlockBuilder:
         rings = Rings(users, self.windows)
         columns = [
             *self._pooled(users, rings),
+            *self._latest(users),
             *self._picked(users),
             _only(rings.active, recency(users, rings)),
             _only(rings.active, activity(users, rings)),
@@ -137,6 +145,19 @@ class BlockBuilder:
         pooled = [self._divided(window) for window in windows]
         return [window[modality] for modality in range(len(self.layout.modalities)) for window in pooled]
 
+    def _latest(self, users: UserArrays) -> list[Float32]:
+        """Pooled vectors of all items by modality, each weighed by how many moments of the user came after it."""
+        if not (self.layout.latest_decay and self.layout.modalities):
+            return []
+        known = np.flatnonzero(users.events.item != UNKNOWN)
+        after = moments_after(users.events.user[known], users.events.time[known])
+        weights = self.layout.latest_decay ** after.astype(np.float64)
+        counts = weights > LEAST
+        latest = known[counts]
+        return self._divided(
+            self.items.sums(users.events.item[latest], users.events.user[latest], len(users), weights[counts])
+        )
+
     def _picked(self, users: UserArrays) -> list[Float32]:
         """Pooled vectors of the onboarding picks, by modality."""
         if not (self.layout.onboarding and self.layout.modalities):
@@ -149,7 +170,9 @@ class BlockBuilder:
         for place, (_, width) in enumerate(self.layout.modalities):
             count = sums[:, first_count + place, None]
             size = np.sqrt(count) if self.layout.pooling == Pooling.ROOT else count
-            pooled.append(np.where(count > 0, sums[:, start : start + width] / np.maximum(size, 1), np.float32(np.nan)))
+            pooled.append(
+                np.where(count > 0, sums[:, start : start + width] / np.where(count > 0, size, 1), np.float32(np.nan))
+            )
             start += width
         return pooled
 

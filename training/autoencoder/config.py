@@ -12,6 +12,7 @@ class AutoencoderConfig:
     dimension: int = 120  # of z; the paper's only public reimplementation has 120
     hidden: tuple[int, ...] = (256,)  # widths between blocks and z, mirrored in the decoder
     windows_days: tuple[int, ...] = (7, 30, 180)  # GUR: one week, one month, six months
+    latest_decay: float = 0.6  # in the block of the latest items: weight of a moment beside the next; 0: no such block
     item_dimension: int = 80  # of the collaborative, the latent and the text encoder; 0: items are not looked at
     pooling: str = "root"  # of item vectors: "mean" as in GUR, or sums over the root of their number
     cooccurrence_window: int = 10  # events of a user that stand so near count as seen together
@@ -21,7 +22,8 @@ class AutoencoderConfig:
     cold_start: float = 0.1  # share of rows that lose all behaviour, and of those left with one modality: new ones
     latent_noise: float = 0.1  # on z while training, in units of its size: room goes to what explains most
     numbers_weight: float = 10.0  # in the loss of blocks of numbers (counts, recency, times), beside 1 of the others
-    numbers_distance: float = 0.3  # their weight in the distance of vectors, beside 1 of the others
+    numbers_distance: float = 1.0  # their weight in the distance of vectors, beside 1 of blocks of vectors
+    category_distance: float = 0.3  # that of a category, a profile field of text
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
@@ -34,13 +36,13 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         """Raise ValueError with the first value that cannot work."""
         positive = (
-            "dimension cooccurrence_window min_item_users max_items numbers_weight numbers_distance "
+            "dimension cooccurrence_window min_item_users max_items numbers_weight numbers_distance category_distance "
             "batch_size learning_rate epoch_steps patience"
         )
         for name in positive.split():
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
-        for name in ("block_dropout", "cold_start", "held_out"):
+        for name in ("latest_decay", "block_dropout", "cold_start", "held_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
         for name in ("item_dimension", "latent_noise", "weight_decay", "epochs"):

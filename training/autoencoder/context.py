@@ -61,6 +61,17 @@ def recency(users: UserArrays, rings: Rings) -> Float64:
     return log(np.column_stack([newest, oldest]))
 
 
+def moments_after(user: Int64, time: Int64) -> Int64:
+    """[n] at how many later times the user of each event has further ones: what happens at once is equally late."""
+    if not len(user):
+        return np.empty(0, np.int64)
+    begins = np.append(False, (time[1:] != time[:-1]) | (user[1:] != user[:-1]))
+    moment = np.cumsum(begins)
+    last = np.searchsorted(user, user, side="right") - 1  # of the same user
+    after: Int64 = moment[last] - moment
+    return after
+
+
 def _last_of_day(events: Events) -> Int64:
     """The last event of each user and day: a day is in a window if its last event is."""
     day = events.time // DAY_US

@@ -62,7 +62,7 @@ class AutoencoderFamily:
         model = Autoencoder(prepared.layout.blocks, config.dimension, config.hidden)
         model.load_state_dict(dict(weights))
         model.eval()
-        settle(model, prepared.layout.blocks, _chunks(prepared.rows), config.numbers_distance, config.seed)
+        settle(model, prepared.layout.blocks, _chunks(prepared.rows), config)
         z = np.concatenate([model.compress(rows).numpy() for rows in _chunks(prepared.rows)])
         model.z_mean.copy_(torch.from_numpy(z.mean(axis=0, dtype=np.float64)))
         deviation = z.std(axis=0, dtype=np.float64)

@@ -15,6 +15,7 @@ from torch.nn.functional import one_hot
 
 from training.arrays import Float64
 from training.autoencoder.blocks import Block, BlockKind
+from training.autoencoder.config import AutoencoderConfig
 from training.autoencoder.model import Autoencoder
 
 LEAST = 1e-6  # of the largest: what a direction of z, or of what it tells, counts for at least
@@ -23,10 +24,11 @@ LEAST = 1e-6  # of the largest: what a direction of z, or of what it tells, coun
 class Geometry:
     """Second moments of z and of what it should tell, chunk by chunk."""
 
-    def __init__(self, model: Autoencoder, blocks: Sequence[Block], numbers: float) -> None:
-        """`numbers` is the weight of a block of numbers in the distance, beside 1 of another block."""
+    def __init__(self, model: Autoencoder, blocks: Sequence[Block], numbers: float, categories: float) -> None:
+        """Weights in the distance of a block of numbers and of a category, beside 1 of a block of vectors."""
         of_block = torch.tensor([numbers if block.kind == BlockKind.NUMBERS else 1.0 for block in blocks])
         places, self._model = model.places, model
+        self._categories = categories
         self._weights = (of_block / places.width)[places.dense_block].sqrt()
         size, told = len(model.z_mean), len(self._weights) + sum(places.code_sizes)
         self._users, self._z, self._told = 0, np.zeros(size), np.zeros(told)
@@ -58,11 +60,12 @@ class Geometry:
         return told
 
     def _category_scales(self, means: Float64) -> Float64:
-        """[columns] what gives each category the weight of a block, whatever the shares of its values."""
+        """[columns] what gives each category its weight, whatever the shares of its values."""
         scales, start = np.ones(len(means)), len(self._weights)
         for size in self._model.places.code_sizes:
             shares = means[start : start + size]
-            scales[start : start + size] = 1 / np.sqrt(max(float((shares * (1 - shares)).sum()), LEAST))
+            spread = max(float((shares * (1 - shares)).sum()), LEAST)
+            scales[start : start + size] = np.sqrt(self._categories / spread)
             start += size
         return scales
 
@@ -72,9 +75,9 @@ def _bounded(values: Float64) -> Float64:
     return bounded
 
 
-def settle(model: Autoencoder, blocks: Sequence[Block], rows: Iterable[Tensor], numbers: float, seed: int) -> None:
+def settle(model: Autoencoder, blocks: Sequence[Block], rows: Iterable[Tensor], config: AutoencoderConfig) -> None:
     """Give z these coordinates, in the weights of the encoder; the decoder undoes them first and tells the same."""
-    geometry = Geometry(model, blocks, numbers)
+    geometry = Geometry(model, blocks, config.numbers_distance, config.category_distance)
     for chunk in rows:
         geometry.add(chunk)
-    model.map_z(torch.from_numpy(geometry.map(seed)))
+    model.map_z(torch.from_numpy(geometry.map(config.seed)))

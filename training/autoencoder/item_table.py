@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn.functional import embedding_bag
 
-from training.arrays import Float32, Int64
+from training.arrays import Float32, Float64, Int64
 from training.growing import GrowingRows
 
 
@@ -34,18 +34,22 @@ class ItemTable:
         other._learnt = self._learnt.grown(torch.from_numpy(_poolable(self.widths, items)))
         return other
 
-    def sums(self, items: Int64, bags: Int64, count: int) -> Float32:
-        """[count, columns] sums of item rows a bag; bags ascend."""
+    def sums(self, items: Int64, bags: Int64, count: int, weights: Float64 | None = None) -> Float32:
+        """[count, columns] sums of item rows a bag, each times its weight; bags ascend."""
         learnt = items >= len(self._trained)
         if not learnt.any():
-            return _sums(self._trained, items, bags, count)
-        trained = _sums(self._trained, items[~learnt], bags[~learnt], count)
-        return trained + _sums(self._learnt.rows, items[learnt] - len(self._trained), bags[learnt], count)
+            return _sums(self._trained, items, bags, count, weights)
+        of_trained, of_learnt = (None if weights is None else weights[which] for which in (~learnt, learnt))
+        trained = _sums(self._trained, items[~learnt], bags[~learnt], count, of_trained)
+        return trained + _sums(self._learnt.rows, items[learnt] - len(self._trained), bags[learnt], count, of_learnt)
 
 
-def _sums(table: torch.Tensor, items: Int64, bags: Int64, count: int) -> Float32:
+def _sums(table: torch.Tensor, items: Int64, bags: Int64, count: int, weights: Float64 | None) -> Float32:
     starts = np.searchsorted(bags, np.arange(count))
-    summed: Float32 = embedding_bag(torch.from_numpy(items), table, torch.from_numpy(starts), mode="sum").numpy()
+    each = None if weights is None else torch.from_numpy(weights.astype(np.float32))
+    summed: Float32 = embedding_bag(
+        torch.from_numpy(items), table, torch.from_numpy(starts), mode="sum", per_sample_weights=each
+    ).numpy()
     return summed
 
 

@@ -143,6 +143,7 @@ def _layout(
         numbers=tuple(f.name for f in fields if f.kind == "number"),
         vectors=tuple((f.name, f.length) for f in fields if f.kind == "vector"),
         pooling=Pooling(config.pooling),
+        latest_decay=config.latest_decay,
     )
 
 

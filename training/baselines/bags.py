@@ -34,7 +34,8 @@ class Bags:
         found, counts = survey(plain, silent)
         used = int((counts > 0).sum())  # they come first
         if inputs.users < FEWEST or used < FEWEST:
-            raise InvalidInput(f"{inputs.users} users with {used} items: a baseline needs {FEWEST} of both")
+            before = f"before {inputs.as_of:%Y-%m-%d}"
+            raise InvalidInput(f"{inputs.users} users with {used} items {before}: a baseline needs {FEWEST} of both")
         items = Vocabulary(found.items.values[:used])
         known = Vocabularies(items, found.services, found.actions)
         return cls(items, counts[:used], Batcher(plain.schema, known, onboarding=True))

@@ -25,6 +25,8 @@ from training.vocabulary import Vocabulary
 
 FEWEST_USERS = 10
 CATEGORIES = "categories.npy"
+HISTORIES = tuple(field.name for field in fields(ServiceHistories))
+FILES = ("prepared.json", *(f"{name}.npy" for name in ("tokens", *HISTORIES)))
 TEXT_DIMENSION = 80  # of the text vectors that are clustered to categories
 
 
@@ -59,9 +61,13 @@ class Prepared:
         self.vocabularies = Vocabularies.from_json(document["vocabularies"], document["items"])
         self.tokenizer = ItemTokenizer.from_json(document["tokenizer"])
         self.tokens = _mapped(folder / "tokens.npy")
-        names = [field.name for field in fields(ServiceHistories)]
-        self.histories = ServiceHistories(**{name: _mapped(folder / f"{name}.npy") for name in names})
+        self.histories = ServiceHistories(**{name: _mapped(folder / f"{name}.npy") for name in HISTORIES})
         self.categories = _mapped(folder / CATEGORIES) if (folder / CATEGORIES).exists() else None
+
+    @staticmethod
+    def is_whole(folder: Path) -> bool:
+        """Whether all is there that is read; what an older Portrait prepared may lack some."""
+        return all((folder / name).exists() for name in FILES)
 
     def cut(self, longest: int) -> "Prepared":
         """The same with the newest `longest` events of every sequence; shares the rest."""

@@ -1,15 +1,17 @@
 """The comparison as a page: a table a service, and which of the paper's orderings hold."""
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from training.arrays import Float64
 from training.clue.objective import ObjectiveName
 from training.evaluation.cross_service import Seen
+from training.evaluation.gains import Gain, draw_gains
 from training.evaluation.services import METRICS, POPULARITY, RANDOM, UNSEEN, Line
 
 NAMES = {
@@ -18,6 +20,19 @@ NAMES = {
     "recall_sampled": "recall@10 of 101",
     "ndcg_sampled": "nDCG@10 of 101",
 }
+
+
+ORDERED = ("recall", "ndcg_sampled")  # what orderings are told by
+PICTURED = "ndcg_sampled"  # the steadiest of the metrics
+CROSS, SAME, CATEGORY = ObjectiveName.CROSS_SERVICE, ObjectiveName.SAME_SERVICE, ObjectiveName.CATEGORY
+CLAIMS: tuple[tuple[str, tuple[str, Seen], tuple[str, Seen], float | None], ...] = (
+    (f"{CROSS} beats {SAME} (other services)", (CROSS, Seen.OTHER), (SAME, Seen.OTHER), 0.15),  # 10 to 20%
+    (f"{SAME} beats {CATEGORY} (other services)", (SAME, Seen.OTHER), (CATEGORY, Seen.OTHER), 0.095),  # 7 to 12%
+    (f"other services beat the own history ({CROSS})", (CROSS, Seen.OTHER), (CROSS, Seen.OWN), 0.511 / 0.458 - 1),
+    (f"both beat the own history ({CROSS})", (CROSS, Seen.BOTH), (CROSS, Seen.OWN), 0.542 / 0.458 - 1),
+    ("never having seen the service beats random weights", (UNSEEN, Seen.OWN), (RANDOM, Seen.OWN), None),
+)
+"""CLUE section 5: which is better by how much in recall@10, pretext tasks and what other services add."""
 
 
 class Mean(NamedTuple):
@@ -39,11 +54,13 @@ class Claim(NamedTuple):
     better: Mean
     worse: Mean
     error: float  # standard error of the difference, over the test users and over seeds
+    paper: float | None  # its gain, where it tells one
 
     @property
-    def gain(self) -> float:
-        """Relative."""
-        return self.better.mean / self.worse.mean - 1
+    def gain(self) -> Gain:
+        """With twice its error."""
+        value, off = self.better.mean / self.worse.mean - 1, 2 * self.error / self.worse.mean
+        return Gain(f"{self.target}: {self.said}", value, value - off, value + off, self.paper)
 
     @property
     def verdict(self) -> str:
@@ -80,39 +97,59 @@ def _error(better: Float64, worse: Float64) -> float:
 
 
 def claims(lines: Sequence[Line], metric: str = "recall") -> list[Claim]:
-    """CLUE section 5: pretext tasks in their order on other services, and what other services add."""
+    """Those of CLAIMS that were measured, service by service."""
     found, made = _by_user(lines, metric), []
-    order = [ObjectiveName.CROSS_SERVICE, ObjectiveName.SAME_SERVICE, ObjectiveName.CATEGORY]
     for target in dict.fromkeys(line.target for line in lines):
-        pairs: list[tuple[str, tuple[str, Seen], tuple[str, Seen]]] = [
-            (f"{better} beats {worse} (other services)", (better, Seen.OTHER), (worse, Seen.OTHER))
-            for better, worse in pairwise(order)
-        ]
-        best = order[0]
-        pairs.append(("other services beat the own history (cross_service)", (best, Seen.OTHER), (best, Seen.OWN)))
-        pairs.append(("both beat the own history (cross_service)", (best, Seen.BOTH), (best, Seen.OWN)))
-        pairs.append(("never having seen the service beats random weights", (UNSEEN, Seen.OWN), (RANDOM, Seen.OWN)))
-        for said, better, worse in pairs:
+        for said, better, worse, paper in CLAIMS:
             one, other = found.get((target, *better)), found.get((target, *worse))
             if one is not None and other is not None:
-                made.append(Claim(said, target, _mean(one), _mean(other), _error(one, other)))
+                made.append(Claim(said, target, _mean(one), _mean(other), _error(one, other), paper))
     return made
+
+
+def write_report(lines: Sequence[Line], folder: Path) -> Path:
+    """report.md, gains.png and numbers.json in the folder; the page's path."""
+    (folder / "numbers.json").write_text(json.dumps(plain_numbers(lines), indent=1) + "\n")
+    if found := claims(lines, PICTURED):
+        draw_gains([claim.gain for claim in found], folder / "gains.png")
+    page = folder / "report.md"
+    page.write_text(as_markdown(lines))
+    return page
+
+
+def plain_numbers(lines: Sequence[Line]) -> dict[str, Any]:
+    """All lines and orderings as plain values."""
+    orderings = [{"metric": metric, **_numbers(claim)} for metric in ORDERED for claim in claims(lines, metric)]
+    return {"lines": [line.summary() for line in lines], "orderings": orderings}
+
+
+def _numbers(claim: Claim) -> dict[str, Any]:
+    gain = {"gain": claim.gain.value, "gain_low": claim.gain.low, "gain_high": claim.gain.high}
+    held = {"paper_gain": claim.paper, "sign": claim.verdict, "size": claim.gain.size}
+    return {"target": claim.target, "said": claim.said, **gain, **held}
 
 
 def as_markdown(lines: Sequence[Line]) -> str:
     """Tables and orderings."""
-    parts = []
+    parts = ["![gains](gains.png)\n"] if claims(lines, PICTURED) else []
     for target in dict.fromkeys(line.target for line in lines):
         users = next(len(line.ranks) for line in lines if line.target == target)
         parts.append(f"### {target}, {users} test users\n")
         parts += [_table(lines, target, metric) for metric in METRICS]
-    for metric in ("recall", "ndcg_sampled"):
+    for metric in ORDERED:
         parts.append(f"### Orderings of the paper, by {NAMES[metric]}\n")
         found = claims(lines, metric)
-        rows = [f"| {c.target} | {c.said} | {c.better} | {c.worse} | {c.gain:+.1%} | {c.verdict} |" for c in found]
-        head = ["| service | ordering | better | worse | gain | |", "|---|---|---|---|---|---|"]
-        parts.append("\n".join([*head, *rows]) + "\n")
+        head = ["| service | ordering | better | worse | gain | the paper's | sign | size |", "|" + "---|" * 8]
+        parts.append("\n".join([*head, *map(_row, found)]) + "\n")
     return "\n".join(parts)
+
+
+def _row(claim: Claim) -> str:
+    paper = "" if claim.paper is None else f"{claim.paper:+.1%}"
+    return (
+        f"| {claim.target} | {claim.said} | {claim.better} | {claim.worse} | {claim.gain} | {paper} "
+        f"| {claim.verdict} | {claim.gain.size} |"
+    )
 
 
 def _table(lines: Sequence[Line], target: str, metric: str) -> str:

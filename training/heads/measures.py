@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,13 @@ class Interval:
     value: float
     low: float
     high: float
+    resamples: tuple[float, ...] = ()  # the value in each of them; equal users make equal resamples
+
+    @classmethod
+    def of(cls, value: float, resamples: Float64) -> Self:
+        """The interval that values of resamples span; those without a value do not count."""
+        low, high = np.nanpercentile(resamples, (LOW, HIGH))
+        return cls(value, float(low), float(high), tuple(resamples.tolist()))
 
 
 def log_loss(scores: Float32, codes: Int64) -> float:
@@ -61,8 +69,7 @@ def auc_interval(scores: Float32, codes: Int64, users: Sequence[str], seed: int 
     rng = np.random.default_rng(seed)
     _, owner = np.unique(np.asarray(users, dtype=np.str_), return_inverse=True)
     draws = [float(curves.areas(_drawn(rng, owner)[None])[0]) for _ in range(RESAMPLES)]
-    low, high = np.nanpercentile(draws, (LOW, HIGH))
-    return Interval(value, float(low), float(high))
+    return Interval.of(value, np.array(draws))
 
 
 def _drawn(rng: np.random.Generator, owner: Int64) -> Int64:

@@ -13,7 +13,7 @@ from pathlib import Path
 from feature_repo.progress import Progress
 from registry.errors import Conflict, InvalidInput
 from training.clue.config import ClueConfig
-from training.clue.prepare import prepare
+from training.clue.prepare import Prepared, prepare
 from training.inputs import TrainingInputs
 from training.scaling.runs import RunLog
 
@@ -82,17 +82,16 @@ class StudyFolder:
 
     def prepared(self, longest: int = 1) -> Path | None:
         """The prepared data with sequences of at least this length; None when they are still to be made."""
-        made = {int(path.name.rpartition("-")[2]): path for path in self.path.glob("prepared-*")}
+        folders = [path for path in self.path.glob("prepared-*") if Prepared.is_whole(path)]
+        made = {int(path.name.rpartition("-")[2]): path for path in folders}
         return min(((length, path) for length, path in made.items() if length >= longest), default=(0, None))[1]
 
     def prepare(self, inputs: TrainingInputs, config: ClueConfig, progress: Progress) -> Path:
-        """Make them with the config's sequence length, and remove shorter ones."""
+        """Make them with the config's sequence length, and remove those that were there."""
         scratch, final = self.path / "preparing", self.path / f"prepared-{config.sequence_length}"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         prepare(inputs, config, scratch, progress)
-        shorter = list(self.path.glob("prepared-*"))
-        scratch.rename(final)
-        for folder in shorter:
+        for folder in self.path.glob("prepared-*"):
             shutil.rmtree(folder)
-        return final
+        return scratch.rename(final)

@@ -30,7 +30,7 @@ from training.tasks.kinds import (
     NextItemTask,
     Task,
 )
-from training.tasks.lines import Line, LineLog
+from training.tasks.lines import Line, LineLog, difference
 from training.tasks.methods import Method, baseline_method
 from training.tasks.nearest import nearest_metrics, nearest_task
 from training.tasks.ranking_scores import ranking_metrics
@@ -39,7 +39,7 @@ from training.tasks.refusals import Built, require_unseen, require_usable
 from training.tasks.transfer import transfer_task
 from training.trained_once import trained_once
 
-REVISION = 1  # raise it when the same task would be measured another way
+REVISION = 2  # raise it when the same task would be measured another way
 FOLDER = "evaluations"
 
 
@@ -52,6 +52,27 @@ class Evaluation:
     data_stamp: str  # which data, and which reading of the task: lines of one stamp compare
     lines: list[Line]
     folder: Path
+
+    def ahead(self, line: Line) -> Interval | None:
+        """By how much the version is higher in the same metric; None for its own lines, and without a version."""
+        own = (one for one in self.lines if one.fingerprint is not None and one.metric == line.metric)
+        version = next(own, None)
+        return None if version is None or version is line else difference(version, line)
+
+    def numbers(self) -> dict[str, Any]:
+        """Everything as plain values; `ahead` is [value, low, high] of the version's lead over each other method."""
+        leads = [self.ahead(line) for line in self.lines]
+        lines = [
+            {**line.shown(), "ahead": lead and [lead.value, lead.low, lead.high]}
+            for line, lead in zip(self.lines, leads, strict=True)
+        ]
+        return {
+            "task": self.task,
+            "as_of": self.as_of,
+            "data_stamp": self.data_stamp,
+            "lines": lines,
+            "folder": self.folder,
+        }
 
 
 def evaluate(
@@ -155,9 +176,14 @@ def measured(built: Built, method: Method, fingerprint: str | None, task: Task) 
     metrics = dict(sorted(metrics.items(), key=lambda pair: pair[0] != named))
     seconds = time.monotonic() - started
     return [
-        Line(method.name, fingerprint, name, found.value, found.low, found.high, rows, seconds)
+        Line(method.name, fingerprint, name, found.value, found.low, found.high, rows, seconds, _short(found.resamples))
         for name, found in metrics.items()
     ]
+
+
+def _short(resamples: tuple[float, ...]) -> tuple[float, ...]:
+    """A thousand of them are kept for each line."""
+    return tuple(round(value, 6) for value in resamples)
 
 
 def register(repo: FeatureRepo, version: EmbeddingVersion, done: Evaluation) -> None:

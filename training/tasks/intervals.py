@@ -3,7 +3,7 @@
 import numpy as np
 
 from training.arrays import Float64, Int64
-from training.heads.measures import HIGH, LOW, RESAMPLES, Interval
+from training.heads.measures import RESAMPLES, Interval
 
 BLOCK = 50  # resamples whose weights are held at once
 
@@ -18,8 +18,7 @@ def mean_interval(values: Float64, owner: Int64, seed: int = 0) -> Interval:
     for _ in range(0, RESAMPLES, BLOCK):
         drawn = rng.integers(users, size=(BLOCK, users))
         means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-    low, high = np.percentile(np.concatenate(means), (LOW, HIGH))
-    return Interval(float(values.mean()), float(low), float(high))
+    return Interval.of(float(values.mean()), np.concatenate(means))
 
 
 def auc_by_user(scores: Float64, truth: np.ndarray, owner: Int64) -> tuple[Float64, Int64]:

@@ -1,9 +1,14 @@
 """What was measured, a line a metric, and how lines outlive a killed run."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from training.heads.measures import Interval
 from training.whole_lines import whole_lines
 
 
@@ -19,6 +24,25 @@ class Line:
     high: float
     rows: int  # that were asked for
     seconds: float
+    resamples: tuple[float, ...]  # the value in each resample of the users; lines of one task have the same ones
+
+    def shown(self) -> dict[str, Any]:
+        """All but the resamples, as plain values."""
+        return {name: value for name, value in asdict(self).items() if name != "resamples"}
+
+
+def difference(one: Line, other: Line) -> Interval:
+    """By how much the one is higher, and how sure that is: users who are easy or hard are so for both."""
+    return _compared(one, other, np.subtract)
+
+
+def gain(one: Line, other: Line) -> Interval:
+    """The same as a share of the other's value."""
+    return _compared(one, other, lambda ours, theirs: ours / theirs - 1)
+
+
+def _compared(one: Line, other: Line, by: Callable[[Any, Any], Any]) -> Interval:
+    return Interval.of(float(by(one.value, other.value)), by(np.array(one.resamples), np.array(other.resamples)))
 
 
 class LineLog:
@@ -26,7 +50,11 @@ class LineLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lines = [Line(**fields) for lines in whole_lines(path) for fields in lines]
+        self._lines = [
+            Line(**fields | {"resamples": tuple(fields["resamples"])})
+            for lines in whole_lines(path)
+            for fields in lines
+        ]
 
     def of(self, method: str, fingerprint: str | None) -> list[Line]:
         """What was measured of a method, or of a version by its fingerprint."""

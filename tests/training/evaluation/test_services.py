@@ -14,7 +14,7 @@ from tests.training.example import inputs, population
 from training.clue.objective import ObjectiveName
 from training.evaluation.cross_service import Seen
 from training.evaluation.services import MEAN_TEXT, POPULARITY, RANDOM, UNSEEN, Line, Plan, compare
-from training.evaluation.services_report import as_markdown, claims, means
+from training.evaluation.services_report import CROSS, SAME, as_markdown, claims, means, write_report
 from training.inputs import TrainingInputs
 from training.settings import TrainingSettings
 
@@ -96,7 +96,9 @@ def test_a_report_tells_means_and_orderings() -> None:
     found = means(better, "recall")["shop", ObjectiveName.CROSS_SERVICE, Seen.OTHER]
     assert found.mean == pytest.approx(82 / 120) and found.spread == pytest.approx(2 / 120) and found.seeds == 3
     (claim,) = claims([*better, *worse])
-    assert claim.gain == pytest.approx(82 / 60 - 1) and claim.verdict == "holds"
+    assert claim.gain.value == pytest.approx(82 / 60 - 1) and claim.verdict == "holds"
+    assert claim.gain.value - claim.gain.low == pytest.approx(2 * claim.error / (60 / 120))
+    assert claim.gain.paper == 0.15 and claim.gain.size == "does not hold"  # more than twice as much
     differences = np.mean(all_but, axis=0) - half[0]
     assert claim.error == pytest.approx(np.sqrt(differences.var(ddof=1) / 120 + (2 / 120) ** 2 / 3))
     assert claims([*some_lines(ObjectiveName.CROSS_SERVICE, half), *better[:0], *worse])[0].verdict == "not told apart"
@@ -105,6 +107,18 @@ def test_a_report_tells_means_and_orderings() -> None:
     assert claims([*wide, *some_lines(ObjectiveName.SAME_SERVICE, others)])[0].verdict == "does not hold"
     page = as_markdown([*better, *worse])
     assert "| cross_service |  | 0.6833 ± 0.0167 |  |" in page and "by nDCG@10 of 101" in page
+    assert "| +15.0% | holds | does not hold |" in page
+
+
+def test_a_report_is_a_page_a_picture_and_numbers(tmp_path: Path) -> None:
+    lines = [*some_lines(CROSS, [[1] * 80 + [0] * 40] * 3), *some_lines(SAME, [[1] * 60 + [0] * 60] * 3)]
+    page = write_report(lines, tmp_path)
+    assert page.read_text() == as_markdown(lines) and "![gains](gains.png)" in page.read_text()
+    assert (tmp_path / "gains.png").stat().st_size > 5000
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert len(numbers["lines"]) == 6 and {one["metric"] for one in numbers["orderings"]} == {"recall", "ndcg_sampled"}
+    assert numbers["orderings"][0]["gain"] == pytest.approx(1 / 3)
+    assert "gains.png" not in as_markdown(lines[:3])  # one method has nothing to be better than
 
 
 def test_ndcg_is_of_the_rank() -> None:

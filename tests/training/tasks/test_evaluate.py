@@ -41,6 +41,11 @@ def test_a_version_stands_beside_baselines_and_is_registered_once(instance: "Por
     assert all(line.low <= line.value <= line.high and line.rows > 40 for line in found.lines)
     taste = values(found, "accuracy")
     assert taste["tfidf"] > 0.4 > 0.25 > taste["recency"]  # one of eight by chance
+    leads = {line.method: found.ahead(line) for line in found.lines if line.metric == "accuracy"}
+    assert leads.pop("autoencoder-1") is None
+    for name, lead in leads.items():
+        assert lead is not None and lead.value == pytest.approx(taste["autoencoder-1"] - taste[name])
+        assert lead.low < lead.value < lead.high and len(lead.resamples) == 1000
     again = measured(instance, TASTE, "recency")
     assert (
         again.lines == [line for line in found.lines if line.method != "tfidf"] and again.data_stamp == found.data_stamp

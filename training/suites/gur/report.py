@@ -5,20 +5,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-
+from training.evaluation.gains import draw_gains
 from training.suites.gur.claims import Table
 from training.suites.gur.suite import Result, Tables
 
-OURS, PAPER = "#0072B2", "#D55E00"
 HEAD = "| question | data | metric | representation | beside | its value | gain | the paper's | sign | size |"
 
 
 def write_report(tables: Tables, version: str, folder: Path) -> Path:
     """report.md, gains.png and numbers.json in the folder; the page's path."""
     (folder / "numbers.json").write_text(json.dumps(plain_numbers(tables), indent=1) + "\n")
-    _draw(tables.results, folder / "gains.png")
+    draw_gains([one.gain for one in tables.results], folder / "gains.png")
     page = folder / "report.md"
     page.write_text(as_markdown(tables, version))
     return page
@@ -26,11 +23,17 @@ def write_report(tables: Tables, version: str, folder: Path) -> Path:
 
 def plain_numbers(tables: Tables) -> dict[str, Any]:
     """All results as plain values."""
-    results = [
-        {**asdict(one), "gain": one.gain, "paper_gain": one.claim.gain, "sign": one.sign, "size": one.size}
-        for one in tables.results
-    ]
-    return {"results": results, "left_out": tables.left_out}
+    return {"results": [_numbers(one) for one in tables.results], "left_out": tables.left_out}
+
+
+def _numbers(one: Result) -> dict[str, Any]:
+    gain = {"gain": one.gain.value, "gain_low": one.gain.low, "gain_high": one.gain.high}
+    held = {"paper_gain": one.claim.gain, "sign": one.sign, "size": one.gain.size}
+    return (
+        {"claim": asdict(one.claim), "task": one.task, "ours": one.ours.shown(), "other": one.other.shown()}
+        | gain
+        | held
+    )
 
 
 def as_markdown(tables: Tables, version: str) -> str:
@@ -51,19 +54,5 @@ def _row(one: Result) -> str:
     return (
         f"| {claim.asked} | `{one.task}` | {claim.metric} | {ours.value:.3f} ({ours.low:.3f} .. {ours.high:.3f}) "
         f"| {claim.than} | {other.value:.3f} ({other.low:.3f} .. {other.high:.3f}) "
-        f"| {one.gain:+.1%} | {claim.gain:+.1%} | {one.sign} | {one.size} |"
+        f"| {one.gain} | {claim.gain:+.1%} | {one.sign} | {one.gain.size} |"
     )
-
-
-def _draw(results: list[Result], path: Path) -> None:
-    figure = Figure(figsize=(9, 1.5 + 0.42 * len(results)), layout="constrained")  # no pyplot: nothing global
-    axes = figure.subplots()
-    places = np.arange(len(results))[::-1]
-    axes.barh(places + 0.2, [100 * one.gain for one in results], 0.38, color=OURS, label="here")
-    axes.barh(places - 0.2, [100 * one.claim.gain for one in results], 0.38, color=PAPER, label="the paper")
-    axes.set_yticks(places, [f"{one.task}: over {one.claim.than}" for one in results], fontsize=8)
-    axes.axvline(0, color="black", linewidth=1)
-    axes.set(xlabel="relative gain of the representation, %")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=120, metadata={"Software": None})

@@ -6,6 +6,7 @@ fitted on: the same users and events, nothing later.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from feature_repo.progress import Progress, silent
@@ -13,6 +14,7 @@ from feature_repo.store import FeatureRepo
 from registry.errors import InvalidInput
 from registry.records import EmbeddingVersion
 from training.encoder import Encoder
+from training.evaluation.gains import Gain
 from training.inputs import ONBOARDING, TrainingInputs
 from training.new_items import NewItems
 from training.settings import TrainingSettings
@@ -22,7 +24,7 @@ from training.tasks.data import TaskData
 from training.tasks.evaluate import Evaluation, build, measured, recipe, register, stamp_of
 from training.tasks.kinds import Task
 from training.tasks.known import load_task
-from training.tasks.lines import Line, LineLog
+from training.tasks.lines import Line, LineLog, gain
 from training.tasks.methods import Method, baseline_method
 from training.tasks.refusals import Built
 from training.trained_once import trained_once
@@ -39,22 +41,18 @@ class Result:
     ours: Line
     other: Line
 
-    @property
-    def gain(self) -> float:
-        """Relative."""
-        return self.ours.value / self.other.value - 1
+    @cached_property
+    def gain(self) -> Gain:
+        """With its interval over the users that both were tested on."""
+        found = gain(self.ours, self.other)
+        return Gain(f"{self.task}: over {self.claim.than}", found.value, found.low, found.high, self.claim.gain)
 
     @property
     def sign(self) -> str:
-        """Whether ours is better as the paper's is, as far as the 95% intervals over users tell them apart."""
-        if self.ours.low <= self.other.high and self.other.low <= self.ours.high:
+        """Whether ours is better, as the paper's is; told apart are the two where no gain is outside the interval."""
+        if self.gain.low <= 0 <= self.gain.high:
             return "not told apart"
-        return "holds" if self.gain > 0 else "does not hold"
-
-    @property
-    def size(self) -> str:
-        """Whether the gain is between half and twice the paper's."""
-        return "holds" if 0.5 <= self.gain / self.claim.gain <= 2 else "does not hold"
+        return "holds" if self.gain.value > 0 else "does not hold"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """GUR's tables: what counts as holding, variants by what they leave out, and a run that goes on."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from registry.records import EmbeddingVersion
@@ -16,12 +18,17 @@ from training.tasks.lines import Line
 CLAIM = Claim(Table.ESTABLISHED, "which items", ("generated_plays",), "auc_by_user", "pmf", 0.10)
 
 
-def line(method: str, value: float, width: float = 0.01) -> Line:
-    return Line(method, None, "auc_by_user", value, value - width, value + width, 100, 1.0)
+EASE = np.random.default_rng(0).normal(0, 0.05, 1000)  # how easy the users of each resample are, for any method
 
 
-def result(ours: float, other: float, width: float = 0.01) -> Result:
-    return Result(CLAIM, "generated_plays", line(WHOLE, ours, width), line("pmf", other, width))
+def line(method: str, value: float, own: float, seed: int) -> Line:
+    resamples = value + EASE + np.random.default_rng(seed).normal(0, own, len(EASE))
+    low, high = np.percentile(resamples, (2.5, 97.5))
+    return Line(method, None, "auc_by_user", value, low, high, 100, 1.0, tuple(resamples))
+
+
+def result(ours: float, other: float, own: float = 0.001) -> Result:
+    return Result(CLAIM, "generated_plays", line(WHOLE, ours, own, 1), line("pmf", other, own, 2))
 
 
 def test_every_claim_names_tasks_that_there_are() -> None:
@@ -40,12 +47,15 @@ def test_every_claim_names_tasks_that_there_are() -> None:
 )
 def test_sign_and_rough_size(ours: float, other: float, sign: str, size: str) -> None:
     found = result(ours, other)
-    assert (found.sign, found.size) == (sign, size)
-    assert found.gain == pytest.approx(ours / other - 1)
+    assert (found.sign, found.gain.size) == (sign, size)
+    assert found.gain.value == pytest.approx(ours / other - 1)
 
 
-def test_intervals_that_overlap_tell_nothing_apart() -> None:
-    assert result(0.88, 0.80, width=0.05).sign == "not told apart"
+def test_methods_are_told_apart_on_the_same_users() -> None:
+    found = result(0.83, 0.80)
+    assert found.ours.low < found.other.value < found.ours.high  # the users differ more than the methods
+    assert 0.03 < found.gain.low < found.gain.high < 0.045 and found.sign == "holds"
+    assert result(0.83, 0.80, own=0.02).sign == "not told apart"
 
 
 def test_a_variant_leaves_out_what_it_says() -> None:
@@ -73,8 +83,10 @@ def _version(config: dict[str, object]) -> EmbeddingVersion:
 def test_the_page_has_gains_beside_the_papers_and_what_is_missing(tmp_path: Path) -> None:
     tables = Tables([result(0.88, 0.80)], {"online_retail_buys": "no such events"})
     page = as_markdown(tables, "autoencoder-1")
-    assert "| +10.0% | +10.0% | holds | holds |" in page and "- `online_retail_buys`: no such events" in page
-    assert plain_numbers(tables)["results"][0]["gain"] == pytest.approx(0.1)
+    assert re.search(r"\| \+10\.0% \(\+\d+\.\d% \.\. \+\d+\.\d%\) \| \+10\.0% \| holds \| holds \|", page)
+    assert "- `online_retail_buys`: no such events" in page
+    (numbers,) = plain_numbers(tables)["results"]
+    assert numbers["gain"] == pytest.approx(0.1) and numbers["gain_low"] < 0.1 < numbers["gain_high"]
     report = write_report(tables, "autoencoder-1", tmp_path)
     assert report.read_text() == page
     assert (tmp_path / "gains.png").stat().st_size > 5000 and (tmp_path / "numbers.json").exists()
