@@ -29,6 +29,8 @@ def side_by_side(
 
     `at_once` None: as many as there is room for, which on a Ray started here is one for each processor.
     """
+    if not jobs:
+        return
     import ray
 
     from feature_repo.cluster import ensure_ray

@@ -1,6 +1,6 @@
 """CLUE's comparison on one instance: pretext tasks and plain features, by what a user's vector is made from.
 
-Every finished line is on disk, so that a run which was cut short goes on with the next one.
+The lines of every finished method are on disk, so that a run which was cut short goes on with the next one.
 """
 
 import json
@@ -140,7 +140,8 @@ def compare(
     users = pa.concat_tables(inputs.tables()).combine_chunks()
     given = replace(inputs, tables=lambda: iter([users]))
     comparison = Comparison(given, users, _TextVectors(inputs.catalogue), plan, folder, settings)
-    assert comparison.tasks  # what cannot be asked is said before anything is trained
+    if not comparison.tasks:  # what cannot be asked is said before anything is trained
+        raise InvalidInput("there is no service to rank the items of: give one")
     lines = _read(log)
     jobs = [job for method in _methods(plan) if (job := _missing(method, lines)).missing]
     progress("measuring", 0, len(jobs))
