@@ -44,7 +44,7 @@ def draw_gains(gains: Sequence[Gain], path: Path) -> None:
     axes.set_yticks(places, [one.what for one in gains], fontsize=8)
     axes.axvline(0, color="black", linewidth=1)
     axes.set_xscale("symlog", linthresh=LINEAR)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.0f}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.0f}" if value else "0")
     axes.set(xlabel="relative gain, %")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside upper right", ncols=2)

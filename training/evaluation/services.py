@@ -1,13 +1,13 @@
 """CLUE's comparison on one instance: pretext tasks and plain features, by what a user's vector is made from.
 
-Every finished line is on disk, so that a run which was cut short goes on with the next one.
+The lines of every finished method are on disk, so that a run which was cut short goes on with the next one.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from training.heads.two_tower import TwoTower
 from training.inputs import TrainingInputs
 from training.modality.text import fit as fit_text
 from training.settings import TrainingSettings
+from training.side_by_side import in_turn, side_by_side
 from training.survey import catalogue_keys
 from training.trained_once import trained_once
 from training.vocabulary import Vocabulary, item_keys
@@ -80,54 +81,106 @@ class Line:
         return {**what, "users": len(self.ranks), **means}
 
 
-class Features(NamedTuple):
-    """Vectors of users by a method."""
+@dataclass(frozen=True)
+class Method:
+    """How vectors of users are made."""
 
-    method: str
+    name: str
     seed: int
-    encoder: Encoder | None  # None: the mean of the items' text vectors, or nothing at all
-    targets: Sequence[str]  # the services that it is measured on
+    targets: tuple[str, ...]  # the services that it is measured on
+    further: tuple[str, ...] | None = None  # of clue's config; None: nothing is trained
+    without: str | None = None  # a service of which its training saw neither events nor items
+
+
+@dataclass(frozen=True)
+class Job:
+    """A method, and what is still to be measured of it."""
+
+    method: Method
+    missing: tuple[tuple[str, Seen], ...]  # services, and what is seen
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What measuring any method needs; it goes to workers."""
+
+    inputs: TrainingInputs
+    users: pa.Table
+    texts: "_TextVectors"
+    plan: Plan
+    folder: Path
+    settings: TrainingSettings
+
+    @cached_property
+    def tasks(self) -> dict[str, CrossServiceTask]:
+        """By service; raises InvalidInput for one that too few users have."""
+        return {target: cross_service_task(self.users, target) for target in self.plan.targets}
+
+    def __call__(self, job: Job) -> list[Line]:
+        """Train the method, unless that is done, and measure what is missing."""
+        encoder = _encoder(self, job.method)
+        return [
+            _measure(self.tasks[target], seen, job.method, encoder, self.texts, self.plan.clock)
+            for target, seen in job.missing
+        ]
 
 
 def compare(
     inputs: TrainingInputs, plan: Plan, folder: Path, settings: TrainingSettings, progress: Progress | None = None
 ) -> list[Line]:
-    """All lines of the plan, those of an earlier run that was cut short among them; raises InvalidInput."""
+    """All lines of the plan, those of an earlier run that was cut short among them; raises InvalidInput.
+
+    With one CPU worker a training (the default) methods are trained and measured side by side through Ray; with none
+    in this process, and with several or on GPUs by Ray Train, they take turns.
+    """
     progress = progress or silent
     folder.mkdir(parents=True, exist_ok=True)
     _require_same(folder, inputs, plan)
     log = folder / "lines.jsonl"
     users = pa.concat_tables(inputs.tables()).combine_chunks()
+    given = replace(inputs, tables=lambda: iter([users]))
+    comparison = Comparison(given, users, _TextVectors(inputs.catalogue), plan, folder, settings)
+    if not comparison.tasks:  # what cannot be asked is said before anything is trained
+        raise InvalidInput("there is no service to rank the items of: give one")
     lines = _read(log)
-    texts = _TextVectors(inputs.catalogue)
-    tasks = [cross_service_task(users, target) for target in plan.targets]
-    for done, features in enumerate(_methods(inputs, plan, folder, settings, progress)):
-        for task in tasks:
-            for seen in Seen if task.service in features.targets else ():
-                if (task.service, seen, features.method, features.seed) not in lines:
-                    line = _measure(task, seen, features, texts, plan.clock)
-                    lines[line.key] = line
-                    with log.open("a") as file:
-                        file.write(json.dumps(asdict(line)) + "\n")
-        progress("measuring", done + 1, _count(plan), f"{features.method}, seed {features.seed}")
-    return list(lines.values())
+    jobs = [job for method in _methods(plan) if (job := _missing(method, lines)).missing]
+    progress("measuring", 0, len(jobs))
+    if settings.num_workers == 1 and not settings.use_gpu:
+        alone = replace(comparison, settings=settings.model_copy(update={"num_workers": 0}))
+        outcomes = side_by_side(alone, jobs, settings)
+    else:
+        outcomes = in_turn(comparison, jobs)
+    for done, (job, outcome) in enumerate(outcomes, start=1):
+        if isinstance(outcome, Exception):
+            raise outcome
+        with log.open("a") as file:
+            file.writelines(json.dumps(asdict(line)) + "\n" for line in outcome)
+        lines |= {line.key: line for line in outcome}
+        progress("measuring", done, len(jobs), f"{job.method.name}, seed {job.method.seed}")
+    return [line for key in _keys(plan) if (line := lines.pop(key, None))] + list(lines.values())
 
 
-def _methods(
-    inputs: TrainingInputs, plan: Plan, folder: Path, settings: TrainingSettings, progress: Progress
-) -> Iterator[Features]:
-    targets = plan.targets
-    yield Features(POPULARITY, 0, None, targets)
+def _methods(plan: Plan) -> Iterator[Method]:
+    yield Method(POPULARITY, 0, plan.targets)
     for seed in plan.seeds:
-        yield Features(MEAN_TEXT, seed, None, targets)
-        yield Features(RANDOM, seed, _encoder(inputs, plan, folder, settings, progress, seed, ("epochs=0",)), targets)
+        yield Method(MEAN_TEXT, seed, plan.targets)
+        yield Method(RANDOM, seed, plan.targets, ("epochs=0",))
         for objective in plan.objectives:
-            chosen = (f"objective={objective}",)
-            yield Features(objective, seed, _encoder(inputs, plan, folder, settings, progress, seed, chosen), targets)
-        for target in targets if plan.unseen else ():
-            encoder = _encoder(_without(inputs, target), plan, folder, settings, progress, seed, (), f"unseen-{target}")
-            encoder.learn(inputs.catalogue, position=1)  # as it would when the service opens: by its items' texts
-            yield Features(UNSEEN, seed, encoder, (target,))
+            yield Method(objective, seed, plan.targets, (f"objective={objective}",))
+        for target in plan.targets if plan.unseen else ():
+            yield Method(UNSEEN, seed, (target,), (), target)
+
+
+def _keys(plan: Plan) -> Iterator[tuple[str, str, str, int]]:
+    for method in _methods(plan):
+        for target in method.targets:
+            for seen in Seen:
+                yield target, seen, method.name, method.seed
+
+
+def _missing(method: Method, lines: Mapping[tuple[str, str, str, int], Line]) -> Job:
+    asked = ((target, seen) for target in method.targets for seen in Seen)
+    return Job(method, tuple(one for one in asked if (*one, method.name, method.seed) not in lines))
 
 
 def _without(inputs: TrainingInputs, service: str) -> TrainingInputs:
@@ -141,48 +194,46 @@ def _without(inputs: TrainingInputs, service: str) -> TrainingInputs:
     return replace(inputs, tables=tables, catalogue=catalogue, snapshot=f"{inputs.snapshot}-without-{service}")
 
 
-def _count(plan: Plan) -> int:
-    return 1 + len(plan.seeds) * (2 + len(plan.objectives) + plan.unseen * len(plan.targets))
-
-
-def _encoder(
-    inputs: TrainingInputs,
-    plan: Plan,
-    folder: Path,
-    settings: TrainingSettings,
-    progress: Progress,
-    seed: int,
-    further: Sequence[str],
-    name: str = "",
-) -> Encoder:
+def _encoder(comparison: Comparison, method: Method) -> Encoder | None:
     """An encoder trained on the training users alone; a finished training is not done again."""
-    chosen = {text.partition("=")[0].strip(): text for text in (*plan.overrides, *further, f"seed={seed}")}
-    overrides = list(chosen.values())
-    note = "-".join([*further, *filter(None, [name]), str(seed)]).replace("=", "-")
-    mine = replace(inputs, tables=lambda: training_users(inputs.tables()), snapshot=f"{inputs.snapshot}-training-users")
-    return trained_once(folder, note, "clue", overrides, mine, settings, progress)
+    if method.further is None:
+        return None
+    inputs, plan = comparison.inputs, comparison.plan
+    given = inputs if method.without is None else _without(inputs, method.without)
+    mine = replace(given, tables=lambda: training_users(given.tables()), snapshot=f"{given.snapshot}-training-users")
+    chosen = {
+        text.partition("=")[0].strip(): text for text in (*plan.overrides, *method.further, f"seed={method.seed}")
+    }
+    name = [*method.further, *([f"unseen-{method.without}"] if method.without else []), str(method.seed)]
+    note = "-".join(name).replace("=", "-")
+    encoder = trained_once(comparison.folder, note, "clue", list(chosen.values()), mine, comparison.settings, silent)
+    if method.without is not None:
+        encoder.learn(inputs.catalogue, position=1)  # as it would when the service opens: by its items' texts
+    return encoder
 
 
-def _measure(task: CrossServiceTask, seen: Seen, features: Features, texts: "_TextVectors", clock: bool) -> Line:
+def _measure(
+    task: CrossServiceTask, seen: Seen, method: Method, encoder: Encoder | None, texts: "_TextVectors", clock: bool
+) -> Line:
     test = task.parts[Part.TEST]
-    if features.method == POPULARITY:
+    if method.name == POPULARITY:
         scores = np.repeat(task.popularity[None].astype(np.float32), len(test), axis=0)
     else:
         keys = item_keys(pa.array([task.service] * len(task.items)), pa.array(task.items.values))
         items = Items(texts.of(keys), task.popularity)
-        data = {part: _data(task, part, seen, features, texts, clock, items) for part in Part}
-        head = TwoTower().fit(data[Part.TRAIN], data[Part.VALIDATION], features.seed)
+        data = {part: _data(task, part, seen, encoder, texts, clock, items) for part in Part}
+        head = TwoTower().fit(data[Part.TRAIN], data[Part.VALIDATION], method.seed)
         scores = head.scores(data[Part.TEST].vectors)
     full = full_ranks(scores, test.item, test.hidden)
     sampled = sampled_ranks(scores, test.item, test.hidden, seed=0)  # the same negatives for every method
-    return Line(task.service, seen, features.method, features.seed, tuple(full.tolist()), tuple(sampled.tolist()))
+    return Line(task.service, seen, method.name, method.seed, tuple(full.tolist()), tuple(sampled.tolist()))
 
 
 def _data(
     task: CrossServiceTask,
     part: Part,
     seen: Seen,
-    features: Features,
+    encoder: Encoder | None,
     texts: "_TextVectors",
     clock: bool,
     items: Items,
@@ -190,7 +241,7 @@ def _data(
     examples = task.parts[part]
     users = examples.seen(task.service, seen, clock)
     as_of = _after(users)
-    vectors = texts.mean(users) if features.encoder is None else features.encoder.encode(users, as_of)
+    vectors = texts.mean(users) if encoder is None else encoder.encode(users, as_of)
     return Chosen(vectors, examples.item, examples.hidden, items)
 
 

@@ -1,10 +1,7 @@
 """Training the runs of a study: through Ray, or in this process. A run that fails does not stop the others."""
 
-import os
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,8 +13,7 @@ from training.scaling.runs import Run, RunLog
 from training.scaling.setting import Setting
 from training.scaling.training import train_run
 from training.settings import TrainingSettings
-
-Outcome = tuple[Setting, Run | Exception]
+from training.side_by_side import in_turn, side_by_side
 
 
 @dataclass(frozen=True)
@@ -34,12 +30,10 @@ class Task:
 
     prepared: Path
     config: ClueConfig
-    threads: int
     gpu: bool
 
     def __call__(self, setting: Setting) -> Run:
-        """Train it, with so many threads."""
-        torch.set_num_threads(self.threads)
+        """Train it."""
         device = torch.device("cuda" if self.gpu else "cpu")
         return train_run(Prepared(self.prepared), self.config, setting, device)
 
@@ -57,11 +51,10 @@ def train_all(
 
     `at_once` None: as many as there is room for, which on a Ray started here is one for each processor.
     """
-    train = partial(Task, prepared, config)
     if settings.num_workers == 0:
-        outcomes = _here(wanted, train(torch.get_num_threads(), False))
+        outcomes = in_turn(Task(prepared, config, gpu=False), wanted)
     else:
-        outcomes = _by_ray(wanted, train(settings.worker_cpus, settings.use_gpu), settings, at_once)
+        outcomes = side_by_side(Task(prepared, config, settings.use_gpu), wanted, settings, at_once)
     failures = []
     progress("training runs", 0, len(wanted))
     for done, (setting, outcome) in enumerate(outcomes, start=1):
@@ -72,46 +65,6 @@ def train_all(
             failures.append(Failure(setting.name, _line(outcome)))
             progress("training runs", done, len(wanted), f"{setting.name} failed")
     return failures
-
-
-def _here(wanted: Sequence[Setting], task: Task) -> Iterator[Outcome]:
-    for setting in wanted:
-        try:
-            yield setting, task(setting)
-        except Exception as error:
-            yield setting, error
-
-
-def _by_ray(
-    wanted: Sequence[Setting], task: Task, settings: TrainingSettings, at_once: int | None
-) -> Iterator[Outcome]:
-    import ray
-
-    from feature_repo.cluster import ensure_ray
-
-    own = not (ray.is_initialized() or settings.ray_address or os.environ.get("RAY_ADDRESS"))
-    ensure_ray(settings)
-    # Ray started here pretends to have more CPUs than there are; of a cluster's, Ray itself keeps count.
-    room = at_once or (max(1, (os.cpu_count() or 1) // settings.worker_cpus) if own else len(wanted))
-    remote = ray.remote(
-        num_cpus=settings.worker_cpus, num_gpus=settings.study_gpu_share if settings.use_gpu else 0, max_retries=1
-    )(_train)
-    queue = deque(wanted)
-    waiting: dict[ray.ObjectRef, Setting] = {}
-    while queue or waiting:
-        while queue and len(waiting) < room:
-            setting = queue.popleft()
-            waiting[remote.remote(task, setting)] = setting
-        [ready], _ = ray.wait(list(waiting), num_returns=1)
-        ended = waiting.pop(ready)
-        try:
-            yield ended, ray.get(ready)
-        except Exception as error:
-            yield ended, getattr(error, "cause", None) or error  # the error itself, not Ray's page about it
-
-
-def _train(task: Task, setting: Setting) -> Run:
-    return task(setting)
 
 
 def _line(error: Exception) -> str:

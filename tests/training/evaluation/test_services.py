@@ -139,3 +139,18 @@ def test_a_folder_holds_one_comparison(given: TrainingInputs, folder: Path) -> N
     (folder / "plan.json").unlink()  # as older folders are
     with pytest.raises(InvalidInput, match="snapshot was not told"):
         lines_of(given, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_methods_are_trained_and_measured_side_by_side(given: TrainingInputs, folder: Path, tmp_path: Path) -> None:
+    """Through Ray the same lines, in the same order."""
+    here = lines_of(given, folder)
+    there = compare(given, PLAN, tmp_path, TrainingSettings(home=tmp_path, num_workers=1), silent)
+    assert [line.key for line in there] == [line.key for line in here]
+    assert len((tmp_path / "lines.jsonl").read_text().splitlines()) == len(here)
+    for one, other in zip(here, there, strict=True):
+        assert one.values("ndcg").mean() == pytest.approx(other.values("ndcg").mean(), abs=0.03)
+    with pytest.raises(InvalidInput, match="nobody has events in 'bookz'"):
+        compare(given, replace(PLAN, targets=("bookz",)), tmp_path, TrainingSettings(home=tmp_path, num_workers=1))

@@ -35,7 +35,7 @@ class Claim:
 
 WEEK = ("online_retail_buys", "generated_plays")
 FIRST, BLIND = ("generated_first_days",), ("generated_first_days_blind",)
-TASTE, COUNTRY = ("generated_taste",), ("generated_country_near",)
+TASTE, COUNTRY = ("generated_taste",), ("country_near",)
 AREA, NEAREST = "auc_by_user", "ndcg@50"
 
 
