@@ -85,7 +85,7 @@ def run(
         try:
             found[name] = _measure(repo, version, load_task(name), list(others), settings, folder, progress)
         except InvalidInput as error:
-            left_out[name] = str(error)
+            left_out[name] = str(error).removeprefix(name).lstrip(": ")
     if not found:
         raise InvalidInput("; ".join(f"{name}: {why}" for name, why in left_out.items()))
     for one in found.values():
