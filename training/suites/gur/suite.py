@@ -50,7 +50,7 @@ class Result:
     @property
     def sign(self) -> str:
         """Whether ours is better, as the paper's is; told apart are the two where no gain is outside the interval."""
-        if self.gain.low <= 0 <= self.gain.high:
+        if not (self.gain.low > 0 or self.gain.high < 0):
             return "not told apart"
         return "holds" if self.gain.value > 0 else "does not hold"
 
