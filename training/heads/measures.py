@@ -27,7 +27,8 @@ class Interval:
     @classmethod
     def of(cls, value: float, resamples: Float64) -> Self:
         """The interval that values of resamples span; those without a value do not count."""
-        low, high = np.nanpercentile(resamples, (LOW, HIGH))
+        known = resamples[np.isfinite(resamples)]
+        low, high = np.percentile(known, (LOW, HIGH)) if len(known) else (np.nan, np.nan)
         return cls(value, float(low), float(high), tuple(resamples.tolist()))
 
 

@@ -42,7 +42,10 @@ def gain(one: Line, other: Line) -> Interval:
 
 
 def _compared(one: Line, other: Line, by: Callable[[Any, Any], Any]) -> Interval:
-    return Interval.of(float(by(one.value, other.value)), by(np.array(one.resamples), np.array(other.resamples)))
+    ours, theirs = (np.array([line.value, *line.resamples]) for line in (one, other))
+    with np.errstate(divide="ignore", invalid="ignore"):  # a gain over nothing has no value
+        compared = by(ours, theirs)
+    return Interval.of(float(compared[0]), compared[1:])
 
 
 class LineLog:

@@ -29,6 +29,11 @@ def test_a_difference_is_as_sure_as_it_is_user_by_user() -> None:
     assert relative.value == pytest.approx(better.mean() / EASE.mean() - 1) and relative.low > 0
 
 
+def test_a_gain_over_nothing_is_no_error() -> None:
+    found = gain(line("ours", EASE), line("theirs", np.zeros(len(USERS))))
+    assert found.value == np.inf and np.isnan(found.low) and np.isnan(found.high)
+
+
 def test_lines_are_the_same_after_a_restart(tmp_path: Path) -> None:
     LineLog(tmp_path / "lines.jsonl").add([line("ours", EASE)])
     assert LineLog(tmp_path / "lines.jsonl").of("ours", None) == [line("ours", EASE)]

@@ -44,7 +44,7 @@ def as_markdown(tables: Tables, version: str) -> str:
         if rows:
             parts.append("\n".join([f"## {table.capitalize()}\n", HEAD, "|" + "---|" * 10, *rows]) + "\n")
     if tables.left_out:
-        told = [f"- `{name}`: {why.removeprefix(name).lstrip(': ')}" for name, why in tables.left_out.items()]
+        told = [f"- `{name}`: {why}" for name, why in tables.left_out.items()]
         parts.append("\n".join(["## What this data cannot tell\n", *told]) + "\n")
     return "\n".join(parts)
 

@@ -50,7 +50,7 @@ class Result:
     @property
     def sign(self) -> str:
         """Whether ours is better, as the paper's is; told apart are the two where no gain is outside the interval."""
-        if self.gain.low <= 0 <= self.gain.high:
+        if not (self.gain.low > 0 or self.gain.high < 0):
             return "not told apart"
         return "holds" if self.gain.value > 0 else "does not hold"
 
@@ -85,7 +85,7 @@ def run(
         try:
             found[name] = _measure(repo, version, load_task(name), list(others), settings, folder, progress)
         except InvalidInput as error:
-            left_out[name] = str(error)
+            left_out[name] = str(error).removeprefix(name).lstrip(": ")
     if not found:
         raise InvalidInput("; ".join(f"{name}: {why}" for name, why in left_out.items()))
     for one in found.values():
