@@ -101,7 +101,7 @@ def test_a_sign_up_has_a_vector_that_moves_towards_its_taste(world: World) -> No
     if world.family == "clue":  # its training has brought what is picked and what is then listened to together
         assert min(nearness.values()) > 0.35
         return
-    assert nearness[0] > 0.08
+    assert nearness[0] > 0.05  # its tenure of no days is what is most unlike others about it
     assert nearness[3] > nearness[0] + 0.04
     assert nearness[10] > nearness[3] + 0.04
     assert nearness[1000] > nearness[10] + 0.08
