@@ -39,6 +39,16 @@ def copy_of(template: Path, home: Path, **changes: Any) -> Portrait:
     return portrait
 
 
+def labelled_copy_of(template: Path, folder: Path) -> Portrait:
+    """The same in `folder`, with the labels of its generated users."""
+    portrait = copy_of(template, folder / "home")
+    files = generator.generate(folder / "generated", users=USERS)
+    labels = portrait.settings.home / "labels"
+    labels.mkdir()
+    files.labels.rename(labels / "generated.parquet")
+    return portrait
+
+
 def make_registered(home: Path, folder: Path, overrides: Sequence[str] = TINY) -> None:
     """A home with users, a trained version without vectors, and the consumer `ranker`."""
     with with_generated_users(embedded(home), folder) as portrait:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.progress import Progress
 from infra.cost import compare_cost, parse_dimensions
 from infra.portrait import Portrait
 from registry.errors import InvalidInput
 from tests.infra.commands import Commands
 from tests.instances import TINY, copy_of
+from tests.killed import Killed, killed_at
 from training.suites.cost.numbers import Cost
 
 pytestmark = [
@@ -21,18 +21,6 @@ pytestmark = [
 ]
 CONSUMERS = ["retention", "shop_retention", "localisation", "recommendations", "discovery"]
 FREE = {"PORTRAIT_NUM_WORKERS": "0"}
-
-
-class Killed(Exception):
-    """The process ended here."""
-
-
-def killed_at(step: str, done: int) -> Progress:
-    def progress(now: str, reached: int, total: int, note: str = "") -> None:
-        if (now, reached) == (step, done):
-            raise Killed
-
-    return progress
 
 
 @pytest.fixture(scope="module")

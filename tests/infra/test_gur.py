@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.progress import Progress
-from infra import generator
 from infra.pipeline import compare_gur
 from infra.portrait import Portrait
 from tests.infra.commands import Commands
-from tests.instances import USERS, copy_of
+from tests.instances import labelled_copy_of
+from tests.killed import Killed, killed_at
 from training.baselines import dlrm, lightfm
 from training.suites.gur.claims import CLAIMS
 from training.suites.gur.suite import Tables
@@ -25,25 +24,9 @@ pytestmark = [
 RETAIL = "online_retail_buys"
 
 
-class Killed(Exception):
-    """The process ended here."""
-
-
-def killed_at(step: str, done: int) -> Progress:
-    def progress(now: str, reached: int, total: int, note: str = "") -> None:
-        if (now, reached) == (step, done):
-            raise Killed
-
-    return progress
-
-
 @pytest.fixture(scope="module")
 def instance(registered_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portrait]:
-    folder = tmp_path_factory.mktemp("gur")
-    with copy_of(registered_home, folder / "home") as portrait:
-        files = generator.generate(folder / "generated", users=USERS)
-        (portrait.settings.home / "labels").mkdir()
-        files.labels.rename(portrait.settings.home / "labels" / "generated.parquet")
+    with labelled_copy_of(registered_home, tmp_path_factory.mktemp("gur")) as portrait:
         yield portrait
 
 

@@ -28,6 +28,11 @@ class Gain:
             return ""
         return "holds" if 0.5 <= self.value / self.paper <= 2 else "does not hold"
 
+    def numbers(self) -> dict[str, float | str | None]:
+        """Plain values for a report's JSON."""
+        ours = {"gain": self.value, "gain_low": self.low, "gain_high": self.high}
+        return {**ours, "paper_gain": self.paper, "size": self.size}
+
     def __str__(self) -> str:
         return f"{self.value:+.1%} ({self.low:+.1%} .. {self.high:+.1%})"
 

@@ -4,10 +4,11 @@ The lines of every finished method are on disk, so that a run which was cut shor
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +37,7 @@ POPULARITY, MEAN_TEXT, RANDOM = "popularity", "mean item text", "random weights"
 UNSEEN = "cross_service, never saw the service"
 TEXT_DIMENSION = 80
 RANKS = ("ranks", "ranks_sampled")
+Key: TypeAlias = tuple[str, Seen, str, int]  # service, what is seen, method, seed
 METRICS = ("recall", "ndcg", "recall_sampled", "ndcg_sampled")  # all at 10; sampled: among 100 others
 
 
@@ -63,7 +65,7 @@ class Line:
     ranks_sampled: tuple[int, ...]  # among 100 others
 
     @property
-    def key(self) -> tuple[str, str, str, int]:
+    def key(self) -> Key:
         """What it measures."""
         return self.target, self.seen, self.method, self.seed
 
@@ -91,13 +93,18 @@ class Method:
     further: tuple[str, ...] | None = None  # of clue's config; None: nothing is trained
     without: str | None = None  # a service of which its training saw neither events nor items
 
+    @property
+    def keys(self) -> list[Key]:
+        """Of its lines."""
+        return [(target, seen, self.name, self.seed) for target in self.targets for seen in Seen]
+
 
 @dataclass(frozen=True)
 class Job:
     """A method, and what is still to be measured of it."""
 
     method: Method
-    missing: tuple[tuple[str, Seen], ...]  # services, and what is seen
+    missing: tuple[Key, ...]
 
 
 @dataclass(frozen=True)
@@ -116,12 +123,12 @@ class Comparison:
         """By service; raises InvalidInput for one that too few users have."""
         return {target: cross_service_task(self.users, target) for target in self.plan.targets}
 
-    def __call__(self, job: Job) -> list[Line]:
+    def __call__(self, job: Job, progress: Progress = silent) -> list[Line]:
         """Train the method, unless that is done, and measure what is missing."""
-        encoder = _encoder(self, job.method)
+        encoder = _encoder(self, job.method, progress)
         return [
             _measure(self.tasks[target], seen, job.method, encoder, self.texts, self.plan.clock)
-            for target, seen in job.missing
+            for target, seen, *_ in job.missing
         ]
 
 
@@ -143,13 +150,15 @@ def compare(
     if not comparison.tasks:  # what cannot be asked is said before anything is trained
         raise InvalidInput("there is no service to rank the items of: give one")
     lines = _read(log)
-    jobs = [job for method in _methods(plan) if (job := _missing(method, lines)).missing]
+    methods = list(_methods(plan))
+    asked = (Job(method, tuple(key for key in method.keys if key not in lines)) for method in methods)
+    jobs = [job for job in asked if job.missing]
     progress("measuring", 0, len(jobs))
     if settings.num_workers == 1 and not settings.use_gpu:
         alone = replace(comparison, settings=settings.model_copy(update={"num_workers": 0}))
         outcomes = side_by_side(alone, jobs, settings)
     else:
-        outcomes = in_turn(comparison, jobs)
+        outcomes = in_turn(partial(comparison, progress=progress), jobs)
     for done, (job, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, Exception):
             raise outcome
@@ -157,7 +166,8 @@ def compare(
             file.writelines(json.dumps(asdict(line)) + "\n" for line in outcome)
         lines |= {line.key: line for line in outcome}
         progress("measuring", done, len(jobs), f"{job.method.name}, seed {job.method.seed}")
-    return [line for key in _keys(plan) if (line := lines.pop(key, None))] + list(lines.values())
+    ours = [lines.pop(key) for method in methods for key in method.keys]
+    return ours + list(lines.values())  # those of an earlier plan come last
 
 
 def _methods(plan: Plan) -> Iterator[Method]:
@@ -171,18 +181,6 @@ def _methods(plan: Plan) -> Iterator[Method]:
             yield Method(UNSEEN, seed, (target,), (), target)
 
 
-def _keys(plan: Plan) -> Iterator[tuple[str, str, str, int]]:
-    for method in _methods(plan):
-        for target in method.targets:
-            for seen in Seen:
-                yield target, seen, method.name, method.seed
-
-
-def _missing(method: Method, lines: Mapping[tuple[str, str, str, int], Line]) -> Job:
-    asked = ((target, seen) for target in method.targets for seen in Seen)
-    return Job(method, tuple(one for one in asked if (*one, method.name, method.seed) not in lines))
-
-
 def _without(inputs: TrainingInputs, service: str) -> TrainingInputs:
     """The inputs as they were before the service opened."""
 
@@ -194,7 +192,7 @@ def _without(inputs: TrainingInputs, service: str) -> TrainingInputs:
     return replace(inputs, tables=tables, catalogue=catalogue, snapshot=f"{inputs.snapshot}-without-{service}")
 
 
-def _encoder(comparison: Comparison, method: Method) -> Encoder | None:
+def _encoder(comparison: Comparison, method: Method, progress: Progress) -> Encoder | None:
     """An encoder trained on the training users alone; a finished training is not done again."""
     if method.further is None:
         return None
@@ -206,7 +204,7 @@ def _encoder(comparison: Comparison, method: Method) -> Encoder | None:
     }
     name = [*method.further, *([f"unseen-{method.without}"] if method.without else []), str(method.seed)]
     note = "-".join(name).replace("=", "-")
-    encoder = trained_once(comparison.folder, note, "clue", list(chosen.values()), mine, comparison.settings, silent)
+    encoder = trained_once(comparison.folder, note, "clue", list(chosen.values()), mine, comparison.settings, progress)
     if method.without is not None:
         encoder.learn(inputs.catalogue, position=1)  # as it would when the service opens: by its items' texts
     return encoder
@@ -276,7 +274,7 @@ class _TextVectors:
         return (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
 
 
-def _read(log: Path) -> dict[tuple[str, str, str, int], Line]:
+def _read(log: Path) -> dict[Key, Line]:
     lines = [
         Line(**{**fields, "seen": Seen(fields["seen"])} | {name: tuple(fields[name]) for name in RANKS})
         for fields in whole_lines(log)

@@ -124,9 +124,7 @@ def plain_numbers(lines: Sequence[Line]) -> dict[str, Any]:
 
 
 def _numbers(claim: Claim) -> dict[str, Any]:
-    gain = {"gain": claim.gain.value, "gain_low": claim.gain.low, "gain_high": claim.gain.high}
-    held = {"paper_gain": claim.paper, "sign": claim.verdict, "size": claim.gain.size}
-    return {"target": claim.target, "said": claim.said, **gain, **held}
+    return {"target": claim.target, "said": claim.said, **claim.gain.numbers(), "sign": claim.verdict}
 
 
 def as_markdown(lines: Sequence[Line]) -> str:

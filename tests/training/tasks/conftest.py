@@ -17,14 +17,9 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def instance(registered_home: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Portrait]":
     """300 generated users with the version autoencoder-1, and their labels; shared by a file's tests."""
-    from infra import generator
-    from tests.instances import USERS, copy_of
+    from tests.instances import labelled_copy_of
 
-    folder = tmp_path_factory.mktemp("tasks")
-    with copy_of(registered_home, folder / "home") as portrait:
-        files = generator.generate(folder / "generated", users=USERS)
-        (portrait.settings.home / "labels").mkdir()
-        files.labels.rename(portrait.settings.home / "labels" / "generated.parquet")
+    with labelled_copy_of(registered_home, tmp_path_factory.mktemp("tasks")) as portrait:
         yield portrait
 
 

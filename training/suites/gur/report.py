@@ -27,13 +27,8 @@ def plain_numbers(tables: Tables) -> dict[str, Any]:
 
 
 def _numbers(one: Result) -> dict[str, Any]:
-    gain = {"gain": one.gain.value, "gain_low": one.gain.low, "gain_high": one.gain.high}
-    held = {"paper_gain": one.claim.gain, "sign": one.sign, "size": one.gain.size}
-    return (
-        {"claim": asdict(one.claim), "task": one.task, "ours": one.ours.shown(), "other": one.other.shown()}
-        | gain
-        | held
-    )
+    measured = {"ours": one.ours.shown(), "other": one.other.shown()}
+    return {"claim": asdict(one.claim), "task": one.task, **measured, **one.gain.numbers(), "sign": one.sign}
 
 
 def as_markdown(tables: Tables, version: str) -> str:
