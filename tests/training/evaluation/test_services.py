@@ -1,6 +1,7 @@
 """The whole comparison, small: every line, resumable, and a report that says what can be seen."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def test_ndcg_is_of_the_rank() -> None:
     assert line.summary()["users"] == 3 and line.summary()["recall"] == pytest.approx(2 / 3)
 
 
-def test_a_folder_holds_one_comparison(given: TrainingInputs, folder: Path) -> None:
+def test_a_folder_holds_one_comparison(given: TrainingInputs, folder: Path, tmp_path: Path) -> None:
     """Lines of another config would pass for this one's."""
     before = (folder / "lines.jsonl").read_text()
     with pytest.raises(InvalidInput, match=r"holds another comparison \(overrides was .*: choose another --name"):
@@ -136,9 +137,10 @@ def test_a_folder_holds_one_comparison(given: TrainingInputs, folder: Path) -> N
     with pytest.raises(InvalidInput, match="clock was True, is False"):
         lines_of(given, folder, replace(PLAN, clock=False))
     assert (folder / "lines.jsonl").read_text() == before
-    (folder / "plan.json").unlink()  # as older folders are
+    older = shutil.copytree(folder, tmp_path / "older")
+    (older / "plan.json").unlink()  # as older folders are
     with pytest.raises(InvalidInput, match="snapshot was not told"):
-        lines_of(given, folder)
+        lines_of(given, older)
 
 
 @pytest.mark.slow
