@@ -32,6 +32,8 @@ class Conversion:
     def __init__(self, out_dir: Path) -> None:
         self._out_dir = out_dir
         self._connection = duckdb.connect(config={"threads": 2})
+        # DuckDB draws a bar on standard output after two seconds wherever it takes the process for a prompt.
+        self._connection.execute("SET enable_progress_bar = false")
         self._sources: list[Path] = []
         self._written: list[Path] = []
 

@@ -1,7 +1,10 @@
 """What holds for every adapter: clear refusals, and all files or none."""
 
+import subprocess
+import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.adapters import ADAPTERS, convert
@@ -53,3 +56,15 @@ def test_a_path_is_never_a_pattern(folder: Folder, tmp_path: Path) -> None:
         "items.parquet",
         "users.parquet",
     }
+
+
+def test_a_long_conversion_draws_nothing_on_standard_output(tmp_path: Path) -> None:
+    """In a program without a file, such as a forked one, DuckDB takes itself to be at a prompt."""
+    program = f"""
+from pathlib import Path
+from feature_repo.adapters.conversion import Conversion
+with Conversion(Path({str(tmp_path)!r})) as conversion:
+    conversion.write("settings", "SELECT current_setting('enable_progress_bar') AS draws")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert pq.read_table(tmp_path / "settings.parquet").to_pydict() == {"draws": [False]}
