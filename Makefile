@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST_ARGS ?=
+WORKERS ?= 2
 TORTURE_ARGS ?=
 
 .PHONY: install demo test lint format bench torture clean
@@ -19,7 +20,7 @@ demo: install
 	$(BIN)/portrait demo
 
 test: install
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: install
 	$(BIN)/ruff check .

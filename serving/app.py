@@ -63,9 +63,9 @@ def start(settings: ServingSettings, build: "Build | None" = None, build_shard: 
     Ray of its own otherwise. `build` makes the parts of each replica, `build_shard` those of a shard: the real ones
     unless a test or a benchmark gives others.
     """
-    port = settings.port or flags.free_port(settings.host)
+    settings = settings.model_copy(update={"port": settings.port or flags.free_port(settings.host)})
     if not settings.ray_address:
-        flags.require_free(settings.host, port)
+        flags.require_free(settings.host, settings.port)
     # Only now: Ray takes seconds, and a port that is taken should be told at once.
     import ray
     from ray import serve
@@ -78,11 +78,11 @@ def start(settings: ServingSettings, build: "Build | None" = None, build_shard: 
     os.environ.setdefault(*flags.NICENESS)
     ensure_ray(settings)
     shards = ShardGroup(settings, build_shard or _real_shard, flags.shard_environment())
-    running = Running(f"http://{settings.host}:{port}", owns_ray, shards)
+    running = Running(f"http://{settings.host}:{settings.port}", owns_ray, shards)
     try:
         shards.start()  # they come up beside the gateway
         serve.start(
-            http_options={"host": settings.host, "port": port},
+            http_options={"host": settings.host, "port": settings.port},
             controller_options={"runtime_env": {"env_vars": environment}},
         )
         serve.run(application(settings, build or _real_parts, environment), name=APPLICATION, route_prefix="/")

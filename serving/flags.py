@@ -49,7 +49,7 @@ def shard_environment() -> dict[str, str]:
 
 
 def _haproxy_environment(settings: ServingSettings) -> dict[str, str]:
-    state = _folder("haproxy")
+    state = _folder(f"haproxy-{settings.port}")  # gateways of other ports run beside this one
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",

@@ -17,7 +17,8 @@ if TYPE_CHECKING:  # tests of the lower floors need not wait for Feast and torch
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
 if not urlsplit(REDIS_URL).path.strip("/"):
-    REDIS_URL = REDIS_URL.rstrip("/") + "/9"  # the tests empty their database: never the one that everybody uses
+    # The tests empty their database: never the one that everybody uses, and each of pytest's workers has its own.
+    REDIS_URL = f"{REDIS_URL.rstrip('/')}/{9 + int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:])}"
 POSTGRES_URL = os.environ.get("POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/test")
 
 

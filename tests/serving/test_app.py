@@ -56,6 +56,12 @@ def test_flags_are_ours_unless_the_person_set_them(tmp_path: Path, monkeypatch: 
     assert flags.serve_environment(settings)["RAY_SERVE_HAPROXY_STATS_PORT"] == "9"
 
 
+def test_gateways_of_two_ports_share_no_file(tmp_path: Path) -> None:
+    one, two = (flags.serve_environment(ServingSettings(home=tmp_path, port=port)) for port in (8000, 8001))
+    places = [{value for value in chosen.values() if value.startswith("/")} for chosen in (one, two)]
+    assert all(places) and not places[0] & places[1]
+
+
 def test_without_a_haproxy_binary_serve_uses_its_own_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flags, "haproxy_available", lambda: False)
     assert flags.serve_environment(ServingSettings(home=tmp_path)) == {}
