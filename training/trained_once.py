@@ -3,12 +3,14 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from feature_repo.progress import Progress
 from training.encoder import Encoder, load_encoder
 from training.inputs import TrainingInputs
 from training.run import train
 from training.settings import TrainingSettings
+from training.whole_files import write_whole
 
 
 def trained_once(
@@ -24,8 +26,8 @@ def trained_once(
 
     The name has to say all that tells the training from others in the folder.
     """
-    note = folder / f"{name}.json"
+    note = folder / f"{quote(name, safe='')}.json"  # services may be called anything
     if not note.exists():
         model = train(family, overrides, inputs, settings.model_copy(update={"home": folder}), progress)
-        note.write_text(json.dumps({"artifact": model.artifact, "metrics": model.metrics}))
+        write_whole(note, json.dumps({"artifact": model.artifact, "metrics": model.metrics}))
     return load_encoder(folder / json.loads(note.read_text())["artifact"])

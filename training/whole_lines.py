@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from training.whole_files import write_whole
+
 
 def whole_lines(path: Path) -> list[Any]:
     """What was written to its end; an unfinished line is struck out, so that the next one is not joined to it."""
@@ -12,7 +14,5 @@ def whole_lines(path: Path) -> list[Any]:
     lines = path.read_text().splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]
     if whole != lines:
-        scratch = path.with_suffix(".writing")
-        scratch.write_text("".join(whole))
-        scratch.replace(path)
+        write_whole(path, "".join(whole))
     return [json.loads(line) for line in whole]

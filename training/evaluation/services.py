@@ -31,6 +31,7 @@ from training.side_by_side import in_turn, side_by_side
 from training.survey import catalogue_keys
 from training.trained_once import trained_once
 from training.vocabulary import Vocabulary, item_keys
+from training.whole_files import write_whole
 from training.whole_lines import whole_lines
 
 POPULARITY, MEAN_TEXT, RANDOM = "popularity", "mean item text", "random weights"
@@ -287,7 +288,7 @@ def _require_same(folder: Path, inputs: TrainingInputs, plan: Plan) -> None:
     file = folder / "plan.json"
     asked = {"snapshot": inputs.snapshot, "overrides": sorted(plan.overrides), "clock": plan.clock}
     if not file.exists() and not (folder / "lines.jsonl").exists():
-        file.write_text(json.dumps(asked))
+        write_whole(file, json.dumps(asked))
     kept = json.loads(file.read_text()) if file.exists() else {}
     differing = [name for name in asked if kept.get(name) != asked[name]]
     if differing:

@@ -12,9 +12,10 @@ import pytest
 from feature_repo.progress import silent
 from registry.errors import InvalidInput
 from tests.training.example import inputs, population
+from tests.training.test_whole_files import killed_amid_writing
 from training.clue.objective import ObjectiveName
 from training.evaluation.cross_service import Seen
-from training.evaluation.services import MEAN_TEXT, POPULARITY, RANDOM, UNSEEN, Line, Plan, compare
+from training.evaluation.services import MEAN_TEXT, POPULARITY, RANDOM, UNSEEN, Line, Plan, _require_same, compare
 from training.evaluation.services_report import CROSS, SAME, as_markdown, claims, means, write_report
 from training.inputs import TrainingInputs
 from training.settings import TrainingSettings
@@ -141,6 +142,13 @@ def test_a_folder_holds_one_comparison(given: TrainingInputs, folder: Path, tmp_
     (older / "plan.json").unlink()  # as older folders are
     with pytest.raises(InvalidInput, match="snapshot was not told"):
         lines_of(given, older)
+
+
+def test_killed_before_anything_is_measured_the_same_command_begins_again(given: TrainingInputs, tmp_path: Path) -> None:
+    with killed_amid_writing():
+        _require_same(tmp_path, given, PLAN)
+    _require_same(tmp_path, given, PLAN)
+    assert json.loads((tmp_path / "plan.json").read_text())["snapshot"] == given.snapshot
 
 
 @pytest.mark.slow
