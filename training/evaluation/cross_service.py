@@ -11,6 +11,7 @@ from hashlib import blake2b
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.sparse import csr_array
 
 from registry.errors import InvalidInput
 from training.arrays import UNKNOWN, Bool, Int64
@@ -44,7 +45,7 @@ class Examples:
     users: pa.Table  # n rows in the columns of `snapshot.read`, whole histories
     target: Int64  # [n] place of the event among the flattened list columns of `users`
     item: Int64  # [n] column of its item
-    hidden: Bool  # [n, items] items that the user had before: nobody needs them recommended
+    hidden: csr_array  # bool [n, items] items that the user had before: nobody needs them recommended
 
     def __len__(self) -> int:
         return len(self.item)
@@ -133,12 +134,11 @@ def _examples(users: pa.Table, service: str, vocabulary: Vocabulary, most: int) 
     lengths = np.bincount(owner, minlength=users.num_rows)[rows]
     begins = np.concatenate([[0], np.cumsum(lengths)])[:-1]
     target = begins + places - starts[rows]
-    hidden = np.zeros((len(places), len(vocabulary)), dtype=bool)
     copied = np.concatenate([codes[starts[row] : place] for row, place in zip(rows, places, strict=True)])
-    earlier = places - starts[rows]
-    had = copied != UNKNOWN
-    hidden[np.repeat(at, earlier)[had], copied[had]] = True
-    hidden[at, codes[places]] = False
+    of = np.repeat(at, places - starts[rows])
+    had = (copied != UNKNOWN) & (copied != codes[places][of])
+    marks = np.ones(int(had.sum()), dtype=bool)
+    hidden = csr_array((marks, (of[had], copied[had])), shape=(len(places), len(vocabulary)))
     return Examples(copies, target, codes[places], hidden)
 
 

@@ -7,7 +7,8 @@ from typing import Self
 import numpy as np
 
 from registry.errors import InvalidInput
-from training.arrays import UNKNOWN, Bool, Float32, Int64
+from training.arrays import UNKNOWN, Float32, Int64
+from training.evaluation.ranking import Hidden
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Chosen:
 
     vectors: Float32
     item: Int64
-    hidden: Bool
+    hidden: Hidden
     items: Items
 
     @property

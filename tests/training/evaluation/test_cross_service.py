@@ -50,13 +50,20 @@ def test_examples_against_reading_the_rows(users: pa.Table) -> None:
         ]
         assert sorted(ids) == sorted(expected) and ids
         starts = np.searchsorted(owners(examples.users), np.arange(len(ids)))
+        marks = examples.hidden.toarray()
         for n, user in enumerate(ids):
             row, place = rows[user], examples.target[n] - starts[n]
             assert row["services"][place] == "shop"
             assert row["item_ids"][place] == task.items.values[examples.item[n]]
             had = {i for s, i in zip(row["services"][:place], row["item_ids"][:place], strict=True) if s == "shop"}
-            hidden = {task.items.values[code] for code in np.flatnonzero(examples.hidden[n])}
+            hidden = {task.items.values[code] for code in np.flatnonzero(marks[n])}
             assert hidden == (had & known) - {row["item_ids"][place]}
+
+
+def test_what_users_had_is_held_by_what_they_had_and_not_by_what_there_is(users: pa.Table) -> None:
+    for examples in cross_service_task(users, "shop").parts.values():
+        assert examples.hidden.shape[0] == len(examples) and examples.hidden.dtype == np.bool_
+        assert examples.hidden.nnz <= (np.bincount(owners(examples.users), minlength=len(examples)) - 1).sum()
 
 
 def _shop(row: dict[str, list[str]], known: set[str]) -> int:

@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
+from training.evaluation import ranking
 from training.evaluation.ranking import NEGATIVES, K, full_ranks, ndcg, recall, sampled_ranks
 
 
@@ -45,3 +47,17 @@ def test_hidden_items_are_never_drawn() -> None:
     relevant = np.full(20, 100)
     ranks = sampled_ranks(scores, relevant, hidden, seed=0)
     assert (ranks <= 19).all() and (ranks >= 19 - 20 + 1).all() and ranks.max() > 10
+
+
+@pytest.mark.parametrize("rows", [1, 7, 60])
+def test_ranks_are_the_same_however_hidden_items_are_held_and_many_are_looked_at(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(60, 300)).astype(np.float32).round(1)  # with ties
+    relevant, hidden = rng.integers(300, size=60), rng.random((60, 300)) < 0.1
+    full, sampled = full_ranks(scores, relevant, hidden), sampled_ranks(scores, relevant, hidden, seed=0)
+    monkeypatch.setattr(ranking, "BLOCK", rows * 300)
+    assert (full_ranks(scores, relevant, csr_array(hidden)) == full).all()
+    assert (sampled_ranks(scores, relevant, csr_array(hidden), seed=0) == sampled).all()
+    assert full_ranks(scores[:0], relevant[:0], csr_array(hidden[:0])).shape == (0,)

@@ -144,7 +144,9 @@ def test_a_folder_holds_one_comparison(given: TrainingInputs, folder: Path, tmp_
         lines_of(given, older)
 
 
-def test_killed_before_anything_is_measured_the_same_command_begins_again(given: TrainingInputs, tmp_path: Path) -> None:
+def test_killed_before_anything_is_measured_the_same_command_begins_again(
+    given: TrainingInputs, tmp_path: Path
+) -> None:
     with killed_amid_writing():
         _require_same(tmp_path, given, PLAN)
     _require_same(tmp_path, given, PLAN)
