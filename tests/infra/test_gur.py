@@ -9,12 +9,13 @@ import pytest
 
 from infra.pipeline import compare_gur
 from infra.portrait import Portrait
+from registry.errors import InvalidInput
 from tests.infra.commands import Commands
 from tests.instances import labelled_copy_of
 from tests.killed import Killed, killed_at
 from training.baselines import dlrm, lightfm
-from training.suites.gur.claims import CLAIMS
-from training.suites.gur.suite import Tables
+from training.suites.gur.claims import CLAIMS, Variant
+from training.suites.gur.suite import Tables, run
 from training.tasks.lines import LineLog
 
 pytestmark = [
@@ -86,6 +87,20 @@ def test_the_command_prints_the_page(measured: Tables, instance: Portrait, tmp_p
     here = Commands(tmp_path / "printed", home)
     done = here("evaluate", "autoencoder-1", "--suite", "gur", PORTRAIT_NUM_WORKERS="0")
     assert done.code == 0, done.err
-    assert "Established users" in done.out and "What this data cannot tell" in done.out and "report: " in done.out
+    assert "Established users" in done.out and "What cannot be told here" in done.out and "report: " in done.out
     found = here("evaluate", "autoencoder-1", "--suite", "gur", "--json", PORTRAIT_NUM_WORKERS="0").json
     assert len(found["results"]) == len(measured.results) and list(found["left_out"]) == [RETAIL]
+
+
+def test_a_family_without_a_variant_tells_all_other_claims(registered_clue_home: Path, tmp_path: Path) -> None:
+    """CLUE knows items by their texts alone."""
+    claims = [one for one in CLAIMS if one.tasks == ("generated_taste",)]
+    assert Variant.NO_ITEMS in {one.than for one in claims}
+    with labelled_copy_of(registered_clue_home, tmp_path) as portrait:
+        version = portrait.registry.versions.get("clue-1")
+        tables = run(portrait.repo, version, portrait.settings, tmp_path / "gur", claims=claims)
+        assert [one.claim.than for one in tables.results] == ["mean-items"]
+        assert list(tables.left_out) == [Variant.NO_ITEMS] and "clue knows items" in tables.left_out[Variant.NO_ITEMS]
+        alone = [one for one in claims if one.than == Variant.NO_ITEMS]
+        with pytest.raises(InvalidInput, match="without modality encoders: clue knows items"):
+            run(portrait.repo, version, portrait.settings, tmp_path / "nothing", claims=alone)

@@ -30,6 +30,7 @@ from training.tasks.refusals import Built
 from training.trained_once import trained_once
 
 WHOLE = "representation"
+ITEM_DIMENSION = "item_dimension"  # 0: without modality encoders
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Tables:
     """All that the instance's data can tell."""
 
     results: list[Result]
-    left_out: dict[str, str]  # task: why this data cannot tell it
+    left_out: dict[str, str]  # task or variant: why it cannot be told
 
 
 def run(
@@ -71,15 +72,16 @@ def run(
     progress: Progress | None = None,
     claims: Sequence[Claim] = CLAIMS,
 ) -> Tables:
-    """Measure every claim that the data can tell, and register what the recipe reached with the version.
+    """Measure every claim that data and family can tell, and register what the recipe reached with the version.
 
-    Raises InvalidInput when it can tell none.
+    Raises InvalidInput when they can tell none.
     """
     progress = progress or silent
     folder.mkdir(parents=True, exist_ok=True)
+    left_out = _untrainable(version)
+    claims = [claim for claim in claims if claim.than not in left_out]
     names = list(dict.fromkeys(name for claim in claims for name in claim.tasks))
     found: dict[str, Evaluation] = {}
-    left_out: dict[str, str] = {}
     for name in names:
         others = dict.fromkeys(claim.than for claim in claims if name in claim.tasks)
         try:
@@ -91,6 +93,13 @@ def run(
     for one in found.values():
         register(repo, version, replace(one, task=f"gur/{one.task}"))
     return Tables([result for claim in claims for result in _results(claim, found)], left_out)
+
+
+def _untrainable(version: EmbeddingVersion) -> dict[str, str]:
+    """Variants that there are none of in the version's family, and why."""
+    if ITEM_DIMENSION in version.config:
+        return {}
+    return {Variant.NO_ITEMS: f"{version.family} knows items by their encoder alone, nothing is left without it"}
 
 
 def _results(claim: Claim, found: dict[str, Evaluation]) -> list[Result]:
@@ -154,7 +163,8 @@ def _varied(inputs: TrainingInputs, version: EmbeddingVersion, variant: str) -> 
     hidden = {*version.config.get("exclude", ())}
     overrides = recipe(version)
     if variant == Variant.NO_ITEMS:
-        overrides = [text for text in overrides if not text.startswith("item_dimension=")] + ["item_dimension=0"]
+        overrides = [text for text in overrides if not text.startswith(f"{ITEM_DIMENSION}=")]
+        overrides += [f"{ITEM_DIMENSION}=0"]
     elif variant == Variant.NO_ONBOARDING:
         hidden |= {ONBOARDING}
     elif variant == Variant.NO_STATIC:
