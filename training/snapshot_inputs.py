@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from feature_repo.inputs import read_inputs_offline
-from feature_repo.log.catalogue import catalogue
+from feature_repo.log.catalogue import catalogue, items_position
 from feature_repo.log.snapshot import Snapshot
 from feature_repo.store import FeatureRepo
 from training.inputs import TrainingInputs
@@ -11,6 +11,7 @@ from training.inputs import TrainingInputs
 
 def inputs_of(repo: FeatureRepo, snapshot: Snapshot, exclude: Sequence[str] = ()) -> TrainingInputs:
     """All users of the snapshot with the teams' features, and the catalogue as it is now."""
+    position = items_position(repo.log)  # before the catalogue, which then has at least these rows
     return TrainingInputs(
         tables=lambda: (read_inputs_offline(repo, snapshot, bucket) for bucket in sorted(snapshot.buckets)),
         users=snapshot.users,
@@ -20,4 +21,5 @@ def inputs_of(repo: FeatureRepo, snapshot: Snapshot, exclude: Sequence[str] = ()
         catalogue=catalogue(repo.log),
         schema=repo.input_schema(),
         exclude=tuple(exclude),
+        items_position=position,
     )

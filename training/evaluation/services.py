@@ -286,7 +286,8 @@ def _read(log: Path) -> dict[Key, Line]:
 def _require_same(folder: Path, inputs: TrainingInputs, plan: Plan) -> None:
     """Lines of a folder are of one data set and one config; further targets, seeds and methods may join them."""
     file = folder / "plan.json"
-    asked = {"snapshot": inputs.snapshot, "overrides": sorted(plan.overrides), "clock": plan.clock}
+    data = {"snapshot": inputs.snapshot, "items_position": inputs.items_position}
+    asked = {**data, "overrides": sorted(plan.overrides), "clock": plan.clock}
     if not file.exists() and not (folder / "lines.jsonl").exists():
         write_whole(file, json.dumps(asked))
     kept = json.loads(file.read_text()) if file.exists() else {}

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from feature_repo.log.catalogue import items_position
 from feature_repo.online.redis import PortraitRedisOnlineStore
 from feature_repo.progress import Progress, silent
 from feature_repo.store import FeatureRepo
@@ -93,7 +94,8 @@ class _Suite:
         self._data = TaskData(repo, next(iter(self._hidden), ""))
         self._built = cache(self._build)
         self._store = "Redis" if isinstance(repo.online, PortraitRedisOnlineStore) else "SQLite"
-        self._kept = Kept(folder / "lines.jsonl", f"{newest.id}-{_digest(self._consumers, plan)}")
+        stamp = f"{newest.id}-{items_position(repo.log)}-{_digest(self._consumers, plan)}"
+        self._kept = Kept(folder / "lines.jsonl", stamp)
 
     def run(self) -> Cost:
         if self._plan.version is not None:

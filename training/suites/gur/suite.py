@@ -152,7 +152,8 @@ def _encoder(
     """The recipe, or a variant of it, trained on what the task's baselines are fitted on; once for equal inputs."""
     assert not isinstance(built, ClassTask)  # no claim is about classes
     inputs, overrides = _varied(built.inputs, version, variant)
-    name = f"{inputs.snapshot}-{variant.replace(' ', '-')}-{version.fingerprint[:12]}"
+    data = f"{inputs.snapshot}-{inputs.items_position}"
+    name = f"{data}-{variant.replace(' ', '-')}-{version.fingerprint[:12]}"
     encoder = trained_once(folder, name, version.family, overrides, inputs, settings, progress)
     NewItems(repo.log).bring(encoder)
     return encoder
