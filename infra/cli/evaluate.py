@@ -18,12 +18,23 @@ class Suite(StrEnum):
     GUR = "gur"
 
 
+TASK, CLUE, COST = "--task", f"--suite {Suite.CLUE}", f"--suite {Suite.COST}"
+READ_BY = {
+    "--baselines": [TASK],
+    "--set": [CLUE, COST],
+    "--dimensions": [COST],
+    **{option: [CLUE] for option in ("--target", "--seeds", "--clock", "--unseen", "--name", "--as-of")},
+}
+"""What each option is for; where all modes read one, it is not here."""
+
+
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     app.command()(evaluate)
 
 
 def evaluate(
+    context: typer.Context,
     version: Annotated[str | None, typer.Argument(help="Embedding version; without one, baselines alone.")] = None,
     task: Annotated[
         str | None, typer.Option(help="A built-in task by name, or a TOML file; see docs/transfer.md.")
@@ -57,17 +68,14 @@ def evaluate(
     """
     if (task is None) == (suite is None):
         raise InvalidInput("give --task NAME_OR_FILE, --suite clue with --target SERVICE, --suite cost or --suite gur")
+    _require_read(context, TASK if suite is None else f"--suite {suite}")
     if task is not None:
-        if as_of is not None:
-            raise InvalidInput(f"--as-of {as_of}: a task says itself as of when it is measured")
         _task(version, task, baselines, as_json)
         return
     if suite is Suite.GUR:
         _gur(version, as_json)
         return
     if suite is Suite.COST:
-        if target or as_of is not None:
-            raise InvalidInput("--suite cost has tasks of its own, with their times: leave --target and --as-of out")
         _cost(version, dimensions, overrides or [], as_json)
         return
     if version is not None:
@@ -75,6 +83,15 @@ def evaluate(
     if not target:
         raise InvalidInput("--suite clue needs --target SERVICE")
     _suite(target, seeds, overrides or [], clock, unseen, name, as_of, as_json)
+
+
+def _require_read(context: typer.Context, mode: str) -> None:
+    """Refuse an option that the mode would leave unread."""
+    for parameter in context.command.params:
+        source, modes = context.get_parameter_source(parameter.name or ""), READ_BY.get(parameter.opts[0], [mode])
+        if mode not in modes and source is not None and source.name == "COMMANDLINE":
+            option = "/".join((*parameter.opts, *parameter.secondary_opts))
+            raise InvalidInput(f"{mode} does not read {option}: leave it out, it is for {' and '.join(modes)}")
 
 
 def _task(version: str | None, task: str, baselines: str, as_json: bool) -> None:

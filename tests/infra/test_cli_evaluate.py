@@ -62,9 +62,34 @@ def test_arguments_that_do_not_go_together_are_said(here: Commands, tmp_path: Pa
         (("--task", "nothing"), "there is no task 'nothing': give a TOML file, or one of"),
         (("--suite", "clue"), "--suite clue needs --target SERVICE"),
         (("autoencoder-1", "--suite", "clue", "--target", "music"), "leave autoencoder-1 out"),
-        (("--task", "generated_taste", "--as-of", "2024-01-01"), "a task says itself as of when it is measured"),
         (("--task", "generated_taste", "--baselines", "rfm"), "--baselines rfm: this task has no rfm"),
         (("--task", "generated_taste", "--baselines", "none"), "there is nothing to measure"),
     ):
         done = here("evaluate", *arguments, **FREE)
         assert done.code in (1, 2) and said in done.error, done.err
+
+
+GUR, COST, TASK = ("autoencoder-1", "--suite", "gur"), ("--suite", "cost"), ("--task", "generated_taste")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((*GUR, "--set", "epochs=1"), "gur does not read --set: leave it out, it is for --suite clue and --suite cost"),
+        ((*GUR, "--as-of", "2024-01-01"), "--suite gur does not read --as-of: leave it out, it is for --suite clue"),
+        ((*GUR, "--target", "shop"), "--suite gur does not read --target"),
+        ((*GUR, "--seeds", "3"), "--suite gur does not read --seeds"),  # the default, but somebody's wish
+        ((*COST, "--no-clock"), "--suite cost does not read --clock/--no-clock: leave it out, it is for --suite clue"),
+        ((*COST, "--as-of", "2024-01-01"), "--suite cost does not read --as-of"),
+        ((*COST, "--name", "mine"), "--suite cost does not read --name"),
+        ((*TASK, "--set", "epochs=1"), "--task does not read --set"),
+        ((*TASK, "--target", "shop"), "--task does not read --target"),
+        ((*TASK, "--as-of", "2024-01-01"), "--task does not read --as-of"),
+        (("--suite", "clue", "--target", "shop", "--baselines", "rfm"), "--baselines: leave it out, it is for --task"),
+        (("--suite", "clue", "--target", "shop", "--dimensions", "8"), "leave it out, it is for --suite cost"),
+    ],
+)
+def test_an_option_that_is_not_read_is_refused(portrait: Commands, arguments: tuple[str, ...], said: str) -> None:
+    done = portrait("evaluate", *arguments, **FREE)
+    assert done.code == 2 and said in done.error
+    assert not portrait.home.exists()  # nothing was begun

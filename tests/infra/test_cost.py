@@ -131,6 +131,6 @@ def test_as_a_command(instance: Portrait, measured: Cost, tmp_path: Path) -> Non
     told = portrait("evaluate", "--suite", "cost", "--dimensions", "16,8", *quick, **FREE)
     assert "GUR reports -50%" in told.out and "report: " in told.out and "online store (bytes a user)" in told.out
     timed = portrait("evaluate", "--suite", "cost", "--as-of", "2024-06-01", **FREE)
-    assert timed.code == 2 and "leave --target and --as-of out" in timed.error
+    assert timed.code == 2 and "does not read --as-of: leave it out, it is for --suite clue" in timed.error
     wrong = portrait("evaluate", "--suite", "cost", "--dimensions", "few", **FREE)
     assert wrong.code == 2 and "--dimensions few: write whole numbers" in wrong.err
