@@ -29,6 +29,9 @@ def evaluate(
         str | None, typer.Option(help="A built-in task by name, or a TOML file; see docs/transfer.md.")
     ] = None,
     baselines: Annotated[str, typer.Option(help="Measured beside it: all, none, or names, comma-separated.")] = "all",
+    beside: Annotated[
+        list[str] | None, typer.Option(help="Another version to be measured on the same data; repeat.")
+    ] = None,
     suite: Annotated[Suite | None, typer.Option(help="Or: which comparison of the papers to run.")] = None,
     target: Annotated[list[str] | None, typer.Option(help="Suite: service whose items are ranked; repeat.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Suite: trainings of each kind.")] = 3,
@@ -60,7 +63,7 @@ def evaluate(
     if task is not None:
         if as_of is not None:
             raise InvalidInput(f"--as-of {as_of}: a task says itself as of when it is measured")
-        _task(version, task, baselines, as_json)
+        _task(version, beside or [], task, baselines, as_json)
         return
     if suite is Suite.GUR:
         _gur(version, as_json)
@@ -77,13 +80,13 @@ def evaluate(
     _suite(target, seeds, overrides or [], clock, unseen, name, as_of, as_json)
 
 
-def _task(version: str | None, task: str, baselines: str, as_json: bool) -> None:
+def _task(version: str | None, beside: list[str], task: str, baselines: str, as_json: bool) -> None:
     from infra.pipeline import evaluate_task
     from infra.portrait import Portrait
     from infra.tables.tasks import task_table
 
     with Portrait.open() as portrait, progress_bar() as progress:
-        found = evaluate_task(portrait, version, task, baselines, progress)
+        found = evaluate_task(portrait, version, task, baselines, progress, beside)
     if as_json:
         print_json(found.numbers())
         return

@@ -65,6 +65,8 @@ def test_arguments_that_do_not_go_together_are_said(here: Commands, tmp_path: Pa
         (("--task", "generated_taste", "--as-of", "2024-01-01"), "a task says itself as of when it is measured"),
         (("--task", "generated_taste", "--baselines", "rfm"), "--baselines rfm: this task has no rfm"),
         (("--task", "generated_taste", "--baselines", "none"), "there is nothing to measure"),
+        (("--task", "generated_taste", "--beside", "autoencoder-1"), "--beside autoencoder-1: name the version that it"),
+        (("autoencoder-1", "--task", "generated_taste", "--beside", "clue-7"), "clue-7"),
     ):
         done = here("evaluate", *arguments, **FREE)
         assert done.code in (1, 2) and said in done.error, done.err
