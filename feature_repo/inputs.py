@@ -39,14 +39,16 @@ def read_inputs_offline(repo: FeatureRepo, snapshot: Snapshot, bucket: int) -> p
     return users
 
 
-def read_inputs_at(repo: FeatureRepo, buckets: int | Collection[int], asked: pa.Table) -> Iterator[pa.Table]:
+def read_inputs_at(
+    repo: FeatureRepo, buckets: int | Collection[int], asked: pa.Table, *, signing_up: bool = False
+) -> Iterator[pa.Table]:
     """One row for each (user_id, as_of) of `asked` and in its order, some rows a table: what goes to `Encoder.encode`.
 
     `asked` has users of one bucket, or of several. The columns are those of `read_inputs_offline`, each row as of its
     own time: see `feature_repo.log.point_in_time`. Teams' features are joined by Feast, from rows before that time.
     """
     named = bool(repo.team_views())
-    for users in read_at(repo.log, buckets, asked):
+    for users in read_at(repo.log, buckets, asked, signing_up=signing_up):
         yield _with_team_features(repo, users) if named else users
 
 

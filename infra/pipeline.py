@@ -128,12 +128,16 @@ def evaluate_task(
     task: str,
     baselines: str = "all",
     progress: Progress | None = None,
+    beside: Sequence[str] = (),
 ) -> Evaluation:
-    """A version (or none) and baselines on a task by name or file; what the version reaches is registered."""
+    """A version (or none), others beside it and baselines on a task by name or file; registers what versions reach."""
     asked = load_task(task)
     known_names = fitting(asked.kind)
     names = chosen(",".join(asked.baselines) if baselines == "all" and asked.baselines else baselines, known_names)
     if version is None and not names:
         raise InvalidInput("there is nothing to measure: name a version, or some --baselines")
+    if version is None and beside:
+        raise InvalidInput(f"--beside {beside[0]}: name the version that it stands beside first")
     known = portrait.registry.versions.get(version) if version is not None else None
-    return evaluate(portrait.repo, known, asked, names, portrait.settings, progress)
+    others = [portrait.registry.versions.get(one) for one in beside]
+    return evaluate(portrait.repo, known, asked, names, portrait.settings, progress, others)

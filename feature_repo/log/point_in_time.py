@@ -11,6 +11,9 @@ What counts for a row, as of its time T (docs/decisions/0014):
 - at a T before the log itself began (history that was taken in in bulk) the clock of ingest says nothing: there
   everybody's first row of the profile counts, and no later one. Where it does not say when its user signed up, it has
   to have come with the first users that the log was given.
+
+With `signing_up` the rows are of users at their sign-up: a profile's first row counts, which is what they said then,
+although it can only have been ingested after it.
 """
 
 from collections.abc import Collection, Iterator
@@ -47,7 +50,9 @@ class _Loaded(NamedTuple):
     events_of: np.ndarray
 
 
-def read_at(log: EventLog, buckets: int | Collection[int], asked: pa.Table) -> Iterator[pa.Table]:
+def read_at(
+    log: EventLog, buckets: int | Collection[int], asked: pa.Table, *, signing_up: bool = False
+) -> Iterator[pa.Table]:
     """Users of a bucket, or of several, as they were: a row for each of `asked` (ASKED) and in its order.
 
     They come some rows a table, in the columns of `snapshot.read`; `as_of` is the time asked for. A user of whom
@@ -65,7 +70,7 @@ def read_at(log: EventLog, buckets: int | Collection[int], asked: pa.Table) -> I
         )
         loaded = log.read(lambda manifest: _load(duck, log, manifest, inside), lambda: sealed_manifest(log, inside))
         for start, end in _portions(loaded.events_of):
-            yield _read(duck, loaded, rows.slice(start, end - start))
+            yield _read(duck, loaded, rows.slice(start, end - start), signing_up)
 
 
 def _load(duck: Duck, log: EventLog, manifest: Manifest, buckets: Collection[int]) -> _Loaded:
@@ -100,7 +105,7 @@ def _portions(events_of: np.ndarray) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def _read(duck: Duck, loaded: _Loaded, rows: pa.Table) -> pa.Table:
+def _read(duck: Duck, loaded: _Loaded, rows: pa.Table, signing_up: bool) -> pa.Table:
     """Fold as if every row asked for were a user of its own, named by its key."""
     duck.register("portion", rows)
     duck.execute("CREATE OR REPLACE TEMP TABLE named_users AS SELECT key AS user_id FROM portion")
@@ -115,11 +120,11 @@ def _read(duck: Duck, loaded: _Loaded, rows: pa.Table) -> pa.Table:
         SELECT * EXCLUDE asked_as_of FROM (
             SELECT own_profiles.* EXCLUDE (committed_at, is_first) REPLACE (key AS user_id), as_of AS asked_as_of
             FROM own_profiles JOIN portion USING (user_id)
-            WHERE CASE WHEN as_of <= ? THEN is_first AND (created_time IS NOT NULL OR committed_at = ?)
+            WHERE CASE WHEN ? OR as_of <= ? THEN is_first AND (created_time IS NOT NULL OR committed_at = ?)
                        ELSE committed_at < as_of END
             QUALIFY row_number() OVER (PARTITION BY key ORDER BY position DESC) = 1)
         WHERE created_time IS NULL OR date_trunc('second', created_time) < asked_as_of""",
-        [loaded.began_at, loaded.users_since],
+        [signing_up, loaded.began_at, loaded.users_since],
     )
     folded = fold_counted(duck, loaded.given)
     schema = inputs_schema(loaded.given.profile_schema)

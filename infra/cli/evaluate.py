@@ -21,6 +21,7 @@ class Suite(StrEnum):
 TASK, CLUE, COST = "--task", f"--suite {Suite.CLUE}", f"--suite {Suite.COST}"
 READ_BY = {
     "--baselines": [TASK],
+    "--beside": [TASK],
     "--set": [CLUE, COST],
     "--dimensions": [COST],
     **{option: [CLUE] for option in ("--target", "--seeds", "--clock", "--unseen", "--name", "--as-of")},
@@ -40,6 +41,9 @@ def evaluate(
         str | None, typer.Option(help="A built-in task by name, or a TOML file; see docs/transfer.md.")
     ] = None,
     baselines: Annotated[str, typer.Option(help="Measured beside it: all, none, or names, comma-separated.")] = "all",
+    beside: Annotated[
+        list[str] | None, typer.Option(help="Another version to be measured on the same data; repeat.")
+    ] = None,
     suite: Annotated[Suite | None, typer.Option(help="Or: which comparison of the papers to run.")] = None,
     target: Annotated[list[str] | None, typer.Option(help="Suite: service whose items are ranked; repeat.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Suite: trainings of each kind.")] = 3,
@@ -70,7 +74,7 @@ def evaluate(
         raise InvalidInput("give --task NAME_OR_FILE, --suite clue with --target SERVICE, --suite cost or --suite gur")
     _require_read(context, TASK if suite is None else f"--suite {suite}")
     if task is not None:
-        _task(version, task, baselines, as_json)
+        _task(version, beside or [], task, baselines, as_json)
         return
     if suite is Suite.GUR:
         _gur(version, as_json)
@@ -94,13 +98,13 @@ def _require_read(context: typer.Context, mode: str) -> None:
             raise InvalidInput(f"{mode} does not read {option}: leave it out, it is for {' and '.join(modes)}")
 
 
-def _task(version: str | None, task: str, baselines: str, as_json: bool) -> None:
+def _task(version: str | None, beside: list[str], task: str, baselines: str, as_json: bool) -> None:
     from infra.pipeline import evaluate_task
     from infra.portrait import Portrait
     from infra.tables.tasks import task_table
 
     with Portrait.open() as portrait, progress_bar() as progress:
-        found = evaluate_task(portrait, version, task, baselines, progress)
+        found = evaluate_task(portrait, version, task, baselines, progress, beside)
     if as_json:
         print_json(found.numbers())
         return

@@ -64,6 +64,8 @@ def test_arguments_that_do_not_go_together_are_said(here: Commands, tmp_path: Pa
         (("autoencoder-1", "--suite", "clue", "--target", "music"), "leave autoencoder-1 out"),
         (("--task", "generated_taste", "--baselines", "rfm"), "--baselines rfm: this task has no rfm"),
         (("--task", "generated_taste", "--baselines", "none"), "there is nothing to measure"),
+        (("--task", "generated_taste", "--beside", "autoencoder-1"), "--beside autoencoder-1: name the version that it"),
+        (("autoencoder-1", "--task", "generated_taste", "--beside", "clue-7"), "clue-7"),
     ):
         done = here("evaluate", *arguments, **FREE)
         assert done.code in (1, 2) and said in done.error, done.err
@@ -77,6 +79,7 @@ GUR, COST, TASK = ("autoencoder-1", "--suite", "gur"), ("--suite", "cost"), ("--
     [
         ((*GUR, "--set", "epochs=1"), "gur does not read --set: leave it out, it is for --suite clue and --suite cost"),
         ((*GUR, "--as-of", "2024-01-01"), "--suite gur does not read --as-of: leave it out, it is for --suite clue"),
+        ((*GUR, "--beside", "clue-1"), "--suite gur does not read --beside: leave it out, it is for --task"),
         ((*GUR, "--target", "shop"), "--suite gur does not read --target"),
         ((*GUR, "--seeds", "3"), "--suite gur does not read --seeds"),  # the default, but somebody's wish
         ((*COST, "--no-clock"), "--suite cost does not read --clock/--no-clock: leave it out, it is for --suite clue"),

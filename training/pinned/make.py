@@ -86,6 +86,10 @@ def make(repo: FeatureRepo, request: Request, settings: TrainingSettings, progre
         raise Conflict(f"version {version.id} is {version.state}: make training sets of a live version")
     if not request.out.parent.is_dir():
         raise InvalidInput(f"there is no folder {request.out.parent} to write {request.out.name} into")
+    if request.out.is_dir():
+        raise InvalidInput(f"{request.out} is a folder: name the file in it that shall be written")
+    if request.out.exists() and request.labels.exists() and request.out.samefile(request.labels):
+        raise InvalidInput(f"{request.out} is the labels file: write the training set beside it")
     sweep(settings.home, repo.log.manifest)
     with working_folder(settings.home, "dataset") as working:
         staged = _stage(repo.log, request, grid, working, progress)

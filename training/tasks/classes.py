@@ -32,6 +32,10 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, places: Int64) -> "Examples":
+        """Some of them, in this order."""
+        return Examples(self.rows.take(places), [self.labels[place] for place in places.tolist()])
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -80,7 +84,7 @@ def labelled(data: TaskData, answers: pa.Table, as_of: datetime | None) -> Examp
     labels: list[str] = mine["answer"].to_pylist()
     if mine["as_of"].null_count == len(mine):
         return Examples(everybody.take(places[places >= 0]), labels)
-    latest = int(everybody.as_of.max())
+    latest = int(everybody.as_of.max(initial=0))
     times = np.minimum(np.asarray(pc.fill_null(mine["as_of"].combine_chunks(), latest)), latest)
     return Examples(data.rows_at(mine["user_id"].combine_chunks(), times), labels)
 
@@ -91,7 +95,7 @@ def churn_task(task: ChurnTask, data: TaskData) -> ClassTask:
     train = [_population(task, data, moment) for moment in task.train_cuts]
     joined = Examples(Rows.joined([part.rows for part in train]), [label for part in train for label in part.labels])
     test = _population(task, data, task.test_cut)
-    _require(task.name, joined, "in training")
+    _require_training(task, joined)
     _require(task.name, test, "to test")
     fold = Fold(data.inputs(max(task.train_cuts)), joined, test)
     return ClassTask((STAYED, CHURNED), [fold], task.test_cut, task.test_cut)
@@ -106,15 +110,22 @@ def _population(task: ChurnTask, data: TaskData, moment: datetime) -> Examples:
 
 
 def _fold(task: LabelTask, data: TaskData, examples: Examples, tested: np.ndarray, number: int) -> Fold:
-    test, train = _some(examples, np.flatnonzero(tested)), _some(examples, np.flatnonzero(~tested))
-    _require(task.name, train, "in training")
+    test, train = examples.take(np.flatnonzero(tested)), examples.take(np.flatnonzero(~tested))
+    _require_training(task, train)
     _require(task.name, test, "to test")
     others = without(test.rows.users["user_id"].combine_chunks())
     return Fold(data.inputs(task.as_of, others, f"{task.name}-{task.seed}-{number}"), train, test)
 
 
-def _some(examples: Examples, places: Int64) -> Examples:
-    return Examples(examples.rows.take(places), [examples.labels[place] for place in places.tolist()])
+def _require_training(task: LabelTask | ChurnTask, examples: Examples) -> None:
+    _require(task.name, examples, "in training")
+    fitted = next(validation_split(examples.rows.ids, task.seed))
+    [*classes] = {examples.labels[place] for place in fitted.tolist()}
+    if len(classes) < 2:
+        raise InvalidInput(
+            f"{task.name}: all training users but those who choose the head's setting are {', '.join(classes)}: "
+            "ingest more, or give the task another seed"
+        )
 
 
 def _require(name: str, examples: Examples, where: str) -> None:

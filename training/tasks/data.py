@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from feature_repo.inputs import read_inputs_at
+from feature_repo.log.catalogue import items_position
 from feature_repo.log.partition import bucket_of
 from feature_repo.log.point_in_time import ASKED
 from feature_repo.log.snapshot import Snapshot, cut
@@ -25,7 +26,7 @@ from registry.errors import InvalidInput
 from training.arrays import Bool, Int64
 from training.inputs import TrainingInputs
 from training.snapshot_inputs import inputs_of
-from training.tasks.kinds import Answers, Counted
+from training.tasks.kinds import Answers, Counted, Task
 
 AT_ONCE = 50_000  # users who are read in one query
 
@@ -73,6 +74,14 @@ class TaskData:
         """The snapshot of everything that is known; its id is the stamp of the data."""
         return cut(self.repo.log)
 
+    def beside(self, task: Task) -> list[str]:
+        """What lines depend on beside the newest snapshot and the task: items, fields, and the labels' content."""
+        found = [str(items_position(self.repo.log)), str(self.repo.input_schema())]
+        if isinstance(task, Answers) and task.labels is not None:
+            with self._labels_file(task.labels).open("rb") as file:
+                found.append(file_digest(file, "sha256").hexdigest())
+        return found
+
     def inputs(
         self, as_of: datetime | None = None, kept: Callable[[pa.Table], pa.Table] | None = None, what: str = ""
     ) -> TrainingInputs:
@@ -90,8 +99,11 @@ class TaskData:
         return replace(found, tables=lambda: map(change, tables()), users=users, snapshot=f"{found.snapshot}-{what}")
 
     def rows(self, as_of: datetime | None = None) -> Rows:
-        """Everybody as of a time."""
-        return self._newest_rows if as_of is None else self._rows(as_of)
+        """Everybody, or everybody as of a time: a profile that changed after it is as it was."""
+        if as_of is None:
+            return self._newest_rows
+        known = self._rows(as_of)
+        return self.rows_at(known.users["user_id"].combine_chunks(), known.as_of)
 
     @cached_property
     def _newest_rows(self) -> Rows:
@@ -102,15 +114,19 @@ class TaskData:
         users = pa.concat_tables(inputs.tables()).combine_chunks()
         return Rows(users, np.full(users.num_rows, inputs.as_of_us, dtype=np.int64))
 
-    def rows_at(self, user_ids: pa.Array, as_of: Int64) -> Rows:
-        """These users in this order, each as of its own time: profile and events as they were known then."""
+    def rows_at(self, user_ids: pa.Array, as_of: Int64, *, signing_up: bool = False) -> Rows:
+        """These users in this order, each as of its own time: profile and events as they were known then.
+
+        With `signing_up` the time is their sign-up, and the profile what they said at it.
+        """
         bucket = np.array([bucket_of(user) for user in user_ids.to_pylist()], dtype=np.int64)
         asked = pa.table([user_ids, pa.array(as_of).cast(TIME)], schema=ASKED)
         order = np.argsort(bucket, kind="stable")
         tables: list[pa.Table] = []
         for start in range(0, max(len(order), 1), AT_ONCE):  # a query has a fixed cost, and memory an end
             mine = order[start : start + AT_ONCE]
-            tables += read_inputs_at(self.repo, np.unique(bucket[mine]).tolist(), asked.take(pa.array(mine)))
+            buckets = np.unique(bucket[mine]).tolist()
+            tables += read_inputs_at(self.repo, buckets, asked.take(pa.array(mine)), signing_up=signing_up)
         if not tables:
             return self.rows().take(np.empty(0, np.int64))
         return Rows(pa.concat_tables(tables).take(pa.array(np.argsort(order))).combine_chunks(), as_of)
@@ -137,16 +153,23 @@ class TaskData:
                 raise InvalidInput(f"profile = {asked.profile!r}: the users table has {', '.join(there) or 'no field'}")
             return _answers(table["user_id"], table[asked.profile], None)
         path = self._labels_file(asked.labels or "")
-        table = _table(path)
-        for column in ("user_id", asked.column or ""):
+        columns = ("user_id", asked.column or "")
+        table = _table(path, columns)
+        for column in columns:
             if column not in table.column_names:
                 raise InvalidInput(f"{path} has no column {column!r}; it has {', '.join(table.column_names)}")
         times = table["event_time"] if "event_time" in table.column_names else None
-        return _answers(table["user_id"], table[asked.column], times)
+        try:
+            return _answers(table["user_id"], table[asked.column], times)
+        except pa.ArrowException as error:
+            what = f"user_id, {asked.column} or event_time"
+            raise InvalidInput(f"{path}: {what} cannot be read: {str(error).splitlines()[0]}") from error
 
     def _labels_file(self, labels: str) -> Path:
         path = Path(labels)
         if path.is_absolute():
+            if not path.is_file():
+                raise InvalidInput(f"there is no labels file {path}")
             return path
         folder = self.repo.settings.home / "labels"
         found = folder / f"{labels}.parquet"
@@ -183,15 +206,15 @@ def flags(user_ids: pa.Array, among: pa.Array) -> Bool:
 
 
 def _answers(users: pa.ChunkedArray, values: pa.ChunkedArray, times: pa.ChunkedArray | None) -> pa.Table:
-    as_of = pa.nulls(len(users), pa.int64()) if times is None else times.cast(TIME).cast(pa.int64())
+    as_of = pa.nulls(len(users), pa.int64()) if times is None else times.cast(TIME, safe=False).cast(pa.int64())
     table = pa.table({"user_id": users.cast(pa.string()), "answer": values.cast(pa.string()), "as_of": as_of})
     return table.filter(pc.and_(pc.is_valid(table["user_id"]), pc.is_valid(table["answer"]))).combine_chunks()
 
 
-def _table(path: Path) -> pa.Table:
-    if not path.is_file():
-        raise InvalidInput(f"there is no labels file {path}")
+def _table(path: Path, texts: Sequence[str]) -> pa.Table:
+    """A Parquet file, or a CSV file (plain or gzip) in which these columns are texts: 007 is no number."""
+    as_texts = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()))
     try:
-        return pyarrow.csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+        return pyarrow.csv.read_csv(path, convert_options=as_texts) if ".csv" in path.suffixes else pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise InvalidInput(f"labels file {path} cannot be read: {str(error).splitlines()[0]}") from error

@@ -45,7 +45,7 @@ FOLDER = "evaluations"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A task's lines, the version's first."""
+    """A task's lines, those of versions first."""
 
     task: str
     as_of: datetime
@@ -54,7 +54,7 @@ class Evaluation:
     folder: Path
 
     def ahead(self, line: Line) -> Interval | None:
-        """By how much the version is higher in the same metric; None for its own lines, and without a version."""
+        """By how much the first version is higher in the same metric; None for its own lines, and without a version."""
         own = (one for one in self.lines if one.fingerprint is not None and one.metric == line.metric)
         version = next(own, None)
         return None if version is None or version is line else difference(version, line)
@@ -82,16 +82,18 @@ def evaluate(
     baselines: Sequence[str],
     settings: TrainingSettings,
     progress: Progress | None = None,
+    beside: Sequence[EmbeddingVersion] = (),
 ) -> Evaluation:
-    """Measure a version and baselines on a task, and register what the version reached.
+    """Measure a version, others beside it and baselines on a task, and register what the versions reached.
 
     Lines of an earlier run over the same data and task are taken from disk. Raises InvalidInput for a version that has
     seen what the task asks for, and for data that the task cannot be built from; Conflict for a retired version.
     """
     progress = progress or silent
     data = TaskData(repo, task.field if isinstance(task, Answers) else "")
-    if version is not None:
-        require_usable(task, version)
+    versions = {one.id: one for one in (version, *beside) if one is not None}
+    for one in versions.values():
+        require_usable(task, one)
     stamp = stamp_of(task, data)
     folder = settings.home / FOLDER / f"{task.name}-{stamp}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,25 +101,25 @@ def evaluate(
     progress(f"building {task.name}", 0, 1)
     built = build(task, data)
     progress(f"building {task.name}", 1, 1)
-    if version is not None:
-        require_unseen(task, built, version)
-    methods = [Method(version.id)] if version is not None else []
-    methods += [baseline_method(name) for name in baselines]
+    for one in versions.values():
+        require_unseen(task, built, one)
+    methods = [*map(Method, versions), *map(baseline_method, baselines)]
     lines: list[Line] = []
     for number, method in enumerate(methods):
-        fingerprint = version.fingerprint if version is not None and method.name == version.id else None
+        measuring = versions.get(method.name)
+        fingerprint = None if measuring is None else measuring.fingerprint
         progress("measuring", number, len(methods), method.name)
         found = log.of(method.name, fingerprint)
         if not found:
-            if fingerprint is not None and version is not None:
-                method = replace(method, encoder=_encoder(repo, version, built, task, folder, settings, progress))
+            if measuring is not None:
+                method = replace(method, encoder=_encoder(repo, measuring, built, task, folder, settings, progress))
             found = measured(built, method, fingerprint, task)
             log.add(found)
         lines += found
     progress("measuring", len(methods), len(methods))
     done = Evaluation(task.name, built.as_of, stamp, lines, folder)
-    if version is not None:
-        register(repo, version, done)
+    for one in versions.values():
+        register(repo, one, done)
     return done
 
 
@@ -205,10 +207,10 @@ def register(repo: FeatureRepo, version: EmbeddingVersion, done: Evaluation) -> 
 
 def stamp_of(task: Task, data: TaskData) -> str:
     """Which data and which question: another one when either changes."""
-    return f"{data.newest.id}-{_digest(task)}"
+    return f"{data.newest.id}-{_digest(task, data.beside(task))}"
 
 
-def _digest(task: Task) -> str:
-    """Short, and another one when the task asks for something else."""
+def _digest(task: Task, beside: list[str]) -> str:
+    """Short, and another one when the task asks for something else or of something else."""
     asked = {name: value for name, value in asdict(task).items() if name not in ("description", "baselines")}
-    return sha256(json.dumps([REVISION, asked], sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return sha256(json.dumps([REVISION, asked, beside], sort_keys=True, default=str).encode()).hexdigest()[:8]

@@ -6,7 +6,7 @@ All windows are half-open: events count from a cut on and before its end.
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
 STRICT = ConfigDict(extra="forbid", strict=True)
@@ -27,6 +27,7 @@ def _utc(value: object) -> object:
 
 
 Moment: TypeAlias = Annotated[datetime, BeforeValidator(_utc)]
+Days: TypeAlias = Annotated[int, Field(gt=0, le=36_525)]
 Texts: TypeAlias = Annotated[tuple[str, ...], Field(strict=False)]
 Moments: TypeAlias = Annotated[tuple[Moment, ...], Field(strict=False, min_length=1)]
 
@@ -37,7 +38,7 @@ class Common:
 
     name: str  # given by the file's name
     description: str = ""
-    seed: int = 0
+    seed: Annotated[NonNegativeInt, Field(lt=2**32)] = 0
     baselines: Texts = ()  # those that `all` means here; none: all that fit
 
 
@@ -101,8 +102,8 @@ class ChurnTask(Common, Counted, Cuts):
     """Who was active and will not be: no counted event in the `horizon_days` from the cut on."""
 
     kind: Literal["churn"]
-    active_days: PositiveInt
-    horizon_days: PositiveInt
+    active_days: Days
+    horizon_days: Days
     metric: Literal["auc", "accuracy"] = "auc"
 
     @model_validator(mode="after")
@@ -116,8 +117,8 @@ class InteractTask(Common, Counted, Cuts):
     """Which items will a user have an event with soon: those against items drawn for the same user."""
 
     kind: Literal["interact"]
-    horizon_days: PositiveInt = 7
-    active_days: PositiveInt = 180
+    horizon_days: Days = 7
+    active_days: Days = 180
     negatives: PositiveInt = 20  # for each item that was had
     drawn: Literal["uniform", "popularity"] = "uniform"
     new_only: bool = False  # whether items that the user had before are left out
@@ -137,8 +138,8 @@ class NextItemTask(Common, Counted):
     split: Literal["leave_one_out", "time"]
     train_cuts: Annotated[tuple[Moment, ...], Field(strict=False)] = ()  # for the split by time
     test_cut: Moment | None = None
-    horizon_days: PositiveInt = 30
-    active_days: PositiveInt = 180
+    horizon_days: Days = 30
+    active_days: Days = 180
     new_only: bool = True
     k: PositiveInt = 10
 
@@ -158,7 +159,7 @@ class FirstHoursTask(Common, Counted):
 
     kind: Literal["first_hours"]
     cut: Moment
-    hours: PositiveFloat = 4.0
+    hours: Annotated[float, Field(gt=0, le=24 * 366)] = 4.0
     onboarding: bool = True  # whether picks at sign-up may be seen
     negatives: PositiveInt = 20
     drawn: Literal["uniform", "popularity"] = "uniform"

@@ -7,11 +7,12 @@ import numpy as np
 from scipy import sparse
 
 from registry.errors import InvalidInput
-from training.arrays import Float32, Float64, Int64
+from training.arrays import Float64, Int64
+from training.baselines.baseline import Features
 from training.heads.measures import Interval
 from training.inputs import TrainingInputs
 from training.neighbours import unit_rows
-from training.tasks.classes import FEWEST, labelled
+from training.tasks.classes import FEWEST, Examples, labelled
 from training.tasks.data import Rows, TaskData
 from training.tasks.intervals import mean_interval
 from training.tasks.kinds import NeighboursTask
@@ -33,7 +34,7 @@ class NearestTask:
 
 def nearest_task(task: NeighboursTask, data: TaskData) -> NearestTask:
     """Everybody with a cluster; raises InvalidInput for too few users or a single cluster."""
-    examples = labelled(data, data.answers(task), task.as_of)
+    examples = _one_each(labelled(data, data.answers(task), task.as_of))
     names, cluster = np.unique(np.asarray(examples.labels, dtype=np.str_), return_inverse=True)
     if len(examples) < max(FEWEST, task.k + 1) or len(names) < 2:
         raise InvalidInput(
@@ -44,22 +45,30 @@ def nearest_task(task: NeighboursTask, data: TaskData) -> NearestTask:
 
 def nearest_metrics(task: NearestTask, method: Method, seed: int) -> tuple[dict[str, Interval], int]:
     """nDCG@k with its interval over users whose cluster has others."""
-    found = method.features(task.inputs, seed).of(task.rows.users, task.rows.as_of)
-    vectors: Float32 = found.toarray() if sparse.issparse(found) else found
-    gains, owner = neighbour_ndcg(vectors, task.cluster, task.k)
+    features = method.features(task.inputs, seed).of(task.rows.users, task.rows.as_of)
+    gains, owner = neighbour_ndcg(features, task.cluster, task.k)
     return {f"ndcg@{task.k}": mean_interval(gains, owner)}, len(gains)
 
 
-def neighbour_ndcg(vectors: Float32, cluster: Int64, k: int) -> tuple[Float64, Int64]:
+def _one_each(examples: Examples) -> Examples:
+    """The latest answer of each user: an earlier one of the same user would be the nearest neighbour."""
+    ids = examples.rows.ids
+    latest = {ids[place]: place for place in np.argsort(examples.rows.as_of, kind="stable").tolist()}
+    return examples.take(np.array(sorted(latest.values()), dtype=np.int64))
+
+
+def neighbour_ndcg(vectors: Features, cluster: Int64, k: int) -> tuple[Float64, Int64]:
     """nDCG@k by cosine of each user whose cluster has others, and who that is; equal cosines in the order of rows."""
-    unit = unit_rows(vectors)
+    unit = _unit_sparse(vectors) if sparse.issparse(vectors) else unit_rows(vectors)
     sizes = np.bincount(cluster)[cluster] - 1
     discounts = 1 / np.log2(2 + np.arange(k))
     ideal = np.cumsum(discounts)[np.minimum(sizes, k) - 1]
-    gains = np.empty(len(unit))
-    for start in range(0, len(unit), BLOCK):
-        rows = np.arange(start, min(start + BLOCK, len(unit)))
-        similarity = unit[rows] @ unit.T
+    users = len(cluster)
+    gains = np.empty(users)
+    for start in range(0, users, BLOCK):
+        rows = np.arange(start, min(start + BLOCK, users))
+        found = unit[rows] @ unit.T
+        similarity = found.toarray() if sparse.issparse(found) else found
         similarity[rows - start, rows] = -np.inf
         best = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
         order = np.argsort(-np.take_along_axis(similarity, best, axis=1), axis=1, kind="stable")
@@ -67,3 +76,11 @@ def neighbour_ndcg(vectors: Float32, cluster: Int64, k: int) -> tuple[Float64, I
         gains[rows] = ((cluster[near] == cluster[rows, None]) * discounts).sum(axis=1)
     told = np.flatnonzero(sizes > 0)
     return gains[told] / ideal[told], told
+
+
+def _unit_sparse(vectors: sparse.csr_array) -> sparse.csr_array:
+    """Rows at length 1 that stay sparse: filled up, bags of thousands of words take gigabytes."""
+    from sklearn.preprocessing import normalize
+
+    unit: sparse.csr_array = normalize(vectors.astype(np.float64))
+    return unit

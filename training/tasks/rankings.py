@@ -91,7 +91,7 @@ def first_hours_task(task: FirstHoursTask, data: TaskData) -> RankingTask:
     parts = []
     for chosen in (came & (created + horizon <= microseconds(task.cut)), came & (created >= microseconds(task.cut))):
         chosen_ids = everybody["user_id"].combine_chunks().filter(pa.array(chosen))
-        rows = data.rows_at(chosen_ids, created[chosen] + 1)  # a profile counts from just after sign-up on
+        rows = data.rows_at(chosen_ids, created[chosen] + 1, signing_up=True)  # a profile counts from just after it on
         # What is bought at the very moment of sign-up is an answer, not something that was known.
         moments = np.asarray(rows.users["event_times"].combine_chunks().flatten())
         seen = with_events(rows.users, moments < (rows.as_of - 1)[owners(rows.users)])

@@ -30,10 +30,12 @@ def require_unseen(task: Task, built: Built, version: EmbeddingVersion) -> None:
     limit = built.known_before if isinstance(built, ClassTask | RankingTask) else None
     if limit is None or isinstance(task, CrossServiceTask | LabelTask) or version.data_to <= limit:
         return
+    fitted = built.folds[0].inputs if isinstance(built, ClassTask) else built.inputs
+    fair = min(limit, fitted.as_of)  # what baselines are fitted on: the version then knows no more than they do
     alone = isinstance(task, NextItemTask) and task.split == "leave_one_out"
     further = ' With clocks that differ between users, write split = "time".' if alone else ""
     raise InvalidInput(
         f"version {version.id} was trained on events up to {version.data_to:%Y-%m-%d %H:%M}, but the answers of "
         f"{task.name} begin at {limit:%Y-%m-%d %H:%M}: run `portrait train {version.family} --as-of "
-        f"{limit:%Y-%m-%dT%H:%M:%S}` and evaluate the version that it makes.{further}"
+        f"{fair:%Y-%m-%dT%H:%M:%S}` and evaluate the version that it makes.{further}"
     )

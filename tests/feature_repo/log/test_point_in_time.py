@@ -132,6 +132,19 @@ def test_before_the_log_began_the_first_profile_counts_from_the_sign_up_on(chang
     assert [row["created_time"] for row in rows] == [None, day(2), day(2)]
 
 
+def test_what_was_said_at_sign_up_counts_at_it_though_it_was_ingested_later(changed: EventLog, write: Write) -> None:
+    late = next(f"late{n}" for n in range(999) if bucket_of(f"late{n}") == bucket_of("u"))
+    for plan in ("free", "paid"):
+        row = {"user_id": late, "created_time": day(14), "plan": plan}
+        ingest(changed, users=write(f"{plan}.parquet", [row]), now=NOW)
+    just_after = asked((late, day(14) + timedelta(microseconds=1)), ("u", day(2) + timedelta(microseconds=1)))
+    known, said = (
+        pa.concat_tables(read_at(changed, bucket_of("u"), just_after, signing_up=signing_up))["plan"].to_pylist()
+        for signing_up in (False, True)
+    )
+    assert (known, said) == ([None, "free"], ["free", "free"])
+
+
 def test_a_profile_that_came_once_the_log_had_begun_does_not_reach_back(changed: EventLog, write: Write) -> None:
     late = next(f"late{n}" for n in range(999) if bucket_of(f"late{n}") == bucket_of("u"))
     ingest(changed, users=write("late.parquet", [{"user_id": late, "plan": "paid"}]), now=NOW)

@@ -255,6 +255,10 @@ def test_what_cannot_be_done_is_said(backfilled: Portrait, tmp_path: Path) -> No
         make_set(backfilled, good, out, grid="1w")
     with pytest.raises(InvalidInput, match=r"no folder .*nowhere"):
         make_set(backfilled, good, tmp_path / "nowhere" / "set.parquet")
+    with pytest.raises(InvalidInput, match=f"^{tmp_path} is a folder: name the file"):
+        make_set(backfilled, good, tmp_path)
+    with pytest.raises(InvalidInput, match=f"^{good} is the labels file: write the training set beside it"):
+        make_set(backfilled, good, good)
     with pytest.raises(InvalidInput, match=r"no row that can be used \(user_id is null or empty: 1\)"):
         make_set(backfilled, labels_file(tmp_path / "none.parquet", [{"user_id": "", "event_time": T}]), out)
     numbers = labels_file(tmp_path / "numbers.parquet", [{"user_id": "u000003", "event_time": 20240901}])

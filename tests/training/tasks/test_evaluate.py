@@ -87,13 +87,32 @@ def test_a_version_that_has_seen_the_answers_is_refused_and_an_earlier_one_measu
     with pytest.raises(
         InvalidInput,
         match=r"autoencoder-1 was trained on events up to 2024-12-31 .*, but the answers of leaves begin at 2024-10-15 "
-        r"00:00: run `portrait train autoencoder --as-of 2024-10-15T00:00:00`",
+        r"00:00: run `portrait train autoencoder --as-of 2024-08-01T00:00:00`",  # what baselines are fitted on
     ):
         measured(instance, CHURN)
     earlier = train_version(instance, "autoencoder", as_of=CHURN.test_cut, overrides=TINY)
     found = measured(instance, CHURN, "rfm", "recency", version=earlier.id)
     assert values(found, "auc")["rfm"] > 0.6 and values(found, "auc")[earlier.id] > 0.5
     assert found.as_of == CHURN.test_cut
+
+
+def test_versions_beside_one_another_bear_the_same_stamp_and_the_first_is_compared(instance: "Portrait") -> None:
+    from infra.pipeline import train_version
+
+    one, two = (
+        train_version(instance, "autoencoder", as_of=CHURN.train_cuts[-1], overrides=[*TINY, f"seed={seed}"])
+        for seed in (0, 1)
+    )
+    known = [instance.registry.versions.get(made.id) for made in (two, one)]
+    found = evaluate(instance.repo, known[0], CHURN, ["recency"], instance.settings, beside=known[1:])
+    assert list(values(found, "auc")) == [two.id, one.id, "recency"]
+    leads = [found.ahead(line) for line in found.lines if line.metric == "auc"]
+    assert leads[0] is None and None not in leads[1:]
+    stamps = [
+        {row.data_stamp for row in instance.registry.versions.evaluations(made.id) if row.task == CHURN.name}
+        for made in (one, two)
+    ]
+    assert stamps == [{found.data_stamp}] * 2
 
 
 def test_a_field_that_is_asked_for_must_have_been_excluded(instance: "Portrait") -> None:

@@ -55,6 +55,12 @@ def test_a_labels_path_lies_beside_the_task(tmp_path: Path) -> None:
         ('kind = "label"\nlabels = "a"', "give labels and column, or profile"),
         ('kind = "label"\nprofile = "a"\nsplit = "half"', "split = 'half': input should be 'folds' or 'users'"),
         ('kind = "next_item"\nsplit = "time"', 'split = "time" needs train_cuts and test_cut'),
+        (CHURN + "seed = -1", "seed = -1: input should be greater than or equal to 0"),
+        (CHURN.replace("180", "1000000"), "active_days = 1000000: input should be less than or equal to 36525"),
+        (
+            'kind = "first_hours"\ncut = 2024-01-01\nhours = inf',
+            "hours = inf: input should be less than or equal to 8784",
+        ),
         ("kind = ", "is no TOML file"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from training.tasks.nearest import neighbour_ndcg
 
@@ -24,3 +25,14 @@ def test_clusters_that_are_there_are_found_and_noise_is_chance() -> None:
     assert gains.mean() > 0.99
     noise, _ = neighbour_ndcg(rng.normal(size=(400, 8)).astype(np.float32), cluster, k=50)
     assert noise.mean() == pytest.approx(0.25, abs=0.03)
+
+
+def test_sparse_features_are_as_good_as_dense_ones() -> None:
+    rng = np.random.default_rng(0)
+    cluster = rng.integers(0, 4, 700)
+    bags = rng.poisson(0.1 + 0.9 * (np.arange(40) % 4 == cluster[:, None])).astype(np.float32)
+    bags[5] = 0  # nobody's neighbour
+    dense, who = neighbour_ndcg(bags, cluster, k=20)
+    found, same = neighbour_ndcg(sparse.csr_array(bags), cluster, k=20)
+    assert who.tolist() == same.tolist()
+    assert found.mean() == pytest.approx(dense.mean(), abs=1e-3)  # equal cosines may come in another order
