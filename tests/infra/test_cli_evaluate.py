@@ -64,7 +64,7 @@ def test_arguments_that_do_not_go_together_are_said(here: Commands, tmp_path: Pa
         (("autoencoder-1", "--suite", "clue", "--target", "music"), "leave autoencoder-1 out"),
         (("--task", "generated_taste", "--baselines", "rfm"), "--baselines rfm: this task has no rfm"),
         (("--task", "generated_taste", "--baselines", "none"), "there is nothing to measure"),
-        (("--task", "generated_taste", "--beside", "autoencoder-1"), "--beside autoencoder-1: name the version that it"),
+        (("--task", "generated_taste", "--beside", "autoencoder-1"), "--beside autoencoder-1: name the version that"),
         (("autoencoder-1", "--task", "generated_taste", "--beside", "clue-7"), "clue-7"),
     ):
         done = here("evaluate", *arguments, **FREE)
