@@ -147,7 +147,8 @@ def _item_side(family: Family, content: Content) -> dict[str, Any]:
 
 def _request(family: Family, config: dict[str, Any], inputs: TrainingInputs) -> str:
     """Equal for runs that would end in the same model."""
-    asked = [FORMAT, family.name, family.revision, config, inputs.snapshot, inputs.visible.to_json(), inputs.onboarding]
+    data = [inputs.snapshot, inputs.items_position, inputs.visible.to_json(), inputs.onboarding]
+    asked = [FORMAT, family.name, family.revision, config, *data]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 

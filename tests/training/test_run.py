@@ -1,7 +1,9 @@
 """A training run in this process: artifact, fingerprint, exclusion, resume, log."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -171,7 +173,10 @@ def test_a_run_killed_while_preparing_prepares_again(
     assert len(list((settings.home / "artifacts").glob(f"{either.family}-*"))) == 1
 
 
-def test_another_request_does_not_resume(settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("changes", [{"exclude": ("age",)}, {"items_position": 7}])
+def test_another_request_does_not_resume(
+    changes: dict[str, Any], settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def die(*_: object) -> None:
         raise Killed
 
@@ -179,7 +184,7 @@ def test_another_request_does_not_resume(settings: TrainingSettings, monkeypatch
         patch.setattr(LocalSession, "report", die)
         train_here(settings, inputs(population()))
     (unfinished,) = (settings.home / "artifacts" / ".unfinished").iterdir()
-    other = train_here(settings, inputs(population(), exclude=("age",)))
+    other = train_here(settings, replace(inputs(population()), **changes))
     assert other.run != unfinished.name and unfinished.exists()
 
 
