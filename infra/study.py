@@ -71,6 +71,8 @@ def study_scaling(portrait: Portrait, wanted: Wanted, progress: Progress) -> Out
         cost = drawn_cost(prepared, basis.config)
         asked = list(dict.fromkeys([*(grid.settings(cost) if grid else ()), *held_out]))
         _check(asked, prepared, basis.config)
+        if folder.basis is None:  # not before the check: what is refused pins neither snapshot nor config
+            folder.begin(basis)
         todo = remaining(asked, folder.log)
         train = partial(train_all, prepared=path, config=basis.config, log=folder.log, settings=portrait.settings)
         failures = train(todo, at_once=wanted.at_once, progress=progress) if todo else []
@@ -102,7 +104,6 @@ def _basis(portrait: Portrait, folder: StudyFolder, overrides: Sequence[str]) ->
         snapshot = cut(portrait.log, None)
         config = override(replace(ClueConfig(), held_out=HELD_OUT), values)
         known = Basis(snapshot.id, snapshot.users, snapshot.as_of, config)
-        folder.begin(known)
     elif override(known.config, values) != known.config:
         raise Conflict(f"study {folder.name} was begun with other values than --set asks for: choose another --name")
     return known
@@ -116,7 +117,7 @@ def _longest(folder: StudyFolder, grid: Grid | None, others: Sequence[Setting]) 
 
 def _prepared(portrait: Portrait, folder: StudyFolder, basis: Basis, longest: int, progress: Progress) -> Path:
     """The prepared data of the study; made anew, of the same snapshot, when sequences are wanted longer."""
-    if found := folder.prepared(longest):
+    if folder.basis is not None and (found := folder.prepared(longest)):  # of a study that never began: of anything
         return found
     snapshot = cut(portrait.log, basis.as_of, progress)
     if (snapshot.id, snapshot.users) != (basis.snapshot, basis.users):
