@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from feature_repo.log.snapshot import cut
+from feature_repo.log.snapshot import Snapshot, cut, load_snapshot
+from feature_repo.log.stored_snapshot import recounted
 from feature_repo.progress import Progress
 from infra.pipeline import training_inputs
 from infra.portrait import Portrait
@@ -119,14 +120,22 @@ def _prepared(portrait: Portrait, folder: StudyFolder, basis: Basis, longest: in
     """The prepared data of the study; made anew, of the same snapshot, when sequences are wanted longer."""
     if folder.basis is not None and (found := folder.prepared(longest)):  # of a study that never began: of anything
         return found
-    snapshot = cut(portrait.log, basis.as_of, progress)
+    snapshot = _snapshot(portrait, basis, progress)
     if (snapshot.id, snapshot.users) != (basis.snapshot, basis.users):
         raise Conflict(
-            f"study {folder.name} was begun on snapshot {basis.snapshot} of {basis.users:,} users, the log gives "
+            f"study {folder.name} was begun on snapshot {basis.snapshot} of {basis.users:,} users, there is "
             f"{snapshot.id} of {snapshot.users:,} now: losses would not compare, choose another --name"
         )
     config = replace(basis.config, sequence_length=longest)
     return folder.prepare(training_inputs(portrait, snapshot), config, progress)
+
+
+def _snapshot(portrait: Portrait, basis: Basis, progress: Progress) -> Snapshot:
+    """The study's own while it is there: cut again after any ingest it would be another, even as of the same time."""
+    try:
+        return recounted(load_snapshot(portrait.settings.home, basis.snapshot))
+    except NotFound:
+        return cut(portrait.log, basis.as_of, progress)
 
 
 def _check(asked: Sequence[Setting], prepared: Prepared, config: ClueConfig) -> None:

@@ -1,17 +1,20 @@
 """A study on an instance: what it is begun with, and what it goes on with."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from feature_repo.progress import silent
+from infra.pipeline import take_in
 from infra.portrait import Portrait
 from infra.study import Outcome, Wanted, study_scaling
-from registry.errors import InvalidInput
+from registry.errors import Conflict, InvalidInput
 from tests.instances import copy_of
 from training.scaling.grid import Grid
 
+EVENT = "user_id,item_id,event_time\nu000001,i1,2026-01-01T00:00:00Z\n"
 SET = ("dimension=8", "vocabulary=300")
 GRID = Grid(("pico",), (100,), (8,), (16,), steps=(1, 2))
 
@@ -37,3 +40,17 @@ def test_what_is_refused_begins_no_study(portrait: Portrait) -> None:
     assert study(portrait).trained == 2
     config = json.loads(begun(portrait).read_text())["config"]
     assert (config["learning_rate"], config["dimension"]) == (0.0, 8)
+
+
+def test_a_study_grows_while_events_come_in(portrait: Portrait, tmp_path: Path) -> None:
+    study(portrait)
+    (tmp_path / "events.csv").write_text(EVENT)
+    taken = take_in(portrait, tmp_path / "events.csv", None, None).events
+    assert taken and taken.accepted == 1
+    before = begun(portrait).read_text()
+    longer = study(portrait, replace(GRID, sequence_lengths=(16,)))
+    assert (longer.trained, len(longer.study.runs)) == (2, 4) and begun(portrait).read_text() == before
+    for file in (portrait.settings.home / "snapshots").glob("*.json"):  # gone: what is cut now is another
+        file.unlink()
+    with pytest.raises(Conflict, match="losses would not compare, choose another --name"):
+        study(portrait, replace(GRID, sequence_lengths=(32,)))
