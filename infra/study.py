@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from feature_repo.log.catalogue import items_position
 from feature_repo.log.snapshot import Snapshot, cut, load_snapshot
 from feature_repo.log.stored_snapshot import recounted
 from feature_repo.progress import Progress
@@ -102,9 +103,10 @@ def _basis(portrait: Portrait, folder: StudyFolder, overrides: Sequence[str]) ->
             raise InvalidInput(f"--set {name}={values[name]}: the grid sets it; all runs of a study share the rest")
     known = folder.basis
     if known is None:
+        items = items_position(portrait.log)  # before the cut, which seals them
         snapshot = cut(portrait.log, None)
         config = override(replace(ClueConfig(), held_out=HELD_OUT), values)
-        known = Basis(snapshot.id, snapshot.users, snapshot.as_of, config)
+        known = Basis(snapshot.id, snapshot.users, snapshot.as_of, config, items)
     elif override(known.config, values) != known.config:
         raise Conflict(f"study {folder.name} was begun with other values than --set asks for: choose another --name")
     return known
@@ -117,7 +119,7 @@ def _longest(folder: StudyFolder, grid: Grid | None, others: Sequence[Setting]) 
 
 
 def _prepared(portrait: Portrait, folder: StudyFolder, basis: Basis, longest: int, progress: Progress) -> Path:
-    """The prepared data of the study; made anew, of the same snapshot, when sequences are wanted longer."""
+    """The prepared data of the study; made anew, of the same snapshot and items, when sequences are wanted longer."""
     if folder.basis is not None and (found := folder.prepared(longest)):  # of a study that never began: of anything
         return found
     snapshot = _snapshot(portrait, basis, progress)
@@ -125,6 +127,11 @@ def _prepared(portrait: Portrait, folder: StudyFolder, basis: Basis, longest: in
         raise Conflict(
             f"study {folder.name} was begun on snapshot {basis.snapshot} of {basis.users:,} users, there is "
             f"{snapshot.id} of {snapshot.users:,} now: losses would not compare, choose another --name"
+        )
+    if basis.items not in (None, items_position(portrait.log)):
+        raise Conflict(
+            f"items or their texts have come in since study {folder.name} was begun, and what was prepared of them has "
+            "to be made again: losses would not compare, choose another --name"
         )
     config = replace(basis.config, sequence_length=longest)
     return folder.prepare(training_inputs(portrait, snapshot), config, progress)

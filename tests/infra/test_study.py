@@ -54,3 +54,17 @@ def test_a_study_grows_while_events_come_in(portrait: Portrait, tmp_path: Path) 
         file.unlink()
     with pytest.raises(Conflict, match="losses would not compare, choose another --name"):
         study(portrait, replace(GRID, sequence_lengths=(32,)))
+
+
+def test_what_is_prepared_of_other_items_is_no_part_of_a_study(portrait: Portrait, tmp_path: Path) -> None:
+    study(portrait)
+    (tmp_path / "items.csv").write_text("item_id,text\nnew,a thing that came later\n")
+    assert take_in(portrait, None, tmp_path / "items.csv", None).items
+    assert study(portrait, replace(GRID, steps=(3,))).trained == 1  # by the items that were prepared
+    longer = replace(GRID, sequence_lengths=(16,))
+    with pytest.raises(Conflict, match="items or their texts have come in since study mine was begun"):
+        study(portrait, longer)
+    document = json.loads(begun(portrait).read_text())
+    del document["items"]  # begun by an older Portrait
+    begun(portrait).write_text(json.dumps(document))
+    assert study(portrait, longer).trained == 2
