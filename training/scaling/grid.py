@@ -12,7 +12,6 @@ from registry.errors import InvalidInput
 from training.scaling.runs import RunLog
 from training.scaling.setting import Setting, StepCost
 
-
 FEWEST = 2  # events of a sequence, and users of a batch: each is compared with another
 
 
