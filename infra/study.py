@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from feature_repo.log.snapshot import cut
+from feature_repo.log.catalogue import items_position
+from feature_repo.log.snapshot import Snapshot, cut, load_snapshot
+from feature_repo.log.stored_snapshot import recounted
 from feature_repo.progress import Progress
 from infra.pipeline import training_inputs
 from infra.portrait import Portrait
@@ -71,6 +73,8 @@ def study_scaling(portrait: Portrait, wanted: Wanted, progress: Progress) -> Out
         cost = drawn_cost(prepared, basis.config)
         asked = list(dict.fromkeys([*(grid.settings(cost) if grid else ()), *held_out]))
         _check(asked, prepared, basis.config)
+        if folder.basis is None:  # not before the check: what is refused pins neither snapshot nor config
+            folder.begin(basis)
         todo = remaining(asked, folder.log)
         train = partial(train_all, prepared=path, config=basis.config, log=folder.log, settings=portrait.settings)
         failures = train(todo, at_once=wanted.at_once, progress=progress) if todo else []
@@ -99,10 +103,10 @@ def _basis(portrait: Portrait, folder: StudyFolder, overrides: Sequence[str]) ->
             raise InvalidInput(f"--set {name}={values[name]}: the grid sets it; all runs of a study share the rest")
     known = folder.basis
     if known is None:
+        items = items_position(portrait.log)  # before the cut, which seals them
         snapshot = cut(portrait.log, None)
         config = override(replace(ClueConfig(), held_out=HELD_OUT), values)
-        known = Basis(snapshot.id, snapshot.users, snapshot.as_of, config)
-        folder.begin(known)
+        known = Basis(snapshot.id, snapshot.users, snapshot.as_of, config, items)
     elif override(known.config, values) != known.config:
         raise Conflict(f"study {folder.name} was begun with other values than --set asks for: choose another --name")
     return known
@@ -115,17 +119,30 @@ def _longest(folder: StudyFolder, grid: Grid | None, others: Sequence[Setting]) 
 
 
 def _prepared(portrait: Portrait, folder: StudyFolder, basis: Basis, longest: int, progress: Progress) -> Path:
-    """The prepared data of the study; made anew, of the same snapshot, when sequences are wanted longer."""
-    if found := folder.prepared(longest):
+    """The prepared data of the study; made anew, of the same snapshot and items, when sequences are wanted longer."""
+    if folder.basis is not None and (found := folder.prepared(longest)):  # of a study that never began: of anything
         return found
-    snapshot = cut(portrait.log, basis.as_of, progress)
+    snapshot = _snapshot(portrait, basis, progress)
     if (snapshot.id, snapshot.users) != (basis.snapshot, basis.users):
         raise Conflict(
-            f"study {folder.name} was begun on snapshot {basis.snapshot} of {basis.users:,} users, the log gives "
+            f"study {folder.name} was begun on snapshot {basis.snapshot} of {basis.users:,} users, there is "
             f"{snapshot.id} of {snapshot.users:,} now: losses would not compare, choose another --name"
+        )
+    if basis.items not in (None, items_position(portrait.log)):
+        raise Conflict(
+            f"items or their texts have come in since study {folder.name} was begun, and what was prepared of them has "
+            "to be made again: losses would not compare, choose another --name"
         )
     config = replace(basis.config, sequence_length=longest)
     return folder.prepare(training_inputs(portrait, snapshot), config, progress)
+
+
+def _snapshot(portrait: Portrait, basis: Basis, progress: Progress) -> Snapshot:
+    """The study's own while it is there: cut again after any ingest it would be another, even as of the same time."""
+    try:
+        return recounted(load_snapshot(portrait.settings.home, basis.snapshot))
+    except NotFound:
+        return cut(portrait.log, basis.as_of, progress)
 
 
 def _check(asked: Sequence[Setting], prepared: Prepared, config: ClueConfig) -> None:

@@ -45,7 +45,12 @@ class Family(Protocol):
         ...
 
     def finish(
-        self, folder: Path, config: Any, weights: Mapping[str, "torch.Tensor"], inputs: TrainingInputs
+        self,
+        folder: Path,
+        config: Any,
+        weights: Mapping[str, "torch.Tensor"],
+        inputs: TrainingInputs,
+        progress: Progress,
     ) -> Content:
         """The content of the artifact: the trained weights, and the prior over the training users."""
         ...

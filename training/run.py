@@ -73,8 +73,8 @@ def train(
         log = MetricLog(workspace.folder / METRICS)
         with _watched(log, max(config.epochs, 1), progress):
             weights = fit_weights(family, plain, workspace.folder, settings)
+        content = chosen.finish(workspace.folder / "prepared", config, weights, inputs, progress)
         progress("writing the artifact", 0, 1)
-        content = chosen.finish(workspace.folder / "prepared", config, weights, inputs)
         metrics = _metrics(log, inputs, started)
         record = {
             "run": workspace.run,

@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,7 +31,10 @@ class Session(Protocol):
 
 
 class MetricLog:
-    """An append-only JSONL file; after a crash an epoch may stand in it twice, the later line counts."""
+    """An append-only JSONL file; after a crash an epoch may stand in it twice, the later line counts.
+
+    Others write and read meanwhile, so what a killed writer left unfinished stays: passed over, on a line of its own.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -38,8 +42,10 @@ class MetricLog:
     def write(self, event: str, **values: Any) -> None:
         """Append one line."""
         line = json.dumps({"event": event, "time": time.time(), "pid": os.getpid(), **values})
-        with self.path.open("a") as file:
-            file.write(line + "\n")
+        with self.path.open("a+b") as file:
+            file.seek(-1 if file.tell() else 0, os.SEEK_END)
+            apart = b"" if file.read() in (b"", b"\n") else b"\n"
+            file.write(apart + line.encode() + b"\n")
 
     def epochs(self) -> list[dict[str, Any]]:
         """The epochs in order, each once."""
@@ -49,8 +55,11 @@ class MetricLog:
     def _lines(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
-        # A line that a killed process left unfinished has no line end.
-        return [json.loads(line) for line in self.path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+        found = []
+        for line in self.path.read_text().splitlines():
+            with suppress(json.JSONDecodeError):
+                found.append(json.loads(line))
+        return found
 
 
 class LocalSession:
@@ -68,10 +77,10 @@ class LocalSession:
 
     def report(self, metrics: dict[str, float], state: dict[str, Any]) -> None:
         """Replace the state in one step."""
+        self.log.write("epoch", **metrics)  # before the state: an epoch may be logged twice, never lost
         scratch = self.path.with_suffix(".writing")
         torch.save(state, scratch)
         scratch.replace(self.path)
-        self.log.write("epoch", **metrics)
 
 
 class RaySession:

@@ -69,7 +69,12 @@ class StubFamily:
         return StubTrainee(np.load(folder / "rows.npy"), config)
 
     def finish(
-        self, folder: Path, config: StubConfig, weights: Mapping[str, Tensor], inputs: TrainingInputs
+        self,
+        folder: Path,
+        config: StubConfig,
+        weights: Mapping[str, Tensor],
+        inputs: TrainingInputs,
+        progress: Progress,
     ) -> Content:
         vocabularies, items = json.loads((folder / "vocabularies.json").read_text())
         rows, weight = np.load(folder / "rows.npy"), weights["weight"].numpy()

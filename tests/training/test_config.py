@@ -27,6 +27,7 @@ def test_values_take_the_type_of_their_field() -> None:
         ("hidden", "256,x", "'256,x' is not comma-separated ints"),
         ("windows_days", "30,7", r"windows_days=\(30, 7\) must be positive and growing"),
         ("hidden", "0", r"hidden=\(0,\) must name positive widths"),
+        ("seed", "-1", "seed=-1 must not be negative"),
         ("weight_decay", "-1", "weight_decay=-1.0 must not be negative"),
     ],
 )

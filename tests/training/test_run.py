@@ -123,8 +123,11 @@ def test_progress_is_told(settings: TrainingSettings, family: str) -> None:
         "autoencoder": ["counting what goes together", "computing blocks"],
         "clue": ["learning tokens", "reading sequences"],
     }
-    assert steps == ["looking at items", *own[family], "training", "writing the artifact"]
+    encoding = {"autoencoder": ["encoding users"], "clue": ["encoding items", "encoding sequences"]}[family]
+    assert steps == ["looking at items", *own[family], "training", *encoding, "writing the artifact"]
     assert all(0 <= done <= total for _, done, total, _ in told)
+    last = {step: (done, total) for step, done, total, _ in told}
+    assert all(last[step][0] == last[step][1] > 0 for step in encoding)
 
 
 def test_no_epoch_leaves_the_weights_random(either: TrainedModel, settings: TrainingSettings) -> None:

@@ -45,7 +45,7 @@ class AutoencoderConfig:
         for name in ("latest_decay", "block_dropout", "cold_start", "held_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
-        for name in ("item_dimension", "latent_noise", "weight_decay", "epochs"):
+        for name in ("item_dimension", "latent_noise", "weight_decay", "epochs", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if self.pooling not in list(Pooling):

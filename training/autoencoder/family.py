@@ -55,9 +55,15 @@ class AutoencoderFamily:
 
     @torch.no_grad()
     def finish(
-        self, folder: Path, config: AutoencoderConfig, weights: Mapping[str, torch.Tensor], inputs: TrainingInputs
+        self,
+        folder: Path,
+        config: AutoencoderConfig,
+        weights: Mapping[str, torch.Tensor],
+        inputs: TrainingInputs,
+        progress: Progress,
     ) -> Content:
         """Give z its coordinates and standardise it over the training users; the prior is their mean vector."""
+        progress("encoding users", 0, 1)
         prepared = Prepared(folder)
         model = Autoencoder(prepared.layout.blocks, config.dimension, config.hidden)
         model.load_state_dict(dict(weights))
@@ -68,6 +74,7 @@ class AutoencoderFamily:
         deviation = z.std(axis=0, dtype=np.float64)
         model.z_scale.copy_(torch.from_numpy(np.where(deviation > 1e-6, deviation, 1)))
         vectors = np.concatenate([model.encode(rows).numpy() for rows in _chunks(prepared.rows)])
+        progress("encoding users", 1, 1)
         tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
         return Content(
             family=self.name,

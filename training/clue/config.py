@@ -37,7 +37,7 @@ class ClueConfig:
         for name in ["dimension", "text_length", "sequence_length", "epoch_steps", "patience"]:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
-        for name in ["learning_rate", "chunk", "epochs"]:
+        for name in ["learning_rate", "chunk", "epochs", "seed"]:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         for name in ["batch_size", "most_users"]:

@@ -47,14 +47,20 @@ class ClueFamily:
 
     @torch.no_grad()
     def finish(
-        self, folder: Path, config: ClueConfig, weights: Mapping[str, torch.Tensor], inputs: TrainingInputs
+        self,
+        folder: Path,
+        config: ClueConfig,
+        weights: Mapping[str, torch.Tensor],
+        inputs: TrainingInputs,
+        progress: Progress,
     ) -> Content:
         """Encode the whole catalogue; the prior is the mean vector of the users who have a sequence."""
         prepared = Prepared(folder)
         clue = Clue(shape_of(config, len(prepared.tokenizer), len(prepared.vocabularies.actions)))
         clue.load_state_dict({k.removeprefix(PREFIX): v for k, v in weights.items() if k.startswith(PREFIX)})
         clue.eval()
-        items = item_vectors(clue, prepared.tokens)
+        items = item_vectors(clue, prepared.tokens, progress)
+        prior = _mean_portrait(clue, prepared.histories, items, progress)
         return Content(
             family=self.name,
             revision=self.revision,
@@ -68,7 +74,7 @@ class ClueFamily:
             },
             weights={
                 **{name: tensor.numpy() for name, tensor in clue.state_dict().items()},
-                PRIOR: _mean_portrait(clue, prepared.histories, items),
+                PRIOR: prior,
             },
             items=prepared.vocabularies.items.values,
             item_vectors={ITEMS: items},
@@ -79,8 +85,8 @@ class ClueFamily:
         return ClueRepresentation(content, device)
 
 
-def _mean_portrait(clue: Clue, histories: ServiceHistories, items: Float32) -> Float32:
+def _mean_portrait(clue: Clue, histories: ServiceHistories, items: Float32, progress: Progress) -> Float32:
     users, owner = np.unique(histories.user, return_inverse=True)
-    vectors = portraits(clue, histories, torch.from_numpy(items), owner.astype(np.int64), len(users))
+    vectors = portraits(clue, histories, torch.from_numpy(items), owner.astype(np.int64), len(users), progress)
     prior: Float32 = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     return prior

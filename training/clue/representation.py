@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from feature_repo.input_schema import InputSchema
+from feature_repo.progress import Progress, silent
 from training.arrays import Bool, Float32, Int64
 from training.artifact import PRIOR, Content
 from training.batch import Batcher, Vocabularies
@@ -81,27 +82,35 @@ class Known:
         return Known(self.batcher.knowing(keys), self.items.grown(torch.from_numpy(vectors)))
 
 
-def item_vectors(clue: Clue, tokens: Int64) -> Float32:
+def item_vectors(clue: Clue, tokens: Int64, progress: Progress = silent) -> Float32:
     """float32 [items, width] of token ids [items, text_length]."""
     device = clue.log_temperature.device
     vectors = np.empty((len(tokens), clue.shape.width), dtype=np.float32)
+    done = 0
     with torch.inference_mode():
         for rows, length in of_like_length(torch.from_numpy((tokens > 0).sum(axis=1)), PLACES):
             part = torch.from_numpy(tokens[rows.numpy(), :length]).to(device)
             vectors[rows.numpy()] = clue.items(part).cpu().numpy()
+            done += len(rows)
+            progress("encoding items", done, len(tokens))
     return vectors
 
 
-def portraits(clue: Clue, histories: ServiceHistories, items: Tensor, owner: Int64, users: int) -> Float32:
+def portraits(
+    clue: Clue, histories: ServiceHistories, items: Tensor, owner: Int64, users: int, progress: Progress = silent
+) -> Float32:
     """float32 [users, dimension] by the sequences of each; zeros for a user without any.
 
     `owner` [k] is the row of the user of each sequence, `items` [n, width] the vectors of the item codes, which lie
     where the model does.
     """
     vectors = torch.zeros(len(histories), clue.shape.dimension)
+    done = 0
     with torch.inference_mode():
         for rows, _ in of_like_length(torch.from_numpy(histories.lengths), PLACES):
             begins, ends = histories.starts[:-1][rows.numpy()], histories.starts[1:][rows.numpy()]
             vectors[rows] = clue.services(histories.padded(begins, ends).to(items.device), items).cpu()
+            done += len(rows)
+            progress("encoding sequences", done, len(histories))
         found: Float32 = clue.portrait(vectors, torch.from_numpy(owner), users).numpy()
     return found

@@ -75,17 +75,23 @@ class ClueTrainee:
 
     def held_out_loss(self) -> float:
         """The loss among the candidates, with the same views every time, so that epochs and runs compare."""
-        views, batch = self.encoded(self.held_out, np.random.default_rng(HELD_OUT))
+        batch = self._batch(self.held_out, np.random.default_rng(HELD_OUT), slice(None))
+        views = self._encoded(batch)
         return float(self.objective(views, self.clue.temperature(), batch.users, batch.categories))
 
-    def encoded(self, users: Int64, rng: np.random.Generator) -> tuple[Tensor, Batch]:
-        """Two views [n, 2, dimension] of each of these users as the weights are now, and the batch they come from."""
-        batch = self._batch(users, rng, slice(None))
-        return encode(self.clue, batch, self.config.chunk or CHUNK)[1], batch
+    def encoded(self, first: Sequences, second: Sequences) -> Tensor:
+        """[n, 2, dimension] of these two views of n users, as the weights are now."""
+        return self._encoded(self._of_views(first, second))
+
+    def _encoded(self, batch: Batch) -> Tensor:
+        return encode(self.clue, batch, self.config.chunk or CHUNK)[1]
 
     def _batch(self, users: Int64, rng: np.random.Generator, share: slice) -> Batch:
         """The share of these users; views are drawn for all of them, so that the workers' generators keep step."""
-        first, second = (view[share] for view in self.views.draw(users, rng))
+        first, second = self.views.draw(users, rng)
+        return self._of_views(first[share], second[share])
+
+    def _of_views(self, first: Sequences, second: Sequences) -> Batch:
         items, (first_places, second_places) = _distinct(first.items, second.items)
         tokens = torch.from_numpy(self._prepared.tokens[items.numpy()])
         tokens = tokens[:, : max(int((tokens > 0).any(dim=0).sum()), 1)]

@@ -1,5 +1,6 @@
 """Relative gains beside those of a paper: whether they are about as large, and a picture."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,10 @@ LINEAR = 20.0  # per cent: beyond it the axis is logarithmic, as an ablation can
 
 @dataclass(frozen=True)
 class Gain:
-    """Of one thing over another, relative, with its 95% interval; the paper's, where it tells one."""
+    """Of one thing over another, relative, with its 95% interval; the paper's, where it tells one.
+
+    Over nothing there is no gain: its value is not finite.
+    """
 
     what: str
     value: float
@@ -23,26 +27,30 @@ class Gain:
 
     @property
     def size(self) -> str:
-        """Whether it is between half and twice the paper's."""
-        if self.paper is None:
+        """Whether it is between half and twice the paper's; nothing where one of them is not to be had."""
+        if self.paper is None or not math.isfinite(self.value):
             return ""
         return "holds" if 0.5 <= self.value / self.paper <= 2 else "does not hold"
 
     def numbers(self) -> dict[str, float | str | None]:
-        """Plain values for a report's JSON."""
+        """Plain values for a report's JSON, None for what is not to be had."""
         ours = {"gain": self.value, "gain_low": self.low, "gain_high": self.high}
-        return {**ours, "paper_gain": self.paper, "size": self.size}
+        known = {name: value if math.isfinite(value) else None for name, value in ours.items()}
+        return {**known, "paper_gain": self.paper, "size": self.size}
 
     def __str__(self) -> str:
+        if not math.isfinite(self.value):
+            return "-"
         return f"{self.value:+.1%} ({self.low:+.1%} .. {self.high:+.1%})"
 
 
 def draw_gains(gains: Sequence[Gain], path: Path) -> None:
-    """Two bars a gain, ours with its interval and the paper's."""
+    """Two bars a gain, ours with its interval and the paper's; none of ours where it is not to be had."""
     figure = Figure(figsize=(9, 1.5 + 0.42 * len(gains)), layout="constrained")  # no pyplot: nothing global
     axes = figure.subplots()
     places = np.arange(len(gains))[::-1]
     ours = 100 * np.array([(one.value, one.low, one.high) for one in gains])
+    ours[~np.isfinite(ours)] = np.nan  # drawn as nothing
     off = np.abs(ours[:, 1:] - ours[:, :1]).T
     axes.barh(places + 0.2, ours[:, 0], 0.38, xerr=off, color=OURS, ecolor="#444444", label="here (95% interval)")
     axes.barh(places - 0.2, [100 * (one.paper or 0) for one in gains], 0.38, color=PAPER, label="the paper")

@@ -1,6 +1,7 @@
 """The comparison as a page: a table a service, and which of the paper's orderings hold."""
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,9 +59,12 @@ class Claim(NamedTuple):
 
     @property
     def gain(self) -> Gain:
-        """With twice its error."""
+        """With twice its error; without a value where the worse one is never right."""
+        what = f"{self.target}: {self.said}"
+        if self.worse.mean == 0:
+            return Gain(what, math.nan, math.nan, math.nan, self.paper)
         value, off = self.better.mean / self.worse.mean - 1, 2 * self.error / self.worse.mean
-        return Gain(f"{self.target}: {self.said}", value, value - off, value + off, self.paper)
+        return Gain(what, value, value - off, value + off, self.paper)
 
     @property
     def verdict(self) -> str:

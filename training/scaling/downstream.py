@@ -46,9 +46,9 @@ class _Task:
 
 def _tasks(trainee: ClueTrainee, users: Int64) -> Iterator[_Task]:
     histories = trainee.views.histories
-    encoded, _ = trainee.encoded(users, np.random.default_rng(HELD_OUT))
-    vectors = encoded.double().cpu().numpy()
-    spans = trainee.views.spans(users, np.random.default_rng(HELD_OUT))  # the same draw as the encoded one
+    # Spans for every objective: the crops of one that draws them would share events with what is ranked.
+    spans = trainee.views.spans(users, np.random.default_rng(HELD_OUT))
+    vectors = trainee.encoded(*(histories.padded(*span) for span in spans)).double().cpu().numpy()
     sources = np.concatenate([vectors[:, 1], vectors[:, 0]])
     begins, ends = (np.concatenate([first, second]) for first, second in zip(*spans, strict=True))
     service = histories.service[np.searchsorted(histories.starts, begins, side="right") - 1]

@@ -103,12 +103,11 @@ def _bootstrap(law: PowerLaw, runs: Sequence[Run], n: int, rng: np.random.Genera
     owner = np.repeat(np.arange(len(candidates)), [len(point.runs) for point in candidates])
     flops = np.array([run.flops for point in candidates for run in point.runs])
     loss = np.array([run.loss for point in candidates for run in point.runs])
-    scatter = law.scatter * np.sqrt(np.mean([len(point.runs) for point in law.frontier]))  # of a run, not of a mean
     solution = np.array([law.irreducible, np.log(law.coefficient), law.exponent])
     found = []
     for _ in range(n):
         drawn = rng.integers(len(owner), size=len(owner))
-        noisy = loss[drawn] * np.exp(rng.normal(scale=scatter, size=len(owner)))
+        noisy = loss[drawn] * np.exp(rng.normal(scale=law.run_scatter, size=len(owner)))
         weight, mean_flops, mean_loss = _means(owner[drawn], flops[drawn], noisy)
         on = on_frontier(mean_flops, mean_loss)
         if on.sum() > 1:

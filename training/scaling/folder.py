@@ -31,6 +31,7 @@ class Basis:
     users: int  # of the snapshot
     as_of: datetime
     config: ClueConfig  # GRID_SETS of it mean nothing
+    items: int | None = None  # position of the newest row of the catalogue; None: begun before it was written down
 
 
 class StudyFolder:
@@ -62,7 +63,7 @@ class StudyFolder:
             return None
         document = json.loads(path.read_text())
         as_of, config = datetime.fromisoformat(document["as_of"]), ClueConfig(**document["config"])
-        return Basis(document["snapshot"], document["users"], as_of, config)
+        return Basis(document["snapshot"], document["users"], as_of, config, document.get("items"))
 
     def begin(self, basis: Basis) -> None:
         """Write down what all runs share, before the first of them."""

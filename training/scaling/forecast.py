@@ -11,6 +11,7 @@ from training.scaling.runs import Run
 from training.scaling.setting import Setting, StepCost
 
 REACH = 1.0  # decades beyond the frontier: a forecast further off is an opinion
+FEWEST = 2  # users of a run, and of a batch: they are told from each other
 QUANTITIES = ("parameters", "batch", "tokens", "users", "sequence_length")
 
 
@@ -78,14 +79,15 @@ def forecast(
     law: PowerLaw, budget: float, parameters: Mapping[str, int], cost: StepCost, reach: float = REACH
 ) -> Forecast:
     """The setting for this budget by the trends: the nearest size, users to two digits, the nearest power of two as
-    batch but no more than the users, a sequence length that the frontier has; steps use the budget up.
+    batch but no more than the users, two of both at least, a sequence length that the frontier has; steps use the
+    budget up.
 
     More than `reach` decades outside the frontier it is answered all the same, but marked and with the distance.
     """
-    wanted = {quantity: trend.at(budget) for quantity, trend in trends(law).items()}
+    wanted = {quantity: max(1.0, trend.at(budget)) for quantity, trend in trends(law).items()}
     size = min(parameters, key=lambda name: abs(np.log(parameters[name] / wanted["parameters"])))
-    users = round(float(f"{wanted['users']:.2g}"))
-    batch = 2 ** min(max(0, round(np.log2(wanted["batch"]))), int(np.log2(users)))
+    users = max(FEWEST, round(float(f"{wanted['users']:.2g}")))
+    batch = max(FEWEST, 2 ** min(round(np.log2(wanted["batch"])), int(np.log2(users))))
     lengths = sorted({point.first.sequence_length for point in law.frontier})
     length = min(lengths, key=lambda known: abs(np.log(known / wanted["sequence_length"])))
     steps = max(1, round(budget / cost(size, length, batch)))

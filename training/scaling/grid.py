@@ -12,6 +12,8 @@ from registry.errors import InvalidInput
 from training.scaling.runs import RunLog
 from training.scaling.setting import Setting, StepCost
 
+FEWEST = 2  # events of a sequence, and users of a batch: each is compared with another
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -29,6 +31,9 @@ class Grid:
         for name in ("sizes", "users", "sequence_lengths", "batches", "seeds"):
             if not getattr(self, name):
                 raise InvalidInput(f"the grid has no {name}: give at least one")
+        for name, values in (("sequence_lengths", self.sequence_lengths), ("batches", self.batches)):
+            if min(values) < FEWEST:
+                raise InvalidInput(f"the grid has {min(values)} among its {name}: give {FEWEST} or more")
         if bool(self.steps) == bool(self.budgets):
             given = f"steps {_listed(self.steps)} and budgets {_listed(self.budgets)}" if self.steps else "neither"
             raise InvalidInput(f"the grid wants either steps or budgets, and has {given}")

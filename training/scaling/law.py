@@ -1,5 +1,6 @@
 """The power law of loss over compute, as a fit has found it."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,6 +52,11 @@ class PowerLaw:
         return float(np.log10(self.most / self.least))
 
     @property
+    def run_scatter(self) -> float:
+        """Deviation of a single run from the law, in log loss: that of a point is of a mean over its seeds."""
+        return self.scatter * math.sqrt(math.fsum(len(point.runs) for point in self.frontier) / len(self.frontier))
+
+    @property
     def intervals(self) -> dict[str, Interval]:
         """Of each parameter by its name, from the resampled runs."""
         irreducible, log_coefficient, exponent = self.draws.T
@@ -69,8 +75,8 @@ class PowerLaw:
         return interval(self._drawn(flops))
 
     def prediction(self, flops: float) -> Interval:
-        """Where a single new run lies: wider than `confidence` by the scatter of the points around the law."""
-        noise = np.random.default_rng(_NOISE_SEED).normal(scale=self.scatter, size=(20, len(self.draws)))
+        """Where a single new run lies: wider than `confidence` by the scatter of runs around the law."""
+        noise = np.random.default_rng(_NOISE_SEED).normal(scale=self.run_scatter, size=(20, len(self.draws)))
         return interval((self._drawn(flops) * np.exp(noise)).ravel())
 
     def residual(self, point: Point) -> float:

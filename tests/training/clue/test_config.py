@@ -36,6 +36,7 @@ def test_a_config_comes_back_from_its_json() -> None:
         ("epoch_steps=0", "epoch_steps=0 must be positive"),
         ("patience=0", "patience=0 must be positive"),
         ("epochs=-1", "epochs=-1 must not be negative"),
+        ("seed=-1", "seed=-1 must not be negative"),
         ("chunk=-1", "chunk=-1 must not be negative"),
         ("learning_rate=-1", "learning_rate=-1.0 must not be negative"),
         ("batch_size=1", "batch_size=1 must be 0 or at least 2"),

@@ -123,6 +123,17 @@ def test_a_report_is_a_page_a_picture_and_numbers(tmp_path: Path) -> None:
     assert "gains.png" not in as_markdown(lines[:3])  # one method has nothing to be better than
 
 
+def test_a_gain_over_nothing_is_told_as_not_to_be_had(tmp_path: Path) -> None:
+    """With few test users nobody's item need be among the first ten."""
+    lines = [*some_lines(CROSS, [[1] * 3 + [0] * 17] * 3), *some_lines(SAME, [[0] * 20] * 3)]
+    page = write_report(lines, tmp_path)
+    assert "| 0.1500 ± 0.0000 | 0.0000 ± 0.0000 | - | +15.0% | not told apart |  |" in page.read_text()
+    assert (tmp_path / "gains.png").stat().st_size > 5000
+    text = (tmp_path / "numbers.json").read_text()
+    (ordering, _) = json.loads(text)["orderings"]
+    assert (ordering["gain"], ordering["gain_low"], ordering["size"]) == (None, None, "") and "NaN" not in text
+
+
 def test_ndcg_is_of_the_rank() -> None:
     line = Line("shop", Seen.OWN, POPULARITY, 0, (0, 1, 10), (9, 10, 100))
     assert line.values("ndcg").tolist() == pytest.approx([1, 1 / np.log2(3), 0])

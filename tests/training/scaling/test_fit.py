@@ -66,6 +66,16 @@ def test_seeds_of_a_configuration_narrow_the_interval() -> None:
     assert widths[1] < 0.8 * widths[0]
 
 
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2, 3)])
+def test_a_single_run_lies_in_its_interval_however_many_seeds_the_points_have(seeds: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(5)
+    inside = []
+    for seed in range(8):
+        found = fit(study(seed, noise=0.01, seeds=seeds), n=40).prediction(1e15)
+        inside += [float(run) in found for run in law(1e15) * np.exp(rng.normal(scale=0.01, size=500))]
+    assert np.mean(inside) > 0.9  # that of a mean of four would hold 80%
+
+
 def test_an_outlier_does_not_bend_the_law() -> None:
     runs = study(noise=0)
     best = next(point for point in frontier(runs) if 1e14 < point.flops < 1e15)

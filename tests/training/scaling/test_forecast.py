@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.training.scaling.synthetic import BEST, BUDGETS, COST, SIZES, law, one, study
+from tests.training.scaling.synthetic import BEST, BUDGETS, COST, SIZES, finished, law, one, study
 from training.scaling.fit import fit
 from training.scaling.forecast import check, forecast, trends
+from training.scaling.setting import Setting
 
 
 def test_the_trends_are_those_of_the_frontier() -> None:
@@ -42,6 +43,18 @@ def test_a_budget_far_outside_is_answered_and_flagged(budget: float, decades: st
     assert f"Do not rely on it: the budget lies {decades} decades outside the frontier" in found.notes[0]
     assert found.loss == pytest.approx(law(budget), rel=0.2)
     assert not forecast(fitted, budget, SIZES, COST, reach=3).outside
+
+
+@pytest.mark.parametrize("budget", [1e9, 1.0, 1e-300])
+def test_however_small_a_budget_two_users_are_told_from_each_other(budget: float) -> None:
+    """Where batch and users have grown with compute, the trends lead to less than one of both."""
+    grown = [(1e13, 4.0, 100, 16), (1e14, 3.2, 1_000, 128), (1e15, 2.6, 10_000, 1024)]
+    settings = [
+        (Setting("2m", users, 32, batch, round(f / COST("2m", 32, batch)), 0), loss) for f, loss, users, batch in grown
+    ]
+    found = forecast(fit([finished(*one) for one in settings], n=2), budget, SIZES, COST)
+    assert (found.setting.users, found.setting.batch, found.setting.steps) == (2, 2, 1)
+    assert found.outside and "Do not rely on it" in found.notes[0]
 
 
 def test_a_size_that_is_not_there_is_missed_aloud() -> None:

@@ -54,6 +54,8 @@ def test_only_runs_that_the_log_lacks_remain(tmp_path: Path) -> None:
     [
         ({"batches": "64,many"}, r"--batches 64,many: 'many' in batches is not a whole number from 1 on"),
         ({"sequence_lengths": "1.5"}, r"--sequence-lengths 1.5: '1.5' in sequence_lengths is not a whole number"),
+        ({"sequence_lengths": "32,1"}, r"the grid has 1 among its sequence_lengths: give 2 or more"),
+        ({"batches": "1,64"}, r"the grid has 1 among its batches: give 2 or more"),
         ({"users": "0"}, r"'0' in users"),
         ({"seeds": "-1"}, r"'-1' in seeds is not a whole number from 0 on"),
         ({"steps": None, "budgets": "1e14,inf"}, r"'inf' in budgets is not a positive number"),

@@ -10,6 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from registry.errors import InvalidInput
 from tests.training.scaling.prepared import CONFIG
+from training.arrays import Int64
+from training.clue.batch import Sequences
+from training.clue.histories import ServiceHistories
 from training.clue.prepare import Prepared
 from training.clue.trainee import ClueTrainee
 from training.scaling.cost import drawn_cost
@@ -94,6 +97,25 @@ def test_the_head_ranks_by_what_the_vectors_tell(prepared: Prepared) -> None:
         assert recall(one, everybody) is None
     assert informed is not None and popular is not None and informed > popular + 0.03
     assert recall(one, everybody[:10]) is None  # nothing to learn from
+
+
+@pytest.mark.parametrize("objective", ["cross_service", "same_service"])
+def test_the_vector_knows_nothing_of_the_events_that_are_ranked(
+    prepared: Prepared, objective: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, objective=objective)
+    one = ClueTrainee(prepared.cut(16), run_config(config, replace(SETTING, sequence_length=16)), CPU)
+    read: list[tuple[Int64, Int64]] = []
+    padded = ServiceHistories.padded
+
+    def spied(histories: ServiceHistories, begins: Int64, ends: Int64, *shuffled: np.random.Generator) -> Sequences:
+        read.append((begins, ends))
+        return padded(histories, begins, ends, *shuffled)
+
+    monkeypatch.setattr(ServiceHistories, "padded", spied)
+    assert recall(one, one.training) is not None
+    (first_begins, first_ends), (second_begins, second_ends) = read[:2]
+    assert ((first_ends <= second_begins) | (second_ends <= first_begins)).all()
 
 
 @pytest.mark.parametrize(
