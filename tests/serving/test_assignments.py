@@ -17,7 +17,7 @@ from serving.state_file import StateFile
 from tests.serving.twins import TwinSource
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -71,7 +71,7 @@ def test_the_last_state_outlives_the_registry(caplog: pytest.LogCaptureFixture) 
         source.promote("ranker", "autoencoder-2")
         source.away = False
         wait_until(lambda: assignments.state.generation == 2)
-        assert assignments.stale_seconds < 0.2
+        wait_until(lambda: assignments.stale_seconds < 0.2)
     finally:
         assignments.stop()
 
