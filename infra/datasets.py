@@ -36,10 +36,17 @@ def make_dataset(
 
 
 def train_and_register(
-    portrait: Portrait, consumer: str, data: tuple[Path, ...], label: str, kind: str, name: str, version: str | None
+    portrait: Portrait,
+    consumer: str,
+    data: tuple[Path, ...],
+    label: str,
+    kind: str,
+    name: str,
+    version: str | None,
+    service: str = "",
 ) -> tuple[TrainedHead, HeadRecord]:
     """A head of a consumer, kept and registered with what it scored, so that promotion gates read it."""
-    request = HeadRequest(consumer, version_of(portrait, consumer, version), data, label, kind, name)
+    request = HeadRequest(consumer, version_of(portrait, consumer, version), data, label, kind, name, service)
     trained = train_head(portrait.settings.home, request)
     about = trained.head.about
     new = NewHead(

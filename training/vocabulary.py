@@ -65,6 +65,16 @@ def item_keys(services: pa.Array, item_ids: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(services, item_ids, SEPARATOR)
 
 
+def item_key(service: str, item_id: str) -> str:
+    """The same of one."""
+    return f"{service}{SEPARATOR}{item_id}"
+
+
+def service_of(key: str) -> str:
+    """The service in a text of `item_keys`."""
+    return key.split(SEPARATOR, 1)[0]
+
+
 def item_id(key: str) -> str:
     """The item id in a text of `item_keys`."""
     return key.split(SEPARATOR, 1)[1]

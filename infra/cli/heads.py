@@ -15,11 +15,12 @@ head_app = typer.Typer(help="Heads: downstream models trained on the vectors of 
 
 
 class HeadKind(StrEnum):
-    """Kinds of heads that tell classes apart."""
+    """Kinds of heads: three tell classes apart, the last ranks items."""
 
     LOGISTIC = "logistic"
     MLP = "mlp"
     BOOSTING = "boosting"
+    TWO_TOWER = "two-tower"
 
 
 def register(app: typer.Typer) -> None:
@@ -72,6 +73,7 @@ def train(
     name: Annotated[
         str, typer.Option(help="Folder under heads/CONSUMER/ in the home (default: says what it is).")
     ] = "",
+    service: Annotated[str, typer.Option(help="Kind two-tower: service whose items the label names.")] = "",
     version: OfVersion = None,
     as_json: Json = False,
 ) -> None:
@@ -81,10 +83,10 @@ def train(
     from infra.tables.datasets import trained_head_table
 
     with Portrait.open() as portrait:
-        trained, record = train_and_register(portrait, consumer, tuple(data), label, kind.value, name, version)
+        trained, record = train_and_register(portrait, consumer, tuple(data), label, kind.value, name, version, service)
     if as_json:
         counts = {"examples": trained.examples, "users": trained.users, "unlabelled": trained.unlabelled}
-        print_json({**plain(record), "kind": trained.head.kind, "auc": trained.auc, **counts})
+        print_json({**plain(record), "kind": trained.head.kind, trained.measured: trained.interval, **counts})
     else:
         console().print(trained_head_table(trained, record))
 

@@ -36,19 +36,23 @@ def dataset_table(made: Made) -> Table:
 
 def trained_head_table(trained: TrainedHead, record: Head) -> Table:
     """A trained head, and how good it is on the test users."""
-    table, auc = table_of(f"Head {record.id} of {record.consumer}", "", ""), trained.auc
+    table, told = table_of(f"Head {record.id} of {record.consumer}", "", ""), trained.interval
+    names = "items" if trained.ranks else "classes"
     table.add_row("on", f"{record.version} ({record.fingerprint[:12]})")
     table.add_row("kind", trained.head.kind)
-    table.add_row("task", f"{record.task}, {len(trained.head.names)} classes")
+    table.add_row("task", f"{record.task}, {len(trained.head.names):,} {names}")
     table.add_row("data stamp", record.data_stamp)
     for part, users in trained.users.items():
         table.add_row(f"{part} users (rows)", f"{users:,} ({trained.examples[part]:,})")
     table.add_row("rows without a label", f"{trained.unlabelled:,}")
     if trained.unseen:
-        table.add_row("rows of classes that no training user has", f"{trained.unseen:,}")
+        table.add_row(f"rows of {names} that no training user has", f"{trained.unseen:,}")
     table.add_section()
-    table.add_row("auc on the test users", f"{auc.value:.3f}, 95% within {auc.low:.3f} .. {auc.high:.3f}")
-    for name in ("accuracy", "log_loss"):
-        table.add_row(name, f"{record.metrics[name]:.3f}")
+    table.add_row(
+        f"{trained.measured} on the test users", f"{told.value:.3f}, 95% within {told.low:.3f} .. {told.high:.3f}"
+    )
+    for name, value in record.metrics.items():
+        if not name.startswith(trained.measured):
+            table.add_row(name, f"{value:.3f}")
     table.add_row("lives at", record.location)
     return table

@@ -10,10 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from infra import generator
 from infra.portrait import Portrait
 from tests.infra.commands import Commands
-from tests.instances import embedded
+from tests.instances import USERS, embedded
 from tests.training.stored import users_of
+from training.heads.head import load_head
+from training.vocabulary import item_id, service_of
 
 T = datetime(2024, 9, 1, tzinfo=UTC)
 
@@ -64,6 +67,39 @@ def test_from_labels_to_a_registered_head(here: Commands, labels: Path, tmp_path
     assert named.code == 0 and "heads/ranker/plain" in named.out and "95% within" in named.out
     heads = here("head", "list", "ranker", "--json").json
     assert [head["location"] for head in heads] == [trained["location"], "heads/ranker/plain"]
+
+
+def test_a_head_that_ranks_items_of_a_service(here: Commands, tmp_path: Path) -> None:
+    events = pq.read_table(generator.generate(tmp_path / "again", users=USERS).events).sort_by("event_time")
+    rows = [row for row in events.to_pylist() if row["service"] == "shop" and row["event_time"] >= T]
+    asked = {row["user_id"]: {"user_id": row["user_id"], "event_time": T, "next": row["item_id"]} for row in rows}
+    labels, out = tmp_path / "next.parquet", tmp_path / "set.parquet"
+    pq.write_table(pa.Table.from_pylist(list(asked.values())), labels)
+    assert here("dataset", "ranker", "--labels", labels, "--out", out).code == 0
+    command = ("head", "train", "ranker", "--data", out, "--label", "next")
+
+    trained = here(*command, "--kind", "two-tower", "--service", "shop", "--json").json
+    told = trained["ndcg@10"]
+    assert 0 <= told["low"] <= told["value"] == trained["metrics"]["ndcg@10"] <= told["high"] <= 1
+    assert set(trained["metrics"]) == {"hr@10", "ndcg@10", "ndcg@10_low", "ndcg@10_high"}
+    head = load_head(here.home / trained["location"])
+    assert head.kind == "two-tower" and {service_of(name) for name in head.names} == {"shop"}
+    assert {item_id(name) for name in head.names} <= {row["next"] for row in asked.values()}
+    scores = head.scores(np.zeros((3, 16), np.float32), head.about.fingerprint)
+    assert scores.shape == (3, len(head.names)) and np.isfinite(scores).all()
+    shown = here(*command, "--kind", "two-tower", "--service", "shop")
+    assert "ndcg@10 on the test users" in shown.out and "hr@10" in shown.out and " items" in shown.out
+
+    for further, said in (
+        (
+            ("--kind", "two-tower"),
+            "a head of kind two-tower needs a service whose items the label names: give --service",
+        ),
+        (("--service", "shop"), "a head of kind logistic tells classes apart, it has no service: leave out --service"),
+        (("--kind", "two-tower", "--service", "opera"), "autoencoder-1 knows none of the items in `next` ("),
+    ):
+        refused = here(*command, *further)
+        assert refused.code == 2 and said in refused.error
 
 
 def test_a_consumer_that_reads_nothing_names_a_version(here: Commands, labels: Path, tmp_path: Path) -> None:

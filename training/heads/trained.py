@@ -6,19 +6,26 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from feature_repo.log.staging import working_folder
 from feature_repo.schemas import from_microseconds
 from registry.errors import Conflict, FingerprintMismatch, InvalidInput
 from registry.records import EmbeddingVersion
+from training.arrays import UNKNOWN
+from training.artifact import load_content
 from training.evaluation.cross_service import Part, part_of
-from training.heads.examples import Labelled
+from training.evaluation.ranking import K, full_ranks, ndcg, recall
+from training.heads import kinds
+from training.heads.examples import Chosen, Items, Labelled
 from training.heads.head import About, Head, fit, load_head
-from training.heads.measures import Interval, auc_interval, measures
+from training.heads.measures import Interval, auc_interval, mean_interval, measures
 from training.pinned.stamp import TrainingSet, read_sets
+from training.vocabulary import item_key, service_of
 
 FOLDER = "heads"
 FEWEST = 10  # users of each part
+BLOCK = 4_000_000  # scores of items that are held at once
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class HeadRequest:
     label: str
     kind: str = "logistic"
     name: str = ""  # of its folder; by default it says what the head is
+    service: str = ""  # whose items the label names, for a kind that ranks items
     seed: int = 0
 
 
@@ -44,29 +52,41 @@ class TrainedHead:
     examples: dict[str, int]  # by part
     users: dict[str, int]
     unlabelled: int
-    unseen: int  # examples of the validation and test users, of classes that no training user has
-    auc: Interval
+    unseen: int  # examples of the validation and test users, of classes or items that no training user has
+    measured: str  # the metric that tells how good it is: auc of classes, ndcg@10 of items
+    interval: Interval  # of it, over test users
+
+    @property
+    def ranks(self) -> bool:
+        """Whether its names are items and not classes."""
+        return kinds.get(self.head.kind).examples is Chosen
 
 
 def train_head(home: Path, request: HeadRequest) -> TrainedHead:
     """Train a head on users apart from those that choose and those that measure, and keep it under `<home>/heads/`.
 
-    The same request gives the same head. Raises FingerprintMismatch, with both, for training sets of two versions or of
+    The same request gives the same head. One that ranks items knows those that training users had, by the version's own
+    item vectors. Raises FingerprintMismatch, with both, for training sets of two versions or of
     another one than asked for; InvalidInput for too little data; Conflict when the name is another head's.
     """
+    ranks = kinds.get(request.kind).examples is Chosen
+    if ranks != bool(request.service):
+        told = "needs a service whose items the label names" if ranks else "tells classes apart, it has no service"
+        raise InvalidInput(f"a head of kind {request.kind} {told}: {'give' if ranks else 'leave out'} --service")
     given = read_sets(request.data, request.label)
     _require_version(given, request)
     rows = _split(given)
     names = sorted({given.labels[row] for row in rows[Part.TRAIN]})
     parts = {part: _examples(given, which, names) for part, which in rows.items()}
+    items = _items(home, request, parts[Part.TRAIN], [given.users[row] for row in rows[Part.TRAIN]]) if ranks else None
     about = About(
         request.version.id, given.stamp.fingerprint, given.vectors.shape[1], request.label, given.stamp.data_stamp
     )
-    head = fit(request.kind, about, parts[Part.TRAIN], parts[Part.VALIDATION], request.seed)
-    test = parts[Part.TEST]
-    scores = head.scores(test.vectors, given.stamp.fingerprint)
-    interval = auc_interval(scores, test.codes, [given.users[row] for row in rows[Part.TEST]])
-    found = measures(scores, test.codes) | {"auc_low": interval.low, "auc_high": interval.high}
+    train, choose = (_chosen(parts[part], items) if items else parts[part] for part in (Part.TRAIN, Part.VALIDATION))
+    head = fit(request.kind, about, train, choose, request.seed)
+    measured, measure = ("ndcg@10", _ranking) if ranks else ("auc", _telling)
+    found, interval = measure(head, parts[Part.TEST], [given.users[row] for row in rows[Part.TEST]])
+    found |= {f"{measured}_low": interval.low, f"{measured}_high": interval.high}
     head = replace(head, about=replace(about, metrics=found))
     return TrainedHead(
         head=head,
@@ -76,8 +96,61 @@ def train_head(home: Path, request: HeadRequest) -> TrainedHead:
         users={part: len({given.users[row] for row in which}) for part, which in rows.items()},
         unlabelled=given.unlabelled,
         unseen=sum(int((parts[part].codes < 0).sum()) for part in (Part.VALIDATION, Part.TEST)),
-        auc=interval,
+        measured=measured,
+        interval=interval,
     )
+
+
+def _telling(head: Head, test: Labelled, users: list[str]) -> tuple[dict[str, float], Interval]:
+    scores = head.scores(test.vectors, head.about.fingerprint)
+    return measures(scores, test.codes), auc_interval(scores, test.codes, users)
+
+
+def _ranking(head: Head, test: Labelled, users: list[str]) -> tuple[dict[str, float], Interval]:
+    """Among all items; one that no training user had is a miss."""
+    ranks = np.full(len(test), K)
+    known = np.flatnonzero(test.codes != UNKNOWN)
+    for at in np.array_split(known, 1 + len(known) * len(test.names) // BLOCK):
+        scores = head.scores(test.vectors[at], head.about.fingerprint)
+        ranks[at] = full_ranks(scores, test.codes[at], _nothing(len(scores), len(test.names)))
+    _, owner = np.unique(np.asarray(users, dtype=np.str_), return_inverse=True)
+    interval = mean_interval(ndcg(ranks), owner.astype(np.int64))
+    return {f"hr@{K}": float(recall(ranks).mean()), f"ndcg@{K}": interval.value}, interval
+
+
+def _items(home: Path, request: HeadRequest, train: Labelled, users: list[str]) -> Items:
+    """The items that training users had, in the order of the label's names, as the version knows them."""
+    version = request.version
+    content = load_content(home / version.artifact, version.fingerprint)
+    if not content.item_vectors:
+        raise InvalidInput(
+            f"{version.id} was trained without item vectors, which {request.kind} ranks by: name another"
+        )
+    known = np.concatenate([content.item_vectors[name] for name in sorted(content.item_vectors)], axis=1)
+    place = {key: number for number, key in enumerate(content.items)}
+    keys = tuple(item_key(request.service, name) for name in train.names)
+    rows = np.array([place.get(key, UNKNOWN) for key in keys], dtype=np.int64)
+    if (rows == UNKNOWN).all():
+        services = ", ".join(sorted({service_of(key) for key in content.items}))
+        raise InvalidInput(
+            f"{version.id} knows none of the items in `{request.label}` ({train.names[0]!r}, ...) as one of "
+            f"{request.service!r}; it knows items of: {services}"
+        )
+    features = np.where((rows == UNKNOWN)[:, None], np.nan, known[rows]).astype(np.float32)
+    had = np.array([code for _, code in set(zip(users, train.codes.tolist(), strict=True))])
+    return Items(features, np.bincount(had, minlength=len(keys)).astype(np.int64), keys)
+
+
+def _chosen(examples: Labelled, items: Items) -> Chosen:
+    known = examples.known()
+    if not len(known):
+        raise InvalidInput("the users who choose had no item that a training user had: give more labels")
+    return Chosen(known.vectors, known.codes, _nothing(len(known), len(items.names)), items)
+
+
+def _nothing(users: int, items: int) -> csr_array:
+    """That nothing is left out of a ranking."""
+    return csr_array((users, items), dtype=np.bool_)
 
 
 def _require_version(given: TrainingSet, request: HeadRequest) -> None:

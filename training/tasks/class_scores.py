@@ -10,9 +10,8 @@ from training.arrays import Float32, Int64
 from training.baselines.baseline import Features, Suits
 from training.heads import kinds
 from training.heads.examples import Labelled
-from training.heads.measures import Interval, auc_interval, log_loss
+from training.heads.measures import Interval, auc_interval, log_loss, mean_interval
 from training.tasks.classes import ClassTask, Fold, validation_split
-from training.tasks.intervals import mean_interval
 from training.tasks.methods import Method
 
 FEWEST = 10  # tested rows of each class, for AUC

@@ -1,24 +1,8 @@
-"""Means with their bootstrap interval over users: all rows of a user come and go together."""
+"""AUC within each user."""
 
 import numpy as np
 
 from training.arrays import Float64, Int64
-from training.heads.measures import RESAMPLES, Interval
-
-BLOCK = 50  # resamples whose weights are held at once
-
-
-def mean_interval(values: Float64, owner: Int64, seed: int = 0) -> Interval:
-    """The mean of values [n], with its 95% interval; `owner` int64 [n] says whose each is."""
-    _, owner = np.unique(owner, return_inverse=True)
-    sums, counts = np.bincount(owner, values), np.bincount(owner).astype(np.float64)
-    users = len(sums)
-    rng = np.random.default_rng(seed)
-    means = []
-    for _ in range(0, RESAMPLES, BLOCK):
-        drawn = rng.integers(users, size=(BLOCK, users))
-        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-    return Interval.of(float(values.mean()), np.concatenate(means))
 
 
 def auc_by_user(scores: Float64, truth: np.ndarray, owner: Int64) -> tuple[Float64, Int64]:

@@ -9,12 +9,11 @@ from scipy import sparse
 from registry.errors import InvalidInput
 from training.arrays import Float64, Int64
 from training.baselines.baseline import Features
-from training.heads.measures import Interval
+from training.heads.measures import Interval, mean_interval
 from training.inputs import TrainingInputs
 from training.neighbours import unit_rows
 from training.tasks.classes import FEWEST, Examples, labelled
 from training.tasks.data import Rows, TaskData
-from training.tasks.intervals import mean_interval
 from training.tasks.kinds import NeighboursTask
 from training.tasks.methods import Method
 

@@ -14,10 +14,10 @@ from training.baselines.baseline import UserFeatures
 from training.baselines.mean_vectors import item_vectors
 from training.evaluation.ranking import full_ranks
 from training.heads.examples import Chosen, Items
-from training.heads.measures import Interval, auc_interval
+from training.heads.measures import Interval, auc_interval, mean_interval
 from training.heads.two_tower import TwoTower
 from training.tasks.data import Rows, hashed
-from training.tasks.intervals import auc_by_user, mean_interval
+from training.tasks.intervals import auc_by_user
 from training.tasks.methods import Method
 from training.tasks.rankings import Asked, Drawn, RankingTask
 

@@ -57,7 +57,7 @@ def request(*data: Path, label: str = "y", **further: str) -> HeadRequest:
 @pytest.mark.parametrize("kind", ["logistic", "mlp", "boosting"])
 def test_a_head_finds_what_is_there_and_says_how_sure_that_is(tmp_path: Path, kind: str) -> None:
     trained = train_head(tmp_path, request(write_set(tmp_path / "set.parquet"), kind=kind))
-    auc = trained.auc
+    auc = trained.interval
     assert auc.low < 0.92 < auc.high and auc.value > 0.85  # a shift of two deviations: .921
     assert auc.high - auc.low < 0.15
     assert trained.users == {part: count for part, count in trained.users.items() if count > 60}
@@ -71,7 +71,7 @@ def test_a_head_finds_what_is_there_and_says_how_sure_that_is(tmp_path: Path, ki
 
 
 def test_noise_is_not_found(tmp_path: Path) -> None:
-    auc = train_head(tmp_path, request(write_set(tmp_path / "set.parquet"), label="noise")).auc
+    auc = train_head(tmp_path, request(write_set(tmp_path / "set.parquet"), label="noise")).interval
     assert auc.low < 0.5 < auc.high
 
 

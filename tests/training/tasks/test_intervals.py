@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from training.tasks.intervals import auc_by_user, mean_interval
+from training.heads.measures import mean_interval
+from training.tasks.intervals import auc_by_user
 
 
 def test_an_interval_has_the_width_of_the_standard_error() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.tasks.intervals import mean_interval
+from training.heads.measures import mean_interval
 from training.tasks.lines import Line, LineLog, difference, gain
 
 USERS = np.arange(400)
