@@ -15,7 +15,7 @@ from registry.records import EmbeddingVersion
 from training.arrays import UNKNOWN
 from training.artifact import load_content
 from training.evaluation.cross_service import Part, part_of
-from training.evaluation.ranking import K, full_ranks, ndcg, recall
+from training.evaluation.ranking import BLOCK, K, full_ranks, ndcg, recall
 from training.heads import kinds
 from training.heads.examples import Chosen, Items, Labelled
 from training.heads.head import About, Head, fit, load_head
@@ -25,7 +25,6 @@ from training.vocabulary import item_key, service_of
 
 FOLDER = "heads"
 FEWEST = 10  # users of each part
-BLOCK = 4_000_000  # scores of items that are held at once
 
 
 @dataclass(frozen=True)

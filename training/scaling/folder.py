@@ -16,6 +16,7 @@ from training.clue.config import ClueConfig
 from training.clue.prepare import Prepared, prepare
 from training.inputs import TrainingInputs
 from training.scaling.runs import RunLog
+from training.whole_files import write_whole
 
 STUDIES = "studies"
 HELD_OUT = 0.3  # of the users at most: a small instance, too, should have enough candidates to tell runs apart
@@ -68,9 +69,7 @@ class StudyFolder:
     def begin(self, basis: Basis) -> None:
         """Write down what all runs share, before the first of them."""
         document = {**asdict(basis), "as_of": basis.as_of.isoformat()}
-        scratch = self.path / "study.writing"
-        scratch.write_text(json.dumps(document, indent=1) + "\n")
-        scratch.replace(self.path / "study.json")
+        write_whole(self.path / "study.json", json.dumps(document, indent=1) + "\n")
 
     def commands(self, newest: str, trains: bool) -> tuple[str, ...]:
         """The shell lines that make the study again: those that trained anything, and the newest; each once."""

@@ -74,8 +74,8 @@ class TaskData:
         """The snapshot of everything that is known; its id is the stamp of the data."""
         return cut(self.repo.log)
 
-    def beside(self, task: Task) -> list[str]:
-        """What lines depend on beside the newest snapshot and the task: items, fields, and the labels' content."""
+    def sources(self, task: Task) -> list[str]:
+        """What lines depend on but for the newest snapshot and the task: items, fields, and the labels' content."""
         found = [str(items_position(self.repo.log)), str(self.repo.input_schema())]
         if isinstance(task, Answers) and task.labels is not None:
             with self._labels_file(task.labels).open("rb") as file:

@@ -207,10 +207,10 @@ def register(repo: FeatureRepo, version: EmbeddingVersion, done: Evaluation) -> 
 
 def stamp_of(task: Task, data: TaskData) -> str:
     """Which data and which question: another one when either changes."""
-    return f"{data.newest.id}-{_digest(task, data.beside(task))}"
+    return f"{data.newest.id}-{_digest(task, data.sources(task))}"
 
 
-def _digest(task: Task, beside: list[str]) -> str:
+def _digest(task: Task, sources: list[str]) -> str:
     """Short, and another one when the task asks for something else or of something else."""
     asked = {name: value for name, value in asdict(task).items() if name not in ("description", "baselines")}
-    return sha256(json.dumps([REVISION, asked, beside], sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return sha256(json.dumps([REVISION, asked, sources], sort_keys=True, default=str).encode()).hexdigest()[:8]

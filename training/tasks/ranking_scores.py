@@ -15,14 +15,13 @@ from training.baselines.mean_vectors import item_vectors
 from training.evaluation.ranking import full_ranks
 from training.heads.examples import Chosen, Items
 from training.heads.measures import Interval, auc_interval, mean_interval
-from training.heads.two_tower import TwoTower
+from training.heads.two_tower import CHOOSE_BY, TwoTower
 from training.tasks.data import Rows, hashed
 from training.tasks.intervals import auc_by_user
 from training.tasks.methods import Method
 from training.tasks.rankings import Asked, Drawn, RankingTask
 
 BLOCK = 4_000_000  # scores that are held at once
-CHOOSE_BY = 1_000  # answers, at most
 NEVER = np.iinfo(np.int64).max  # rank of an item that nobody could know
 Scorer: TypeAlias = Callable[[Rows], Float32]
 
