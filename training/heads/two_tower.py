@@ -82,7 +82,7 @@ class TwoTower:
     examples = Chosen
 
     def fit(self, train: Chosen, validation: Chosen, seed: int) -> TwoTowerModel:
-        """The epoch with the best nDCG@10 over all items on the validation users, the first CHOOSE_BY examples of them."""
+        """The epoch with the best nDCG@10 over all items, on the first CHOOSE_BY examples of the validation users."""
         torch.manual_seed(seed)
         ranked = slice(CHOOSE_BY)
         towers, scale = Towers.over(train.items, train.vectors.shape[1]), Scale.of(train.vectors)
