@@ -14,7 +14,7 @@ import typer
 
 from benchmarks.rounds import Section
 from benchmarks.table import as_json, grid_table, measurements_table, ratios_table
-from infra.cli.output import console, notices
+from portrait.infra.cli.output import console, notices
 
 if TYPE_CHECKING:
     from benchmarks.instance import Instance
@@ -64,7 +64,7 @@ def main(
 ) -> None:
     """Measure reads, backfill, training and promotions beside what they replace; freshness and soak when asked for."""
     from benchmarks.instance import instance
-    from infra.revision import code_revision
+    from portrait.infra.jobs.revision import code_revision
 
     screen, say = console(), notices().print
     document: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Embedding all users: `training.backfill` beside a plain loop over the same encoder and `feast materialize`."""
+"""Embedding all users: `backfill` beside a plain loop over the same encoder and `feast materialize`."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,14 +12,14 @@ from unittest.mock import patch
 from benchmarks.instance import Instance
 from benchmarks.rounds import Measurement, Ratio, Section, alternate, ratio
 from benchmarks.threads import torch_threads
-from feature_repo.cluster import ensure_ray
-from feature_repo.log.event_log import EventLog
-from feature_repo.schemas import microseconds
-from feature_repo.store import FeatureRepo
-from feature_repo.views import view_name
-from training.backfill import BucketEmbedder, backfill
-from training.encoder import Encoder, load_encoder
-from training.offline import bucket_file, write_vectors
+from portrait.feature_repo.declaration.views import view_name
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.ray_cluster import ensure_ray
+from portrait.feature_repo.schemas import microseconds
+from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.training.backfill.backfill import BucketEmbedder, backfill
+from portrait.training.backfill.vectors_at_rest import bucket_file, write_vectors
+from portrait.training.encoding.encoder import Encoder, load_encoder
 
 AIM = 0.7
 IN_PROCESS, BY_RAY = 10**9, 1  # ray_from_users
@@ -131,7 +131,7 @@ def _loop(instance: Instance, encoder: Encoder, folder: Path) -> Pass:
 
 
 def _offline(instance: Instance, ray_from_users: int) -> Pass:
-    with patch("training.backfill.BucketEmbedder", OfflineEmbedder):
+    with patch("portrait.training.backfill.backfill.BucketEmbedder", OfflineEmbedder):
         return _run(instance, ray_from_users)
 
 

@@ -8,12 +8,12 @@ import time
 
 import torch
 
-from training.clue.batch import GAPS, Batch, Sequences
-from training.clue.flops import step_flops
-from training.clue.gradient_cache import step
-from training.clue.model import Clue, Shape
-from training.clue.objective import ObjectiveName, build
-from training.clue.sizes import SIZES
+from portrait.training.clue.batch import GAPS, Batch, Sequences
+from portrait.training.clue.flops import step_flops
+from portrait.training.clue.gradient_cache import step
+from portrait.training.clue.model import Clue, Shape
+from portrait.training.clue.objective import ObjectiveName, build
+from portrait.training.clue.sizes import SIZES
 
 VOCABULARY, TEXT_LENGTH, SEQUENCE_LENGTH, DIMENSION = 32_768, 32, 64, 120
 ITEMS_PER_USER = 32  # distinct ones

@@ -19,14 +19,14 @@ import typer
 from benchmarks.rounds import Measurement, Section, alternate, ratio
 from benchmarks.table import measurements_table, ratios_table
 from benchmarks.threads import torch_threads
-from feature_repo.log.snapshot import cut
-from infra.cli.output import console, notices, progress_bar
-from infra.pipeline import training_inputs
-from infra.portrait import Portrait
-from training.clue.batch import Batch, Sequences
-from training.clue.config import ClueConfig
-from training.clue.family import ClueFamily
-from training.clue.trainee import ClueTrainee
+from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.infra.cli.output import console, notices, progress_bar
+from portrait.infra.jobs.versions import training_inputs
+from portrait.infra.portrait import Portrait
+from portrait.training.clue.batch import Batch, Sequences
+from portrait.training.clue.config import ClueConfig
+from portrait.training.clue.family import ClueFamily
+from portrait.training.clue.trainee import ClueTrainee
 
 AIM = 3.0
 

@@ -10,9 +10,9 @@ import redis
 
 from benchmarks.instance import Instance
 from benchmarks.load import Load
-from feature_repo.online.codec import user_keys
-from feature_repo.online.redis import _field
-from feature_repo.views import view_name
+from portrait.feature_repo.declaration.views import view_name
+from portrait.feature_repo.online.codec import user_keys
+from portrait.feature_repo.online.redis import _field
 
 Read = Callable[[Sequence[str]], object]
 

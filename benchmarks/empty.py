@@ -6,9 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serving.metrics import Metrics
-from serving.settings import ServingSettings
-from serving.shortcut import ShortcutApp
+from portrait.serving.http.hot_requests import ShortcutApp
+from portrait.serving.http.metrics import Metrics
+from portrait.serving.settings import ServingSettings
 
 PREFIX = "/empty"
 PATH = f"{PREFIX}/user"

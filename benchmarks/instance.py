@@ -10,14 +10,14 @@ import redis
 
 from benchmarks.postgres import fresh_database
 from benchmarks.threads import torch_threads
-from feature_repo.log.snapshot import Snapshot, cut
-from infra import generator
-from infra.pipeline import take_in, train_version
-from infra.portrait import Portrait
-from infra.settings import Settings
-from registry.errors import InvalidInput
-from registry.records import EmbeddingVersion
-from training.backfill import backfill
+from portrait.feature_repo.history.snapshot_cut import Snapshot, cut
+from portrait.infra import generator
+from portrait.infra.jobs.versions import take_in, train_version
+from portrait.infra.portrait import Portrait
+from portrait.infra.settings import Settings
+from portrait.registry.errors import InvalidInput
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.training.backfill.backfill import backfill
 
 CONSUMER = "benchmark"
 

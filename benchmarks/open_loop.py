@@ -23,7 +23,7 @@ import uvloop
 
 from benchmarks.load import request
 from benchmarks.wire import Answer, Pool
-from serving.answers import ARROW
+from portrait.serving.reads.answers import ARROW
 
 LOOK_AGAIN = 0.01  # seconds between two looks for an event, at first
 LOOK_UNTIL = 30.0

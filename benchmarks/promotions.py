@@ -13,12 +13,12 @@ from sqlalchemy import update
 from benchmarks import servers
 from benchmarks.instance import Instance
 from benchmarks.rounds import Measurement, Ratio, Section, alternate, ratio
-from registry.facts import ArtifactFacts
-from registry.records import EmbeddingVersion
-from registry.registry import Registry
-from registry.tables import Instance as InstanceRow
-from registry.versions import NewVersion
-from serving.assignments import Assignments, RegistrySource
+from portrait.registry.database.tables import Instance as InstanceRow
+from portrait.registry.records.evidence_facts import ArtifactFacts
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.registry.registry import Registry
+from portrait.registry.versions.versions import NewVersion
+from portrait.serving.state.assignment_poller import Assignments, RegistrySource
 
 CONSUMERS, VERSIONS, THREADS = 200, 40, 8
 PROMOTIONS, RESOLUTIONS = 100, 20_000  # a turn

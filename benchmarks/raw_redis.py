@@ -9,8 +9,8 @@ import hiredis
 
 from benchmarks.instance import Instance
 from benchmarks.load import CONNECTIONS, Connection
-from feature_repo.online.redis import vector_commands
-from feature_repo.views import view_name
+from portrait.feature_repo.declaration.views import view_name
+from portrait.feature_repo.online.redis import vector_commands
 
 INCOMPLETE, LAST = object(), b"."
 

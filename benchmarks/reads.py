@@ -25,9 +25,9 @@ from benchmarks.read_ratios import (
 )
 from benchmarks.rounds import Measurement, Section, alternate
 from benchmarks.server import Server
-from feature_repo.views import view_name
-from registry.errors import PortraitError
-from serving.answers import ARROW
+from portrait.feature_repo.declaration.views import view_name
+from portrait.registry.errors import PortraitError
+from portrait.serving.reads.answers import ARROW
 
 CLIENTS = (1, 16, 64)  # connections
 BATCH = 100

@@ -13,12 +13,12 @@ import ray
 
 from benchmarks import empty
 from benchmarks.server import Server, children_of_this_process, process
-from feature_repo.environment import feast_environment
-from infra.settings import Settings
-from registry.errors import Unavailable
-from registry.settings import PROJECT_ROOT
-from serving.app import start
-from serving.flags import NICENESS, free_port, serve_environment
+from portrait.feature_repo.declaration.environment import feast_environment
+from portrait.infra.settings import Settings
+from portrait.registry.errors import Unavailable
+from portrait.registry.settings import PROJECT_ROOT
+from portrait.serving.gateway.serve_environment import NICENESS, free_port, serve_environment
+from portrait.serving.running import start
 
 HOST = "127.0.0.1"
 FEAST_REQUESTS = 1_000_000_000  # of a worker's life: by default it drops its connections every 1,000

@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 from benchmarks.instance import CONSUMER, Instance
 from benchmarks.open_loop import Plan
 from benchmarks.threads import torch_threads
-from infra.pipeline import train_version
-from infra.portrait import Portrait
-from registry.tables import VersionState
-from training.backfill import backfill
+from portrait.infra.jobs.versions import train_version
+from portrait.infra.portrait import Portrait
+from portrait.registry.database.tables import VersionState
+from portrait.training.backfill.backfill import backfill
 
 SECOND = f"{CONSUMER}_2"
 

@@ -13,20 +13,20 @@ from torch import nn
 from benchmarks.instance import Instance
 from benchmarks.rounds import Measurement, Ratio, Section, alternate, ratio
 from benchmarks.threads import torch_threads
-from feature_repo.cluster import ensure_ray
-from feature_repo.progress import silent
-from infra.pipeline import training_inputs
-from training import families
-from training.autoencoder.config import AutoencoderConfig
-from training.fitting import fit_weights
-from training.loop import Trainee
-from training.session import METRICS, MetricLog
+from portrait.feature_repo.ray_cluster import ensure_ray
+from portrait.infra.jobs.versions import training_inputs
+from portrait.registry.progress import silent
+from portrait.training.autoencoder.config import AutoencoderConfig
+from portrait.training.encoding import families
+from portrait.training.runs.fitting import fit_weights
+from portrait.training.runs.session import METRICS, MetricLog
+from portrait.training.runs.training_loop import Trainee
 
 AIM = 0.9
 FAMILY = "autoencoder"
 EPOCHS = 6  # the first is warm-up
 CONFIG = AutoencoderConfig(epochs=EPOCHS, patience=EPOCHS)
-PLAIN, TWIN = "plain PyTorch loop", "training.loop in this process"
+PLAIN, TWIN = "plain PyTorch loop", "portrait.training.runs.training_loop in this process"
 RAY, RAY_WHOLE = "Ray Train, 1 worker", "Ray Train, 1 worker, with reports and checkpoints"
 
 
@@ -83,7 +83,7 @@ def _plain(prepared: Path) -> Run:
 
 
 def _fitted(instance: Instance, prepared: Path, workers: int) -> Run:
-    """`training.fitting`, its epochs as its own log tells them."""
+    """`portrait.training.runs.fitting`, its epochs as its own log tells them."""
     with TemporaryDirectory(dir=prepared.parent) as name:
         folder, started = Path(name), time.time()
         (folder / "prepared").symlink_to(prepared)
@@ -103,4 +103,4 @@ def _ratios(by_name: dict[str, Measurement]) -> Iterator[Ratio]:
     plain = by_name[PLAIN]
     yield ratio("Ray Train / plain loop", by_name[RAY], plain, AIM)
     yield ratio("Ray Train with reports and checkpoints / plain loop", by_name[RAY_WHOLE], plain)
-    yield ratio("training.loop in this process / plain loop", by_name[TWIN], plain)
+    yield ratio("portrait.training.runs.training_loop in this process / plain loop", by_name[TWIN], plain)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from sqlalchemy import select
 
-from feature_repo.log.tables import BucketRow, LeaseRow
-from registry.database import Database
-from registry.registry import Registry
+from portrait.feature_repo.log.tables import BucketRow, LeaseRow
+from portrait.registry.database.database import Database
+from portrait.registry.registry import Registry
 
 EVERY = 0.25
 

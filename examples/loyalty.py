@@ -16,7 +16,7 @@ from pathlib import Path
 from feast import FeatureView, Field, FileSource
 from feast.types import Float32, String
 
-from feature_repo.entities import user
+from portrait.feature_repo.entities import user
 
 # One Parquet file, or a folder of them, that the team's own job writes: `user_id` (string), `updated_at` (timestamp in
 # UTC, microseconds: when the values became known) and the features. It may lie anywhere that every machine of the

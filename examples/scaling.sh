@@ -8,13 +8,13 @@ set -e
 export RAY_worker_niceness=0  # Ray's own is 15: beside anything else, runs would hardly move
 files=${1:?the folder for the generated tables}
 python=$(dirname "$0")/../.venv/bin/python
-portrait() { "$python" -m infra.cli.main "$@"; }
+portrait() { "$python" -m portrait.infra.cli.main "$@"; }
 study() { portrait study scaling --users 18000 --lengths 32 --at-once "${AT_ONCE:-2}" "$@"; }
 
 if [ ! -d "$PORTRAIT_HOME/studies" ]; then
     "$python" -c "
 from pathlib import Path
-from infra.generator import generate
+from portrait.infra.generator import generate
 generate(Path('$files'), users=20_000, events_per_user=100, pickiness=0.9)"
     portrait ingest --events "$files/events.parquet" --items "$files/items.parquet" --users "$files/users.parquet"
 fi

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, PositiveInt, field_validator
 
-from registry.settings import RegistrySettings, require_url
+from portrait.registry.settings import RegistrySettings, require_url
 
 
 class FeatureSettings(RegistrySettings):

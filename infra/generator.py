@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_repo.schemas import TIME
-from registry.errors import InvalidInput
+from portrait.feature_repo.schemas import TIME
+from portrait.registry.errors import InvalidInput
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 END = datetime(2025, 1, 1, tzinfo=UTC)  # no event at or after it; fixed, so that the same seed gives the same files

@@ -3,15 +3,15 @@
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
-from infra.settings import Settings
-from registry.database import Database
-from registry.registry import Registry
+from portrait.infra.settings import Settings
+from portrait.registry.database.database import Database
+from portrait.registry.registry import Registry
 
 if TYPE_CHECKING:  # imported on first use below: Feast alone takes seconds
-    from feature_repo.log.event_log import EventLog
-    from feature_repo.store import FeatureRepo
-    from serving.operations import Operations
-    from serving.reader import EmbeddingReader
+    from portrait.feature_repo.log.event_log import EventLog
+    from portrait.feature_repo.store.feature_repo import FeatureRepo
+    from portrait.serving.operations.operations import Operations
+    from portrait.serving.reads.reader import EmbeddingReader
 
 
 class Portrait:
@@ -33,7 +33,7 @@ class Portrait:
     @classmethod
     def prepare(cls, settings: Settings | None = None) -> Self:
         """An instance whose home exists and whose registry has been migrated to the newest schema."""
-        from infra.migrations import upgrade
+        from portrait.infra.migrations import upgrade
 
         portrait = cls(settings or Settings())
         portrait.settings.home.mkdir(parents=True, exist_ok=True)
@@ -53,21 +53,21 @@ class Portrait:
     @cached_property
     def log(self) -> "EventLog":
         """The event log with profiles and catalogue."""
-        from feature_repo.log.event_log import EventLog
+        from portrait.feature_repo.log.event_log import EventLog
 
         return EventLog(self.database, self.settings)
 
     @cached_property
     def repo(self) -> "FeatureRepo":
         """The seam to Feast."""
-        from feature_repo.store import FeatureRepo
+        from portrait.feature_repo.store.feature_repo import FeatureRepo
 
         return FeatureRepo(self.settings, self.registry, self.log)
 
     @cached_property
     def reader(self) -> "EmbeddingReader":
         """What `portrait get` reads with, and the gateway too."""
-        from serving.wiring import build_reader
+        from portrait.serving.gateway.build import build_reader
 
         reader = build_reader(self.settings, self.registry, self.repo)
         reader.assignments.refresh()
@@ -76,7 +76,7 @@ class Portrait:
     @cached_property
     def operations(self) -> "Operations":
         """What the command line and the gateway do to an instance."""
-        from serving.operations import Operations
+        from portrait.serving.operations.operations import Operations
 
         return Operations(self.registry, self.repo, self.repo.apply)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from registry.errors import InvalidInput
-from serving.settings import ServingSettings
+from portrait.registry.errors import InvalidInput
+from portrait.serving.settings import ServingSettings
 
 
 class Settings(ServingSettings):

@@ -20,7 +20,7 @@ PortraitError
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from registry.verdicts import Verdict
+    from portrait.registry.records.verdicts import Verdict
 
 
 class PortraitError(Exception):

@@ -2,17 +2,17 @@
 
 from typing import Self
 
-from registry.audit import Audit
-from registry.backfills import Backfills
-from registry.consumers import Consumers
-from registry.database import Database
-from registry.evidence import EvidenceLog
-from registry.heads import Heads
-from registry.keys import Keys
-from registry.promotions import Promotions
-from registry.replicas import Replicas
-from registry.retirements import Retirements
-from registry.versions import Versions
+from portrait.registry.access.audit import Audit
+from portrait.registry.access.keys import Keys
+from portrait.registry.consumers.consumers import Consumers
+from portrait.registry.consumers.heads import Heads
+from portrait.registry.database.database import Database
+from portrait.registry.promotions.promotions import Promotions
+from portrait.registry.serving_state.replicas import Replicas
+from portrait.registry.versions.backfills import Backfills
+from portrait.registry.versions.evidence import EvidenceLog
+from portrait.registry.versions.retirements import Retirements
+from portrait.registry.versions.versions import Versions
 
 NOBODY = "portrait"
 """Actor of what the system does by itself."""

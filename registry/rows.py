@@ -9,9 +9,16 @@ from typing import Any, TypeVar
 from sqlalchemy import case, func, inspect, select, update
 from sqlalchemy.orm import Session
 
-from registry.errors import NotFound, RegistryMissing
-from registry.records import AsOfs, EmbeddingVersion
-from registry.tables import AssignmentRow, BackfillRow, Base, ConsumerRow, EmbeddingVersionRow, Instance
+from portrait.registry.database.tables import (
+    AssignmentRow,
+    BackfillRow,
+    Base,
+    ConsumerRow,
+    EmbeddingVersionRow,
+    Instance,
+)
+from portrait.registry.errors import NotFound, RegistryMissing
+from portrait.registry.records.records import AsOfs, EmbeddingVersion
 
 Row = TypeVar("Row", bound=Base)
 

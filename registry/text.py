@@ -1,6 +1,6 @@
 """What people may write into the registry; both databases then accept it (SQLite checks no length, Postgres no NUL)."""
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
 
 
 def one_line(what: str, value: str, limit: int) -> str:

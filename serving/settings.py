@@ -2,7 +2,7 @@
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from training.settings import TrainingSettings
+from portrait.training.settings import TrainingSettings
 
 
 class ServingSettings(TrainingSettings):

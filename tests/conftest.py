@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 if TYPE_CHECKING:  # tests of the lower floors need not wait for Feast and torch
-    from infra.portrait import Portrait
+    from portrait.infra.portrait import Portrait
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
 if not urlsplit(REDIS_URL).path.strip("/"):
@@ -106,8 +106,8 @@ def ray_session() -> Iterator[None]:
     """One Ray for all tests that need it: starting it takes seconds."""
     import ray
 
-    from feature_repo.cluster import ensure_ray
-    from training.settings import TrainingSettings
+    from portrait.feature_repo.ray_cluster import ensure_ray
+    from portrait.training.settings import TrainingSettings
 
     ensure_ray(TrainingSettings(ray_address=""))
     yield
@@ -127,8 +127,8 @@ def registered_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def backfilled_home(registered_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with all users embedded at autoencoder-1. Copy it, change nothing in it."""
+    from portrait.training.backfill.backfill import backfill
     from tests.instances import copy_of
-    from training.backfill import backfill
 
     home = tmp_path_factory.mktemp("backfilled") / "home"
     with copy_of(registered_home, home) as portrait:
@@ -139,7 +139,7 @@ def backfilled_home(registered_home: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def registered_clue_home(registered_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The users of `registered_home` with a version of the other family: clue-1. Copy it, change nothing in it."""
-    from infra.pipeline import train_version
+    from portrait.infra.jobs.versions import train_version
     from tests.instances import TINY_CLUE, copy_of
 
     home = tmp_path_factory.mktemp("registered-clue") / "home"
@@ -151,8 +151,8 @@ def registered_clue_home(registered_home: Path, tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="session")
 def backfilled_clue_home(registered_clue_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with all users embedded at clue-1, and at it alone. Copy it, change nothing in it."""
+    from portrait.training.backfill.backfill import backfill
     from tests.instances import copy_of
-    from training.backfill import backfill
 
     home = tmp_path_factory.mktemp("backfilled-clue") / "home"
     with copy_of(registered_clue_home, home) as portrait:

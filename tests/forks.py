@@ -8,13 +8,13 @@ import multiprocessing
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
-        "infra.cli.main",
-        "infra.pipeline",
-        "serving.operations",
-        "serving.wiring",
-        "training.backfill",
-        "training.inspection",
-        "training.diff",
+        "portrait.infra.cli.main",
+        "portrait.infra.jobs.versions",
+        "portrait.serving.operations.operations",
+        "portrait.serving.gateway.build",
+        "portrait.training.backfill.backfill",
+        "portrait.training.inspection.inspection",
+        "portrait.training.inspection.diff",
         "tests.feature_repo.processes",
         "tests.registry.killed",
     ]

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from infra import generator
-from infra.pipeline import take_in, train_version
-from infra.portrait import Portrait
-from infra.settings import Settings
+from portrait.infra import generator
+from portrait.infra.jobs.versions import take_in, train_version
+from portrait.infra.portrait import Portrait
+from portrait.infra.settings import Settings
 
 USERS = 300
 TINY = ("epochs=2", "epoch_steps=5", "dimension=16", "hidden=32", "item_dimension=8")

@@ -1,6 +1,6 @@
 """A process that ends at a step of its work, told by its progress."""
 
-from feature_repo.progress import Progress
+from portrait.registry.progress import Progress
 
 
 class Killed(Exception):

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from feast import FeatureStore
 
-from feature_repo.environment import feast_config
-from feature_repo.log.partition import bucket_of
-from infra import generator
-from infra.pipeline import take_in, train_version
-from infra.portrait import Portrait
-from infra.settings import Settings
-from registry.records import EmbeddingVersion
-from serving.app import start
-from serving.client import Client
+from portrait.feature_repo.declaration.environment import feast_config
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.infra import generator
+from portrait.infra.jobs.versions import take_in, train_version
+from portrait.infra.portrait import Portrait
+from portrait.infra.settings import Settings
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.serving.client import Client
+from portrait.serving.running import start
+from portrait.training.backfill.backfill import backfill
 from tests.instances import TINY, TINY_CLUE
-from training.backfill import backfill
 
 USERS = 400
 MODELS = {"autoencoder": TINY, "clue": TINY_CLUE}

@@ -15,10 +15,17 @@ def imported(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {top(alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "portrait":
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module.split(".")[0])
+            names.add(top(node.module))
     return names
+
+
+def top(module: str) -> str:
+    """The floor of a module of ours, the distribution's package of any other."""
+    return module.removeprefix("portrait.").split(".")[0]
 
 
 @pytest.mark.parametrize("floor", FLOORS)
@@ -43,6 +50,6 @@ def test_the_models_own_modules_need_only_torch_and_numpy(module: str) -> None:
 
 def test_the_client_is_light() -> None:
     heavy = ("torch", "ray", "feast", "duckdb", "pandas")
-    code = f"import sys, serving.client; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, portrait.serving.client; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert answer.stdout.strip() == "[]"

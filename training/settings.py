@@ -2,7 +2,7 @@
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from feature_repo.settings import FeatureSettings
+from portrait.feature_repo.settings import FeatureSettings
 
 
 class TrainingSettings(FeatureSettings):

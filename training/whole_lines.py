@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.whole_files import write_whole
+from portrait.training.durable_files import write_whole
 
 
 def whole_lines(path: Path) -> list[Any]:

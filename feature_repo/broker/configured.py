@@ -2,10 +2,10 @@
 
 from sqlalchemy import make_url
 
-from feature_repo.broker.redis_streams import RedisStreams
-from feature_repo.broker.seam import Broker
-from feature_repo.settings import FeatureSettings
-from registry.errors import InvalidInput
+from portrait.feature_repo.broker.broker import Broker
+from portrait.feature_repo.broker.redis_streams import RedisStreams
+from portrait.feature_repo.settings import FeatureSettings
+from portrait.registry.errors import InvalidInput
 
 
 def open_broker(settings: FeatureSettings) -> Broker | None:

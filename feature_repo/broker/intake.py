@@ -9,19 +9,19 @@ from pathlib import Path
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from feature_repo.broker.records import kind_and_fields
-from feature_repo.broker.rejected import BadEntry, write_bad_entries
-from feature_repo.broker.seam import BEGINNING, Broker, Entry
-from feature_repo.log.arriving_json import RecordJudge, Rejected
-from feature_repo.log.event_log import EventLog
-from feature_repo.log.events import TAKEN
-from feature_repo.log.inbox import Arriving, Outcome
-from feature_repo.log.json_cells import Unfit
-from feature_repo.log.leases import Lease
-from feature_repo.log.manifest import Kind
-from feature_repo.log.rewriting import strike_forgotten
-from feature_repo.log.tables import LeaseRow
-from registry.errors import LeaseLost, Unavailable
+from portrait.feature_repo.broker.broker import BEGINNING, Broker, Entry
+from portrait.feature_repo.broker.records import kind_and_fields
+from portrait.feature_repo.broker.rejected import BadEntry, write_bad_entries
+from portrait.feature_repo.ingest.arriving_json import RecordJudge, Rejected
+from portrait.feature_repo.ingest.event_files import TAKEN
+from portrait.feature_repo.ingest.record_fields import Unfit
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.inbox import Arriving, Outcome
+from portrait.feature_repo.log.leases import Lease
+from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.rewriting import strike_forgotten
+from portrait.feature_repo.log.tables import LeaseRow
+from portrait.registry.errors import LeaseLost, Unavailable
 
 COUNT = 500
 """Entries of each stream in one transaction."""

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import orjson
 
-from feature_repo.log.inbox import Arriving
-from feature_repo.log.json_cells import Unfit
-from feature_repo.log.manifest import ITEMS_BUCKET, Kind
-from feature_repo.log.partition import bucket_of
+from portrait.feature_repo.ingest.record_fields import Unfit
+from portrait.feature_repo.log.inbox import Arriving
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind
+from portrait.feature_repo.log.partition import bucket_of
 
 KINDS = ", ".join(Kind)
 

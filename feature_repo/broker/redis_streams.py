@@ -12,9 +12,9 @@ import orjson
 import redis
 from sqlalchemy import make_url
 
-from feature_repo.broker.seam import Entry
-from feature_repo.online.redis_files import purge
-from registry.errors import Unavailable
+from portrait.feature_repo.broker.broker import Entry
+from portrait.feature_repo.online.redis_files import purge
+from portrait.registry.errors import Unavailable
 
 PROJECT = "portrait"
 FIELD = b"r"

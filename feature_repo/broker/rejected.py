@@ -8,9 +8,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_repo.broker.records import user_of_record
-from feature_repo.broker.seam import Entry
-from feature_repo.log.segments import sync
+from portrait.feature_repo.broker.broker import Entry
+from portrait.feature_repo.broker.records import user_of_record
+from portrait.feature_repo.log.segments import sync
 
 SCHEMA = pa.schema(
     [

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from feature_repo.forgetting.place import User
-from feature_repo.log.rewriting import Rewriter, count_users
-from feature_repo.log.stored_snapshot import FOLDER, file_name, recounted, save, snapshots
+from portrait.feature_repo.forgetting.places import User
+from portrait.feature_repo.history.snapshot import FOLDER, file_name, recounted, save, snapshots
+from portrait.feature_repo.log.rewriting import Rewriter, count_users
 
 
 class UserFiles:

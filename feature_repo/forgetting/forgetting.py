@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from feature_repo.broker.configured import open_broker
-from feature_repo.broker.seam import Broker
-from feature_repo.forgetting.files import SnapshotFiles, UserFiles
-from feature_repo.forgetting.inbox import InboxRows
-from feature_repo.forgetting.leftovers import Leftovers
-from feature_repo.forgetting.online import OnlineRows
-from feature_repo.forgetting.place import Place, User
-from feature_repo.forgetting.purge import purge
-from feature_repo.forgetting.rejects import Rejects
-from feature_repo.forgetting.report import (
+from portrait.feature_repo.broker.broker import Broker
+from portrait.feature_repo.broker.configured import open_broker
+from portrait.feature_repo.forgetting.files import SnapshotFiles, UserFiles
+from portrait.feature_repo.forgetting.inbox import InboxRows
+from portrait.feature_repo.forgetting.leftovers import Leftovers
+from portrait.feature_repo.forgetting.online import OnlineRows
+from portrait.feature_repo.forgetting.places import Place, User
+from portrait.feature_repo.forgetting.purge import purge
+from portrait.feature_repo.forgetting.rejects import Rejects
+from portrait.feature_repo.forgetting.report import (
     ON_POSTGRES,
     OUT_OF_REACH,
     ForgettingReport,
@@ -20,16 +20,16 @@ from feature_repo.forgetting.report import (
     subject_of,
     trained_of,
 )
-from feature_repo.forgetting.segments import Segments
-from feature_repo.forgetting.stream import StreamEntries
-from feature_repo.forgetting.tombstones import TombstoneLog
-from feature_repo.forgetting.trained import trained_with
-from feature_repo.log.manifest import Kind
-from feature_repo.log.rewriting import Rewriter, rewriting
-from feature_repo.log.staging import alive
-from feature_repo.progress import Progress, silent
-from feature_repo.store import FeatureRepo
-from registry.registry import Registry
+from portrait.feature_repo.forgetting.segments import Segments
+from portrait.feature_repo.forgetting.stream import StreamEntries
+from portrait.feature_repo.forgetting.tombstones import TombstoneLog
+from portrait.feature_repo.forgetting.trained import trained_with
+from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.rewriting import Rewriter, rewriting
+from portrait.feature_repo.log.staging import alive
+from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.registry.progress import Progress, silent
+from portrait.registry.registry import Registry
 
 STEP = "forgetting"
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 
 from sqlalchemy import ColumnElement, delete, func, select, text
 
-from feature_repo.forgetting.place import User
-from feature_repo.log.manifest import locked_buckets
-from feature_repo.log.tables import InboxRow, RefreshRequestRow
-from registry.database import Database
+from portrait.feature_repo.forgetting.places import User
+from portrait.feature_repo.log.manifest import locked_buckets
+from portrait.feature_repo.log.tables import InboxRow, RefreshRequestRow
+from portrait.registry.database.database import Database
 
 
 class InboxRows:

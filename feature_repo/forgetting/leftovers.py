@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from feature_repo.forgetting.place import User
-from feature_repo.log.event_log import EventLog
-from feature_repo.log.rewriting import count_users
-from feature_repo.log.staging import sweep, uncommitted
+from portrait.feature_repo.forgetting.places import User
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.rewriting import count_users
+from portrait.feature_repo.log.staging import sweep, uncommitted
 
 
 class Leftovers:

@@ -1,7 +1,7 @@
 """The online store: history, profile, the vector of every version, and what teams keep."""
 
-from feature_repo.forgetting.place import User
-from feature_repo.store import FeatureRepo
+from portrait.feature_repo.forgetting.places import User
+from portrait.feature_repo.store.feature_repo import FeatureRepo
 
 
 class OnlineRows:

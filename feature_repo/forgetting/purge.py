@@ -4,11 +4,11 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from feature_repo.broker.seam import Broker
-from feature_repo.log.tables import InboxRow, RefreshRequestRow
-from feature_repo.store import FeatureRepo
-from registry.compaction import compact
-from registry.database import Database
+from portrait.feature_repo.broker.broker import Broker
+from portrait.feature_repo.log.tables import InboxRow, RefreshRequestRow
+from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.registry.database.compaction import compact
+from portrait.registry.database.database import Database
 
 LOCK_SECONDS = 10
 """How long a vacuum of Postgres waits for another one of the same table."""

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_repo.forgetting.place import User
-from feature_repo.log.rewriting import Rewriter
+from portrait.feature_repo.forgetting.places import User
+from portrait.feature_repo.log.rewriting import Rewriter
 
 
 class Rejects:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from registry.records import EmbeddingVersion
+from portrait.registry.records.records import EmbeddingVersion
 
 SHOWN = 16
 """Digits of a user's digest that audit and reports show."""

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_repo.forgetting.place import User
-from feature_repo.log.event_log import EventLog
-from feature_repo.log.manifest import Kind, Manifest, Segment, locked_buckets, segment_row
-from feature_repo.log.rewriting import count_users
-from feature_repo.log.segments import sync
-from feature_repo.log.tables import SegmentRow
-from registry.errors import Conflict
+from portrait.feature_repo.forgetting.places import User
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.manifest import Kind, Manifest, Segment, locked_buckets, segment_row
+from portrait.feature_repo.log.rewriting import count_users
+from portrait.feature_repo.log.segments import sync
+from portrait.feature_repo.log.tables import SegmentRow
+from portrait.registry.errors import Conflict
 
 ATTEMPTS = 20
 POSITION = "position"

@@ -1,10 +1,10 @@
 """What the broker holds and nobody has taken in yet."""
 
-from feature_repo.broker.records import kind_and_fields, user_of_record
-from feature_repo.broker.seam import BEGINNING, Broker
-from feature_repo.forgetting.place import User
-from feature_repo.log.json_cells import Unfit
-from feature_repo.log.partition import BUCKETS
+from portrait.feature_repo.broker.broker import BEGINNING, Broker
+from portrait.feature_repo.broker.records import kind_and_fields, user_of_record
+from portrait.feature_repo.forgetting.places import User
+from portrait.feature_repo.ingest.record_fields import Unfit
+from portrait.feature_repo.log.partition import BUCKETS
 
 AT_ONCE = 1_000
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from feature_repo.forgetting.report import subject_of
-from feature_repo.log.tables import ForgottenRow
-from registry.assignments import generation_of
-from registry.audit import Action, Audit
-from registry.database import Database
-from registry.errors import Conflict, NotFound
-from registry.rows import bump
+from portrait.feature_repo.forgetting.report import subject_of
+from portrait.feature_repo.log.tables import ForgottenRow
+from portrait.registry.access.audit import Action, Audit
+from portrait.registry.database.database import Database
+from portrait.registry.errors import Conflict, NotFound
+from portrait.registry.rows import bump
+from portrait.registry.serving_state.serving_state import generation_of
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,17 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from feature_repo.forgetting.place import User
-from feature_repo.log.committed import rows_of
-from feature_repo.log.event_log import EventLog
-from feature_repo.log.manifest import Kind, Manifest
-from feature_repo.log.rewriting import count_users
-from feature_repo.log.stored_snapshot import file_name, load_snapshot
-from feature_repo.log.tables import InboxRow
-from feature_repo.schemas import EPOCH, from_microseconds
-from registry.errors import NotFound
-from registry.records import EmbeddingVersion
-from registry.registry import Registry
+from portrait.feature_repo.forgetting.places import User
+from portrait.feature_repo.history.snapshot import file_name, load_snapshot
+from portrait.feature_repo.log.committed import rows_of
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.manifest import Kind, Manifest
+from portrait.feature_repo.log.rewriting import count_users
+from portrait.feature_repo.log.tables import InboxRow
+from portrait.feature_repo.schemas import EPOCH, from_microseconds
+from portrait.registry.errors import NotFound
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.registry.registry import Registry
 
 
 def trained_with(registry: Registry, log: EventLog, user: User) -> list[EmbeddingVersion]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_repo.log.duck import name, texts
-from feature_repo.log.manifest import Kind, Segment
-from feature_repo.schemas import EVENTS
+from portrait.feature_repo.log.duck import name, texts
+from portrait.feature_repo.log.manifest import Kind, Segment
+from portrait.feature_repo.schemas import EVENTS
 
 
 @lru_cache(maxsize=100_000)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import duckdb
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
 
 Duck: TypeAlias = duckdb.DuckDBPyConnection
 

@@ -10,15 +10,15 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
-from feature_repo.log.committed import rows_of
-from feature_repo.log.duck import Duck, connect, enough_memory, scalar
-from feature_repo.log.forgotten import Forgotten, Tombstones
-from feature_repo.log.inbox import Inbox, inbox_users
-from feature_repo.log.manifest import Kind, Manifest, read_manifest
-from feature_repo.log.staging import spill_folder
-from feature_repo.settings import FeatureSettings
-from registry.database import Database
-from registry.errors import Conflict, InvalidInput
+from portrait.feature_repo.log.committed import rows_of
+from portrait.feature_repo.log.duck import Duck, connect, enough_memory, scalar
+from portrait.feature_repo.log.forgotten import Forgotten, Tombstones
+from portrait.feature_repo.log.inbox import Inbox, inbox_users
+from portrait.feature_repo.log.manifest import Kind, Manifest, read_manifest
+from portrait.feature_repo.log.staging import spill_folder
+from portrait.feature_repo.settings import FeatureSettings
+from portrait.registry.database.database import Database
+from portrait.registry.errors import Conflict, InvalidInput
 
 TICK = timedelta(microseconds=1)
 ATTEMPTS = 20

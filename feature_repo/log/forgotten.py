@@ -11,8 +11,8 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from feature_repo.log.tables import ForgottenRow
-from registry.database import Database
+from portrait.feature_repo.log.tables import ForgottenRow
+from portrait.registry.database.database import Database
 
 KEY_FILE = "forget.key"
 REASON = "the user was forgotten"

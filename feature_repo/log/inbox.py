@@ -9,11 +9,11 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, TextClause, func, insert, select
 from sqlalchemy.orm import Session
 
-from feature_repo.log.forgotten import ASKED_AT_ONCE, Forgotten
-from feature_repo.log.manifest import Kind, locked_buckets
-from feature_repo.log.tables import InboxRow
-from registry.database import Database
-from registry.errors import Conflict
+from portrait.feature_repo.log.forgotten import ASKED_AT_ONCE, Forgotten
+from portrait.feature_repo.log.manifest import Kind, locked_buckets
+from portrait.feature_repo.log.tables import InboxRow
+from portrait.registry.database.database import Database
+from portrait.registry.errors import Conflict
 
 
 class Outcome(StrEnum):

@@ -8,11 +8,11 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from feature_repo.log.partition import BUCKETS
-from feature_repo.log.tables import BucketRow, LeaseRow
-from registry.clock import database_now
-from registry.database import Database
-from registry.errors import LeaseLost
+from portrait.feature_repo.log.partition import BUCKETS
+from portrait.feature_repo.log.tables import BucketRow, LeaseRow
+from portrait.registry.clock import database_now
+from portrait.registry.database.database import Database
+from portrait.registry.errors import LeaseLost
 
 LEASE = timedelta(seconds=6)
 """A holder that was not heard of for longer is taken for dead."""

@@ -13,9 +13,9 @@ from functools import cached_property
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from feature_repo.log.forgotten import Tombstones
-from feature_repo.log.tables import BucketRow, ForgottenRow, SegmentRow
-from registry.database import Database
+from portrait.feature_repo.log.forgotten import Tombstones
+from portrait.feature_repo.log.tables import BucketRow, ForgottenRow, SegmentRow
+from portrait.registry.database.database import Database
 
 ITEMS_BUCKET = -1
 FIRST_POSITION = 1

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from feature_repo.log.committed import schema_of
-from feature_repo.log.event_log import EventLog
-from feature_repo.log.manifest import Kind, Manifest, Segment
-from feature_repo.log.types import ARROW, duck_type, unified
-from feature_repo.schemas import ORDER, PROFILE_FIXED
+from portrait.feature_repo.log.committed import schema_of
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.manifest import Kind, Manifest, Segment
+from portrait.feature_repo.log.types import ARROW, duck_type, unified
+from portrait.feature_repo.schemas import ORDER, PROFILE_FIXED
 
 USERS_KEYS = ("user_id",)
 STORED_FIXED = {"user_id": "VARCHAR", "created_time": "TIMESTAMPTZ", "onboarding_items": "VARCHAR[]"}

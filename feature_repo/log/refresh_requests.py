@@ -7,9 +7,9 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from feature_repo.log.event_log import EventLog
-from feature_repo.log.partition import bucket_of
-from feature_repo.log.tables import RefreshRequestRow
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.log.tables import RefreshRequestRow
 
 ROWS_AT_ONCE = 1_000
 """Rows in one statement; SQLite takes no more than 32,766 parameters."""

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_repo.log.event_log import EventLog
-from feature_repo.log.segments import sync
-from feature_repo.log.staging import working_folder
-from registry.errors import Conflict
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.segments import sync
+from portrait.feature_repo.log.staging import working_folder
+from portrait.registry.errors import Conflict
 
 LOCK_FILE = "rewriting.lock"
 PATIENCE_SECONDS = 30.0

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_repo.log.manifest import ITEMS_BUCKET, Kind, Segment
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind, Segment
 
 FOLDERS = {Kind.EVENTS: "log", Kind.USERS: "profiles", Kind.ITEMS: "catalogue"}
 BATCH_ROWS = 64 * 1024

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from feature_repo.log.manifest import Manifest
-from feature_repo.log.segments import FOLDERS
+from portrait.feature_repo.log.manifest import Manifest
+from portrait.feature_repo.log.segments import FOLDERS
 
 STAGING = "staging"
 LOCK = "lock"

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.tables import Base, UtcDateTime
+from portrait.registry.database.tables import Base, UtcDateTime
 
 
 class BucketRow(Base):

@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 from sqlalchemy import or_, select, text
 from sqlalchemy.orm import Session
 
-from feature_repo.log.forgotten import Forgotten
-from feature_repo.log.inbox import select_inbox
-from feature_repo.log.manifest import ITEMS_BUCKET, Kind
-from feature_repo.log.tables import BucketRow, SegmentRow
-from feature_repo.schemas import EVENTS, microseconds
-from registry.database import Database
-from registry.errors import Unavailable
+from portrait.feature_repo.log.forgotten import Forgotten
+from portrait.feature_repo.log.inbox import select_inbox
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind
+from portrait.feature_repo.log.tables import BucketRow, SegmentRow
+from portrait.feature_repo.schemas import EVENTS, microseconds
+from portrait.registry.database.database import Database
+from portrait.registry.errors import Unavailable
 
 FEW_ROWS = 2_000
 """Rows of segments that are taken one by one; a bucket with more of them is better folded anew."""

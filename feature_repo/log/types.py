@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from feature_repo.schemas import TIME
+from portrait.feature_repo.schemas import TIME
 
 ARROW = {
     "VARCHAR": pa.string(),

@@ -18,8 +18,8 @@ from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import FloatList, Value
 
-from feature_repo import schemas
-from registry.errors import InvalidInput, Unavailable
+from portrait.feature_repo import schemas
+from portrait.registry.errors import InvalidInput, Unavailable
 
 # Redis compares orders as doubles: integers are exact up to here (positions for ever, times until the year 2255).
 GREATEST = 2**53

@@ -18,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import model_validator
 from sqlalchemy import make_url
 
-from feature_repo.online.codec import (
+from portrait.feature_repo.online.codec import (
     Integers,
     Order,
     StoredVector,
@@ -28,10 +28,10 @@ from feature_repo.online.codec import (
     user_keys,
     vector_rows,
 )
-from feature_repo.online.pipelined import PipelinedRedis
-from feature_repo.online.redis_files import purge
-from feature_repo.online.rows import VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
-from registry.errors import LeaseLost, Unavailable
+from portrait.feature_repo.online.redis_connection import PipelinedRedis
+from portrait.feature_repo.online.redis_files import purge
+from portrait.feature_repo.online.rows import VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
+from portrait.registry.errors import LeaseLost, Unavailable
 
 # (position, as_of, computed_at) as doubles, which Redis's Lua computes with: exact below 2**53, and unlike
 # text they compare the same in every locale.
@@ -90,9 +90,10 @@ end
 class PortraitRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]  # Feast ships no types
     """`location` is the server's URL: redis://user:password@host:port/db, or rediss:// for TLS."""
 
-    type: Literal["feature_repo.online.redis.PortraitRedisOnlineStore"] = (
-        "feature_repo.online.redis.PortraitRedisOnlineStore"
-    )
+    type: Literal[
+        "portrait.feature_repo.online.redis.PortraitRedisOnlineStore",
+        "feature_repo.online.redis.PortraitRedisOnlineStore",  # its name before 0.2
+    ] = "portrait.feature_repo.online.redis.PortraitRedisOnlineStore"
 
     @model_validator(mode="before")
     @classmethod

@@ -9,7 +9,7 @@ from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
-from feature_repo.online.codec import (
+from portrait.feature_repo.online.codec import (
     GREATEST,
     Integers,
     Order,
@@ -20,7 +20,7 @@ from feature_repo.online.codec import (
     microseconds,
     user_keys,
 )
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
 
 VECTOR, POSITION = "vector", "position"
 CHUNK = 5_000  # rows of one transaction: longer ones stall SQLite's readers

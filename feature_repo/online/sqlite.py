@@ -14,7 +14,7 @@ from feast import Entity, FeatureView, RepoConfig
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 from pydantic import model_validator
 
-from feature_repo.online.codec import (
+from portrait.feature_repo.online.codec import (
     Integers,
     Order,
     StoredVector,
@@ -24,9 +24,9 @@ from feature_repo.online.codec import (
     user_keys,
     vector_rows,
 )
-from feature_repo.online.rows import CHUNK, VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
-from registry.compaction import compact
-from registry.errors import LeaseLost, Unavailable
+from portrait.feature_repo.online.rows import CHUNK, VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
+from portrait.registry.database.compaction import compact
+from portrait.registry.errors import LeaseLost, Unavailable
 
 # A row's order beside its value, one column each. The defaults lose against every write.
 ORDER_COLUMNS = {"position": -(2**63), "as_of": -(2**63), "computed_at": 0}

@@ -7,7 +7,7 @@ import pyarrow as pa
 from feast.protos.feast.types import Value_pb2
 from feast.protos.feast.types.Value_pb2 import Value
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
 
 # Arrow type -> the start of the names that Feast's message has for it.
 SCALARS = {

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from infra.cli.options import Consumer, Json
-from infra.cli.output import console, plain, print_json, say
+from portrait.infra.cli.options import Consumer, Json
+from portrait.infra.cli.output import console, plain, print_json, say
 
 Gates = Annotated[
     list[str] | None,
@@ -26,9 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def list_consumers(as_json: Json = False) -> None:
     """Consumers and the version that each reads now."""
-    from infra.portrait import Portrait
-    from infra.tables.consumers import consumers_table
-    from registry.assignments import read_state
+    from portrait.infra.portrait import Portrait
+    from portrait.infra.tables.consumers import consumers_table
+    from portrait.registry.serving_state.serving_state import read_state
 
     with Portrait.open() as portrait:
         consumers = portrait.registry.consumers.list()
@@ -49,7 +49,7 @@ def add(
     max_age: Annotated[float, typer.Option(help=MAX_AGE)] = 0.0,
 ) -> None:
     """Declare a consumer."""
-    from infra.portrait import Portrait
+    from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
         portrait.registry.consumers.add(name, owner or portrait.settings.actor, task, gates or [], wants_head, max_age)
@@ -68,7 +68,7 @@ def change(
     max_age: Annotated[float | None, typer.Option(help=MAX_AGE)] = None,
 ) -> None:
     """Change a consumer's fields."""
-    from infra.portrait import Portrait
+    from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
         portrait.registry.consumers.set(name, owner, task, gates or [], wants_head, max_age)
@@ -78,8 +78,8 @@ def change(
 @consumer_app.command("show")
 def show(name: Consumer, as_json: Json = False) -> None:
     """A consumer with what its gates ask for."""
-    from infra.portrait import Portrait
-    from infra.tables.consumers import consumer_table
+    from portrait.infra.portrait import Portrait
+    from portrait.infra.tables.consumers import consumer_table
 
     with Portrait.open() as portrait:
         consumer = portrait.registry.consumers.get(name)
@@ -92,9 +92,9 @@ def show(name: Consumer, as_json: Json = False) -> None:
 
 def status(as_json: Json = False) -> None:
     """The log, the live versions with coverage, bytes and what keeps them alive, and the gateways."""
-    from infra.portrait import Portrait
-    from infra.status import read_status
-    from infra.tables.data import status_tables
+    from portrait.infra.jobs.status import read_status
+    from portrait.infra.portrait import Portrait
+    from portrait.infra.tables.data import status_tables
 
     with Portrait.open() as portrait:
         report = read_status(portrait)

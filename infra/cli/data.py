@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.options import AsOf, Json, parse_time
-from infra.cli.output import console, print_json, progress_bar, say
+from portrait.infra.cli.options import AsOf, Json, parse_time
+from portrait.infra.cli.output import console, print_json, progress_bar, say
 
 
 class DataSet(StrEnum):
@@ -36,11 +36,11 @@ def ingest(
 
     Bad rows go to a file in rejects/ with a reason; the same file twice changes nothing.
     """
-    from feature_repo.log.ingest import open_files
-    from infra.pipeline import take_in
-    from infra.portrait import Portrait
-    from infra.settings import Settings
-    from infra.tables.data import ingest_table
+    from portrait.feature_repo.ingest.ingest import open_files
+    from portrait.infra.jobs.versions import take_in
+    from portrait.infra.portrait import Portrait
+    from portrait.infra.settings import Settings
+    from portrait.infra.tables.data import ingest_table
 
     settings = Settings()
     open_files(Portrait(settings).log, events, items, users)  # a file that cannot be used leaves not even a home
@@ -58,9 +58,9 @@ def import_data(
     as_json: Json = False,
 ) -> None:
     """Take a public data set in through its adapter; labels go to a file in the home's labels/ folder."""
-    from infra.pipeline import import_data_set
-    from infra.portrait import Portrait
-    from infra.tables.data import ingest_table
+    from portrait.infra.jobs.versions import import_data_set
+    from portrait.infra.portrait import Portrait
+    from portrait.infra.tables.data import ingest_table
 
     with Portrait.prepare() as portrait, progress_bar() as progress:
         report, labels = import_data_set(portrait, data_set.value, path, progress)
@@ -74,8 +74,8 @@ def import_data(
 
 def snapshot(as_of: AsOf = None, as_json: Json = False) -> None:
     """Cut history and profile of all users as of a time; what training and backfill read."""
-    from feature_repo.log.snapshot import cut
-    from infra.portrait import Portrait
+    from portrait.feature_repo.history.snapshot_cut import cut
+    from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait, progress_bar() as progress:
         made = cut(portrait.log, parse_time(as_of), progress)
@@ -90,8 +90,8 @@ def env() -> None:
     """Print the variables that plain Feast needs: eval "$(portrait env)"."""
     from shlex import quote
 
-    from feature_repo.environment import feast_environment
-    from infra.settings import Settings
+    from portrait.feature_repo.declaration.environment import feast_environment
+    from portrait.infra.settings import Settings
 
     lines = [f"export {name}={quote(value)}" for name, value in feast_environment(Settings()).items()]
     print("\n".join(lines))
@@ -99,7 +99,7 @@ def env() -> None:
 
 def apply(as_json: Json = False) -> None:
     """Bring databases to the newest schema and Feast to what the registry says; `feast plan` is empty right after."""
-    from infra.portrait import Portrait
+    from portrait.infra.portrait import Portrait
 
     with Portrait.prepare() as portrait, progress_bar() as progress:
         changes = portrait.repo.apply()

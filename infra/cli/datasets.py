@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.options import Consumer, Json
-from infra.cli.output import console, print_json, progress_bar
+from portrait.infra.cli.options import Consumer, Json
+from portrait.infra.cli.output import console, print_json, progress_bar
 
 OfVersion = Annotated[
     str | None, typer.Option("--version", help="Embedding version (default: the one that the consumer reads).")
@@ -35,9 +35,9 @@ def dataset(
 
     Bad rows go to a file in rejects/ with number and reason. Killed, it leaves nothing that a reader sees.
     """
-    from infra.datasets import make_dataset
-    from infra.portrait import Portrait
-    from infra.tables.datasets import dataset_table
+    from portrait.infra.jobs.datasets import make_dataset
+    from portrait.infra.portrait import Portrait
+    from portrait.infra.tables.datasets import dataset_table
 
     with Portrait.open() as portrait, progress_bar() as progress:
         made = make_dataset(portrait, consumer, labels, out, version, grid, after_training, progress)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.output import console, notices, progress_bar
+from portrait.infra.cli.output import console, notices, progress_bar
 
 
 def register(app: typer.Typer) -> None:
@@ -22,10 +22,10 @@ def demo(
     home: Annotated[Path | None, typer.Option(help="Folder of the demo (default .portrait-demo); made anew.")] = None,
 ) -> None:
     """Walk the whole path: ingest, train two versions, embed, promote, serve, roll back."""
-    from infra.demo.home import fresh_home
-    from infra.demo.show import show
-    from infra.demo.walk import DataChoice, walk
-    from registry.settings import PROJECT_ROOT
+    from portrait.infra.demo.home import fresh_home
+    from portrait.infra.demo.show import show
+    from portrait.infra.demo.walk import DataChoice, walk
+    from portrait.registry.settings import PROJECT_ROOT
 
     out = console()
     place = fresh_home((home or PROJECT_ROOT / ".portrait-demo").expanduser().resolve())

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.options import AsOf, Json, parse_time
-from infra.cli.output import console, print_json, progress_bar, say
-from registry.errors import InvalidInput
+from portrait.infra.cli.options import AsOf, Json, parse_time
+from portrait.infra.cli.output import console, print_json, progress_bar, say
+from portrait.registry.errors import InvalidInput
 
 
 class Suite(StrEnum):
@@ -99,9 +99,9 @@ def _require_read(context: typer.Context, mode: str) -> None:
 
 
 def _task(version: str | None, beside: list[str], task: str, baselines: str, as_json: bool) -> None:
-    from infra.pipeline import evaluate_task
-    from infra.portrait import Portrait
-    from infra.tables.tasks import task_table
+    from portrait.infra.cli.tasks import task_table
+    from portrait.infra.jobs.versions import evaluate_task
+    from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait, progress_bar() as progress:
         found = evaluate_task(portrait, version, task, baselines, progress, beside)
@@ -115,9 +115,9 @@ def _task(version: str | None, beside: list[str], task: str, baselines: str, as_
 def _gur(version: str | None, as_json: bool) -> None:
     from rich.markdown import Markdown
 
-    from infra.pipeline import compare_gur
-    from infra.portrait import Portrait
-    from training.suites.gur.report import plain_numbers
+    from portrait.infra.jobs.versions import compare_gur
+    from portrait.infra.portrait import Portrait
+    from portrait.training.evaluation.suites.gur.report import plain_numbers
 
     if version is None:
         raise InvalidInput("--suite gur needs a version, whose recipe it trains: portrait evaluate VERSION --suite gur")
@@ -131,10 +131,10 @@ def _gur(version: str | None, as_json: bool) -> None:
 
 
 def _cost(version: str | None, dimensions: str, overrides: list[str], as_json: bool) -> None:
-    from infra.cost import compare_cost
-    from infra.portrait import Portrait
-    from infra.tables.cost import cost_tables
-    from training.suites.cost.report import plain_numbers, summary
+    from portrait.infra.cli.cost import cost_tables
+    from portrait.infra.jobs.cost import compare_cost
+    from portrait.infra.portrait import Portrait
+    from portrait.training.evaluation.suites.cost.report import plain_numbers, summary
 
     with Portrait.open() as portrait, progress_bar() as progress:
         cost, report = compare_cost(portrait, version, dimensions, overrides, progress)
@@ -158,9 +158,9 @@ def _suite(
 ) -> None:
     from rich.markdown import Markdown
 
-    from infra.pipeline import compare_services
-    from infra.portrait import Portrait
-    from training.evaluation.services_report import plain_numbers
+    from portrait.infra.jobs.versions import compare_services
+    from portrait.infra.portrait import Portrait
+    from portrait.training.evaluation.suites.clue.report import plain_numbers
 
     with Portrait.open() as portrait, progress_bar() as progress:
         lines, report = compare_services(

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.options import Json
-from infra.cli.output import console, print_json, progress_bar, say
+from portrait.infra.cli.options import Json
+from portrait.infra.cli.output import console, print_json, progress_bar, say
 
 
 def register(app: typer.Typer) -> None:
@@ -19,8 +19,8 @@ def forget(
     as_json: Json = False,
 ) -> None:
     """Delete everything about a user, and refuse what comes later; repeated, it goes on where it was cut short."""
-    from infra.portrait import Portrait
-    from infra.tables.forgetting import forgetting_tables
+    from portrait.infra.cli.forgetting import forgetting_tables
+    from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait, progress_bar() as progress:
         actor = portrait.settings.actor

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.datasets import OfVersion
-from infra.cli.options import Consumer, Json, Version, parse_time
-from infra.cli.output import console, plain, print_json, say
-from registry.errors import InvalidInput
+from portrait.infra.cli.datasets import OfVersion
+from portrait.infra.cli.options import Consumer, Json, Version, parse_time
+from portrait.infra.cli.output import console, plain, print_json, say
+from portrait.registry.errors import InvalidInput
 
 head_app = typer.Typer(help="Heads: downstream models trained on the vectors of one version.", no_args_is_help=True)
 
@@ -41,8 +41,8 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Keep a head that was trained elsewhere, with what it scored; promotion gates read it."""
-    from infra.portrait import Portrait
-    from registry.heads import NewHead
+    from portrait.infra.portrait import Portrait
+    from portrait.registry.consumers.heads import NewHead
 
     moment = parse_time(as_of)
     assert moment is not None
@@ -78,9 +78,9 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a head on a pinned training set, measure it on users whom it has not seen, keep it and register it."""
-    from infra.datasets import train_and_register
-    from infra.portrait import Portrait
-    from infra.tables.datasets import trained_head_table
+    from portrait.infra.jobs.datasets import train_and_register
+    from portrait.infra.portrait import Portrait
+    from portrait.infra.tables.datasets import trained_head_table
 
     with Portrait.open() as portrait:
         trained, record = train_and_register(portrait, consumer, tuple(data), label, kind.value, name, version, service)
@@ -94,8 +94,8 @@ def train(
 @head_app.command("list")
 def list_heads(consumer: Consumer, as_json: Json = False) -> None:
     """The heads of a consumer, oldest first."""
-    from infra.portrait import Portrait
-    from infra.tables.consumers import heads_table
+    from portrait.infra.portrait import Portrait
+    from portrait.infra.tables.consumers import heads_table
 
     with Portrait.open() as portrait:
         heads = portrait.registry.heads.list(consumer)

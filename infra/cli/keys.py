@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.options import Json, parse_time
-from infra.cli.output import claim_stdout, console, notices, plain, print_json, say
-from registry.errors import InvalidInput
+from portrait.infra.cli.options import Json, parse_time
+from portrait.infra.cli.output import claim_stdout, console, notices, plain, print_json, say
+from portrait.registry.errors import InvalidInput
 
 keys_app = typer.Typer(help="API keys of the HTTP interface.", no_args_is_help=True)
 Consumers = Annotated[list[str] | None, typer.Option(metavar="CONSUMER", help="A consumer, or * for any; repeat.")]
@@ -28,8 +28,8 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Make a key that may read embeddings of consumers, promote them, write events, or administer; shown once."""
-    from infra.portrait import Portrait
-    from registry.grants import Grant, Scope
+    from portrait.infra.portrait import Portrait
+    from portrait.registry.records.grants import Grant, Scope
 
     grants = [Grant(Scope.READ, consumer) for consumer in read or []]
     grants += [Grant(Scope.PROMOTE, consumer) for consumer in promote or []]
@@ -46,8 +46,8 @@ def add(
 @keys_app.command("list")
 def list_keys(as_json: Json = False) -> None:
     """Keys with what they may do, the revoked ones too."""
-    from infra.portrait import Portrait
-    from infra.tables.access import keys_table
+    from portrait.infra.cli.access import keys_table
+    from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
         keys = portrait.registry.keys.list()
@@ -60,7 +60,7 @@ def list_keys(as_json: Json = False) -> None:
 @keys_app.command("revoke")
 def revoke(id: Annotated[str, typer.Argument(help="Id of the key, from `portrait keys list`.")]) -> None:
     """Make a key worthless; gateways know it within a second."""
-    from infra.portrait import Portrait
+    from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
         key = portrait.registry.keys.revoke(id)
@@ -77,8 +77,8 @@ def audit(
         raise InvalidInput("--since with --last: give one of them")
     import orjson
 
-    from infra.portrait import Portrait
-    from infra.tables.access import audit_table
+    from portrait.infra.cli.access import audit_table
+    from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
         log = portrait.registry.audit

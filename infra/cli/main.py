@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from infra.cli import (
+from portrait.infra.cli import (
     consumers,
     data,
     datasets,
@@ -19,8 +19,8 @@ from infra.cli import (
     study,
     versions,
 )
-from infra.cli.output import notices
-from registry.errors import GateRefused, InvalidInput, PortraitError
+from portrait.infra.cli.output import notices
+from portrait.registry.errors import GateRefused, InvalidInput, PortraitError
 
 app = typer.Typer(
     name="portrait",
@@ -53,7 +53,7 @@ def main() -> None:
         app()
     except PortraitError as error:
         if isinstance(error, GateRefused):
-            from infra.tables.consumers import gates_table
+            from portrait.infra.tables.consumers import gates_table
 
             notices().print(gates_table("What the gates say", error.verdicts))
         print(f"portrait: {error}", file=sys.stderr)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.options import AsOf, Json, Version, parse_time
-from infra.cli.output import print_json, progress_bar, say
+from portrait.infra.cli.options import AsOf, Json, Version, parse_time
+from portrait.infra.cli.output import print_json, progress_bar, say
 
 
 class Family(StrEnum):
@@ -33,8 +33,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a representation model by Ray Train and register it as an embedding version."""
-    from infra.pipeline import train_version
-    from infra.portrait import Portrait
+    from portrait.infra.jobs.versions import train_version
+    from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait, progress_bar() as progress:
         version = train_version(portrait, family.value, parse_time(as_of), exclude or [], overrides or [], progress)
@@ -57,8 +57,8 @@ def backfill(
     as_json: Json = False,
 ) -> None:
     """Embed all users at a version, offline and online; goes on where a killed one stopped."""
-    from infra.portrait import Portrait
-    from training.backfill import backfill as run
+    from portrait.infra.portrait import Portrait
+    from portrait.training.backfill.backfill import backfill as run
 
     with Portrait.open() as portrait, progress_bar() as progress:
         portrait.repo.apply()

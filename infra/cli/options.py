@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
 
 Consumer = Annotated[str, typer.Argument(help="Name of the consumer.")]
 Version = Annotated[str, typer.Argument(help="Embedding version, such as autoencoder-2.")]

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, 
 from rich.progress import Progress as Bars
 
 if TYPE_CHECKING:
-    from feature_repo.progress import Progress
+    from portrait.registry.progress import Progress
 
 PAGE = 140  # characters
 _clean: TextIO | None = None
@@ -73,7 +73,7 @@ def plain(value: Any) -> Any:
 
 @contextmanager
 def progress_bar() -> Iterator["Progress"]:
-    """A `feature_repo.progress.Progress` that draws a bar for each step on standard error while the block runs."""
+    """A `portrait.registry.progress.Progress` that draws a bar for each step on standard error while the block runs."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

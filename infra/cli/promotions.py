@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.options import Consumer, Json, Reason, Version, parse_time
-from infra.cli.output import console, notices, print_json, progress_bar, say
+from portrait.infra.cli.options import Consumer, Json, Reason, Version, parse_time
+from portrait.infra.cli.output import console, notices, print_json, progress_bar, say
 
 if TYPE_CHECKING:
-    from infra.portrait import Portrait
-    from registry.records import Promotion
+    from portrait.infra.portrait import Portrait
+    from portrait.registry.records.records import Promotion
 
 Force = Annotated[
     bool,
@@ -42,7 +42,7 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Move a consumer, or a share of its users, to an embedding version; every gateway follows within a second."""
-    from infra.portrait import Portrait
+    from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
         if dry_run:
@@ -60,7 +60,7 @@ def finish(
     consumer: Consumer, reason: Reason = "", force: Force = False, expect: Expected = None, as_json: Json = False
 ) -> None:
     """Make the canary the stable version of all users; the gates are asked again."""
-    from infra.portrait import Portrait
+    from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
         with progress_bar() as progress:
@@ -72,7 +72,7 @@ def finish(
 @canary_app.command("abort")
 def abort(consumer: Consumer, reason: Reason = "", expect: Expected = None, as_json: Json = False) -> None:
     """Give the canary up; all users are back on the stable version."""
-    from infra.portrait import Portrait
+    from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
         promotion = portrait.operations.abort_canary(portrait.settings.actor, consumer, reason, expect)
@@ -83,7 +83,7 @@ def rollback(
     consumer: Consumer, reason: Reason = "", force: Force = False, expect: Expected = None, as_json: Json = False
 ) -> None:
     """Put a consumer back on the version before its last promotion, once that is shown to work; moves no data."""
-    from infra.portrait import Portrait
+    from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
         with progress_bar() as progress:
@@ -98,8 +98,8 @@ def history(
     as_json: Json = False,
 ) -> None:
     """Who moved a consumer, when, from which version to which, and why; with --at what it read at that time."""
-    from infra.portrait import Portrait
-    from infra.tables.consumers import gates_table, history_table
+    from portrait.infra.portrait import Portrait
+    from portrait.infra.tables.consumers import gates_table, history_table
 
     moment = parse_time(at, "--at")
     with Portrait.open() as portrait:
@@ -115,7 +115,7 @@ def history(
 
 
 def _dry_run(portrait: "Portrait", consumer: str, version: str, canary: float | None, as_json: bool) -> None:
-    from infra.tables.consumers import gates_table
+    from portrait.infra.tables.consumers import gates_table
 
     with progress_bar() as progress:
         verdicts = portrait.operations.check(consumer, version, canary, progress)
@@ -130,7 +130,7 @@ def _dry_run(portrait: "Portrait", consumer: str, version: str, canary: float | 
 
 
 def _show(portrait: "Portrait", promotion: "Promotion", as_json: bool) -> None:
-    from infra.following import wait_for_gateways
+    from portrait.infra.jobs.following import wait_for_gateways
 
     followed = wait_for_gateways(portrait.registry)
     if as_json:

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.options import Json
-from infra.cli.output import claim_stdout, console, notices
+from portrait.infra.cli.options import Json
+from portrait.infra.cli.output import claim_stdout, console, notices
 
 
 def register(app: typer.Typer) -> None:
@@ -21,14 +21,14 @@ def get(
     as_json: Json = False,
 ) -> None:
     """Fetch embeddings by user id, as the gateway would answer."""
-    from infra.portrait import Portrait
-    from infra.tables.data import embeddings_table
+    from portrait.infra.portrait import Portrait
+    from portrait.infra.tables.data import embeddings_table
 
     out = claim_stdout()
     with Portrait.open() as portrait:
         answer = portrait.reader.read(consumer, users, strict)
     if as_json:
-        from serving.answers import as_json as answer_json
+        from portrait.serving.reads.answers import as_json as answer_json
 
         out.write(answer_json(answer).decode() + "\n")
         out.flush()
@@ -41,10 +41,10 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port (default 8000).")] = None,
 ) -> None:
     """Answer embeddings over HTTP by Ray Serve until interrupted."""
-    from infra.settings import Settings
-    from serving.app import run_forever
-    from serving.exposure import require_safe
-    from serving.first_state import first_state
+    from portrait.infra.settings import Settings
+    from portrait.serving.http.exposure import require_safe
+    from portrait.serving.running import run_forever
+    from portrait.serving.state.first_state import first_state
 
     claim_stdout()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.options import Json
-from infra.cli.output import console, notices, print_json, progress_bar, say
+from portrait.infra.cli.options import Json
+from portrait.infra.cli.output import console, notices, print_json, progress_bar, say
 
 studies = typer.Typer(no_args_is_help=True, help="Train many small models, and learn from them what to train next.")
 
@@ -52,12 +52,12 @@ def scaling(
 
     One row a run goes into studies/NAME/runs.csv; a killed study, started again, trains only what is missing.
     """
-    from infra.portrait import Portrait
-    from infra.settings import Settings
-    from infra.study import Wanted, study_scaling
-    from infra.tables.study import study_tables, warnings_of
-    from training.scaling.grid import positive, read_grid
-    from training.scaling.tables import numbers
+    from portrait.infra.cli.study_part import study_tables, warnings_of
+    from portrait.infra.jobs.study import Wanted, study_scaling
+    from portrait.infra.portrait import Portrait
+    from portrait.infra.settings import Settings
+    from portrait.training.scaling.grid import positive, read_grid
+    from portrait.training.scaling.tables import numbers
 
     given = {"sizes": sizes, "users": users, "sequence_lengths": sequence_lengths, "batches": batches}
     given |= {"steps": steps, "budgets": budgets, "seeds": seeds}

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.options import AsOf, Json, Reason, Version, parse_time
-from infra.cli.output import console, print_json, progress_bar, say
+from portrait.infra.cli.options import AsOf, Json, Reason, Version, parse_time
+from portrait.infra.cli.output import console, print_json, progress_bar, say
 
 
 def register(app: typer.Typer) -> None:
@@ -20,8 +20,8 @@ def versions(
     as_json: Json = False,
 ) -> None:
     """Embedding versions, newest last, with state, fingerprint, lineage and metrics."""
-    from infra.portrait import Portrait
-    from infra.tables.versions import version_table, versions_table
+    from portrait.infra.portrait import Portrait
+    from portrait.infra.tables.versions import version_table, versions_table
 
     with Portrait.open() as portrait:
         if version is None:
@@ -34,8 +34,8 @@ def versions(
 
 def diff(version: Version, other: Version, as_json: Json = False) -> None:
     """How two versions differ: coverage, metrics, neighbours, the turn between their spaces, norms."""
-    from infra.portrait import Portrait
-    from infra.tables.versions import diff_table
+    from portrait.infra.portrait import Portrait
+    from portrait.infra.tables.versions import diff_table
 
     with Portrait.open() as portrait, progress_bar() as progress:
         report = portrait.operations.diff(version, other, progress)
@@ -49,7 +49,7 @@ def fail(
     version: Version, reason: Annotated[str, typer.Option("--reason", help="What is wrong with it; kept for good.")]
 ) -> None:
     """Mark a version as broken, for good: nothing is promoted to it any more. Refused while a consumer reads it."""
-    from infra.portrait import Portrait
+    from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
         portrait.registry.versions.fail(version, reason)
@@ -58,7 +58,7 @@ def fail(
 
 def retire(version: Version, reason: Reason = "", as_json: Json = False) -> None:
     """End a version's life and delete its vectors; refused while anything pins it, goes on when repeated."""
-    from infra.portrait import Portrait
+    from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait, progress_bar() as progress:
         retired = portrait.operations.retire(portrait.settings.actor, version, reason, progress)
@@ -74,8 +74,8 @@ def export(
     as_of: AsOf = None,
 ) -> None:
     """Write the vector of every user as of a time (default: the version's last backfill)."""
-    from infra.portrait import Portrait
-    from training.offline import export as run
+    from portrait.infra.portrait import Portrait
+    from portrait.training.backfill.vectors_at_rest import export as run
 
     with Portrait.open() as portrait, progress_bar() as progress:
         known = portrait.registry.versions.get(version)

@@ -4,10 +4,10 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.portrait import Portrait
-from registry.errors import PortraitError
-from registry.records import EmbeddingVersion
-from serving.client import Client
+from portrait.infra.portrait import Portrait
+from portrait.registry.errors import PortraitError
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.serving.client import Client
 
 
 class VectorsDiffer(PortraitError):

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
 
 MARKER = "made-by-portrait-demo"
 

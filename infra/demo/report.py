@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from rich.table import Table
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.table import Table
 
-from feature_repo.log.catalogue import catalogue
-from infra.demo.report import draw_map, favourites, neighbour_table
-from infra.demo.walk import Outcome
-from infra.tables.consumers import consumers_table
-from infra.tables.data import ingest_table
-from infra.tables.versions import versions_table
-from registry.assignments import read_state
+from portrait.feature_repo.history.catalogue import catalogue
+from portrait.infra.demo.report import draw_map, favourites, neighbour_table
+from portrait.infra.demo.walk import Outcome
+from portrait.infra.tables.consumers import consumers_table
+from portrait.infra.tables.data import ingest_table
+from portrait.infra.tables.versions import versions_table
+from portrait.registry.serving_state.serving_state import read_state
 
 
 def show(outcome: Outcome) -> Iterator[RenderableType]:

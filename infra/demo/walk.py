@@ -14,20 +14,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_repo.log.report import IngestReport
-from feature_repo.log.snapshot import Snapshot, cut
-from feature_repo.progress import Progress
-from infra import generator
-from infra.demo.checks import same_vector_everywhere
-from infra.pipeline import import_data_set, take_in, train_version
-from infra.portrait import Portrait
-from infra.settings import Settings
-from registry.errors import PortraitError
-from registry.records import EmbeddingVersion
-from serving.app import Running, start
-from serving.client import Client
-from serving.operations import Operations
-from training.backfill import backfill
+from portrait.feature_repo.history.snapshot_cut import Snapshot, cut
+from portrait.feature_repo.ingest.ingest_report import IngestReport
+from portrait.infra import generator
+from portrait.infra.demo.checks import same_vector_everywhere
+from portrait.infra.jobs.versions import import_data_set, take_in, train_version
+from portrait.infra.portrait import Portrait
+from portrait.infra.settings import Settings
+from portrait.registry.errors import PortraitError
+from portrait.registry.progress import Progress
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.serving.client import Client
+from portrait.serving.operations.operations import Operations
+from portrait.serving.running import Running, start
+from portrait.training.backfill.backfill import backfill
 
 RANKER, CHURN = "homepage_ranker", "churn_model"
 NEWCOMER = "somebody-new"

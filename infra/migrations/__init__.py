@@ -14,9 +14,9 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, insert, select, text
 
-from registry.database import Database
-from registry.errors import RegistryBehind
-from registry.tables import Instance
+from portrait.registry.database.database import Database
+from portrait.registry.database.tables import Instance
+from portrait.registry.errors import RegistryBehind
 
 # Alembic keeps the running migration in globals of the process.
 _ONE_AT_A_TIME = threading.Lock()

@@ -7,18 +7,18 @@ and takes the database of the settings.
 from alembic import context
 from sqlalchemy import Connection
 
-import feature_repo.log.tables
-import registry.tables
-from registry.database import Database
-from registry.settings import RegistrySettings
+from portrait.feature_repo.log import tables as log_tables
+from portrait.registry.database import tables
+from portrait.registry.database.database import Database
+from portrait.registry.settings import RegistrySettings
 
-TABLES = (registry.tables, feature_repo.log.tables)  # imported so that Base knows them
+TABLES = (tables, log_tables)  # imported so that Base knows them
 
 
 def _run(connection: Connection) -> None:
     context.configure(
         connection=connection,
-        target_metadata=registry.tables.Base.metadata,
+        target_metadata=tables.Base.metadata,
         transactional_ddl=True,  # on SQLite too: Database begins its transactions itself
         render_as_batch=connection.dialect.name == "sqlite",
     )

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from rich.table import Table
 from rich.text import Text
 
-from infra.tables.layout import moment, shown, table_of
-from registry.records import Assignment, Consumer, Head, Promotion
-from registry.verdicts import Outcome, Verdict
+from portrait.infra.tables.layout import moment, shown, table_of
+from portrait.registry.records.records import Assignment, Consumer, Head, Promotion
+from portrait.registry.records.verdicts import Outcome, Verdict
 
 
 def consumers_table(consumers: Iterable[Consumer], assignments: Mapping[str, Assignment]) -> Table:

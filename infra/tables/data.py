@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from feature_repo.log.partition import BUCKETS
-from feature_repo.log.report import IngestReport
-from infra.status import Status
-from infra.tables.layout import moment, seconds, size, table_of
-from serving.batch import Answer, EmbeddingBatch
+from portrait.feature_repo.ingest.ingest_report import IngestReport
+from portrait.feature_repo.log.partition import BUCKETS
+from portrait.infra.jobs.status import Status
+from portrait.infra.tables.layout import moment, seconds, size, table_of
+from portrait.serving.reads.embedding_batch import Answer, EmbeddingBatch
 
 
 def ingest_table(report: IngestReport) -> Table:

@@ -2,10 +2,10 @@
 
 from rich.table import Table
 
-from infra.tables.layout import moment, table_of
-from registry.records import Head
-from training.heads.trained import TrainedHead
-from training.pinned.make import Made
+from portrait.infra.tables.layout import moment, table_of
+from portrait.registry.records.records import Head
+from portrait.training.heads.trained import TrainedHead
+from portrait.training.pinned.make import Made
 
 
 def dataset_table(made: Made) -> Table:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from infra.tables.layout import day, moment, number, shown, table_of
-from registry.records import EmbeddingVersion
+from portrait.infra.tables.layout import day, moment, number, shown, table_of
+from portrait.registry.records.records import EmbeddingVersion
 
 if TYPE_CHECKING:  # torch is not needed to draw a table
-    from training.diff import VersionDiff
+    from portrait.training.inspection.diff import VersionDiff
 
 
 def versions_table(versions: Iterable[EmbeddingVersion]) -> Table:

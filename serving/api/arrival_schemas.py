@@ -1,4 +1,4 @@
-"""What sending events, users and items takes and gives. Documentation only: feature_repo.log.json_records judges."""
+"""What sending events, users and items takes and gives. Documentation only: feature_repo.ingest.records judges."""
 
 from datetime import datetime
 from typing import Annotated

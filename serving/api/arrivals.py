@@ -5,13 +5,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from feature_repo.log.manifest import Kind
-from registry.grants import Scope
-from serving import problems
-from serving.api.bodies import body_within, require_json
-from serving.api.guard import Guard
-from serving.arrivals import Arrivals, Receipt, Rejection
-from serving.metrics import Metrics
+from portrait.feature_repo.log.manifest import Kind
+from portrait.registry.records.grants import Scope
+from portrait.serving.api.bodies import body_within, require_json
+from portrait.serving.api.guard import Guard
+from portrait.serving.arrivals.arrivals import Arrivals, Receipt, Rejection
+from portrait.serving.http import problems
+from portrait.serving.http.metrics import Metrics
 
 MOST = 1_000
 """Records in one request."""

@@ -4,13 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from registry.grants import Scope
-from serving.api.guard import Guard
-from serving.api.operations import Operations
-from serving.api.requests import Moment
-from serving.api.responses import AuditEventAnswer
-from serving.problems import documented
-from serving.threads import BoundedThreads
+from portrait.registry.records.grants import Scope
+from portrait.serving.api.guard import Guard
+from portrait.serving.api.operations import Operations
+from portrait.serving.api.requests import Moment
+from portrait.serving.api.responses import AuditEventAnswer
+from portrait.serving.bounded_threads import BoundedThreads
+from portrait.serving.http.problems import documented
 
 Since = Annotated[Moment | None, Query(description="Events from this time on.")]
 After = Annotated[int, Query(ge=0, lt=2**31, description="Events beyond this id: the last of the page before.")]

@@ -2,7 +2,7 @@
 
 from starlette.requests import Request
 
-from serving import problems
+from portrait.serving.http import problems
 
 MAX_BODY = 64 * 1024
 """Bytes of a body that changes the registry; only batches of users may be larger."""

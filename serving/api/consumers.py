@@ -2,15 +2,15 @@
 
 from fastapi import APIRouter
 
-from registry.assignments import ServingState
-from registry.grants import Scope
-from serving.api.guard import Actor, Guard
-from serving.api.operations import Operations
-from serving.api.requests import ConsumerChange, NewConsumer
-from serving.api.responses import AssignedConsumerAnswer, AssignmentAnswer, ConsumerAnswer
-from serving.assignments import Assignments, known_consumer
-from serving.problems import documented
-from serving.threads import BoundedThreads
+from portrait.registry.records.grants import Scope
+from portrait.registry.serving_state.serving_state import ServingState
+from portrait.serving.api.guard import Actor, Guard
+from portrait.serving.api.operations import Operations
+from portrait.serving.api.requests import ConsumerChange, NewConsumer
+from portrait.serving.api.responses import AssignedConsumerAnswer, AssignmentAnswer, ConsumerAnswer
+from portrait.serving.bounded_threads import BoundedThreads
+from portrait.serving.http.problems import documented
+from portrait.serving.state.assignment_poller import Assignments, known_consumer
 
 TAG = "consumers"
 

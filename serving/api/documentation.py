@@ -12,14 +12,15 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import Field
 from starlette.routing import BaseRoute
 
-from feature_repo.log.manifest import Kind
-from registry.grants import Scope
-from serving import answers, problems
-from serving.api.arrival_schemas import EventRecord, ItemRecord, ReceiptAnswer, UserRecord
-from serving.api.arrivals import MOST, path_of
-from serving.api.embeddings import PATH
-from serving.api.guard import SCHEME, refusals, security
-from serving.api.schemas import EmbeddingAnswer, EmbeddingsAnswer, EmbeddingsRequest, UserId
+from portrait.feature_repo.log.manifest import Kind
+from portrait.registry.records.grants import Scope
+from portrait.serving.api.arrival_schemas import EventRecord, ItemRecord, ReceiptAnswer, UserRecord
+from portrait.serving.api.arrivals import MOST, path_of
+from portrait.serving.api.embeddings import PATH
+from portrait.serving.api.guard import SCHEME, refusals, security
+from portrait.serving.api.schemas import EmbeddingAnswer, EmbeddingsAnswer, EmbeddingsRequest, UserId
+from portrait.serving.http import problems
+from portrait.serving.reads import answers
 
 Consumer = Annotated[str, Path(description="Name of the downstream model.")]
 Strict = Annotated[bool, Query(description="404 for users of whom nothing is known, instead of the prior.")]

@@ -1,6 +1,6 @@
 """The hot endpoints: one look-up in the store, then bytes.
 
-They are plain Starlette routes, which cost a third of FastAPI's; serving.api.documentation tells
+They are plain Starlette routes, which cost a third of FastAPI's; portrait.serving.api.documentation tells
 OpenAPI about them.
 """
 
@@ -10,16 +10,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from registry import grants
-from registry.errors import InvalidInput
-from serving import answers, problems
-from serving.api.bodies import body_within
-from serving.api.guard import Guard
-from serving.api.schemas import EmbeddingsRequest
-from serving.batch import STORED
-from serving.metrics import Metrics
-from serving.pools import PooledReader
-from serving.shortcut import Endpoint
+from portrait.registry.errors import InvalidInput
+from portrait.registry.records import grants
+from portrait.serving.api.bodies import body_within
+from portrait.serving.api.guard import Guard
+from portrait.serving.api.schemas import EmbeddingsRequest
+from portrait.serving.http import problems
+from portrait.serving.http.hot_requests import Endpoint
+from portrait.serving.http.metrics import Metrics
+from portrait.serving.reads import answers
+from portrait.serving.reads.async_reader import PooledReader
+from portrait.serving.reads.embedding_batch import STORED
 
 BEFORE, AFTER = "/v1/consumers/", "embeddings"
 PATH = f"{BEFORE}{{consumer}}/{AFTER}"

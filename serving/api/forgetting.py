@@ -7,11 +7,11 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.convertors import Convertor, register_url_convertor
 
-from registry.grants import Scope
-from serving.api.guard import Actor, Guard
-from serving.api.operations import Operations
-from serving.problems import documented
-from serving.threads import BoundedThreads
+from portrait.registry.records.grants import Scope
+from portrait.serving.api.guard import Actor, Guard
+from portrait.serving.api.operations import Operations
+from portrait.serving.bounded_threads import BoundedThreads
+from portrait.serving.http.problems import documented
 
 
 class AnyText(Convertor[str]):

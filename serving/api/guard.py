@@ -10,13 +10,13 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from registry.errors import AccessDenied, Unavailable
-from registry.grants import Scope
-from serving.access import ANONYMOUS, Access, bearer
-from serving.api.bodies import BoundedRequest
-from serving.api.operations import Operations
-from serving.problems import documented
-from serving.threads import BoundedThreads
+from portrait.registry.errors import AccessDenied, Unavailable
+from portrait.registry.records.grants import Scope
+from portrait.serving.api.bodies import BoundedRequest
+from portrait.serving.api.operations import Operations
+from portrait.serving.bounded_threads import BoundedThreads
+from portrait.serving.http.access import ANONYMOUS, Access, bearer
+from portrait.serving.http.problems import documented
 
 log = logging.getLogger(__name__)
 

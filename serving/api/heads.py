@@ -2,14 +2,14 @@
 
 from fastapi import APIRouter
 
-from registry.grants import Scope
-from registry.heads import NewHead
-from serving.api.guard import Actor, Guard
-from serving.api.operations import Operations
-from serving.api.requests import TrainedHead
-from serving.api.responses import HeadAnswer
-from serving.problems import documented
-from serving.threads import BoundedThreads
+from portrait.registry.consumers.heads import NewHead
+from portrait.registry.records.grants import Scope
+from portrait.serving.api.guard import Actor, Guard
+from portrait.serving.api.operations import Operations
+from portrait.serving.api.requests import TrainedHead
+from portrait.serving.api.responses import HeadAnswer
+from portrait.serving.bounded_threads import BoundedThreads
+from portrait.serving.http.problems import documented
 
 TAG = "heads"
 

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Response
 
-from registry.errors import Unavailable
-from registry.records import EmbeddingVersion
-from serving.api.operations import Operations
-from serving.api.schemas import Health, Readiness
-from serving.lookups import Lookup
-from serving.metrics import CONTENT_TYPE, Metrics
-from serving.pools import PooledReader, probe
-from serving.problems import documented
-from serving.routing import served_versions
-from serving.threads import BoundedThreads
+from portrait.registry.errors import Unavailable
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.serving.api.operations import Operations
+from portrait.serving.api.schemas import Health, Readiness
+from portrait.serving.bounded_threads import BoundedThreads
+from portrait.serving.http.metrics import CONTENT_TYPE, Metrics
+from portrait.serving.http.problems import documented
+from portrait.serving.reads.async_reader import PooledReader, probe
+from portrait.serving.reads.lookups import Lookup
+from portrait.serving.state.routing import served_versions
 
 ALIVE = b'{"status":"ok"}'
 

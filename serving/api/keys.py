@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter, Response
 
-from registry.grants import Grant, Scope
-from serving.api.guard import Actor, Guard
-from serving.api.operations import Operations
-from serving.api.requests import NewKey
-from serving.api.responses import KeyAnswer, NewKeyAnswer
-from serving.problems import documented
-from serving.threads import BoundedThreads
+from portrait.registry.records.grants import Grant, Scope
+from portrait.serving.api.guard import Actor, Guard
+from portrait.serving.api.operations import Operations
+from portrait.serving.api.requests import NewKey
+from portrait.serving.api.responses import KeyAnswer, NewKeyAnswer
+from portrait.serving.bounded_threads import BoundedThreads
+from portrait.serving.http.problems import documented
 
 
 def router(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:

@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from registry.audit import AuditEvent
-from registry.errors import PortraitError
-from registry.grants import Grant
-from registry.records import ApiKey, Consumer, EmbeddingVersion, Head, Promotion
-from registry.verdicts import Verdict
+from portrait.registry.access.audit import AuditEvent
+from portrait.registry.errors import PortraitError
+from portrait.registry.records.grants import Grant
+from portrait.registry.records.records import ApiKey, Consumer, EmbeddingVersion, Head, Promotion
+from portrait.registry.records.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from feature_repo.forgetting.report import ForgettingReport
-    from registry.heads import NewHead
-    from serving.freshness import Freshness
-    from training.diff import VersionDiff
+    from portrait.feature_repo.forgetting.report import ForgettingReport
+    from portrait.registry.consumers.heads import NewHead
+    from portrait.serving.operations.freshness import Freshness
+    from portrait.training.inspection.diff import VersionDiff
 
 
 class Operations(Protocol):

@@ -4,14 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from registry.grants import Scope
-from registry.records import Promotion
-from serving.api.guard import Actor, Guard
-from serving.api.operations import Operations
-from serving.api.requests import CanaryAbort, CanaryEnd, Moment, NewPromotion, NewRollback
-from serving.api.responses import DryRunAnswer, PromotionAnswer, VerdictAnswer
-from serving.problems import documented
-from serving.threads import BoundedThreads
+from portrait.registry.records.grants import Scope
+from portrait.registry.records.records import Promotion
+from portrait.serving.api.guard import Actor, Guard
+from portrait.serving.api.operations import Operations
+from portrait.serving.api.requests import CanaryAbort, CanaryEnd, Moment, NewPromotion, NewRollback
+from portrait.serving.api.responses import DryRunAnswer, PromotionAnswer, VerdictAnswer
+from portrait.serving.bounded_threads import BoundedThreads
+from portrait.serving.http.problems import documented
 
 TAG = "promotions"
 At = Annotated[Moment | None, Query(description="Up to this time only: the last one says what was read then.")]

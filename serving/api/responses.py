@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from registry.gate_settings import GateSettings
+from portrait.registry.records.gate_settings import GateSettings
 
 
 class _Stored(BaseModel):

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.assignments import Origin
-from serving.batch import Lane, Source
+from portrait.serving.reads.embedding_batch import Lane, Source
+from portrait.serving.state.assignment_poller import Origin
 
 UserId = Annotated[str, Field(min_length=1)]
 

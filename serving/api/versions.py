@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter
 
-from registry.grants import Scope
-from serving.api.guard import Actor, Guard
-from serving.api.operations import Operations
-from serving.api.requests import Retirement
-from serving.api.responses import DiffAnswer, VersionAnswer
-from serving.problems import documented
-from serving.threads import BoundedThreads
+from portrait.registry.records.grants import Scope
+from portrait.serving.api.guard import Actor, Guard
+from portrait.serving.api.operations import Operations
+from portrait.serving.api.requests import Retirement
+from portrait.serving.api.responses import DiffAnswer, VersionAnswer
+from portrait.serving.bounded_threads import BoundedThreads
+from portrait.serving.http.problems import documented
 
 TAG = "versions"
 

@@ -4,8 +4,8 @@ Imports httpx and numpy only; batches travel as Arrow where pyarrow is installed
 with the same float32 values bit for bit.
 """
 
-from serving.client.answers import Embedding, Embeddings
-from serving.client.errors import (
+from portrait.serving.client.answers import Embedding, Embeddings
+from portrait.serving.client.errors import (
     BadRequest,
     ClientError,
     Conflict,
@@ -17,8 +17,8 @@ from serving.client.errors import (
     Unavailable,
     UnexpectedAnswer,
 )
-from serving.client.http import AsyncClient, Client
-from serving.client.sending import Receipt, Rejection
+from portrait.serving.client.http import AsyncClient, Client
+from portrait.serving.client.sending import Receipt, Rejection
 
 __all__ = [
     "AsyncClient",

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.client.errors import MixedVersions
+from portrait.serving.client.errors import MixedVersions
 
 Source: TypeAlias = Literal["stored", "computed", "prior"]
 Lane: TypeAlias = Literal["stable", "canary"]

@@ -8,10 +8,10 @@ from typing import Any
 
 import httpx
 
-from serving.client import sending, wire
-from serving.client.answers import Embedding, Embeddings
-from serving.client.errors import Unavailable
-from serving.client.sending import Receipt
+from portrait.serving.client import sending, wire
+from portrait.serving.client.answers import Embedding, Embeddings
+from portrait.serving.client.errors import Unavailable
+from portrait.serving.client.sending import Receipt
 
 # The server's own default limit; a server with a smaller one answers 413 and names it.
 BATCH = 1000
@@ -22,7 +22,7 @@ class Client:
     """Reads embeddings for one consumer, and sends events, users and items.
 
     Keeps connections open between calls and may be shared by threads; close it or use it as a
-    context manager. Every call raises a `ClientError` of serving.client.errors, and nothing else,
+    context manager. Every call raises a `ClientError` of portrait.serving.client.errors, and nothing else,
     when the server is away or refuses.
     """
 

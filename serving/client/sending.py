@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import numpy as np
 
-from serving.client import wire
-from serving.client.errors import BadRequest, Unavailable
+from portrait.serving.client import wire
+from portrait.serving.client.errors import BadRequest, Unavailable
 
 BATCH = 1000
 """Records in one request; the server takes no more."""

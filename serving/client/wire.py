@@ -11,8 +11,15 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.client.answers import Embedding, Embeddings
-from serving.client.errors import BY_STATUS, BadRequest, ClientError, ServerError, Unavailable, UnexpectedAnswer
+from portrait.serving.client.answers import Embedding, Embeddings
+from portrait.serving.client.errors import (
+    BY_STATUS,
+    BadRequest,
+    ClientError,
+    ServerError,
+    Unavailable,
+    UnexpectedAnswer,
+)
 
 ARROW = "application/vnd.apache.arrow.stream"
 PROBLEM = "application/problem+json"

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError
 
-from serving.flags import SHARD_NICENESS
-from serving.settings import ServingSettings
+from portrait.serving.gateway.serve_environment import SHARD_NICENESS
+from portrait.serving.settings import ServingSettings
 
 if TYPE_CHECKING:  # who starts shards need not wait for Feast and torch
-    from serving.refresh.shard import Shard
+    from portrait.serving.refresh.shard import Shard
 
 log = logging.getLogger(__name__)
 

@@ -7,14 +7,14 @@ from functools import partial
 
 from sqlalchemy import func, select
 
-from feature_repo.log import leases, refresh_requests
-from feature_repo.log.manifest import ITEMS_BUCKET
-from feature_repo.log.partition import bucket_of
-from feature_repo.log.seal import seal
-from feature_repo.log.tables import InboxRow
-from feature_repo.log.tail import read_tail
-from registry.records import EmbeddingVersion
-from serving.refresh.refresher import BATCH_ROWS, Refresher
+from portrait.feature_repo.ingest.seal import seal
+from portrait.feature_repo.log import leases, refresh_requests
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.log.tables import InboxRow
+from portrait.feature_repo.log.tail import read_tail
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.serving.refresh.refresher import BATCH_ROWS, Refresher
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from feature_repo.log.tail import LogRow
+from portrait.feature_repo.log.tail import LogRow
 
 DELAY_BUCKETS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds in seconds; one more bucket has no bound."""

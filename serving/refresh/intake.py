@@ -1,10 +1,10 @@
 """The broker's streams of the held buckets, taken into the inbox before the log is read."""
 
-from feature_repo.broker.intake import take_in, trim_behind
-from feature_repo.broker.seam import Broker
-from feature_repo.log.arriving_json import RecordJudge
-from feature_repo.log.event_log import EventLog
-from serving.refresh.held import HeldBuckets
+from portrait.feature_repo.broker.broker import Broker
+from portrait.feature_repo.broker.intake import take_in, trim_behind
+from portrait.feature_repo.ingest.arriving_json import RecordJudge
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.serving.refresh.held_buckets import HeldBuckets
 
 
 class Intake:

@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.fresh import FreshWrites
-from feature_repo.live_inputs import fits, folded
-from feature_repo.log.partition import bucket_of
-from feature_repo.log.tail import LogRow, log_end, read_tail
-from feature_repo.schemas import microseconds
-from feature_repo.store import FeatureRepo
-from registry.errors import LeaseLost, Unavailable
-from registry.records import EmbeddingVersion
-from serving.encoders import EncoderCache
-from serving.refresh.counts import Counts
-from serving.refresh.held import HeldBuckets
-from training.moments import encoding_times
-from training.new_items import NewItems
+from portrait.feature_repo.history.live_fold import fits, folded
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.log.tail import LogRow, log_end, read_tail
+from portrait.feature_repo.schemas import microseconds
+from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.feature_repo.store.fenced_writes import FreshWrites
+from portrait.registry.errors import LeaseLost, Unavailable
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.serving.reads.encoders import EncoderCache
+from portrait.serving.refresh.counts import Counts
+from portrait.serving.refresh.held_buckets import HeldBuckets
+from portrait.training.encoding.encoding_times import encoding_times
+from portrait.training.encoding.later_items import NewItems
 
 log = logging.getLogger(__name__)
 

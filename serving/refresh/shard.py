@@ -6,15 +6,15 @@ import threading
 import time
 from dataclasses import dataclass
 
-from registry.assignments import ServingState, read_generation, read_state
-from registry.errors import LeaseLost, PortraitError, Unavailable
-from registry.records import EmbeddingVersion
-from registry.registry import Registry
-from registry.tables import VersionState
-from serving.refresh.chores import Chores
-from serving.refresh.intake import Intake
-from serving.refresh.refresher import Refresher
-from serving.routing import served_versions
+from portrait.registry.database.tables import VersionState
+from portrait.registry.errors import LeaseLost, PortraitError, Unavailable
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.registry.registry import Registry
+from portrait.registry.serving_state.serving_state import ServingState, read_generation, read_state
+from portrait.serving.refresh.chores import Chores
+from portrait.serving.refresh.intake import Intake
+from portrait.serving.refresh.refresher import Refresher
+from portrait.serving.state.routing import served_versions
 
 log = logging.getLogger(__name__)
 

@@ -14,22 +14,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import feature_repo
-from feature_repo.environment import feast_environment
-from feature_repo.inputs import read_inputs_at
-from feature_repo.log.partition import bucket_of
-from feature_repo.log.point_in_time import ASKED
-from feature_repo.schemas import TIME
-from infra.pipeline import train_version
-from infra.portrait import Portrait
-from infra.settings import Settings
-from registry.records import EmbeddingVersion
-from registry.settings import PROJECT_ROOT
+from portrait import feature_repo
+from portrait.feature_repo.declaration.environment import feast_environment
+from portrait.feature_repo.history.point_in_time import ASKED
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.schemas import TIME
+from portrait.feature_repo.store.offline_inputs import read_inputs_at
+from portrait.infra.jobs.versions import train_version
+from portrait.infra.portrait import Portrait
+from portrait.infra.settings import Settings
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.registry.settings import PROJECT_ROOT
+from portrait.training.backfill.vectors_at_rest import export
+from portrait.training.encoding.artifact import load_content
 from tests.instances import TINY, copy_of
 from tests.training.pinned.made import labels_file, make_set, vectors_of
 from tests.training.stored import users_of
-from training.artifact import load_content
-from training.offline import export
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -40,7 +40,7 @@ def instance(registered_home: Path, tmp_path: Path) -> Iterator[Portrait]:
     folder = tmp_path / "feature_repo"
     folder.mkdir()
     for name in ("definitions.py", "feature_store.yaml", ".feastignore"):
-        shutil.copy(Path(feature_repo.__file__).parent / name, folder)
+        shutil.copy(Path(feature_repo.__file__).resolve().parent / name, folder)
     with copy_of(registered_home, tmp_path / "home", feature_repo=folder) as portrait:
         yield portrait
 

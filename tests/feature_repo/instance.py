@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import text
 
-import feature_repo
-from feature_repo.environment import feast_environment
-from feature_repo.settings import FeatureSettings
-from feature_repo.store import FeatureRepo
-from registry.facts import ArtifactFacts, VectorFacts
-from registry.records import EmbeddingVersion
-from registry.registry import Registry
-from registry.rows import bump
-from registry.versions import NewVersion
+from portrait import feature_repo
+from portrait.feature_repo.declaration.environment import feast_environment
+from portrait.feature_repo.settings import FeatureSettings
+from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.registry.records.evidence_facts import ArtifactFacts, VectorFacts
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.registry.registry import Registry
+from portrait.registry.rows import bump
+from portrait.registry.versions.versions import NewVersion
 
-FOLDER = Path(feature_repo.__file__).parent
+FOLDER = Path(feature_repo.__file__).resolve().parent
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 HEALTHY = VectorFacts(
     users_known=1,

@@ -12,11 +12,11 @@ from typing import Any
 
 from feast.infra.registry.sql import SqlRegistry
 
-from feature_repo import store
-from feature_repo.log.event_log import EventLog
-from feature_repo.settings import FeatureSettings
-from feature_repo.store import FeatureRepo
-from registry.registry import Registry
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.settings import FeatureSettings
+from portrait.feature_repo.store import feature_repo as store
+from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.registry.registry import Registry
 from tests.feature_repo.instance import promote
 from tests.forks import FORKS
 

@@ -85,6 +85,6 @@ def _run(arguments: list[str], environment: dict[str, str], folder: Path) -> Non
         with (folder / name).open("wb") as file:
             os.dup2(file.fileno(), descriptor)
     sys.argv = ["portrait", *arguments]
-    from infra.cli.main import main
+    from portrait.infra.cli.main import main
 
     main()

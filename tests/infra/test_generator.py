@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.schemas import TIME
-from infra.generator import END, TASTES, GeneratedFiles, generate
-from registry.errors import InvalidInput
+from portrait.feature_repo.schemas import TIME
+from portrait.infra.generator import END, TASTES, GeneratedFiles, generate
+from portrait.registry.errors import InvalidInput
 
 
 @pytest.fixture(scope="module")

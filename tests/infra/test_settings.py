@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from infra.settings import Settings
-from registry.errors import InvalidInput
-from registry.settings import PROJECT_ROOT
+from portrait.infra.settings import Settings
+from portrait.registry.errors import InvalidInput
+from portrait.registry.settings import PROJECT_ROOT
 
 VARIABLES = {f"PORTRAIT_{name.upper()}": name for name in Settings.model_fields}
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from infra.migrations import upgrade
-from registry.registry import Registry
+from portrait.infra.migrations import upgrade
+from portrait.registry.registry import Registry
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from registry.facts import ArtifactFacts, VectorFacts
-from registry.records import EmbeddingVersion
-from registry.registry import Registry
-from registry.versions import NewVersion
+from portrait.registry.records.evidence_facts import ArtifactFacts, VectorFacts
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.registry.registry import Registry
+from portrait.registry.versions.versions import NewVersion
 
 AS_OF = datetime(2011, 6, 10, tzinfo=UTC)
 

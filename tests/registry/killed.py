@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from registry.registry import Registry
+from portrait.registry.registry import Registry
 
 CHANGES = ("promote", "first promotion", "canary", "finish", "abort", "rollback")
 

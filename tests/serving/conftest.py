@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from serving.gateway import create_app
-from serving.settings import ServingSettings
-from tests.serving.api_table import KEYS
+from portrait.serving.gateway.app import create_app
+from portrait.serving.settings import ServingSettings
+from tests.serving.api.api_table import KEYS
 from tests.serving.instance import Instance, make
 from tests.serving.twin_operations import TwinOperations
 from tests.serving.twins import Twins, twins

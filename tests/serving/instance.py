@@ -9,17 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from feature_repo.log.event_log import EventLog
-from feature_repo.log.ingest import ingest
-from feature_repo.store import FeatureRepo
-from infra.migrations import upgrade
-from registry.records import EmbeddingVersion
-from registry.registry import Registry
-from registry.versions import NewVersion
-from serving.encoders import EncoderCache
-from serving.parts import Parts
-from serving.settings import ServingSettings
-from serving.wiring import build_parts
+from portrait.feature_repo.ingest.ingest import ingest
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.infra.migrations import upgrade
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.registry.registry import Registry
+from portrait.registry.versions.versions import NewVersion
+from portrait.serving.gateway.build import build_parts
+from portrait.serving.gateway.parts import Parts
+from portrait.serving.reads.encoders import EncoderCache
+from portrait.serving.settings import ServingSettings
 from tests.registry.factories import good_evidence
 from tests.serving.twins import TwinEncoder
 

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from feature_repo.forgetting.report import ForgettingReport, TrainedVersion
-from registry.audit import AuditEvent, AuditOutcome
-from registry.errors import Conflict, FingerprintMismatch, GateRefused, InvalidInput, NotFound, PortraitError
-from registry.gate_settings import GateSettings
-from registry.grants import Grant
-from registry.heads import NewHead
-from registry.records import ApiKey, Assignment, Consumer, EmbeddingVersion, Head, Promotion
-from registry.tables import GONE_STATES, PromotionKind, VersionState
-from registry.verdicts import Outcome, Verdict
-from serving.freshness import Delays, Freshness
+from portrait.feature_repo.forgetting.report import ForgettingReport, TrainedVersion
+from portrait.registry.access.audit import AuditEvent, AuditOutcome
+from portrait.registry.consumers.heads import NewHead
+from portrait.registry.database.tables import GONE_STATES, PromotionKind, VersionState
+from portrait.registry.errors import Conflict, FingerprintMismatch, GateRefused, InvalidInput, NotFound, PortraitError
+from portrait.registry.records.gate_settings import GateSettings
+from portrait.registry.records.grants import Grant
+from portrait.registry.records.records import ApiKey, Assignment, Consumer, EmbeddingVersion, Head, Promotion
+from portrait.registry.records.verdicts import Outcome, Verdict
+from portrait.serving.operations.freshness import Delays, Freshness
+from portrait.training.inspection.diff import MeasuredPair, VersionDiff, VersionSide
 from tests.serving.twins import TwinSource
-from training.diff import MeasuredPair, VersionDiff, VersionSide
 
 MOMENT = datetime(2024, 5, 3, tzinfo=UTC)
 

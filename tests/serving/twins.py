@@ -10,20 +10,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from feature_repo.log.arriving_json import RecordJudge
-from feature_repo.log.inbox import Arriving, Outcome
-from feature_repo.schemas import TIME
-from registry.assignments import ServingState
-from registry.errors import Unavailable
-from registry.records import ApiKey, Assignment, Consumer, EmbeddingVersion
-from registry.tables import VersionState
-from serving.arrivals import Arrivals
-from serving.assignments import Assignments
-from serving.encoders import EncoderCache
-from serving.inbox_writer import Arrived, InboxWriter
-from serving.pools import PooledReader
-from serving.reader import EmbeddingReader
-from tests.feature_repo.log.fixed_columns import FixedColumns
+from portrait.feature_repo.ingest.arriving_json import RecordJudge
+from portrait.feature_repo.log.inbox import Arriving, Outcome
+from portrait.feature_repo.schemas import TIME
+from portrait.registry.database.tables import VersionState
+from portrait.registry.errors import Unavailable
+from portrait.registry.records.records import ApiKey, Assignment, Consumer, EmbeddingVersion
+from portrait.registry.serving_state.serving_state import ServingState
+from portrait.serving.arrivals.arrivals import Arrivals
+from portrait.serving.arrivals.inbox_writer import Arrived, InboxWriter
+from portrait.serving.reads.async_reader import PooledReader
+from portrait.serving.reads.encoders import EncoderCache
+from portrait.serving.reads.reader import EmbeddingReader
+from portrait.serving.state.assignment_poller import Assignments
+from tests.feature_repo.ingest.fixed_columns import FixedColumns
 
 DIMENSION = 8
 BACKFILLED = datetime(2024, 5, 1, tzinfo=UTC)

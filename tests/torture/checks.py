@@ -9,19 +9,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import select
 
-from feature_repo.inputs import read_inputs_offline
-from feature_repo.log.event_log import EventLog
-from feature_repo.log.manifest import Kind, Segment
-from feature_repo.log.seal import seal
-from feature_repo.log.snapshot import cut
-from feature_repo.log.tables import BucketRow, InboxRow, LeaseRow
-from feature_repo.schemas import microseconds
-from infra.portrait import Portrait
-from registry.database import Database
-from registry.tables import VersionState
-from serving.wiring import load_encoder_of
+from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.ingest.seal import seal
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.manifest import Kind, Segment
+from portrait.feature_repo.log.tables import BucketRow, InboxRow, LeaseRow
+from portrait.feature_repo.schemas import microseconds
+from portrait.feature_repo.store.offline_inputs import read_inputs_offline
+from portrait.infra.portrait import Portrait
+from portrait.registry.database.database import Database
+from portrait.registry.database.tables import VersionState
+from portrait.serving.gateway.build import load_encoder_of
+from portrait.training.encoding.encoding_times import encoding_times, times
 from tests.torture.ledger import Ledger
-from training.moments import encoding_times, times
 
 TOLERANCE = 1e-5
 EXAMPLES = 5

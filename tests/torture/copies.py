@@ -8,10 +8,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from feature_repo.log.partition import BUCKETS
-from infra.portrait import Portrait
-from infra.settings import Settings
-from serving.flags import free_port
+from portrait.feature_repo.log.partition import BUCKETS
+from portrait.infra.portrait import Portrait
+from portrait.infra.settings import Settings
+from portrait.serving.gateway.serve_environment import free_port
 from tests.torture.checks import event_ids
 from tests.torture.databases import Databases
 from tests.torture.processes import RedisServer

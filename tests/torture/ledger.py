@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from feature_repo.schemas import from_microseconds
+from portrait.feature_repo.schemas import from_microseconds
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Self
 import psutil
 import redis
 
-from registry.errors import Unavailable
-from registry.settings import PROJECT_ROOT
+from portrait.registry.errors import Unavailable
+from portrait.registry.settings import PROJECT_ROOT
 
 GATEWAY, SHARD = "ray::ServeReplica:portrait", "ray::ShardActor"
 
@@ -83,7 +83,7 @@ class Serving:
         """Start it; returns at once."""
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "infra.cli.main", "serve"],
+                [sys.executable, "-m", "portrait.infra.cli.main", "serve"],
                 env=self._environment,
                 cwd=PROJECT_ROOT,
                 stdout=output,

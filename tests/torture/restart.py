@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from feature_repo.schemas import from_microseconds
-from registry.errors import Unavailable
+from portrait.feature_repo.schemas import from_microseconds
+from portrait.registry.errors import Unavailable
 from tests.torture.ledger import Event, Ledger
 from tests.torture.processes import GATEWAY, SHARD, Serving
 

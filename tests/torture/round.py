@@ -4,8 +4,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from infra.portrait import Portrait
-from registry.errors import PortraitError
+from portrait.infra.portrait import Portrait
+from portrait.registry.errors import PortraitError
 from tests.torture import traffic
 from tests.torture.chaos import Chaos, Victim, plan
 from tests.torture.checks import Findings, backlog, check, event_ids

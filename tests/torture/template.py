@@ -4,13 +4,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.pipeline import train_version
-from infra.settings import Settings
-from serving.flags import free_port
+from portrait.infra.jobs.versions import train_version
+from portrait.infra.settings import Settings
+from portrait.serving.gateway.serve_environment import free_port
+from portrait.training.backfill.backfill import backfill
 from tests.instances import TINY, embedded, with_generated_users
 from tests.torture.databases import Databases
 from tests.torture.processes import RedisServer
-from training.backfill import backfill
 
 USERS = 300
 HISTORY_LENGTH = 24

@@ -9,10 +9,10 @@ import numpy as np
 import orjson
 import pytest
 
-from feature_repo.log.inbox import Arriving
-from feature_repo.log.manifest import Kind, append
-from feature_repo.log.partition import bucket_of
-from infra.portrait import Portrait
+from portrait.feature_repo.log.inbox import Arriving
+from portrait.feature_repo.log.manifest import Kind, append
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.infra.portrait import Portrait
 from tests.torture import traffic
 from tests.torture.chaos import Victim, plan
 from tests.torture.checks import backlog, check, event_ids

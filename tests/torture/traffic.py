@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from feature_repo.schemas import microseconds
-from infra.generator import END, SERVICES, START, TASTES
+from portrait.feature_repo.schemas import microseconds
+from portrait.infra.generator import END, SERVICES, START, TASTES
 from tests.torture.ledger import Event
 
 NEW_USERS = 40

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from portrait.training.runs.run import TrainedModel
+from portrait.training.settings import TrainingSettings
 from tests.training.example import FAMILIES, inputs, population, train_here
-from training.run import TrainedModel
-from training.settings import TrainingSettings
 
 
 @pytest.fixture(scope="session")

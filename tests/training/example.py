@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.input_schema import Field, FieldKind, InputSchema
-from feature_repo.schemas import HISTORY, TIME
-from training.inputs import TrainingInputs
-from training.run import TrainedModel, train
-from training.settings import TrainingSettings
+from portrait.feature_repo.declaration.input_schema import Field, FieldKind, InputSchema
+from portrait.feature_repo.schemas import HISTORY, TIME
+from portrait.training.runs.run import TrainedModel, train
+from portrait.training.runs.training_inputs import TrainingInputs
+from portrait.training.settings import TrainingSettings
 
 AS_OF = datetime(2024, 6, 1, tzinfo=UTC)
 AS_OF_US = int(AS_OF.timestamp()) * 1_000_000

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_repo.log.partition import BUCKETS
-from infra.portrait import Portrait
-from training.offline import version_folder
+from portrait.feature_repo.log.partition import BUCKETS
+from portrait.infra.portrait import Portrait
+from portrait.training.backfill.vectors_at_rest import version_folder
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from feature_repo.input_schema import InputSchema
-from feature_repo.progress import Progress
-from training.arrays import Bool, Float32, Int64
-from training.artifact import PRIOR, Content
-from training.batch import Batcher, Vocabularies
-from training.config import override
-from training.inputs import TrainingInputs
-from training.loop import Schedule
-from training.survey import survey
+from portrait.feature_repo.declaration.input_schema import InputSchema
+from portrait.registry.progress import Progress
+from portrait.training.encoding.arrays import Bool, Float32, Int64
+from portrait.training.encoding.artifact import PRIOR, Content
+from portrait.training.encoding.user_batch import Batcher, Vocabularies
+from portrait.training.runs.config_overrides import override
+from portrait.training.runs.survey import survey
+from portrait.training.runs.training_inputs import TrainingInputs
+from portrait.training.runs.training_loop import Schedule
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from training.arrays import DAY_US, NO_TIME, UNKNOWN, Float32, Float64, Int64, UserArrays
-from training.autoencoder.context import ACTIVITY, Rings, activity, log, moments_after, recency, rhythm, shares
-from training.autoencoder.item_table import ItemTable
+from portrait.training.autoencoder.context import ACTIVITY, Rings, activity, log, moments_after, recency, rhythm, shares
+from portrait.training.autoencoder.item_table import ItemTable
+from portrait.training.encoding.arrays import DAY_US, NO_TIME, UNKNOWN, Float32, Float64, Int64, UserArrays
 
 LEAST = 2.0**-24  # a weight that float32 cannot tell from none beside the newest's 1
 

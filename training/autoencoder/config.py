@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from training.autoencoder.blocks import Pooling
+from portrait.training.autoencoder.blocks import Pooling
 
 
 @dataclass(frozen=True)

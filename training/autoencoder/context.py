@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from training.arrays import DAY_US, UNKNOWN, Events, Float32, Float64, Int64, UserArrays
+from portrait.training.encoding.arrays import DAY_US, UNKNOWN, Events, Float32, Float64, Int64, UserArrays
 
 HOUR_US = DAY_US // 24
 EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday, Monday is 0

@@ -9,23 +9,23 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from feature_repo.input_schema import InputSchema
-from feature_repo.progress import Progress
-from training.arrays import Bool, Float32, Int64
-from training.artifact import PRIOR, Content
-from training.autoencoder.blocks import BlockBuilder, Layout
-from training.autoencoder.config import AutoencoderConfig
-from training.autoencoder.geometry import settle
-from training.autoencoder.item_table import ItemTable
-from training.autoencoder.model import Autoencoder
-from training.autoencoder.prepare import Prepared, prepare, side_by_side
-from training.autoencoder.trainee import AutoencoderTrainee
-from training.batch import Batcher, Vocabularies
-from training.config import override
-from training.inputs import TrainingInputs
-from training.learnt import told
-from training.modality.later import LaterItems
-from training.modality.text import TextEncoder
+from portrait.feature_repo.declaration.input_schema import InputSchema
+from portrait.registry.progress import Progress
+from portrait.training.autoencoder.blocks import BlockBuilder, Layout
+from portrait.training.autoencoder.config import AutoencoderConfig
+from portrait.training.autoencoder.geometry import settle
+from portrait.training.autoencoder.item_table import ItemTable
+from portrait.training.autoencoder.model import Autoencoder
+from portrait.training.autoencoder.prepare import Prepared, prepare, side_by_side
+from portrait.training.autoencoder.trainee import AutoencoderTrainee
+from portrait.training.encoding.arrays import Bool, Float32, Int64
+from portrait.training.encoding.artifact import PRIOR, Content
+from portrait.training.encoding.learnt import told
+from portrait.training.encoding.user_batch import Batcher, Vocabularies
+from portrait.training.modality.later import LaterItems
+from portrait.training.modality.text import TextEncoder
+from portrait.training.runs.config_overrides import override
+from portrait.training.runs.training_inputs import TrainingInputs
 
 CHUNK = 8192
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from training.arrays import Float64
-from training.autoencoder.blocks import Block, BlockKind
-from training.autoencoder.config import AutoencoderConfig
-from training.autoencoder.model import Autoencoder
+from portrait.training.autoencoder.blocks import Block, BlockKind
+from portrait.training.autoencoder.config import AutoencoderConfig
+from portrait.training.autoencoder.model import Autoencoder
+from portrait.training.encoding.arrays import Float64
 
 LEAST = 1e-6  # of the largest: what a direction of z, or of what it tells, counts for at least
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch.nn.functional import embedding_bag
 
-from training.arrays import Float32, Float64, Int64
-from training.growing import GrowingRows
+from portrait.training.encoding.arrays import Float32, Float64, Int64
+from portrait.training.encoding.growing import GrowingRows
 
 
 class ItemTable:

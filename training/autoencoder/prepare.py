@@ -8,23 +8,23 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from feature_repo.progress import Progress
-from registry.errors import InvalidInput
-from training.arrays import Float32, Float64
-from training.autoencoder.blocks import Block, BlockBuilder, BlockKind, Layout, Pooling
-from training.autoencoder.config import AutoencoderConfig
-from training.autoencoder.item_table import ItemTable
-from training.batch import Batcher, Vocabularies
-from training.inputs import TrainingInputs
-from training.modality import Modality
-from training.modality.collaborative import Cooccurrence, collaborative
-from training.modality.latent import Histories, latent
-from training.modality.ready import ready
-from training.modality.text import NAME as TEXT
-from training.modality.text import TextEncoder
-from training.modality.text import fit as fit_text
-from training.survey import catalogue_keys, survey
-from training.vocabulary import Vocabulary
+from portrait.registry.errors import InvalidInput
+from portrait.registry.progress import Progress
+from portrait.training.autoencoder.blocks import Block, BlockBuilder, BlockKind, Layout, Pooling
+from portrait.training.autoencoder.config import AutoencoderConfig
+from portrait.training.autoencoder.item_table import ItemTable
+from portrait.training.encoding.arrays import Float32, Float64
+from portrait.training.encoding.user_batch import Batcher, Vocabularies
+from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.modality import Modality
+from portrait.training.modality.collaborative import Cooccurrence, collaborative
+from portrait.training.modality.latent import Histories, latent
+from portrait.training.modality.ready import ready
+from portrait.training.modality.text import NAME as TEXT
+from portrait.training.modality.text import TextEncoder
+from portrait.training.modality.text import fit as fit_text
+from portrait.training.runs.survey import catalogue_keys, survey
+from portrait.training.runs.training_inputs import TrainingInputs
 
 ROWS = "rows.f32"
 FEWEST_USERS = 10

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.autoencoder.blocks import BlockKind
-from training.autoencoder.config import AutoencoderConfig
-from training.autoencoder.model import Autoencoder
-from training.autoencoder.prepare import Prepared
-from training.loop import Schedule
+from portrait.training.autoencoder.blocks import BlockKind
+from portrait.training.autoencoder.config import AutoencoderConfig
+from portrait.training.autoencoder.model import Autoencoder
+from portrait.training.autoencoder.prepare import Prepared
+from portrait.training.runs.training_loop import Schedule
 
 MAX_HELD_OUT = 20_000
 

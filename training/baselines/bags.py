@@ -8,13 +8,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy import sparse
 
-from feature_repo.progress import silent
-from registry.errors import InvalidInput
-from training.arrays import UNKNOWN, Int64, UserArrays
-from training.batch import Batcher, Vocabularies
-from training.inputs import TrainingInputs
-from training.survey import survey
-from training.vocabulary import Vocabulary
+from portrait.registry.errors import InvalidInput
+from portrait.registry.progress import silent
+from portrait.training.encoding.arrays import UNKNOWN, Int64, UserArrays
+from portrait.training.encoding.user_batch import Batcher, Vocabularies
+from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.runs.survey import survey
+from portrait.training.runs.training_inputs import TrainingInputs
 
 FEWEST = 2  # users, and items
 

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from training.arrays import Float32, Int64
-from training.inputs import TrainingInputs
-from training.vocabulary import Vocabulary
+from portrait.training.encoding.arrays import Float32, Int64
+from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.runs.training_inputs import TrainingInputs
 
 Features: TypeAlias = "Float32 | sparse.csr_array"
 """[n, d] float32 of n users; sparse where most of it is zeros."""
@@ -39,7 +39,7 @@ class UserFeatures(Protocol):
 class Ranker(Protocol):
     """A fitted method that scores items."""
 
-    items: Vocabulary  # keys of `training.vocabulary.item_keys`: those that a training user had
+    items: Vocabulary  # keys of `portrait.training.encoding.vocabulary.item_keys`: those that a training user had
 
     def scores(self, users: pa.Table, as_of: int | Int64) -> Float32:
         """[n, items] float32, the higher the sooner; what the user had already is scored as well."""

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, embedding_bag
 
-from training.arrays import Float32, Int64
-from training.baselines.next_events import Batch, Describer, batch_of, draw_examples
-from training.inputs import TrainingInputs
-from training.vocabulary import Vocabulary
+from portrait.training.baselines.next_events import Batch, Describer, batch_of, draw_examples
+from portrait.training.encoding.arrays import Float32, Int64
+from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.runs.training_inputs import TrainingInputs
 
 DIMENSION = 32
 BATCH, STEPS, RATE = 512, 3000, 2e-3

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from training.arrays import Float32, Int64
-from training.baselines.baseline import Suits, as_float32
-from training.baselines.tfidf import Tfidf, TfidfFeatures
-from training.inputs import TrainingInputs
-from training.vocabulary import Vocabulary
+from portrait.training.baselines.baseline import Suits, as_float32
+from portrait.training.baselines.tfidf import Tfidf, TfidfFeatures
+from portrait.training.encoding.arrays import Float32, Int64
+from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.runs.training_inputs import TrainingInputs
 
 DIMENSION = 64
 ITERATIONS = 200  # of NMF

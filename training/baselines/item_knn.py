@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from training.arrays import UNKNOWN, Float32, Int64
-from training.baselines.bags import Bags
-from training.inputs import TrainingInputs
-from training.vocabulary import Vocabulary
+from portrait.training.baselines.bags import Bags
+from portrait.training.encoding.arrays import UNKNOWN, Float32, Int64
+from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.runs.training_inputs import TrainingInputs
 
 REACH = 10  # events apart at which two items still count as seen together, by 1 / distance
 FORWARD = 0.7  # of a pair's weight goes from the earlier item to the later one, the rest back

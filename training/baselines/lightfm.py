@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
-from training.arrays import UNKNOWN, Float32, Int64
-from training.baselines.next_events import Batch, Describer, batch_of, draw_examples
-from training.inputs import TrainingInputs
-from training.modality.text import documents
-from training.survey import catalogue_keys
-from training.vocabulary import Vocabulary
+from portrait.training.baselines.next_events import Batch, Describer, batch_of, draw_examples
+from portrait.training.encoding.arrays import UNKNOWN, Float32, Int64
+from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.modality.text import documents
+from portrait.training.runs.survey import catalogue_keys
+from portrait.training.runs.training_inputs import TrainingInputs
 
 DIMENSION = 64
 BATCH, STEPS, RATE, DECAY = 512, 3000, 5e-3, 1e-6

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.progress import silent
-from registry.errors import InvalidInput
-from training.arrays import UNKNOWN, Float32, Int64
-from training.autoencoder.config import AutoencoderConfig
-from training.autoencoder.item_table import ItemTable
-from training.autoencoder.prepare import fit_modalities, side_by_side
-from training.baselines.baseline import Suits, as_float32
-from training.batch import Batcher, Vocabularies
-from training.inputs import TrainingInputs
-from training.survey import survey
+from portrait.registry.errors import InvalidInput
+from portrait.registry.progress import silent
+from portrait.training.autoencoder.config import AutoencoderConfig
+from portrait.training.autoencoder.item_table import ItemTable
+from portrait.training.autoencoder.prepare import fit_modalities, side_by_side
+from portrait.training.baselines.baseline import Suits, as_float32
+from portrait.training.encoding.arrays import UNKNOWN, Float32, Int64
+from portrait.training.encoding.user_batch import Batcher, Vocabularies
+from portrait.training.runs.survey import survey
+from portrait.training.runs.training_inputs import TrainingInputs
 
 
 @dataclass(frozen=True)

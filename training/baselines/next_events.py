@@ -10,14 +10,14 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from feature_repo.input_schema import FieldKind
-from feature_repo.progress import silent
-from training.arrays import DAY_US, UNKNOWN, Float32, Int64
-from training.autoencoder.context import Rings, activity
-from training.batch import Batcher, Vocabularies
-from training.inputs import TrainingInputs
-from training.survey import survey
-from training.vocabulary import Vocabulary
+from portrait.feature_repo.declaration.input_schema import FieldKind
+from portrait.registry.progress import silent
+from portrait.training.autoencoder.context import Rings, activity
+from portrait.training.encoding.arrays import DAY_US, UNKNOWN, Float32, Int64
+from portrait.training.encoding.user_batch import Batcher, Vocabularies
+from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.runs.survey import survey
+from portrait.training.runs.training_inputs import TrainingInputs
 
 WINDOWS_DAYS = (7, 30, 180)
 NEWEST = 50  # events that describe a user

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from training.arrays import Float32, Int64
-from training.baselines.bags import Bags
-from training.baselines.baseline import Suits, as_float32, single_blas
-from training.inputs import TrainingInputs
-from training.vocabulary import Vocabulary
+from portrait.training.baselines.bags import Bags
+from portrait.training.baselines.baseline import Suits, as_float32, single_blas
+from portrait.training.encoding.arrays import Float32, Int64
+from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.runs.training_inputs import TrainingInputs
 
 if TYPE_CHECKING:
     from implicit.cpu.als import AlternatingLeastSquares

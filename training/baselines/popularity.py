@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from training.arrays import DAY_US, UNKNOWN, Float32, Int64
-from training.baselines.bags import Bags
-from training.inputs import TrainingInputs
-from training.vocabulary import Vocabulary
+from portrait.training.baselines.bags import Bags
+from portrait.training.encoding.arrays import DAY_US, UNKNOWN, Float32, Int64
+from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.runs.training_inputs import TrainingInputs
 
 RECENT_DAYS = 30
 

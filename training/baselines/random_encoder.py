@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from training.arrays import Float32, Int64
-from training.baselines.baseline import Suits
-from training.encoder import Encoder, load_encoder
-from training.inputs import TrainingInputs
-from training.run import train
-from training.settings import TrainingSettings
+from portrait.training.baselines.baseline import Suits
+from portrait.training.encoding.arrays import Float32, Int64
+from portrait.training.encoding.encoder import Encoder, load_encoder
+from portrait.training.runs.run import train
+from portrait.training.runs.training_inputs import TrainingInputs
+from portrait.training.settings import TrainingSettings
 
 FAMILY = "autoencoder"
 

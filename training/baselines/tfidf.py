@@ -6,10 +6,10 @@ from typing import Any
 import pyarrow as pa
 from scipy import sparse
 
-from training.arrays import Int64
-from training.baselines.bags import Bags
-from training.baselines.baseline import Suits
-from training.inputs import TrainingInputs
+from portrait.training.baselines.bags import Bags
+from portrait.training.baselines.baseline import Suits
+from portrait.training.encoding.arrays import Int64
+from portrait.training.runs.training_inputs import TrainingInputs
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn.functional import dropout, embedding_bag, log_softmax
 
-from training.arrays import Float32, Int64
-from training.baselines.bags import Bags
-from training.baselines.baseline import Suits
-from training.inputs import TrainingInputs
-from training.vocabulary import Vocabulary
+from portrait.training.baselines.bags import Bags
+from portrait.training.baselines.baseline import Suits
+from portrait.training.encoding.arrays import Float32, Int64
+from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.runs.training_inputs import TrainingInputs
 
 HIDDEN, DIMENSION = 600, 200
 DROPOUT = 0.5

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from training.arrays import DAY_US, NO_TIME, Float32, Float64, Int64, UserArrays
-from training.autoencoder.context import Rings, activity, recency
-from training.baselines.bags import Bags
-from training.baselines.baseline import Suits, as_float32
-from training.inputs import TrainingInputs
+from portrait.training.autoencoder.context import Rings, activity, recency
+from portrait.training.baselines.bags import Bags
+from portrait.training.baselines.baseline import Suits, as_float32
+from portrait.training.encoding.arrays import DAY_US, NO_TIME, Float32, Float64, Int64, UserArrays
+from portrait.training.runs.training_inputs import TrainingInputs
 
 WINDOWS_DAYS = (7, 30, 90, 180)
 WINDOW_COUNTS = (

@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-from training.clue.objective import ObjectiveName
-from training.clue.sizes import SIZES, Size
+from portrait.training.clue.objective import ObjectiveName
+from portrait.training.clue.sizes import SIZES, Size
 
 
 @dataclass(frozen=True)
 class ClueConfig:
     """Everything about a run that is not data; the defaults are the measured ones of docs/log.md."""
 
-    size: str = "micro"  # of training.clue.sizes: both transformers, and how such a model is trained
+    size: str = "micro"  # of portrait.training.clue.sizes: both transformers, and how such a model is trained
     objective: str = "cross_service"
     dimension: int = 64  # "hardly matters: choose it for storage" (CLUE)
     vocabulary: int = 8192  # tokens of the byte-level BPE, at most

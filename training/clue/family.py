@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from feature_repo.progress import Progress
-from training.arrays import Float32
-from training.artifact import PRIOR, Content
-from training.clue.config import ClueConfig
-from training.clue.histories import ServiceHistories
-from training.clue.model import Clue
-from training.clue.prepare import Prepared, prepare
-from training.clue.representation import ITEMS, ClueRepresentation, item_vectors, portraits
-from training.clue.trainee import ClueTrainee, shape_of
-from training.config import override
-from training.inputs import TrainingInputs
+from portrait.registry.progress import Progress
+from portrait.training.clue.config import ClueConfig
+from portrait.training.clue.histories import ServiceHistories
+from portrait.training.clue.model import Clue
+from portrait.training.clue.prepare import Prepared, prepare
+from portrait.training.clue.representation import ITEMS, ClueRepresentation, item_vectors, portraits
+from portrait.training.clue.trainee import ClueTrainee, shape_of
+from portrait.training.encoding.arrays import Float32
+from portrait.training.encoding.artifact import PRIOR, Content
+from portrait.training.runs.config_overrides import override
+from portrait.training.runs.training_inputs import TrainingInputs
 
 PREFIX = "clue."  # of the encoders' weights; the objective's are of no use after training
 

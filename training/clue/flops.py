@@ -6,9 +6,9 @@ and is left out, as are the [n, n] cosines of the loss. Padding is computed, so 
 
 import torch
 
-from training.clue.batch import Batch
-from training.clue.like_length import of_like_length
-from training.clue.model import Shape
+from portrait.training.clue.batch import Batch
+from portrait.training.clue.like_length import of_like_length
+from portrait.training.clue.model import Shape
 
 PASSES = 3  # forward once, backward twice
 

@@ -12,9 +12,9 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, distributed, nn
 
-from training.clue.batch import Batch, Sequences
-from training.clue.like_length import in_order, of_like_length
-from training.clue.model import Clue
+from portrait.training.clue.batch import Batch, Sequences
+from portrait.training.clue.like_length import in_order, of_like_length
+from portrait.training.clue.model import Clue
 
 
 def step(
@@ -25,7 +25,7 @@ def step(
     `chunk` tokens or events, padding included, have graphs at a time; None: all of them, which spares encoding twice.
     Fused attention on a GPU takes at most 65,535 rows in one call (pytorch issue 146704): more need chunks.
     `world` workers have shares of equal size and take part together; gradients are to be AVERAGED over them afterwards,
-    as `training.loop` does. `autocast` encodes in bfloat16; the loss is always float32.
+    as `portrait.training.runs.training_loop` does. `autocast` encodes in bfloat16; the loss is always float32.
     """
     item_vectors, views = encode(model, batch, chunk, autocast)
     loss, gradient = _loss(model, objective, views.detach(), batch, world)

@@ -7,8 +7,8 @@ from typing import Self
 import numpy as np
 import torch
 
-from training.arrays import Events, Int64, UserArrays
-from training.clue.batch import Sequences, gap_bucket
+from portrait.training.clue.batch import Sequences, gap_bucket
+from portrait.training.encoding.arrays import Events, Int64, UserArrays
 
 ONBOARDING = -2  # the service of onboarding picks
 NO_EVENT = -1  # seconds since the event before the first one

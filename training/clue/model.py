@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.clue.batch import GAPS, Sequences
-from training.clue.sizes import Size
-from training.clue.transformer import Transformer, embedding, linear, masked_mean, places
+from portrait.training.clue.batch import GAPS, Sequences
+from portrait.training.clue.sizes import Size
+from portrait.training.clue.transformer import Transformer, embedding, linear, masked_mean, places
 
 FIRST_TEMPERATURE = 0.07  # both as in CLIP; CLUE does not tell its own
 LEAST_TEMPERATURE = 0.01

@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.progress import Progress
-from registry.errors import InvalidInput
-from training.arrays import Int64
-from training.batch import Batcher, Vocabularies
-from training.clue.config import ClueConfig
-from training.clue.histories import ServiceHistories
-from training.clue.objective import ObjectiveName
-from training.clue.tokenizer import ItemTokenizer
-from training.clue.views import Views
-from training.inputs import TrainingInputs
-from training.modality.text import documents
-from training.modality.text import fit as fit_text
-from training.survey import catalogue_keys, survey
-from training.vocabulary import Vocabulary
+from portrait.registry.errors import InvalidInput
+from portrait.registry.progress import Progress
+from portrait.training.clue.config import ClueConfig
+from portrait.training.clue.histories import ServiceHistories
+from portrait.training.clue.objective import ObjectiveName
+from portrait.training.clue.tokenizer import ItemTokenizer
+from portrait.training.clue.views import Views
+from portrait.training.encoding.arrays import Int64
+from portrait.training.encoding.user_batch import Batcher, Vocabularies
+from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.modality.text import documents
+from portrait.training.modality.text import fit as fit_text
+from portrait.training.runs.survey import catalogue_keys, survey
+from portrait.training.runs.training_inputs import TrainingInputs
 
 FEWEST_USERS = 10
 CATEGORIES = "categories.npy"

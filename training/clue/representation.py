@@ -7,18 +7,18 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from feature_repo.input_schema import InputSchema
-from feature_repo.progress import Progress, silent
-from training.arrays import Bool, Float32, Int64
-from training.artifact import PRIOR, Content
-from training.batch import Batcher, Vocabularies
-from training.clue.histories import ServiceHistories
-from training.clue.like_length import of_like_length
-from training.clue.model import Clue, Shape
-from training.clue.tokenizer import ItemTokenizer
-from training.growing import GrowingRows
-from training.learnt import told
-from training.modality.text import documents
+from portrait.feature_repo.declaration.input_schema import InputSchema
+from portrait.registry.progress import Progress, silent
+from portrait.training.clue.histories import ServiceHistories
+from portrait.training.clue.like_length import of_like_length
+from portrait.training.clue.model import Clue, Shape
+from portrait.training.clue.tokenizer import ItemTokenizer
+from portrait.training.encoding.arrays import Bool, Float32, Int64
+from portrait.training.encoding.artifact import PRIOR, Content
+from portrait.training.encoding.growing import GrowingRows
+from portrait.training.encoding.learnt import told
+from portrait.training.encoding.user_batch import Batcher, Vocabularies
+from portrait.training.modality.text import documents
 
 ITEMS = "text"  # name of the item vectors in the artifact
 PLACES = 32_768  # tokens or events that are encoded at once, padding included; bounds memory

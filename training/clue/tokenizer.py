@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from training.arrays import Int64
+from portrait.training.encoding.arrays import Int64
 
 PADDING = "<pad>"  # token 0
 FEWEST = 2  # times that a pair of tokens has to occur to become one

@@ -7,17 +7,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from registry.errors import InvalidInput
-from training.arrays import Int64
-from training.clue import objective
-from training.clue.batch import Batch, Sequences
-from training.clue.config import ClueConfig
-from training.clue.gradient_cache import encode, step
-from training.clue.model import Clue, Shape
-from training.clue.objective import ObjectiveName
-from training.clue.prepare import Prepared
-from training.clue.views import Views
-from training.loop import Schedule
+from portrait.registry.errors import InvalidInput
+from portrait.training.clue import objective
+from portrait.training.clue.batch import Batch, Sequences
+from portrait.training.clue.config import ClueConfig
+from portrait.training.clue.gradient_cache import encode, step
+from portrait.training.clue.model import Clue, Shape
+from portrait.training.clue.objective import ObjectiveName
+from portrait.training.clue.prepare import Prepared
+from portrait.training.clue.views import Views
+from portrait.training.encoding.arrays import Int64
+from portrait.training.runs.training_loop import Schedule
 
 BETAS, EPSILON = (0.9, 0.98), 1e-6  # of AdamW: LMRec
 CHUNK = 32_768  # tokens or events that are encoded at once where no graph is kept

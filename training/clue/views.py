@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.arrays import Int64
-from training.clue.batch import Sequences
-from training.clue.histories import ServiceHistories
-from training.clue.objective import ObjectiveName
+from portrait.training.clue.batch import Sequences
+from portrait.training.clue.histories import ServiceHistories
+from portrait.training.clue.objective import ObjectiveName
+from portrait.training.encoding.arrays import Int64
 
 SHORTEST_CROP = 0.5  # of a sequence
 

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_array
 
-from registry.errors import InvalidInput
-from training.arrays import UNKNOWN, Bool, Int64
-from training.evaluation.event_choice import owners, with_events, without_picks
-from training.vocabulary import Vocabulary
+from portrait.registry.errors import InvalidInput
+from portrait.training.encoding.arrays import UNKNOWN, Bool, Int64
+from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.evaluation.event_choice import owners, with_events, without_picks
 
 LABELS = 5  # newest events of the service that a training user gives; the others give their newest
 FEWEST = 20  # users of each part

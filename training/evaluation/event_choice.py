@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_repo.schemas import HISTORY
-from training.arrays import Bool, Int64
+from portrait.feature_repo.schemas import HISTORY
+from portrait.training.encoding.arrays import Bool, Int64
 
 LISTS = [field.name for field in HISTORY if pa.types.is_list(field.type)]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from training.arrays import Float32
-from training.heads.examples import Labelled
+from portrait.training.encoding.arrays import Float32
+from portrait.training.heads.examples import Labelled
 
 FILE = "trees.txt"
 ROUNDS, PATIENCE = 600, 30

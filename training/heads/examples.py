@@ -6,9 +6,9 @@ from typing import Self
 
 import numpy as np
 
-from registry.errors import InvalidInput
-from training.arrays import UNKNOWN, Float32, Int64
-from training.evaluation.ranking import Hidden
+from portrait.registry.errors import InvalidInput
+from portrait.training.encoding.arrays import UNKNOWN, Float32, Int64
+from portrait.training.metrics.ranking import Hidden
 
 
 @dataclass(frozen=True)

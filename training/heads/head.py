@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from registry.errors import FingerprintMismatch, InvalidInput, NotFound
-from training.arrays import Float32
-from training.heads import kinds
-from training.heads.examples import Chosen, Labelled
-from training.heads.kinds import Model
+from portrait.registry.errors import FingerprintMismatch, InvalidInput, NotFound
+from portrait.training.encoding.arrays import Float32
+from portrait.training.heads import kinds
+from portrait.training.heads.examples import Chosen, Labelled
+from portrait.training.heads.kinds import Model
 
 FORMAT = 1
 DOCUMENT = "head.json"

@@ -4,14 +4,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from registry.errors import NotFound
-from training.arrays import Float32
+from portrait.registry.errors import NotFound
+from portrait.training.encoding.arrays import Float32
 
 KINDS = {
-    "logistic": "training.heads.logistic:Logistic",
-    "mlp": "training.heads.mlp:Mlp",
-    "boosting": "training.heads.boosting:Boosting",
-    "two-tower": "training.heads.two_tower:TwoTower",
+    "logistic": "portrait.training.heads.logistic:Logistic",
+    "mlp": "portrait.training.heads.mlp:Mlp",
+    "boosting": "portrait.training.heads.boosting:Boosting",
+    "two-tower": "portrait.training.heads.two_tower:TwoTower",
 }
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from scipy.special import softmax
 
-from training.arrays import Float32
-from training.heads.examples import Labelled
-from training.heads.measures import log_loss
-from training.heads.scale import Scale
+from portrait.training.encoding.arrays import Float32
+from portrait.training.heads.examples import Labelled
+from portrait.training.heads.scale import Scale
+from portrait.training.metrics.classes import log_loss
 
 FILE = "weights.safetensors"
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)

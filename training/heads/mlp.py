@@ -9,11 +9,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from training.arrays import Float32
-from training.heads.descent import descend
-from training.heads.examples import Labelled
-from training.heads.measures import log_loss
-from training.heads.scale import Scale
+from portrait.training.encoding.arrays import Float32
+from portrait.training.heads.descent import descend
+from portrait.training.heads.examples import Labelled
+from portrait.training.heads.scale import Scale
+from portrait.training.metrics.classes import log_loss
 
 FILE = "weights.safetensors"
 WIDTH, DROPOUT = 128, 0.2

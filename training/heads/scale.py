@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.arrays import Float32
+from portrait.training.encoding.arrays import Float32
 
 LEAST = 1e-6  # added to deviations, so that a constant dimension does no harm
 

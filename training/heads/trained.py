@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array
 
-from feature_repo.log.staging import working_folder
-from feature_repo.schemas import from_microseconds
-from registry.errors import Conflict, FingerprintMismatch, InvalidInput
-from registry.records import EmbeddingVersion
-from training.arrays import UNKNOWN
-from training.artifact import load_content
-from training.evaluation.cross_service import Part, part_of
-from training.evaluation.ranking import BLOCK, K, full_ranks, ndcg, recall
-from training.heads import kinds
-from training.heads.examples import Chosen, Items, Labelled
-from training.heads.head import About, Head, fit, load_head
-from training.heads.measures import Interval, auc_interval, mean_interval, measures
-from training.pinned.stamp import TrainingSet, read_sets
-from training.vocabulary import item_key, service_of
+from portrait.feature_repo.log.staging import working_folder
+from portrait.feature_repo.schemas import from_microseconds
+from portrait.registry.errors import Conflict, FingerprintMismatch, InvalidInput
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.training.encoding.arrays import UNKNOWN
+from portrait.training.encoding.artifact import load_content
+from portrait.training.encoding.vocabulary import item_key, service_of
+from portrait.training.evaluation.cross_service import Part, part_of
+from portrait.training.heads import kinds
+from portrait.training.heads.examples import Chosen, Items, Labelled
+from portrait.training.heads.head import About, Head, fit, load_head
+from portrait.training.metrics.classes import Interval, auc_interval, mean_interval, measures
+from portrait.training.metrics.ranking import BLOCK, K, full_ranks, ndcg, recall
+from portrait.training.pinned.stamp import TrainingSet, read_sets
 
 FOLDER = "heads"
 FEWEST = 10  # users of each part

@@ -9,11 +9,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from training.arrays import Float32
-from training.evaluation.ranking import full_ranks, ndcg
-from training.heads.descent import descend
-from training.heads.examples import Chosen, Items
-from training.heads.scale import Scale
+from portrait.training.encoding.arrays import Float32
+from portrait.training.heads.descent import descend
+from portrait.training.heads.examples import Chosen, Items
+from portrait.training.heads.scale import Scale
+from portrait.training.metrics.ranking import full_ranks, ndcg
 
 FILE = "weights.safetensors"
 WIDTH, SPACE = 128, 64

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from training.arrays import Float32
+from portrait.training.encoding.arrays import Float32
 
 
 @dataclass(frozen=True)

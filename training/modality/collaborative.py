@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from training.arrays import UNKNOWN, Float32, Int64
-from training.modality import Modality
+from portrait.training.encoding.arrays import UNKNOWN, Float32, Int64
+from portrait.training.modality import Modality
 
 NAME = "collaborative"
 MERGE_FROM = 4_000_000  # pairs

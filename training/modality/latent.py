@@ -7,9 +7,9 @@ rows of length 1, truncated SVD. `collaborative` learns from neighbours in time,
 import numpy as np
 from scipy import sparse
 
-from training.arrays import UNKNOWN, Float32, Int64
-from training.modality import Modality
-from training.modality.collaborative import unit
+from portrait.training.encoding.arrays import UNKNOWN, Float32, Int64
+from portrait.training.modality import Modality
+from portrait.training.modality.collaborative import unit
 
 NAME = "latent"
 MOST_EVENTS = 20_000_000

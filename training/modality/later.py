@@ -5,11 +5,11 @@ from collections.abc import Collection
 import numpy as np
 import pyarrow as pa
 
-from training.arrays import Float32
-from training.batch import vectors_of
-from training.modality.ready import PREFIX
-from training.modality.text import NAME as TEXT
-from training.modality.text import TextEncoder
+from portrait.training.encoding.arrays import Float32
+from portrait.training.encoding.user_batch import vectors_of
+from portrait.training.modality.ready import PREFIX
+from portrait.training.modality.text import NAME as TEXT
+from portrait.training.modality.text import TextEncoder
 
 
 class LaterItems:

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from registry.errors import InvalidInput
-from training.modality import Modality
+from portrait.registry.errors import InvalidInput
+from portrait.training.modality import Modality
 
 PREFIX = "vector_"
 

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from training.arrays import Float32
-from training.modality import Modality
-from training.modality.collaborative import unit
+from portrait.training.encoding.arrays import Float32
+from portrait.training.modality import Modality
+from portrait.training.modality.collaborative import unit
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer

@@ -9,18 +9,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_repo.inputs import read_inputs_at
-from feature_repo.log.catalogue import catalogue_history
-from feature_repo.log.event_log import EventLog
-from feature_repo.log.labels import label_file
-from feature_repo.schemas import TIME
-from feature_repo.store import FeatureRepo
-from registry.registry import Registry
-from training.arrays import Int64
-from training.encoder import load_encoder
-from training.offline import vector_array
-from training.pinned.encoders_as_of import EncodersAsOf
-from training.settings import TrainingSettings
+from portrait.feature_repo.history.catalogue import catalogue_history
+from portrait.feature_repo.ingest.labels import label_file
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.schemas import TIME
+from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.feature_repo.store.offline_inputs import read_inputs_at
+from portrait.registry.registry import Registry
+from portrait.training.backfill.vectors_at_rest import vector_array
+from portrait.training.encoding.arrays import Int64
+from portrait.training.encoding.encoder import load_encoder
+from portrait.training.pinned.encoders_as_of import EncodersAsOf
+from portrait.training.settings import TrainingSettings
 
 ROW_GROUP = 16_384
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.log.catalogue import CatalogueHistory
-from training.arrays import Bool, Float32, Int64
-from training.encoder import Encoder
+from portrait.feature_repo.history.catalogue import CatalogueHistory
+from portrait.training.encoding.arrays import Bool, Float32, Int64
+from portrait.training.encoding.encoder import Encoder
 
 BEFORE = -1
 """The era before the log began: every item counts by its first row (docs/decisions/0014)."""

@@ -12,27 +12,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_repo.log.duck import connect, enough_memory, one_line
-from feature_repo.log.event_log import EventLog
-from feature_repo.log.labels import NEEDED, Counts, Labels, grid_of
-from feature_repo.log.manifest import Kind, Manifest
-from feature_repo.log.rejects import Rejects, write_rejects
-from feature_repo.log.rewriting import strike_forgotten
-from feature_repo.log.seal import sealed_manifest
-from feature_repo.log.segments import sync
-from feature_repo.log.source import open_source
-from feature_repo.log.staging import sweep, working_folder
-from feature_repo.progress import Progress, silent
-from feature_repo.schemas import from_microseconds
-from feature_repo.store import FeatureRepo
-from registry.errors import Conflict, InvalidInput
-from registry.records import EmbeddingVersion
-from registry.tables import LIVE_STATES
-from training.arrays import Int64
-from training.buckets_on_ray import on_ray
-from training.pinned.bucket import ROW_GROUP, BucketDone, BucketLabeller, Work
-from training.pinned.stamp import Stamp
-from training.settings import TrainingSettings
+from portrait.feature_repo.ingest.labels import NEEDED, Counts, Labels, grid_of
+from portrait.feature_repo.ingest.rejects import Rejects, write_rejects
+from portrait.feature_repo.ingest.seal import sealed_manifest
+from portrait.feature_repo.ingest.source import open_source
+from portrait.feature_repo.log.duck import connect, enough_memory, one_line
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.manifest import Kind, Manifest
+from portrait.feature_repo.log.rewriting import strike_forgotten
+from portrait.feature_repo.log.segments import sync
+from portrait.feature_repo.log.staging import sweep, working_folder
+from portrait.feature_repo.schemas import from_microseconds
+from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.registry.database.tables import LIVE_STATES
+from portrait.registry.errors import Conflict, InvalidInput
+from portrait.registry.progress import Progress, silent
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.training.encoding.arrays import Int64
+from portrait.training.pinned.bucket import ROW_GROUP, BucketDone, BucketLabeller, Work
+from portrait.training.pinned.stamp import Stamp
+from portrait.training.runs.buckets_on_ray import on_ray
+from portrait.training.settings import TrainingSettings
 
 DAY = "1d"
 """The default grid."""

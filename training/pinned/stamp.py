@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from registry.errors import FingerprintMismatch, InvalidInput
-from training.arrays import Float32, Int64
+from portrait.registry.errors import FingerprintMismatch, InvalidInput
+from portrait.training.encoding.arrays import Float32, Int64
 
 PREFIX = "portrait."
 

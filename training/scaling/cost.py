@@ -7,13 +7,13 @@ from itertools import islice
 
 import torch
 
-from training.clue.batch import Batch
-from training.clue.config import ClueConfig
-from training.clue.flops import batch_flops
-from training.clue.prepare import Prepared
-from training.clue.sizes import SIZES, non_embedding_parameters
-from training.clue.trainee import ClueTrainee, shape_of
-from training.scaling.setting import StepCost, known_size
+from portrait.training.clue.batch import Batch
+from portrait.training.clue.config import ClueConfig
+from portrait.training.clue.flops import batch_flops
+from portrait.training.clue.prepare import Prepared
+from portrait.training.clue.sizes import SIZES, non_embedding_parameters
+from portrait.training.clue.trainee import ClueTrainee, shape_of
+from portrait.training.scaling.setting import StepCost, known_size
 
 DRAWS = 8  # batches whose mean is taken
 PARAMETERS: Mapping[str, int] = {name: non_embedding_parameters(size) for name, size in SIZES.items()}

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.clue.batch import Batch
-from training.clue.flops import batch_flops
-from training.clue.trainee import ClueTrainee
+from portrait.training.clue.batch import Batch
+from portrait.training.clue.flops import batch_flops
+from portrait.training.clue.trainee import ClueTrainee
 
 LAST = 10  # the training loss is the mean over the last tenth of the steps
 
 
 class CountedTrainee:
-    """A `training.loop.Trainee` that makes exactly `steps` steps and counts what each of them really computes."""
+    """A `training_loop.Trainee` that makes exactly `steps` steps and counts what each of them really computes."""
 
     def __init__(self, trainee: ClueTrainee, steps: int) -> None:
         self.trainee, self.steps = trainee, steps
@@ -52,7 +52,7 @@ class CountedTrainee:
 
 
 class MemorySession:
-    """A `training.session.Session` that leaves nothing behind: a run of a study is repeated, not resumed."""
+    """A `training.runs.session.Session` that leaves nothing behind: a run of a study is repeated, not resumed."""
 
     rank, world = 0, 1
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from training.arrays import Float64, Int64
-from training.clue.histories import ServiceHistories
-from training.clue.trainee import HELD_OUT, ClueTrainee
+from portrait.training.clue.histories import ServiceHistories
+from portrait.training.clue.trainee import HELD_OUT, ClueTrainee
+from portrait.training.encoding.arrays import Float64, Int64
 
 HEAD_USERS = 4096  # that the head learns from: the same in every run, trained on or not
 TOP = 10

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
-from feature_repo.progress import Progress
-from training.clue.config import ClueConfig
-from training.clue.prepare import Prepared
-from training.scaling.runs import Run, RunLog
-from training.scaling.setting import Setting
-from training.scaling.training import train_run
-from training.settings import TrainingSettings
-from training.side_by_side import in_turn, side_by_side
+from portrait.registry.progress import Progress
+from portrait.training.clue.config import ClueConfig
+from portrait.training.clue.prepare import Prepared
+from portrait.training.runs.parallel_jobs import in_turn, side_by_side
+from portrait.training.scaling.runs import Run, RunLog
+from portrait.training.scaling.setting import Setting
+from portrait.training.scaling.training import train_run
+from portrait.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from itertools import groupby
 import numpy as np
 from scipy.stats import rankdata
 
-from training.arrays import Float64
-from training.scaling.frontier import EQUAL_COMPUTE, Point, points
-from training.scaling.law import Interval, interval
-from training.scaling.runs import Run
+from portrait.training.encoding.arrays import Float64
+from portrait.training.scaling.frontier import EQUAL_COMPUTE, Point, points
+from portrait.training.scaling.law import Interval, interval
+from portrait.training.scaling.runs import Run
 
 FEWEST_SCORES = 4
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import least_squares
 
-from registry.errors import InvalidInput
-from training.arrays import Float64, Int64
-from training.scaling.frontier import frontier, on_frontier, points
-from training.scaling.law import PowerLaw
-from training.scaling.runs import Run
+from portrait.registry.errors import InvalidInput
+from portrait.training.encoding.arrays import Float64, Int64
+from portrait.training.scaling.frontier import frontier, on_frontier, points
+from portrait.training.scaling.law import PowerLaw
+from portrait.training.scaling.runs import Run
 
 HUBER = 0.01  # log loss: points further off than 1% pull linearly, not with their square
 STARTS = (0.0, 0.5, 0.9, 0.98)  # irreducible loss as a share of the lowest loss

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from feature_repo.progress import Progress
-from registry.errors import Conflict, InvalidInput
-from training.clue.config import ClueConfig
-from training.clue.prepare import Prepared, prepare
-from training.inputs import TrainingInputs
-from training.scaling.runs import RunLog
-from training.whole_files import write_whole
+from portrait.registry.errors import Conflict, InvalidInput
+from portrait.registry.progress import Progress
+from portrait.training.clue.config import ClueConfig
+from portrait.training.clue.prepare import Prepared, prepare
+from portrait.training.durable_files import write_whole
+from portrait.training.runs.training_inputs import TrainingInputs
+from portrait.training.scaling.runs import RunLog
 
 STUDIES = "studies"
 HELD_OUT = 0.3  # of the users at most: a small instance, too, should have enough candidates to tell runs apart

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.scaling.frontier import Point
-from training.scaling.law import Interval, PowerLaw
-from training.scaling.runs import Run
-from training.scaling.setting import Setting, StepCost
+from portrait.training.scaling.frontier import Point
+from portrait.training.scaling.law import Interval, PowerLaw
+from portrait.training.scaling.runs import Run
+from portrait.training.scaling.setting import Setting, StepCost
 
 REACH = 1.0  # decades beyond the frontier: a forecast further off is an opinion
 FEWEST = 2  # users of a run, and of a batch: they are told from each other

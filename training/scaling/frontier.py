@@ -7,8 +7,8 @@ from itertools import groupby
 
 import numpy as np
 
-from training.arrays import Bool, Float64
-from training.scaling.runs import Run
+from portrait.training.encoding.arrays import Bool, Float64
+from portrait.training.scaling.runs import Run
 
 EQUAL_COMPUTE = 1.05  # whole steps do not use a budget up exactly; up to this ratio two runs cost the same
 

@@ -8,9 +8,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from registry.errors import InvalidInput
-from training.scaling.runs import RunLog
-from training.scaling.setting import Setting, StepCost
+from portrait.registry.errors import InvalidInput
+from portrait.training.scaling.runs import RunLog
+from portrait.training.scaling.setting import Setting, StepCost
 
 FEWEST = 2  # events of a sequence, and users of a batch: each is compared with another
 

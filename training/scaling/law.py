@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.arrays import Float64
-from training.scaling.frontier import Point
+from portrait.training.encoding.arrays import Float64
+from portrait.training.scaling.frontier import Point
 
 COVERAGE = 0.95
 _NOISE_SEED = 0

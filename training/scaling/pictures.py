@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from training.arrays import Float64
-from training.scaling.effects import BatchEffect, Equal
-from training.scaling.frontier import Point, points
-from training.scaling.law import PowerLaw
-from training.scaling.study import Study
-from training.scaling.tables import flops
+from portrait.training.encoding.arrays import Float64
+from portrait.training.scaling.effects import BatchEffect, Equal
+from portrait.training.scaling.frontier import Point, points
+from portrait.training.scaling.law import PowerLaw
+from portrait.training.scaling.study import Study
+from portrait.training.scaling.tables import flops
 
 # Dark to light and blue to yellow: an order that is seen in grey and with every kind of colour vision.
 COLOURS = ("#352A87", "#0072B2", "#1FA187", "#7AB648", "#E69F00")

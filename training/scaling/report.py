@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from training.scaling import tables
-from training.scaling.effects import BatchEffect, Equal, statements
-from training.scaling.law import PowerLaw
-from training.scaling.pictures import draw_batches, draw_downstream, draw_law
-from training.scaling.study import Study
+from portrait.training.scaling import tables
+from portrait.training.scaling.effects import BatchEffect, Equal, statements
+from portrait.training.scaling.law import PowerLaw
+from portrait.training.scaling.pictures import draw_batches, draw_downstream, draw_law
+from portrait.training.scaling.study import Study
 
 PAGE, NUMBERS = "report.md", "numbers.json"
 

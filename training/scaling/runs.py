@@ -8,8 +8,8 @@ import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from registry.errors import InvalidInput
-from training.scaling.setting import Setting
+from portrait.registry.errors import InvalidInput
+from portrait.training.scaling.setting import Setting
 
 
 @dataclass(frozen=True)

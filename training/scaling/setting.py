@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
 
 _NAME = re.compile(r"(\S+)-u(\d+)-l(\d+)-b(\d+)-t(\d+)-s(\d+)")
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from registry.errors import InvalidInput
-from training.scaling.effects import BatchEffect, Correlation, Equal, batch_effect, correlation
-from training.scaling.fit import fit
-from training.scaling.forecast import Check, Forecast, Trend, check, forecast, trends
-from training.scaling.law import PowerLaw
-from training.scaling.runs import Run
-from training.scaling.setting import StepCost
+from portrait.registry.errors import InvalidInput
+from portrait.training.scaling.effects import BatchEffect, Correlation, Equal, batch_effect, correlation
+from portrait.training.scaling.fit import fit
+from portrait.training.scaling.forecast import Check, Forecast, Trend, check, forecast, trends
+from portrait.training.scaling.law import PowerLaw
+from portrait.training.scaling.runs import Run
+from portrait.training.scaling.setting import StepCost
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from training.scaling.effects import BatchEffect, statements
-from training.scaling.frontier import points
-from training.scaling.law import Interval, PowerLaw
-from training.scaling.study import Study
+from portrait.training.scaling.effects import BatchEffect, statements
+from portrait.training.scaling.frontier import points
+from portrait.training.scaling.law import Interval, PowerLaw
+from portrait.training.scaling.study import Study
 
 DIGITS = 6  # of a number in the JSON: more would tell processors apart
 

@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 
 import torch
 
-from registry.errors import InvalidInput
-from training.clue.config import ClueConfig
-from training.clue.prepare import Prepared
-from training.clue.sizes import non_embedding_parameters
-from training.clue.trainee import ClueTrainee, divided
-from training.loop import fit
-from training.scaling.counted import CountedTrainee, MemorySession
-from training.scaling.downstream import recall
-from training.scaling.runs import Run
-from training.scaling.setting import Setting
+from portrait.registry.errors import InvalidInput
+from portrait.training.clue.config import ClueConfig
+from portrait.training.clue.prepare import Prepared
+from portrait.training.clue.sizes import non_embedding_parameters
+from portrait.training.clue.trainee import ClueTrainee, divided
+from portrait.training.runs.training_loop import fit
+from portrait.training.scaling.counted import CountedTrainee, MemorySession
+from portrait.training.scaling.downstream import recall
+from portrait.training.scaling.runs import Run
+from portrait.training.scaling.setting import Setting
 
 SHORTEST = 2  # events of a sequence: with fewer, some users would have no second view and others be held out
 

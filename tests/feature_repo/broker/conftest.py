@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from feature_repo.broker.redis_streams import RedisStreams
-from feature_repo.broker.seam import Broker
+from portrait.feature_repo.broker.broker import Broker
+from portrait.feature_repo.broker.redis_streams import RedisStreams
 from tests.feature_repo.broker.twin import TwinBroker
-from tests.feature_repo.log.conftest import log as log  # the fixture
 
 
 @pytest.fixture(params=["memory", "redis"])

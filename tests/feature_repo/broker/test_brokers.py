@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from feature_repo.broker.redis_streams import CHUNK, RedisStreams, stream_key
-from feature_repo.broker.seam import BEGINNING, Broker, Entry
-from registry.errors import Unavailable
+from portrait.feature_repo.broker.broker import BEGINNING, Broker, Entry
+from portrait.feature_repo.broker.redis_streams import CHUNK, RedisStreams, stream_key
+from portrait.registry.errors import Unavailable
 
 
 def everything(broker: Broker, *buckets: int) -> list[Entry]:

@@ -11,21 +11,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
-from feature_repo.broker import intake
-from feature_repo.broker.intake import TakenIn, take_in, trim_behind
-from feature_repo.broker.records import stream_record
-from feature_repo.broker.seam import Broker
-from feature_repo.log.arriving_json import RecordJudge
-from feature_repo.log.event_log import EventLog
-from feature_repo.log.inbox import Arriving, Outcome, read_inbox
-from feature_repo.log.known_columns import Columns
-from feature_repo.log.leases import Lease, Leases
-from feature_repo.log.manifest import ITEMS_BUCKET, Kind
-from feature_repo.log.partition import BUCKETS, bucket_of
-from feature_repo.log.tables import ForgottenRow, InboxRow
-from registry.errors import LeaseLost, Unavailable
+from portrait.feature_repo.broker import intake
+from portrait.feature_repo.broker.broker import Broker
+from portrait.feature_repo.broker.intake import TakenIn, take_in, trim_behind
+from portrait.feature_repo.broker.records import stream_record
+from portrait.feature_repo.ingest.arriving_json import RecordJudge
+from portrait.feature_repo.ingest.known_columns import Columns
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.inbox import Arriving, Outcome, read_inbox
+from portrait.feature_repo.log.leases import Lease, Leases
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind
+from portrait.feature_repo.log.partition import BUCKETS, bucket_of
+from portrait.feature_repo.log.tables import ForgottenRow, InboxRow
+from portrait.registry.errors import LeaseLost, Unavailable
 from tests.feature_repo.broker.twin import TwinBroker
-from tests.feature_repo.log.fixed_columns import FixedColumns
+from tests.feature_repo.ingest.fixed_columns import FixedColumns
 
 COLUMNS = FixedColumns({"country": "VARCHAR"}, {"vector_image": 2})
 JUDGE = RecordJudge(COLUMNS)

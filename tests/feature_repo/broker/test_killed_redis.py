@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.broker.redis_streams import RedisStreams
-from feature_repo.broker.seam import BEGINNING
-from registry.errors import Unavailable
+from portrait.feature_repo.broker.broker import BEGINNING
+from portrait.feature_repo.broker.redis_streams import RedisStreams
+from portrait.registry.errors import Unavailable
 from tests.feature_repo.broker.redis_process import RedisProcess
 
 BATCH = 20

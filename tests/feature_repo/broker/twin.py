@@ -4,8 +4,8 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from feature_repo.broker.seam import Entry
-from registry.errors import Unavailable
+from portrait.feature_repo.broker.broker import Entry
+from portrait.registry.errors import Unavailable
 
 
 def order(id: str) -> tuple[int, ...]:

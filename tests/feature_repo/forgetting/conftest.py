@@ -11,18 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.log.inbox import Arriving, Outcome
-from feature_repo.log.ingest import ingest
-from feature_repo.log.manifest import Kind
-from feature_repo.log.partition import bucket_of
-from feature_repo.log.refresh_requests import ask
-from feature_repo.log.snapshot import cut
-from infra.pipeline import train_version
-from infra.portrait import Portrait
-from infra.settings import Settings
+from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.ingest.ingest import ingest
+from portrait.feature_repo.log.inbox import Arriving, Outcome
+from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.log.refresh_requests import ask
+from portrait.infra.jobs.versions import train_version
+from portrait.infra.portrait import Portrait
+from portrait.infra.settings import Settings
+from portrait.training.backfill.backfill import backfill
 from tests.forks import FORKS
 from tests.instances import TINY, copy_of, embedded, with_generated_users
-from training.backfill import backfill
 
 VERSIONS = ("autoencoder-1", "autoencoder-2")
 FEWER = 60  # users on servers, where no home can be copied

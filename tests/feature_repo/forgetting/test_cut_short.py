@@ -8,11 +8,11 @@ from itertools import count
 
 import pytest
 
-from feature_repo.log import rewriting
-from feature_repo.progress import Progress
-from infra.portrait import Portrait
-from infra.settings import Settings
-from registry.errors import Conflict
+from portrait.feature_repo.log import rewriting
+from portrait.infra.portrait import Portrait
+from portrait.infra.settings import Settings
+from portrait.registry.errors import Conflict
+from portrait.registry.progress import Progress
 from tests.feature_repo.forgetting.conftest import event_of, with_everything
 from tests.feature_repo.forgetting.traces import traces
 from tests.forks import FORKS
@@ -99,7 +99,7 @@ def test_one_user_at_a_time(backfilled: Portrait, monkeypatch: pytest.MonkeyPatc
 def test_what_a_reader_keeps_from_being_written_anew_is_said(
     backfilled: Portrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registry.compaction.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("portrait.registry.database.compaction.BUSY_SECONDS", 0.1)
     user = backfilled.log.user_ids(5)[0]
     with closing(sqlite3.connect(backfilled.settings.home / "online.db", isolation_level=None)) as reader:
         reader.execute("BEGIN")

@@ -8,20 +8,20 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
-from feature_repo.log.committed import rows_of
-from feature_repo.log.inbox import Outcome
-from feature_repo.log.ingest import ingest
-from feature_repo.log.manifest import Kind
-from feature_repo.log.partition import bucket_of
-from feature_repo.log.refresh_requests import ask
-from feature_repo.log.snapshot import cut, load_snapshot
-from feature_repo.log.tables import InboxRow, RefreshRequestRow
-from infra.portrait import Portrait
-from registry.errors import Conflict, InvalidInput, NotFound
+from portrait.feature_repo.history.snapshot_cut import cut, load_snapshot
+from portrait.feature_repo.ingest.ingest import ingest
+from portrait.feature_repo.log.committed import rows_of
+from portrait.feature_repo.log.inbox import Outcome
+from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.log.refresh_requests import ask
+from portrait.feature_repo.log.tables import InboxRow, RefreshRequestRow
+from portrait.infra.portrait import Portrait
+from portrait.registry.errors import Conflict, InvalidInput, NotFound
+from portrait.training.backfill.backfill import backfill
 from tests.feature_repo.forgetting.conftest import VERSIONS, arrive, event_of, events_file, spread, with_everything
 from tests.feature_repo.forgetting.traces import traces
 from tests.training.stored import Stored, offline, online, users_of
-from training.backfill import backfill
 
 
 def without(stored: Stored, user: str, width: int) -> Stored:
@@ -156,7 +156,7 @@ def test_versions_whose_snapshot_is_gone_are_judged_by_the_log(backfilled: Portr
 
 
 def test_refresh_shards_must_have_followed_first(backfilled: Portrait, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.operations.REPLICAS_SECONDS", 0.3)
+    monkeypatch.setattr("portrait.serving.operations.operations.REPLICAS_SECONDS", 0.3)
     replicas, user = backfilled.registry.replicas, backfilled.log.user_ids(5)[0]
     replicas.seen("s1", "host-1", 0, role="shard")
     replicas.seen("g1", "host-2", 0)  # a gateway writes nothing of users

@@ -2,8 +2,8 @@
 
 import orjson
 
-from feature_repo.forgetting.place import User
-from feature_repo.forgetting.stream import StreamEntries
+from portrait.feature_repo.forgetting.places import User
+from portrait.feature_repo.forgetting.stream import StreamEntries
 from tests.feature_repo.broker.twin import TwinBroker
 
 

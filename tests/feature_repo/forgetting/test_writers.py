@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.log.ingest import ingest
-from feature_repo.log.snapshot import cut
-from infra.portrait import Portrait
+from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.ingest.ingest import ingest
+from portrait.infra.portrait import Portrait
+from portrait.training.backfill.backfill import backfill
 from tests.feature_repo.forgetting.conftest import events_file
 from tests.feature_repo.forgetting.traces import traces
 from tests.instances import USERS
-from training.backfill import backfill
 
 Once = Callable[[], None]
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import redis
 from sqlalchemy import create_engine, inspect, text
 
-from infra.portrait import Portrait
+from portrait.infra.portrait import Portrait
 
 
 def traces(portrait: Portrait, *ids: str) -> list[str]:

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from feature_repo.log.forgotten import KEY_FILE, Forgotten
-from feature_repo.log.inbox import Arriving, Inbox, Outcome, Within
-from feature_repo.log.manifest import Kind, read_manifest
-from feature_repo.log.partition import bucket_of
-from feature_repo.log.tables import ForgottenRow, InboxRow
-from infra.migrations import upgrade
-from registry.database import Database
-from registry.errors import Conflict
+from portrait.feature_repo.log.forgotten import KEY_FILE, Forgotten
+from portrait.feature_repo.log.inbox import Arriving, Inbox, Outcome, Within
+from portrait.feature_repo.log.manifest import Kind, read_manifest
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.log.tables import ForgottenRow, InboxRow
+from portrait.infra.migrations import upgrade
+from portrait.registry.database.database import Database
+from portrait.registry.errors import Conflict
 
 ACCEPTED, KNOWN, TAKEN, FORGOTTEN = Outcome
 

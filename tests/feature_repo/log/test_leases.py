@@ -8,13 +8,13 @@ from threading import Barrier
 import pytest
 from sqlalchemy import select
 
-from feature_repo.log.leases import LEASE, Leases, require_held
-from feature_repo.log.manifest import locked_buckets, mark_published, read_manifest
-from feature_repo.log.partition import BUCKETS
-from feature_repo.log.tables import LeaseRow
-from infra.migrations import upgrade
-from registry.database import Database
-from registry.errors import LeaseLost
+from portrait.feature_repo.log.leases import LEASE, Leases, require_held
+from portrait.feature_repo.log.manifest import locked_buckets, mark_published, read_manifest
+from portrait.feature_repo.log.partition import BUCKETS
+from portrait.feature_repo.log.tables import LeaseRow
+from portrait.infra.migrations import upgrade
+from portrait.registry.database.database import Database
+from portrait.registry.errors import LeaseLost
 
 ALL = set(range(BUCKETS))
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.log import refresh_requests
-from feature_repo.log.event_log import EventLog
-from feature_repo.log.partition import bucket_of
-from feature_repo.settings import FeatureSettings
-from infra.migrations import upgrade
-from registry.database import Database
+from portrait.feature_repo.log import refresh_requests
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.settings import FeatureSettings
+from portrait.infra.migrations import upgrade
+from portrait.registry.database.database import Database
 
 
 @pytest.fixture

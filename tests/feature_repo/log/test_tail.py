@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feature_repo.log import tail
-from feature_repo.log.committed import rows_of
-from feature_repo.log.event_log import EventLog
-from feature_repo.log.inbox import Arriving, Outcome
-from feature_repo.log.ingest import ingest
-from feature_repo.log.manifest import ITEMS_BUCKET, Kind
-from feature_repo.log.partition import bucket_of
-from feature_repo.log.seal import seal
-from feature_repo.log.tables import ForgottenRow
-from feature_repo.log.tail import LogRow, Tail, read_tail
-from feature_repo.settings import FeatureSettings
-from infra.migrations import upgrade
-from registry.database import Database
-from tests.feature_repo.log.conftest import NOW, Write
-from tests.feature_repo.log.conftest import event as file_row
-from tests.feature_repo.log.test_seal import DAY, event, item, user
+from portrait.feature_repo.ingest.ingest import ingest
+from portrait.feature_repo.ingest.seal import seal
+from portrait.feature_repo.log import tail
+from portrait.feature_repo.log.committed import rows_of
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.inbox import Arriving, Outcome
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.log.tables import ForgottenRow
+from portrait.feature_repo.log.tail import LogRow, Tail, read_tail
+from portrait.feature_repo.settings import FeatureSettings
+from portrait.infra.migrations import upgrade
+from portrait.registry.database.database import Database
+from tests.feature_repo.conftest import NOW, Write
+from tests.feature_repo.conftest import event as file_row
+from tests.feature_repo.ingest.test_seal import DAY, event, item, user
 
 ANN = bucket_of("ann")
 OF_BUCKET = {bucket_of(name): name for name in map(str, range(400))}

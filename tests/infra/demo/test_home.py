@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.demo.home import MARKER, fresh_home
-from registry.errors import InvalidInput
+from portrait.infra.demo.home import MARKER, fresh_home
+from portrait.registry.errors import InvalidInput
 
 
 def test_a_home_is_made_and_made_anew(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from infra.demo.report import draw_map, favourites, neighbour_table
-from registry.errors import InvalidInput
+from portrait.infra.demo.report import draw_map, favourites, neighbour_table
+from portrait.registry.errors import InvalidInput
 
 DAY = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
 USERS = ["ann", "bob", "cid", "dee"]

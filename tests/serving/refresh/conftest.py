@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from feature_repo.log.partition import BUCKETS
-from infra.portrait import Portrait
+from portrait.feature_repo.log.partition import BUCKETS
+from portrait.infra.portrait import Portrait
 from tests.instances import copy_of, embedded
 from tests.serving.refresh.followed import BOTH, LENGTH, Followed, embed, make
 
@@ -25,7 +25,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done counts as settled at once, so that nothing is done again which would make up for a mistake."""
-    monkeypatch.setattr("serving.refresh.held.DOUBT_SECONDS", 0.0)
+    monkeypatch.setattr("portrait.serving.refresh.held_buckets.DOUBT_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

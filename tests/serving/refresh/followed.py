@@ -14,25 +14,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import text
 
-from feature_repo.inputs import read_inputs_offline
-from feature_repo.log.committed import rows_of
-from feature_repo.log.inbox import Arriving, Outcome
-from feature_repo.log.ingest import ingest
-from feature_repo.log.manifest import Kind
-from feature_repo.log.partition import bucket_of
-from feature_repo.log.snapshot import cut
-from feature_repo.online.redis import PortraitRedisOnlineStore
-from feature_repo.online.sqlite import FENCES
-from feature_repo.schemas import HISTORY, ORDER, TIME, from_microseconds, microseconds
-from infra.pipeline import train_version
-from infra.portrait import Portrait
-from infra.settings import Settings
-from serving.refresh.shard import Shard
-from serving.refresh.wiring import build_shard
+from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.ingest.ingest import ingest
+from portrait.feature_repo.log.committed import rows_of
+from portrait.feature_repo.log.inbox import Arriving, Outcome
+from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.online.redis import PortraitRedisOnlineStore
+from portrait.feature_repo.online.sqlite import FENCES
+from portrait.feature_repo.schemas import HISTORY, ORDER, TIME, from_microseconds, microseconds
+from portrait.feature_repo.store.offline_inputs import read_inputs_offline
+from portrait.infra.jobs.versions import train_version
+from portrait.infra.portrait import Portrait
+from portrait.infra.settings import Settings
+from portrait.serving.refresh.build import build_shard
+from portrait.serving.refresh.shard import Shard
+from portrait.training.backfill.backfill import backfill
+from portrait.training.encoding.encoder import Encoder, load_encoder
 from tests.instances import TINY, TINY_CLUE, with_generated_users
 from tests.registry.factories import good_evidence
-from training.backfill import backfill
-from training.encoder import Encoder, load_encoder
 
 USERS = 60
 LENGTH = 5  # of a history, by service: events are pushed out soon

@@ -9,14 +9,14 @@ import pytest
 import ray
 from sqlalchemy import select
 
-from feature_repo.log.partition import BUCKETS
-from feature_repo.log.tables import LeaseRow
-from registry.clock import database_now
-from serving.refresh.actors import NAMESPACE, ShardGroup
-from serving.refresh.wiring import build_shard
+from portrait.feature_repo.log.partition import BUCKETS
+from portrait.feature_repo.log.tables import LeaseRow
+from portrait.registry.clock import database_now
+from portrait.serving.refresh.actors import NAMESPACE, ShardGroup
+from portrait.serving.refresh.build import build_shard
 from tests.serving.refresh.followed import ITEMS, Followed, event, names
 from tests.serving.refresh.test_shard import SLOWLY, followed_up
-from tests.serving.test_assignments import wait_until
+from tests.serving.state.test_assignment_poller import wait_until
 
 pytestmark = pytest.mark.slow
 

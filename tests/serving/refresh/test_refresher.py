@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_repo.log.inbox import Arriving
-from feature_repo.log.manifest import Kind
-from feature_repo.log.partition import bucket_of
-from feature_repo.log.seal import seal
-from feature_repo.store import FeatureRepo
-from registry.errors import Unavailable
+from portrait.feature_repo.ingest.seal import seal
+from portrait.feature_repo.log.inbox import Arriving
+from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.registry.errors import Unavailable
 from tests.serving.refresh.followed import BOTH, HOUR, ITEMS, LENGTH, START, Followed, event, names, profile
 
 actions = st.sampled_from(["accept", "accept", "accept", "step", "step", "seal", "file", "restart", "kill", "again"])
@@ -182,7 +182,7 @@ def test_an_earlier_change_does_not_come_back_with_a_later_as_of(
     followed.accept([profile(user, country="SE", birth_year=1950), profile(user, country="FR", birth_year=2000)])
     followed.drain()
     registry.backfills.begin("autoencoder-1", "later", datetime(2025, 1, 1, 12, tzinfo=UTC), 1)
-    monkeypatch.setattr("serving.refresh.refresher.BATCH_ROWS", 1)
+    monkeypatch.setattr("portrait.serving.refresh.refresher.BATCH_ROWS", 1)
     followed.look_at_the_registry()
     held = followed.shard.held
     held.came_to({bucket_of(user): 0}, held.epochs)
@@ -254,8 +254,8 @@ def test_users_of_a_large_file_follow_beside_a_stream(
     shared: Followed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are folded anew; then some of them follow in every round, also while there is always something newer."""
-    monkeypatch.setattr("feature_repo.log.tail.FEW_ROWS", 3)
-    monkeypatch.setattr("serving.refresh.refresher.BATCH_ROWS", 4)
+    monkeypatch.setattr("portrait.feature_repo.log.tail.FEW_ROWS", 3)
+    monkeypatch.setattr("portrait.serving.refresh.refresher.BATCH_ROWS", 4)
     bucket = bucket_of("somebody")
     users = [name for name in (next(names) for _ in range(600)) if bucket_of(name) == bucket]
     shared.drain()
@@ -274,8 +274,8 @@ def test_users_of_a_large_file_follow_beside_a_stream(
 def test_users_of_a_large_file_follow_after_a_kill(
     shared: Followed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feature_repo.log.tail.FEW_ROWS", 3)
-    monkeypatch.setattr("serving.refresh.refresher.BATCH_ROWS", 4)
+    monkeypatch.setattr("portrait.feature_repo.log.tail.FEW_ROWS", 3)
+    monkeypatch.setattr("portrait.serving.refresh.refresher.BATCH_ROWS", 4)
     bucket = bucket_of("somebody")
     users = [name for name in (next(names) for _ in range(600)) if bucket_of(name) == bucket]
     shared.drain()

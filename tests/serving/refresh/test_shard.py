@@ -13,26 +13,26 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from feature_repo.log.leases import LEASE
-from feature_repo.log.partition import BUCKETS, bucket_of
-from feature_repo.log.seal import seal
-from feature_repo.log.tables import LeaseRow
-from infra.portrait import Portrait
-from registry.errors import LeaseLost
-from registry.tables import VersionState
-from serving.encoders import EncoderCache
-from serving.refresh.chores import Chores
-from serving.refresh.shard import Shard
-from serving.refresh.wiring import build_shard
+from portrait.feature_repo.ingest.seal import seal
+from portrait.feature_repo.log.leases import LEASE
+from portrait.feature_repo.log.partition import BUCKETS, bucket_of
+from portrait.feature_repo.log.tables import LeaseRow
+from portrait.infra.portrait import Portrait
+from portrait.registry.database.tables import VersionState
+from portrait.registry.errors import LeaseLost
+from portrait.serving.reads.encoders import EncoderCache
+from portrait.serving.refresh.build import build_shard
+from portrait.serving.refresh.chores import Chores
+from portrait.serving.refresh.shard import Shard
+from portrait.training.backfill.backfill import backfill
+from portrait.training.inspection.inspection import inspect_version
 from tests.instances import copy_of, embedded
 from tests.serving.instance import make as make_on
 from tests.serving.proxy import Proxy
 from tests.serving.refresh.conftest import AT_ONCE
 from tests.serving.refresh.followed import BOTH, HOUR, ITEMS, LENGTH, Followed, event, names, profile
-from tests.serving.test_assignments import wait_until
+from tests.serving.state.test_assignment_poller import wait_until
 from tests.serving.twins import TwinEncoder
-from training.backfill import backfill
-from training.inspection import inspect_version
 
 SLOWLY = 60.0
 """Seconds that a loaded machine may take."""
@@ -114,7 +114,7 @@ def test_a_broken_artifact_keeps_nobody_else_from_following(
     shared: Followed, broken: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eager or lazy, the other version goes on; once repaired, this one makes up for all that it has missed."""
-    monkeypatch.setattr("serving.refresh.shard.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("portrait.serving.refresh.shard.RETRY_SECONDS", 0.0)
     (sound,) = set(BOTH) - {broken}
     first, second, third = (next(names) for _ in range(3))
     shared.drain()
@@ -148,7 +148,7 @@ def test_a_broken_artifact_keeps_nobody_else_from_following(
 
 def test_a_version_that_fails_for_a_moment_misses_nothing(shared: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two batches, and beside another that was just promoted and waits for its last one."""
-    monkeypatch.setattr("serving.refresh.shard.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("portrait.serving.refresh.shard.RETRY_SECONDS", 0.0)
     users = [next(names) for _ in range(6)]
     shared.drain()
     get, failures = shared.shard.refresher.encoders.get, iter([True, False, True])
@@ -304,7 +304,7 @@ def test_an_online_store_that_dies_and_has_lost_its_last_writes(
     template: Path, tmp_path: Path, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in mid stream, and begun again from its file as it was some batches before: nothing is missing."""
-    monkeypatch.setattr("serving.refresh.held.DOUBT_SECONDS", 30.0)
+    monkeypatch.setattr("portrait.serving.refresh.held_buckets.DOUBT_SECONDS", 30.0)
     settings = {"history_length": LENGTH, "lazy_seconds": AT_ONCE, "online_store_url": own_redis.url}
     users = [next(names) for _ in range(10)]
     with copy_of(template, tmp_path / "home", **settings) as portrait:
@@ -321,7 +321,7 @@ def test_an_online_store_that_dies_and_has_lost_its_last_writes(
             own_redis.start()
             more()
             assert shard.running
-        monkeypatch.setattr("serving.refresh.held.DOUBT_SECONDS", 0.0)
+        monkeypatch.setattr("portrait.serving.refresh.held_buckets.DOUBT_SECONDS", 0.0)
         followed.drain()
         followed.require_the_batch_result([BOTH[0]], users)
 

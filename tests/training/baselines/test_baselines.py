@@ -5,14 +5,14 @@ import pyarrow as pa
 import pytest
 from scipy import sparse
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
+from portrait.training.baselines import dlrm, lightfm, vae_cf
+from portrait.training.baselines.baseline import Suits
+from portrait.training.baselines.catalogue import FEATURES, RANKINGS, chosen, feature_baseline, ranking_baseline
+from portrait.training.encoding.arrays import Float32
+from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.evaluation.event_choice import with_events
 from tests.training.example import AS_OF_US, DAY, inputs, population
-from training.arrays import Float32
-from training.baselines import dlrm, lightfm, vae_cf
-from training.baselines.baseline import Suits
-from training.baselines.known import FEATURES, RANKINGS, chosen, feature_baseline, ranking_baseline
-from training.evaluation.event_choice import with_events
-from training.vocabulary import Vocabulary
 
 USERS = population(240)
 TASTE = np.arange(240) % 3

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.arrays import Events, Picks, UserArrays
-from training.clue.histories import ServiceHistories
+from portrait.training.clue.histories import ServiceHistories
+from portrait.training.encoding.arrays import Events, Picks, UserArrays
 
 SECOND = 1_000_000
 

@@ -14,7 +14,7 @@ CORE = ["sizes", "batch", "transformer", "model", "objective", "like_length", "g
 
 @pytest.mark.parametrize("name", CORE)
 def test_a_core_module_imports_torch_and_the_core_alone(name: str) -> None:
-    allowed = {"torch", *sys.stdlib_module_names} | {f"training.clue.{other}" for other in CORE}
+    allowed = {"torch", *sys.stdlib_module_names} | {f"portrait.training.clue.{other}" for other in CORE}
     for node in ast.walk(ast.parse((TRAINING / "clue" / f"{name}.py").read_text())):
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
@@ -23,15 +23,18 @@ def test_a_core_module_imports_torch_and_the_core_alone(name: str) -> None:
 
 
 def test_the_core_trains_where_no_other_module_of_ours_is(tmp_path: Path) -> None:
-    (tmp_path / "training" / "clue").mkdir(parents=True)
+    package = tmp_path / "portrait"
+    (package / "training" / "clue").mkdir(parents=True)
+    (package / "__init__.py").touch()
     for path in [TRAINING / "__init__.py", *(TRAINING / "clue" / f"{name}.py" for name in ["__init__", *CORE])]:
-        shutil.copy(path, tmp_path / path.relative_to(TRAINING.parent))
+        shutil.copy(path, package / path.relative_to(TRAINING.parent))
     code = """
 import sys
-missing = "registry feature_repo serving infra pyarrow pandas scipy sklearn ray feast safetensors".split()
+floors = [f"portrait.{floor}" for floor in ("registry", "feature_repo", "serving", "infra")]
+missing = [*floors, *"pyarrow pandas scipy sklearn ray feast safetensors".split()]
 sys.modules.update({name: None for name in missing})
 import torch
-from training.clue import batch, flops, gradient_cache, model, objective, sizes
+from portrait.training.clue import batch, flops, gradient_cache, model, objective, sizes
 shape = model.Shape.of(sizes.SIZES["nano"], vocabulary=9, text_length=3, actions=1, sequence_length=2, dimension=4)
 torch.manual_seed(0)  # an unlucky draw tells the two users apart so well that the loss rounds to 0
 clue = model.Clue(shape)

@@ -2,8 +2,8 @@
 
 import torch
 
+from portrait.training.clue.batch import GAPS, gap_bucket
 from tests.training.clue.example import batch
-from training.clue.batch import GAPS, gap_bucket
 
 HOUR, DAY = 3600, 86_400
 

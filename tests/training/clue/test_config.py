@@ -4,10 +4,10 @@ from dataclasses import asdict
 
 import pytest
 
-from registry.errors import InvalidInput
-from training.clue.config import ClueConfig
-from training.clue.family import ClueFamily
-from training.clue.sizes import SIZES
+from portrait.registry.errors import InvalidInput
+from portrait.training.clue.config import ClueConfig
+from portrait.training.clue.family import ClueFamily
+from portrait.training.clue.sizes import SIZES
 
 
 def test_the_size_says_what_is_not_said() -> None:

@@ -10,16 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from registry.errors import FingerprintMismatch, InvalidInput
+from portrait.registry.errors import FingerprintMismatch, InvalidInput
+from portrait.training.clue.config import ClueConfig
+from portrait.training.clue.objective import ObjectiveName
+from portrait.training.clue.prepare import Prepared, prepare
+from portrait.training.encoding.artifact import PRIOR, load_content, seal
+from portrait.training.encoding.encoder import load_encoder
+from portrait.training.runs.run import TrainedModel
+from portrait.training.runs.training_inputs import TrainingInputs
+from portrait.training.settings import TrainingSettings
 from tests.training.example import AS_OF_US, catalogue, inputs, population, train_here
-from training.artifact import PRIOR, load_content, seal
-from training.clue.config import ClueConfig
-from training.clue.objective import ObjectiveName
-from training.clue.prepare import Prepared, prepare
-from training.encoder import load_encoder
-from training.inputs import TrainingInputs
-from training.run import TrainedModel
-from training.settings import TrainingSettings
 
 CONFIG = ClueConfig(vocabulary=400)
 

@@ -5,13 +5,13 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from portrait.training.clue import like_length
+from portrait.training.clue.flops import batch_flops, step_flops, token_flops
+from portrait.training.clue.gradient_cache import step
+from portrait.training.clue.model import Shape
+from portrait.training.clue.objective import Contrast
+from portrait.training.clue.sizes import SIZES, non_embedding_parameters
 from tests.training.clue.example import SHAPE, batch, model
-from training.clue import like_length
-from training.clue.flops import batch_flops, step_flops, token_flops
-from training.clue.gradient_cache import step
-from training.clue.model import Shape
-from training.clue.objective import Contrast
-from training.clue.sizes import SIZES, non_embedding_parameters
 
 
 @pytest.mark.parametrize("worth", [like_length.WORTH, 1])

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import distributed, multiprocessing, nn
 
+from portrait.training.clue import like_length
+from portrait.training.clue.batch import Batch, Sequences
+from portrait.training.clue.gradient_cache import encode, step
+from portrait.training.clue.model import Clue
+from portrait.training.clue.objective import ObjectiveName, build
+from portrait.training.runs.training_loop import _average_gradients
 from tests.training.clue.example import CATEGORIES, SHAPE, batch, gradients, largest_difference, model, texts
-from training.clue import like_length
-from training.clue.batch import Batch, Sequences
-from training.clue.gradient_cache import encode, step
-from training.clue.model import Clue
-from training.clue.objective import ObjectiveName, build
-from training.loop import _average_gradients
 
 Gradients = dict[str, torch.Tensor]
 TOLERANCE = 1e-5

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portrait.training.clue.batch import gap_bucket
+from portrait.training.clue.histories import NO_EVENT, ONBOARDING, ServiceHistories
 from tests.training.clue.made import SECOND, User, arrays, histories
-from training.clue.batch import gap_bucket
-from training.clue.histories import NO_EVENT, ONBOARDING, ServiceHistories
 
 EVENT = st.tuples(st.integers(0, 9 * SECOND), st.integers(-1, 2), st.integers(-1, 5), st.integers(-1, 2))
 USER = st.builds(

@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from portrait.training.encoding.arrays import Float32
+from portrait.training.encoding.encoder import load_encoder
+from portrait.training.runs.run import train
+from portrait.training.runs.training_inputs import TrainingInputs
+from portrait.training.settings import TrainingSettings
 from tests.training.example import AS_OF, AS_OF_US, DAY, SCHEMA
-from training.arrays import Float32
-from training.encoder import load_encoder
-from training.inputs import TrainingInputs
-from training.run import train
-from training.settings import TrainingSettings
 
 TASTES, USERS, NEW = 12, 400, 60
 SYLLABLES = ["ba", "de", "fi", "go", "hu", "ka", "le", "mi", "no", "pu", "ra", "se"]

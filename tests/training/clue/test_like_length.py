@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.clue.like_length import WORTH, in_order, of_like_length
+from portrait.training.clue.like_length import WORTH, in_order, of_like_length
 
 LENGTHS = torch.tensor([3, 0, 64, 1, 3, 2, 64, 1] * 200)
 

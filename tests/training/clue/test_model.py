@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import pad
 
+from portrait.training.clue.batch import Sequences
 from tests.training.clue.example import SHAPE, batch, model
-from training.clue.batch import Sequences
 
 TOLERANCE = {"rtol": 0.0, "atol": 1e-5}
 

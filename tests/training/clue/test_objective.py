@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from training.clue.objective import CategoryPrediction, Contrast, ObjectiveName, build, info_nce
+from portrait.training.clue.objective import CategoryPrediction, Contrast, ObjectiveName, build, info_nce
 
 TEMPERATURE = torch.tensor(0.1)
 

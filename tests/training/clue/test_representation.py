@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
+from portrait.training.clue import representation as module
+from portrait.training.clue.batch import Sequences, gap_bucket
+from portrait.training.clue.model import Clue, Shape
+from portrait.training.clue.tokenizer import ItemTokenizer
+from portrait.training.encoding.artifact import PRIOR, Content, load_content
+from portrait.training.encoding.encoder import Encoder, load_encoder
+from portrait.training.runs.run import TrainedModel
+from tests.training.encoding.test_later_items import items, listener
 from tests.training.example import AS_OF, AS_OF_US, DAY, catalogue, population
-from tests.training.test_new_items import items, listener
-from training.artifact import PRIOR, Content, load_content
-from training.clue import representation as module
-from training.clue.batch import Sequences, gap_bucket
-from training.clue.model import Clue, Shape
-from training.clue.tokenizer import ItemTokenizer
-from training.encoder import Encoder, load_encoder
-from training.run import TrainedModel
 
 LISTS = ("services", "item_ids", "actions", "weights", "event_times", "event_ids")
 

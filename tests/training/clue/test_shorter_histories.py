@@ -5,12 +5,12 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from portrait.training.clue.histories import ServiceHistories
+from portrait.training.clue.objective import ObjectiveName
+from portrait.training.clue.views import Views
+from portrait.training.encoding.user_batch import Batcher
+from portrait.training.runs.survey import survey
 from tests.training.example import AS_OF_US, inputs, population
-from training.batch import Batcher
-from training.clue.histories import ServiceHistories
-from training.clue.objective import ObjectiveName
-from training.clue.views import Views
-from training.survey import survey
 
 
 def histories(longest: int) -> ServiceHistories:

@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from training.clue.model import Clue, Shape
-from training.clue.sizes import SIZES, Size, non_embedding_parameters
-from training.clue.transformer import Transformer
+from portrait.training.clue.model import Clue, Shape
+from portrait.training.clue.sizes import SIZES, Size, non_embedding_parameters
+from portrait.training.clue.transformer import Transformer
 
 # The last is called 125M, but the feed-forward width it is published with makes 104 million.
 PUBLISHED = {"1.7m": 1.7e6, "7m": 7e6, "20m": 20e6, "64m": 64e6, "125m": 104.5e6}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.clue import tokenizer as module
-from training.clue.tokenizer import PADDING, ItemTokenizer
+from portrait.training.clue import tokenizer as module
+from portrait.training.clue.tokenizer import PADDING, ItemTokenizer
 
 TEXTS = ["Forest river song", "forest moss song", "the orbit of a comet", "comet song", "", "ÀÉ forest"] * 3
 VOCABULARY = 300
@@ -79,7 +79,7 @@ def test_it_comes_back_from_its_json(tokenizer: ItemTokenizer) -> None:
 
 def test_another_process_learns_the_same_tokens(tokenizer: ItemTokenizer) -> None:
     code = (
-        "from training.clue.tokenizer import ItemTokenizer\n"
+        "from portrait.training.clue.tokenizer import ItemTokenizer\n"
         f"print(ItemTokenizer.fit({TEXTS[::-1]!r}, {VOCABULARY}).to_json(), end='')"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
+from portrait.training.clue.batch import Batch
+from portrait.training.clue.config import ClueConfig
+from portrait.training.clue.objective import ObjectiveName
+from portrait.training.clue.prepare import Prepared, prepare
+from portrait.training.clue.trainee import ClueTrainee
 from tests.training.example import inputs, population
-from training.clue.batch import Batch
-from training.clue.config import ClueConfig
-from training.clue.objective import ObjectiveName
-from training.clue.prepare import Prepared, prepare
-from training.clue.trainee import ClueTrainee
 
 CONFIG = ClueConfig(size="nano", vocabulary=400, batch_size=22, epoch_steps=5, dimension=8, categories=6)
 CPU = torch.device("cpu")

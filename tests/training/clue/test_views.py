@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from portrait.training.clue.histories import ServiceHistories
+from portrait.training.clue.objective import ObjectiveName
+from portrait.training.clue.views import SHORTEST_CROP, Views
 from tests.training.clue.made import SECOND, User, histories, simple
-from training.clue.histories import ServiceHistories
-from training.clue.objective import ObjectiveName
-from training.clue.views import SHORTEST_CROP, Views
 
 CROSS, SAME, CATEGORY = ObjectiveName
 SEEDS = range(30)

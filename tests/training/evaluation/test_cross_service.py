@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
+from portrait.training.evaluation.cross_service import LABELS, Part, Seen, cross_service_task, part_of, training_users
+from portrait.training.evaluation.event_choice import LISTS, owners, with_events
 from tests.training.example import inputs, population
-from training.evaluation.cross_service import LABELS, Part, Seen, cross_service_task, part_of, training_users
-from training.evaluation.event_choice import LISTS, owners, with_events
 
 USERS = 400
 

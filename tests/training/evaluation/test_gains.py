@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.evaluation.gains import Gain, draw_gains
+from portrait.training.evaluation.gains import Gain, draw_gains
 
 
 def test_a_gain_is_about_as_large_as_the_papers_or_not() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from registry.errors import FingerprintMismatch, InvalidInput, NotFound
-from training.evaluation.ranking import full_ranks, ndcg
-from training.heads import two_tower
-from training.heads.examples import Chosen, Items, Labelled
-from training.heads.head import About, Head, fit, load_head
-from training.heads.kinds import KINDS
-from training.heads.measures import accuracy, auc, log_loss
+from portrait.registry.errors import FingerprintMismatch, InvalidInput, NotFound
+from portrait.training.heads import two_tower
+from portrait.training.heads.examples import Chosen, Items, Labelled
+from portrait.training.heads.head import About, Head, fit, load_head
+from portrait.training.heads.kinds import KINDS
+from portrait.training.metrics.classes import accuracy, auc, log_loss
+from portrait.training.metrics.ranking import full_ranks, ndcg
 
 DIMENSION = 12
 ABOUT = About("autoencoder-3", "a" * 64, DIMENSION, "churned", "stamp", {"auc": 0.75})

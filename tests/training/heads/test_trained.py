@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from registry.errors import Conflict, FingerprintMismatch, InvalidInput
-from registry.records import EmbeddingVersion
-from registry.tables import VersionState
-from training.evaluation.cross_service import part_of
-from training.heads.head import load_head
-from training.heads.trained import HeadRequest, train_head
-from training.offline import vector_array
-from training.pinned.stamp import Stamp, read_sets, read_stamp
+from portrait.registry.database.tables import VersionState
+from portrait.registry.errors import Conflict, FingerprintMismatch, InvalidInput
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.training.backfill.vectors_at_rest import vector_array
+from portrait.training.evaluation.cross_service import part_of
+from portrait.training.heads.head import load_head
+from portrait.training.heads.trained import HeadRequest, train_head
+from portrait.training.pinned.stamp import Stamp, read_sets, read_stamp
 
 T = datetime(2024, 9, 1, tzinfo=UTC)
 STAMP = Stamp("autoencoder-1", "a" * 64, "ranker", "1d", "0123456789abcdef")

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import update
 
-from feature_repo.log.tables import SegmentRow
-from infra.portrait import Portrait
-from training.pinned.make import Made, Request, make
+from portrait.feature_repo.log.tables import SegmentRow
+from portrait.infra.portrait import Portrait
+from portrait.training.pinned.make import Made, Request, make
 
 T = datetime(2024, 9, 1, tzinfo=UTC)
 """A label time in the middle of the generated year."""

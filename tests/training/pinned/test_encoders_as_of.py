@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from feature_repo.log.catalogue import CatalogueHistory
-from feature_repo.schemas import HISTORY, TIME
+from portrait.feature_repo.history.catalogue import CatalogueHistory
+from portrait.feature_repo.schemas import HISTORY, TIME
+from portrait.training.encoding.encoder import load_encoder
+from portrait.training.pinned.encoders_as_of import EncodersAsOf
+from portrait.training.runs.run import TrainedModel
 from tests.training.example import AS_OF_US, population
-from training.encoder import load_encoder
-from training.pinned.encoders_as_of import EncodersAsOf
-from training.run import TrainedModel
 
 DAY = 86_400_000_000
 BEGAN = AS_OF_US - 10 * DAY

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.pipeline import take_in
-from infra.portrait import Portrait
+from portrait.infra.jobs.versions import take_in
+from portrait.infra.portrait import Portrait
+from portrait.training.heads.trained import HeadRequest, train_head
 from tests.training.pinned.made import T, commit_all, commit_new, labels_file, make_set, vectors_of
 from tests.training.stored import users_of
-from training.heads.trained import HeadRequest, train_head
 
 BEGAN = datetime(2024, 1, 1, tzinfo=UTC)
 STEP = timedelta(days=1)

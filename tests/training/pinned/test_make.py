@@ -10,18 +10,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.schemas import TIME
-from infra.portrait import Portrait
-from registry.errors import Conflict, InvalidInput
+from portrait.feature_repo.schemas import TIME
+from portrait.infra.portrait import Portrait
+from portrait.registry.errors import Conflict, InvalidInput
+from portrait.training.backfill.backfill import backfill
+from portrait.training.backfill.vectors_at_rest import export
+from portrait.training.encoding.encoder import load_prior
+from portrait.training.pinned import make as make_module
+from portrait.training.pinned.bucket import BucketLabeller
+from portrait.training.pinned.stamp import read_stamp
 from tests.instances import USERS
 from tests.training.pinned.made import T, labels_file, make_set, vectors_of
 from tests.training.stored import users_of
-from training.backfill import backfill
-from training.encoder import load_prior
-from training.offline import export
-from training.pinned import make as make_module
-from training.pinned.bucket import BucketLabeller
-from training.pinned.stamp import read_stamp
 
 TICK = timedelta(microseconds=1)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from portrait.training.clue.prepare import Prepared
 from tests.training.scaling.prepared import make
-from training.clue.prepare import Prepared
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from portrait.training.clue.config import ClueConfig
+from portrait.training.clue.prepare import Prepared, prepare
 from tests.training.example import inputs, population
-from training.clue.config import ClueConfig
-from training.clue.prepare import Prepared, prepare
 
 USERS = 240
 CONFIG = ClueConfig(dimension=16, vocabulary=300, text_length=12, sequence_length=16, held_out=0.3)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.scaling.grid import Grid
-from training.scaling.runs import Run
-from training.scaling.setting import Setting, step_cost
+from portrait.training.scaling.grid import Grid
+from portrait.training.scaling.runs import Run
+from portrait.training.scaling.setting import Setting, step_cost
 
 SIZES = {"2m": 2_000_000, "7m": 7_000_000, "20m": 20_000_000, "64m": 64_000_000}
 COST = step_cost(SIZES)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from portrait.training.scaling.driver import Failure, train_all
+from portrait.training.scaling.runs import RunLog
+from portrait.training.scaling.setting import Setting
+from portrait.training.settings import TrainingSettings
 from tests.training.scaling.prepared import CONFIG
-from training.scaling.driver import Failure, train_all
-from training.scaling.runs import RunLog
-from training.scaling.setting import Setting
-from training.settings import TrainingSettings
 
 GOOD = [Setting("pico", 100, 8, 16, steps, 0) for steps in (1, 2, 3)]
 BAD = Setting("pico", 5000, 8, 16, 1, 0)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from portrait.training.scaling.effects import Equal, batch_effect, correlation, statements
+from portrait.training.scaling.runs import Run
+from portrait.training.scaling.setting import Setting
 from tests.training.scaling.synthetic import finished, one, study
-from training.scaling.effects import Equal, batch_effect, correlation, statements
-from training.scaling.runs import Run
-from training.scaling.setting import Setting
 
 LOSSES = {("2m", 64): 3.0, ("2m", 256): 2.9, ("20m", 64): 3.003, ("20m", 256): 2.5, ("7m", 256): 2.7}
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
+from portrait.training.scaling.fit import fit
+from portrait.training.scaling.frontier import frontier, on_frontier, points
 from tests.training.scaling.synthetic import COEFFICIENT, EXPONENT, IRREDUCIBLE, law, one, study
-from training.scaling.fit import fit
-from training.scaling.frontier import frontier, on_frontier, points
 
 
 def test_without_noise_the_parameters_are_exact() -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from portrait.training.clue.prepare import FILES, Prepared
+from portrait.training.scaling.folder import StudyFolder
 from tests.training.example import inputs, population
 from tests.training.scaling.prepared import CONFIG, USERS
-from training.clue.prepare import FILES, Prepared
-from training.scaling.folder import StudyFolder
 
 
 @pytest.mark.parametrize("missing", FILES)

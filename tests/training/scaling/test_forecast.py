@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from portrait.training.scaling.fit import fit
+from portrait.training.scaling.forecast import check, forecast, trends
+from portrait.training.scaling.setting import Setting
 from tests.training.scaling.synthetic import BEST, BUDGETS, COST, SIZES, finished, law, one, study
-from training.scaling.fit import fit
-from training.scaling.forecast import check, forecast, trends
-from training.scaling.setting import Setting
 
 
 def test_the_trends_are_those_of_the_frontier() -> None:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
+from portrait.training.scaling.grid import Grid, read_grid, remaining
+from portrait.training.scaling.runs import RunLog
+from portrait.training.scaling.setting import Setting
 from tests.training.scaling.synthetic import COST, finished
-from training.scaling.grid import Grid, read_grid, remaining
-from training.scaling.runs import RunLog
-from training.scaling.setting import Setting
 
 OPTIONS: dict[str, str | None] = {
     "sizes": "7m, 2m",

@@ -9,12 +9,12 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
+from portrait.training.scaling.report import write_report
+from portrait.training.scaling.runs import Run
+from portrait.training.scaling.setting import Setting
+from portrait.training.scaling.study import Study, analyse
 from tests.training.scaling.synthetic import COST, SIZES, finished, law, one, study
-from training.scaling.report import write_report
-from training.scaling.runs import Run
-from training.scaling.setting import Setting
-from training.scaling.study import Study, analyse
 
 LARGER = finished(Setting("64m", 10_000, 32, 256, 9_537, 0), law(3e16), downstream=0.44)
 COMMANDS = ["portrait study scaling --sizes 2m,7m,20m,64m"]

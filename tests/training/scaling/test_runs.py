@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
+from portrait.training.scaling.runs import COLUMNS, RunLog
+from portrait.training.scaling.setting import Setting
 from tests.training.scaling.synthetic import finished, study
-from training.scaling.runs import COLUMNS, RunLog
-from training.scaling.setting import Setting
 
 FIRST, SECOND, THIRD = study()[:3]
 

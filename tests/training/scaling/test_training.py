@@ -8,19 +8,19 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput
+from portrait.training.clue.batch import Sequences
+from portrait.training.clue.histories import ServiceHistories
+from portrait.training.clue.prepare import Prepared
+from portrait.training.clue.trainee import ClueTrainee
+from portrait.training.encoding.arrays import Int64
+from portrait.training.scaling.cost import drawn_cost
+from portrait.training.scaling.counted import CountedTrainee
+from portrait.training.scaling.downstream import recall
+from portrait.training.scaling.runs import Run
+from portrait.training.scaling.setting import Setting
+from portrait.training.scaling.training import run_config, train_run
 from tests.training.scaling.prepared import CONFIG
-from training.arrays import Int64
-from training.clue.batch import Sequences
-from training.clue.histories import ServiceHistories
-from training.clue.prepare import Prepared
-from training.clue.trainee import ClueTrainee
-from training.scaling.cost import drawn_cost
-from training.scaling.counted import CountedTrainee
-from training.scaling.downstream import recall
-from training.scaling.runs import Run
-from training.scaling.setting import Setting
-from training.scaling.training import run_config, train_run
 
 CPU = torch.device("cpu")
 SETTING = Setting("pico", users=100, sequence_length=8, batch=32, steps=20, seed=0)

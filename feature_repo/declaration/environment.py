@@ -1,0 +1,76 @@
+"""From settings to Feast: the environment that feature_store.yaml is filled from, and Feast's own configuration."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+from sqlalchemy import make_url
+
+from portrait.feature_repo.settings import FeatureSettings
+from portrait.registry.errors import InvalidInput
+
+if TYPE_CHECKING:  # Feast takes seconds to import, and `portrait env` does not need it
+    from feast import RepoConfig
+
+ONLINE_TYPES = {
+    "sqlite": "portrait.feature_repo.online.sqlite.PortraitSqliteOnlineStore",
+    "redis": "portrait.feature_repo.online.redis.PortraitRedisOnlineStore",
+}
+
+
+def feast_environment(settings: FeatureSettings) -> dict[str, str]:
+    """What plain `feast` needs in its environment to work on this instance; `portrait env` prints it.
+
+    Raises InvalidInput for an online store that is neither SQLite nor Redis.
+    """
+    online, location = _online(settings)
+    return {
+        "PORTRAIT_HOME": str(settings.home),
+        "PORTRAIT_REGISTRY_URL": settings.database_url,
+        "PORTRAIT_ONLINE_STORE_URL": settings.online_store_url,
+        "PORTRAIT_FEATURE_REPO": str(settings.feature_repo),
+        "PORTRAIT_FEAST_REGISTRY_URL": feast_registry_url(settings),
+        "PORTRAIT_FEAST_ONLINE_TYPE": ONLINE_TYPES[online],
+        "PORTRAIT_FEAST_ONLINE_LOCATION": location,
+    }
+
+
+def feast_registry_url(settings: FeatureSettings) -> str:
+    """SQLAlchemy URL of Feast's registry."""
+    url = settings.feast_registry_url or f"sqlite:///{settings.home / 'feast.db'}"
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def feast_config(settings: FeatureSettings) -> "RepoConfig":
+    """Feast's configuration, from the same feature_store.yaml that its command line reads."""
+    import yaml
+    from feast import RepoConfig
+
+    file = settings.feature_repo / "feature_store.yaml"
+    try:
+        text = file.read_text()
+    except OSError as error:
+        raise InvalidInput(f"{settings.feature_repo} is no Feast repository: {error.strerror} ({file})") from error
+    filled = Template(text).safe_substitute({**os.environ, **feast_environment(settings)})
+    return RepoConfig(**yaml.safe_load(filled), repo_path=settings.feature_repo)
+
+
+def environment_missing(environment: Mapping[str, str]) -> list[str]:
+    """Names of the variables that feature_store.yaml needs and `environment` lacks."""
+    needed = ("PORTRAIT_FEAST_REGISTRY_URL", "PORTRAIT_FEAST_ONLINE_TYPE", "PORTRAIT_FEAST_ONLINE_LOCATION")
+    return [name for name in needed if not environment.get(name)]
+
+
+def _online(settings: FeatureSettings) -> tuple[str, str]:
+    """Kind of the online store, and where it is."""
+    if not settings.online_store_url:
+        return "sqlite", str(settings.home / "online.db")
+    url = make_url(settings.online_store_url)
+    if url.drivername in ("redis", "rediss"):
+        return "redis", settings.online_store_url
+    if url.drivername == "sqlite":
+        return "sqlite", str(Path(url.database or "").resolve())
+    shown = url.render_as_string(hide_password=True)
+    raise InvalidInput(f"PORTRAIT_ONLINE_STORE_URL {shown}: use redis://host:port/db, or leave it empty for SQLite")

@@ -1,0 +1,59 @@
+"""The events of a stretch of time, whole: what happened after a moment is what tasks ask about.
+
+Histories end at N events a service, so they cannot say what somebody did in a month that lies back.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import pyarrow as pa
+
+from portrait.feature_repo.ingest.seal import sealed_manifest
+from portrait.feature_repo.log.committed import rows_of
+from portrait.feature_repo.log.duck import texts
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.manifest import Kind, Manifest
+from portrait.feature_repo.schemas import TIME
+
+WINDOW = pa.schema([("user_id", pa.string()), ("service", pa.string()), ("item_id", pa.string()), ("event_time", TIME)])
+_TYPES = {
+    "user_id": "VARCHAR",
+    "service": "VARCHAR",
+    "item_id": "VARCHAR",
+    "event_time": "TIMESTAMPTZ",
+    "event_id": "VARCHAR",
+    "action": "VARCHAR",
+    "weight": "FLOAT",
+}
+
+
+def events_between(
+    log: EventLog,
+    since: datetime | None,
+    until: datetime | None,
+    actions: Sequence[str] = (),
+    services: Sequence[str] = (),
+    weight_above: float | None = None,
+) -> pa.Table:
+    """Events (WINDOW) with since <= event_time < until by user, time and id; None leaves a side open.
+
+    Only of these actions and services, and of a greater weight, where any are given.
+    """
+    conditions = ["true"]
+    given: list[object] = []
+    for condition, bound in (("event_time >= ?", since), ("event_time < ?", until), ("weight > ?", weight_above)):
+        if bound is not None:
+            conditions.append(condition)
+            given.append(bound)
+    for column, values in (("action", actions), ("service", services)):
+        if values:
+            conditions.append(f"list_contains({texts(values)}, {column})")
+
+    def read(manifest: Manifest) -> pa.Table:
+        events = rows_of(log.home, manifest.of(Kind.EVENTS), _TYPES, positions=False)
+        where = " AND ".join(conditions)
+        query = f"SELECT {', '.join(WINDOW.names)} FROM {events} WHERE {where} ORDER BY user_id, event_time, event_id"
+        with log.duck() as duck:
+            return duck.execute(query, given).to_arrow_table().cast(WINDOW)
+
+    return log.read(read, lambda: sealed_manifest(log))

@@ -1,0 +1,114 @@
+"""What has come to some users, folded into what the online store knows of them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from portrait.feature_repo.history.live_fold_part import LiveHistory
+from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.tail import LogRow
+from portrait.feature_repo.online.codec import Integers
+from portrait.feature_repo.schemas import HISTORY, TIME
+
+_ORDER = ("position", "as_of", "computed_at")
+
+
+@dataclass(frozen=True)
+class LiveInputs:
+    """The inputs of n users after their rows of the log."""
+
+    table: pa.Table  # columns of FeatureRepo.read_inputs
+    position: Integers  # [n] greatest position among what counts
+    changed: pa.Table  # HISTORY of those whose history or profile is another now
+    profiles: pa.Table  # profile columns and the order of those whose profile is another now
+
+
+def folded(inputs: pa.Table, rows: Sequence[LogRow], profile: Sequence[str], length: int, now: int) -> LiveInputs:
+    """The inputs of users with these rows in them, events and profile changes; `now` in microseconds.
+
+    `inputs` is what FeatureRepo.read_inputs says of all the rows' users, `profile` names the profile's columns in it.
+    Rows that are known already change nothing, so they may come again. All rows must fit, see `fits`.
+    """
+    events: dict[str, list[LogRow]] = defaultdict(list)
+    changes: dict[str, list[LogRow]] = defaultdict(list)
+    for row in rows:
+        (events if row.kind == Kind.EVENTS else changes)[row.user_id].append(row)
+    plain = _plain(inputs.select([*HISTORY.names, *profile])).to_pylist()
+    changed, with_profile = np.zeros(len(plain), bool), np.zeros(len(plain), bool)
+    for place, user in enumerate(plain):
+        history, known = LiveHistory(user), user["position"]
+        for row in events[user["user_id"]]:
+            changed[place] |= history.fold(row.content, row.position, length)
+        for row in changes[user["user_id"]]:
+            if row.position > known:
+                _merge(user, row, profile, history)
+                with_profile[place] = True
+        user["position"] = history.position
+        user["as_of"] = _as_of(user)
+        user["computed_at"] = now
+    columns = pa.schema([*HISTORY, *(inputs.schema.field(name) for name in profile)])
+    table = _table(plain, columns)
+    position = table.column("position").to_numpy()
+    changed |= with_profile
+    rest = inputs.drop_columns([name for name in columns.names if name in inputs.column_names])
+    for name in rest.column_names:
+        table = table.append_column(rest.schema.field(name), rest.column(name))
+    return LiveInputs(
+        table=table,
+        position=position,
+        changed=table.select(HISTORY.names).filter(pa.array(changed)),
+        profiles=table.select(["user_id", *profile, *_ORDER]).filter(pa.array(with_profile)),
+    )
+
+
+def fits(row: LogRow, profile: pa.Schema) -> bool:
+    """Whether an event, or a profile change of these columns and types; another file may have brought others since."""
+    return row.kind == Kind.EVENTS or all(
+        value is None or (name in profile.names and _is_of(value, profile.field(name).type))
+        for name, value in row.content.items()
+        if name != "user_id"
+    )
+
+
+def _is_of(value: Any, kind: pa.DataType) -> bool:
+    if pa.types.is_boolean(kind) or isinstance(value, bool):
+        return pa.types.is_boolean(kind) and isinstance(value, bool)
+    if pa.types.is_floating(kind):
+        return isinstance(value, int | float)
+    if pa.types.is_integer(kind) or pa.types.is_timestamp(kind):
+        return isinstance(value, int)
+    return isinstance(value, list if pa.types.is_list(kind) else str)
+
+
+def _merge(user: dict[str, Any], row: LogRow, profile: Sequence[str], history: LiveHistory) -> None:
+    """Take a profile change over. What it leaves out keeps its value.
+
+    Only those beyond the history's position come here: an earlier one would undo what came after it. And each counts,
+    even one that says nothing new: the profile may have been written, and its history and vectors not any more.
+    """
+    user.update({name: row.content[name] for name in profile if name in row.content})
+    history.position = max(history.position, row.position)
+
+
+def _as_of(user: dict[str, Any]) -> int:
+    """Just after all that is known; only a tie between two writes of one position is decided by it."""
+    newest = user["event_times"][-1] if user["event_times"] else 0
+    return max(user["as_of"] or 0, newest + 1, (user.get("created_time") or 0) + 1)
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Times as microseconds."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            table = table.set_column(place, field.name, table.column(place).cast(TIME).cast(pa.int64()))
+    return table
+
+
+def _table(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_arrays(
+        [pa.array([row[field.name] for row in rows], field.type) for field in schema], schema=schema
+    )

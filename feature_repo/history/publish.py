@@ -1,0 +1,53 @@
+"""What the online store still lacks: the raw features of users with positions beyond the published one."""
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from portrait.feature_repo.history.fold import FoldInput, fold
+from portrait.feature_repo.ingest.seal import sealed_manifest
+from portrait.feature_repo.log import manifest as manifests
+from portrait.feature_repo.log.event_log import EventLog, default_as_of
+from portrait.feature_repo.log.manifest import Kind, Manifest
+from portrait.feature_repo.log.profiles import schema_at
+from portrait.feature_repo.schemas import HISTORY
+
+
+def publishable(log: EventLog, bucket: int, beyond: int | None = None) -> tuple[pa.Table, pa.Table, int]:
+    """Histories (HISTORY) and profiles of the bucket's users with rows beyond a position, and how far they reach.
+
+    By default those beyond what is published.
+
+    They are folded at the log's default as-of. All profile rows count, also those of users who signed up
+    later than the newest event: the online store shows what is known now.
+    """
+    return log.read(
+        lambda manifest: _publishable(log, manifest, bucket, beyond), lambda: sealed_manifest(log, (bucket,))
+    )
+
+
+def _publishable(log: EventLog, manifest: Manifest, bucket: int, beyond: int | None) -> tuple[pa.Table, pa.Table, int]:
+    schema = schema_at(log.home, manifest)
+    published = manifest.published.get(bucket, 0) if beyond is None else beyond
+    events, users = manifest.of(Kind.EVENTS, (bucket,)), manifest.of(Kind.USERS, (bucket,))
+    up_to = max((segment.last_position for segment in (*events, *users)), default=0)
+    if up_to <= published:
+        return HISTORY.empty_table(), schema.empty_table(), published
+    given = FoldInput(
+        home=log.home,
+        events=events,
+        users=users,
+        profile_schema=schema,
+        history_length=log.settings.history_length,
+        as_of=default_as_of(manifest),
+        computed_at=datetime.now(UTC),
+        beyond=published,
+    )
+    with log.duck() as duck:
+        folded = fold(duck, given)
+    return folded.histories, folded.profiles, up_to
+
+
+def mark_published(log: EventLog, bucket: int, up_to: int) -> None:
+    """Record that the bucket's positions up to `up_to` are in the online store; never goes back."""
+    manifests.mark_published(log.database, bucket, up_to)

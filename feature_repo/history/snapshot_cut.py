@@ -1,0 +1,157 @@
+"""Cutting snapshots: every bucket into a hidden folder, shown by one rename a folder and the JSON file last."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from portrait.feature_repo.history.cut_buckets import BucketsCut, CutTask, cut_in_process
+from portrait.feature_repo.history.fold import FoldInput
+from portrait.feature_repo.history.on_ray import cut_on_ray
+from portrait.feature_repo.history.snapshot import (
+    FOLDER,
+    HISTORY_FOLDER,
+    PROFILE_FOLDER,
+    Snapshot,
+    file_name,
+    load_snapshot,
+    recounted,
+    save,
+    snapshots,
+)
+from portrait.feature_repo.ingest.seal import sealed_manifest
+from portrait.feature_repo.log.event_log import EventLog, default_as_of
+from portrait.feature_repo.log.manifest import Kind, Manifest
+from portrait.feature_repo.log.profiles import schema_at
+from portrait.feature_repo.log.rewriting import strike_forgotten
+from portrait.feature_repo.log.segments import sync
+from portrait.feature_repo.log.staging import working_folder
+from portrait.registry.errors import InvalidInput, NotFound
+from portrait.registry.progress import Progress, silent
+
+GROUP_ROWS = 200_000
+
+__all__ = ["Snapshot", "cut", "load_snapshot", "snapshots"]
+
+
+def cut(log: EventLog, as_of: datetime | None = None, progress: Progress | None = None) -> Snapshot:
+    """History and profile of every user as of a time, by default the log's watermark + 1 µs.
+
+    The same log, time and history length give the same snapshot: one that exists is returned. Logs of
+    `ray_from_events` events or more are cut through Ray. Raises InvalidInput for an empty log or a
+    naive time.
+    """
+    return log.read(lambda manifest: _cut_of(log, manifest, as_of, progress or silent), lambda: sealed_manifest(log))
+
+
+def _cut_of(log: EventLog, manifest: Manifest, as_of: datetime | None, progress: Progress) -> Snapshot:
+    moment = as_of or default_as_of(manifest)
+    if moment.tzinfo is None:
+        raise InvalidInput(f"as-of {moment.isoformat()} has no time zone: add one, as in {moment.isoformat()}+00:00")
+    if not manifest.of(Kind.EVENTS) and not manifest.of(Kind.USERS):
+        raise InvalidInput("the log knows no users: run `portrait ingest --events FILE` first")
+    moment = moment.astimezone(UTC)
+    snapshot_id = _id(manifest, moment, log.settings.history_length)
+    try:
+        return load_snapshot(log.home, snapshot_id)
+    except NotFound:
+        return _cut(log, manifest, moment, snapshot_id, progress)
+
+
+def _cut(log: EventLog, manifest: Manifest, as_of: datetime, snapshot_id: str, progress: Progress) -> Snapshot:
+    computed_at = datetime.now(UTC)
+    with _hidden_folder(log.home) as hidden:
+        events = sum(segment.rows for segment in manifest.of(Kind.EVENTS))
+        on_ray = events >= log.settings.ray_from_events
+        groups = [(bucket,) for bucket in _buckets(manifest)] if on_ray else _groups(manifest)
+        tasks = [_task(log, manifest, buckets, as_of, computed_at, hidden) for buckets in groups]
+        done: list[BucketsCut] = []
+        progress("cut snapshot", 0, len(tasks))
+        for written in cut_on_ray(tasks, log.settings) if on_ray else cut_in_process(tasks):
+            done.append(written)
+            progress("cut snapshot", len(done), len(tasks))
+        for folder in (HISTORY_FOLDER, PROFILE_FOLDER):
+            _show(hidden / folder, log.home / FOLDER / folder / snapshot_id)
+    users = {bucket: count for written in done for bucket, count in written.users.items()}
+    snapshot = Snapshot(
+        home=log.home,
+        id=snapshot_id,
+        as_of=as_of,
+        history_length=log.settings.history_length,
+        users=sum(users.values()),
+        events=sum(written.events for written in done),
+        data_from=min((written.oldest for written in done if written.oldest), default=None),
+        buckets=dict(sorted(users.items())),
+        created_at=computed_at,
+    )
+    save(_without_forgotten(log, snapshot))
+    # Again, for those who were forgotten in between; from here on it is there to be found, and others see to it.
+    kept = _without_forgotten(log, snapshot)
+    save(kept)
+    return kept
+
+
+def _without_forgotten(log: EventLog, snapshot: Snapshot) -> Snapshot:
+    """Strike out of the shown files whoever was forgotten since the manifest was read, or a killed cut had begun."""
+    folders = (snapshot.history_path, snapshot.profile_path)
+    strike_forgotten(log, (folder / file_name(bucket) for folder in folders for bucket in snapshot.buckets))
+    return recounted(snapshot)
+
+
+def _id(manifest: Manifest, as_of: datetime, history_length: int) -> str:
+    segments = sorted(s.id for s in manifest.segments if s.kind != Kind.ITEMS)
+    content = "\n".join([as_of.isoformat(timespec="microseconds"), str(history_length), *segments])
+    return f"{as_of:%Y%m%dT%H%M%S}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def _buckets(manifest: Manifest) -> list[int]:
+    return sorted({segment.bucket for segment in manifest.segments if segment.kind != Kind.ITEMS})
+
+
+def _groups(manifest: Manifest) -> list[tuple[int, ...]]:
+    """Buckets that are folded together: a query has a fixed cost, so a small log is one group."""
+    groups: list[tuple[int, ...]] = []
+    held = 0
+    for bucket in _buckets(manifest):
+        rows = sum(s.rows for kind in (Kind.EVENTS, Kind.USERS) for s in manifest.of(kind, (bucket,)))
+        if groups and held + rows <= GROUP_ROWS:
+            groups[-1] += (bucket,)
+            held += rows
+        else:
+            groups.append((bucket,))
+            held = rows
+    return groups
+
+
+def _task(
+    log: EventLog, manifest: Manifest, buckets: tuple[int, ...], as_of: datetime, computed_at: datetime, into: Path
+) -> CutTask:
+    given = FoldInput(
+        home=log.home,
+        events=manifest.of(Kind.EVENTS, buckets),
+        users=manifest.of(Kind.USERS, buckets),
+        profile_schema=schema_at(log.home, manifest),
+        history_length=log.settings.history_length,
+        as_of=as_of,
+        computed_at=computed_at,
+        signed_up_before=as_of,
+    )
+    return CutTask(buckets, given, into, log.settings.ingest_memory)
+
+
+@contextmanager
+def _hidden_folder(home: Path) -> Iterator[Path]:
+    with working_folder(home, "cut") as hidden:
+        for folder in (HISTORY_FOLDER, PROFILE_FOLDER):
+            (hidden / folder).mkdir()
+        yield hidden
+
+
+def _show(hidden: Path, final: Path) -> None:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    sync(hidden)
+    # A folder of that name is whole and holds the same: a cut beside this one, or one killed after its rename.
+    if not final.exists():
+        hidden.rename(final)
+    sync(final.parent)

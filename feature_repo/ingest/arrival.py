@@ -1,0 +1,95 @@
+"""A file on its way into the log: what the three kinds of tables have in common for `ingest`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from portrait.feature_repo.ingest.ingest_report import TableReport
+from portrait.feature_repo.ingest.rejects import Rejects
+from portrait.feature_repo.ingest.source import Source
+from portrait.feature_repo.log.duck import Duck, one_line, scalar
+from portrait.feature_repo.log.forgotten import REASON, Tombstones
+from portrait.feature_repo.log.manifest import Manifest, Segment
+from portrait.registry.errors import InvalidInput
+from portrait.registry.progress import Progress
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What a file is judged against, and which buckets are to be looked at again (None: all)."""
+
+    manifest: Manifest
+    moved: Collection[int] | None
+    forgotten: Tombstones
+    progress: Progress
+
+
+class Arrival(ABC):
+    """A staged file. `judge` may be called again when others have committed in between."""
+
+    def __init__(self, duck: Duck, home: Path, ingest: str, source: Source, now: datetime) -> None:
+        self.duck = duck
+        self.home = home
+        self.ingest = ingest
+        self.source = source
+        self.now = now
+
+    @abstractmethod
+    def judge(self, judging: Judging) -> None:
+        """Compare with the log and write segments of what is new."""
+
+    @property
+    @abstractmethod
+    def segments(self) -> list[Segment]:
+        """The segments to commit."""
+
+    @property
+    @abstractmethod
+    def guarded(self) -> Collection[int]:
+        """Buckets that must not have moved when the segments are committed."""
+
+    @property
+    @abstractmethod
+    def rejected(self) -> str:
+        """A relation (row, reason) of the rejected rows."""
+
+    @abstractmethod
+    def report(self, rejects: Rejects) -> TableReport:
+        """What became of the file."""
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn an error of DuckDB that comes from the file into one clear line."""
+        try:
+            yield
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error as error:
+            raise InvalidInput(f"{self.source.shown} cannot be read to its end: {one_line(error)}") from error
+
+    def discard(self, segments: Collection[Segment]) -> None:
+        """Remove files that will not be committed."""
+        for segment in segments:
+            (self.home / segment.path).unlink(missing_ok=True)
+
+    def _refuse_forgotten(self, staged: str, forgotten: Tombstones) -> None:
+        """Give the rows of forgotten users that reason, whatever else is wrong with them."""
+        if not forgotten:
+            return
+        users = self.duck.execute(f"SELECT DISTINCT user_id FROM {staged} WHERE user_id IS NOT NULL").fetchall()
+        refused = sorted(forgotten.among(user for (user,) in users))
+        if refused:
+            self.duck.execute(f"UPDATE {staged} SET reason = '{REASON}' WHERE list_contains(?, user_id)", [refused])
+        lines = self.duck.execute(f"SELECT row, line FROM {self.source.malformed} WHERE line IS NOT NULL").fetchall()
+        named = [row for row, line in lines if forgotten.among(self.source.cells_of(line))]
+        if named:
+            refuse = f"UPDATE {self.source.malformed} SET reason = '{REASON}', line = NULL WHERE list_contains(?, row)"
+            self.duck.execute(refuse, [named])
+
+    def _malformed(self) -> int:
+        return scalar(self.duck, f"SELECT count(*) FROM {self.source.malformed}")

@@ -1,0 +1,117 @@
+"""A users or an items file on its way into the log."""
+
+from abc import abstractmethod
+from collections.abc import Collection
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from portrait.feature_repo.ingest import items, users
+from portrait.feature_repo.ingest import keyed_rows as keyed
+from portrait.feature_repo.ingest.arrival import Arrival, Judging
+from portrait.feature_repo.ingest.ingest_report import TableReport
+from portrait.feature_repo.ingest.rejects import Rejects
+from portrait.feature_repo.ingest.source import Source
+from portrait.feature_repo.log.duck import Duck, scalar
+from portrait.feature_repo.log.manifest import Kind, Segment
+from portrait.feature_repo.log.profiles import further_columns, stored_schema
+
+
+class KeyedArrival(Arrival):
+    """A users or items file."""
+
+    kind: Kind
+
+    def __init__(self, duck: Duck, home: Path, ingest: str, source: Source, now: datetime) -> None:
+        super().__init__(duck, home, ingest, source, now)
+        self._segments: list[Segment] = []
+        self._table: keyed.KeyedTable
+        self._verdicts: dict[str, int] = {}
+
+    @abstractmethod
+    def _stage(self, committed: list[Segment]) -> tuple[keyed.KeyedTable, str]:
+        """The table's layout given the committed segments, and the canonical SELECT."""
+
+    @abstractmethod
+    def _schema(self, table: keyed.KeyedTable) -> pa.Schema:
+        """Schema of the segment files."""
+
+    def judge(self, judging: Judging) -> None:
+        """All over again when anything has moved: columns and types may have changed too."""
+        manifest, moved, progress = judging.manifest, judging.moved, judging.progress
+        if moved is not None and {*moved}.isdisjoint(self.guarded):
+            return
+        progress(f"write {self.kind}", 0, 1)
+        committed = manifest.of(self.kind)
+        with self.reading():
+            self._table, canonical = self._stage(committed)
+            self.duck.execute(f"CREATE OR REPLACE TABLE {self._table.staged} AS {canonical}")
+        if self.kind is Kind.USERS:
+            self._refuse_forgotten(self._table.staged, judging.forgotten)
+        self.discard(self._segments)
+        self._verdicts = keyed.judge(self.duck, self.home, self._table, committed)
+        schema = self._schema(self._table)
+        self._segments = keyed.write_changed(self.duck, self.home, self.ingest, self._table, schema)
+        progress(f"write {self.kind}", 1, 1)
+
+    @property
+    def segments(self) -> list[Segment]:
+        """Those with added and changed rows."""
+        return self._segments
+
+    @property
+    def guarded(self) -> Collection[int]:
+        """The buckets that it writes to."""
+        return {segment.bucket for segment in self._segments}
+
+    @property
+    def rejected(self) -> str:
+        """Rows that are bad by themselves, and second rows of a key."""
+        return (
+            f"(SELECT row, reason FROM {self._table.staged} WHERE reason IS NOT NULL UNION ALL "
+            f"SELECT row, '{self._table.repeated}' FROM {self._table.judged} WHERE verdict = 'rejected')"
+        )
+
+    def report(self, rejects: Rejects) -> TableReport:
+        """Counts of the file."""
+        verdicts = self._verdicts
+        added, changed, unchanged = (verdicts.get(verdict, 0) for verdict in ("added", "changed", "unchanged"))
+        return TableReport(
+            file=self.source.path,
+            read=scalar(self.duck, f"SELECT count(*) FROM {self._table.staged}") + self._malformed(),
+            accepted=added + changed,
+            duplicates=unchanged + verdicts.get("duplicate", 0),
+            rejected=rejects.counts,
+            rejects=rejects.path,
+            added=added,
+            changed=changed,
+            unchanged=unchanged,
+        )
+
+
+class UsersArrival(KeyedArrival):
+    """A users file."""
+
+    kind = Kind.USERS
+
+    def _stage(self, committed: list[Segment]) -> tuple[keyed.KeyedTable, str]:
+        table = users.users_table(self.duck, self.source, further_columns(self.home, committed))
+        return table, users.canonical_users(self.source, table, self.now)
+
+    def _schema(self, table: keyed.KeyedTable) -> pa.Schema:
+        return stored_schema(table.columns)
+
+
+class ItemsArrival(KeyedArrival):
+    """An items file."""
+
+    kind = Kind.ITEMS
+
+    def _stage(self, committed: list[Segment]) -> tuple[keyed.KeyedTable, str]:
+        table = items.items_table(self.source, items.known_vectors(self.home, committed))
+        lengths = items.vector_lengths(self.duck, self.home, committed, self.source, table)
+        return table, items.canonical_items(self.source, table, lengths)
+
+    def _schema(self, table: keyed.KeyedTable) -> pa.Schema:
+        return items.items_schema(table.columns)

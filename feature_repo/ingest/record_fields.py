@@ -1,0 +1,138 @@
+"""One value of a JSON record: to text, to a time, to a number, to a list; or why not, in the words of file ingest."""
+
+import re
+import struct
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from portrait.feature_repo.ingest.cells import LARGEST_FLOAT32
+from portrait.feature_repo.schemas import microseconds
+
+ID_BYTES = 1024
+"""Bytes, in UTF-8, of ids, services and actions: Postgres indexes them."""
+
+TEXT_BYTES = 64 * 1024
+"""Bytes, in UTF-8, of any other text."""
+
+LIST_LENGTH = 1000
+"""Parts of a list of text."""
+
+EARLIEST = microseconds(datetime(1900, 1, 1, tzinfo=UTC))
+LARGEST = float(LARGEST_FLOAT32)
+_BLANK = " \t\r\n"
+_FLOAT32 = struct.Struct("<f")
+# RFC 3339, with a blank for the T, without a zone, or a date alone: what file ingest takes too.
+_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d(?::?\d\d)?)?)?)?", re.ASCII)
+
+
+class Unfit(Exception):
+    """Why a record is bad, in words."""
+
+
+def text_of(value: object, name: str, most: int = ID_BYTES) -> str | None:
+    """Text of at most so many bytes; None when null or blank. Whole numbers are taken as text."""
+    if value is None:
+        return None
+    if type(value) is int and abs(value) < 2**64:
+        value = str(value)
+    if type(value) is not str:
+        raise Unfit(f"{name} is not text")
+    if not value.strip(_BLANK):
+        return None
+    return _checked(value, name, most)
+
+
+def time_of(value: object, name: str) -> int | None:
+    """Microseconds since 1970; None when null or blank. Without a zone it is taken as UTC."""
+    if value is None:
+        return None
+    if type(value) is not str:
+        raise Unfit(f"{name} is not a time")
+    value = value.strip(_BLANK)
+    if not value:
+        return None
+    try:
+        time = datetime.fromisoformat(value) if _TIME.fullmatch(value) else None
+    except ValueError:  # a 30th of February
+        time = None
+    if time is None:
+        raise Unfit(f"{name} is not a time")
+    return microseconds(time if time.tzinfo else time.replace(tzinfo=UTC))
+
+
+def past_time_of(value: object, name: str, latest: int) -> int | None:
+    """`time_of`, from 1900 to `latest` (microseconds since 1970)."""
+    time = time_of(value, name)
+    if time is None:
+        return None
+    if time < EARLIEST:
+        raise Unfit(f"{name} lies before 1900")
+    if time > latest:
+        raise Unfit(f"{name} lies in the future")
+    return time
+
+
+def float32_of(value: object, name: str) -> float:
+    """The nearest float32; a negative zero becomes zero."""
+    number = _number(value, name)
+    if not abs(number) < LARGEST:
+        raise Unfit(f"{name} is not finite")
+    rounded: float = _FLOAT32.unpack(_FLOAT32.pack(number))[0]
+    return rounded + 0.0
+
+
+def texts_of(value: object, name: str) -> list[str] | None:
+    """A list of text without nulls and blanks; None when nothing is left."""
+    if value is None:
+        return None
+    if type(value) is not list:
+        raise Unfit(f"{name} is no list")
+    if len(value) > LIST_LENGTH:
+        raise Unfit(f"{name} has {len(value):,} parts, more than {LIST_LENGTH:,}")
+    return [text for part in value if (text := _part(part, name)) is not None] or None
+
+
+def vector_of(value: object, name: str, length: int) -> list[float] | None:
+    """A list of so many float32."""
+    if value is None:
+        return None
+    if type(value) is not list or not all(type(number) is float or type(number) is int for number in value):
+        raise Unfit(f"{name} is no list of numbers")
+    if len(value) != length:
+        raise Unfit(f"{name} has another length than {length}")
+    return [float32_of(number, name) for number in value]
+
+
+def known_fields(record: dict[str, object], known: Sequence[str], what: str, remedy: str = "") -> None:
+    """Raise Unfit for the first field that is none of the known ones."""
+    if not record.keys() <= {*known}:
+        unknown = next(field for field in record if field not in known)
+        raise Unfit(f"{what} has no field `{unknown[:80]}`; its fields are {', '.join(known)}{remedy}")
+
+
+def _number(value: object, name: str) -> float | int:
+    if type(value) is float or type(value) is int:
+        return value
+    raise Unfit(f"{name} is not a number")
+
+
+def _part(value: object, name: str) -> str | None:
+    if value is None:
+        return None
+    if type(value) is int and abs(value) < 2**64:
+        return str(value)
+    if type(value) is not str:
+        raise Unfit(f"{name} is no list of text")
+    return _checked(value, name, ID_BYTES) if value.strip(" ") else None
+
+
+def _checked(value: str, name: str, most: int) -> str:
+    if "\0" in value:
+        raise Unfit(f"{name} holds a NUL character")
+    try:
+        size = len(value) if value.isascii() else len(value.encode())
+    except UnicodeEncodeError:
+        raise Unfit(f"{name} is not valid Unicode") from None
+    if size > most:
+        raise Unfit(f"{name} is longer than {most:,} bytes")
+    return value

@@ -1,0 +1,118 @@
+"""One JSON record, an event, a user or an item, to what the inbox takes; raises Unfit for a bad one.
+
+A payload has the fields in an order of its own and float32 numbers, so that equal content gives equal text.
+"""
+
+from collections.abc import Mapping
+
+import orjson
+
+from portrait.feature_repo.ingest.canonical import DEFAULT_ACTION, DEFAULT_SERVICE, DEFAULT_WEIGHT
+from portrait.feature_repo.ingest.event_ids import EventIds
+from portrait.feature_repo.ingest.items import VECTOR
+from portrait.feature_repo.ingest.record_fields import (
+    TEXT_BYTES,
+    Unfit,
+    float32_of,
+    known_fields,
+    past_time_of,
+    text_of,
+    texts_of,
+    time_of,
+    vector_of,
+)
+from portrait.feature_repo.log.inbox import Arriving
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.schemas import EVENTS
+
+EVENT_FIELDS = tuple(EVENTS.names)
+_INT64 = 2**63
+
+
+def event_of(record: dict[str, object], ids: EventIds, latest: int) -> Arriving:
+    """An event not after `latest` (µs); one without an id gets one by its content."""
+    known_fields(record, EVENT_FIELDS, "an event")
+    get = record.get
+    user = _needed(text_of(get("user_id"), "user_id"), "user_id")
+    item = _needed(text_of(get("item_id"), "item_id"), "item_id")
+    time = past_time_of(get("event_time"), "event_time", latest)
+    if time is None:
+        raise Unfit("event_time is null or empty")
+    service = text_of(get("service"), "service") or DEFAULT_SERVICE
+    action = text_of(get("action"), "action") or DEFAULT_ACTION
+    given = get("weight")
+    weight = DEFAULT_WEIGHT if given is None else float32_of(given, "weight")
+    event_id = text_of(get("event_id"), "event_id") or ids.of((user, item, time, service, action, weight))
+    payload = orjson.dumps((user, item, time, service, action, weight, event_id)).decode()
+    return Arriving(Kind.EVENTS, bucket_of(user), payload, user, event_id)
+
+
+def user_of(record: dict[str, object], further: Mapping[str, str], latest: int) -> Arriving:
+    """A sign-up or a profile change; `further` are the DuckDB types of the further columns, by name."""
+    fields = ("user_id", "created_time", "onboarding_items", *further)
+    known_fields(record, fields, "a user", "; `portrait ingest --users FILE` with such a column brings a new one")
+    user = _needed(text_of(record.get("user_id"), "user_id"), "user_id")
+    content: dict[str, object] = {"user_id": user}
+    if "created_time" in record:
+        content["created_time"] = past_time_of(record["created_time"], "created_time", latest)
+    if "onboarding_items" in record:
+        content["onboarding_items"] = texts_of(record["onboarding_items"], "onboarding_items")
+    for column in sorted(record.keys() & further.keys()):
+        content[column] = _further(record[column], column, further[column])
+    return Arriving(Kind.USERS, bucket_of(user), orjson.dumps(content).decode(), user)
+
+
+def item_of(record: dict[str, object], lengths: Mapping[str, int]) -> Arriving:
+    """A new item or a change of one; `lengths` of the catalogue's vectors by column, `vector_<modality>`."""
+    fields = ("service", "item_id", "text", "tags", *lengths)
+    remedy = f"; `portrait ingest --items FILE` with a column `{VECTOR}...` brings one"
+    known_fields(record, fields, "an item", remedy)
+    item = _needed(text_of(record.get("item_id"), "item_id"), "item_id")
+    service = text_of(record.get("service"), "service") or DEFAULT_SERVICE
+    content: dict[str, object] = {"service": service, "item_id": item}
+    if "text" in record:
+        content["text"] = text_of(record["text"], "text", TEXT_BYTES)
+    if "tags" in record:
+        content["tags"] = texts_of(record["tags"], "tags")
+    for column in sorted(record.keys() & lengths.keys()):
+        content[column] = vector_of(record[column], column, lengths[column])
+    return Arriving(Kind.ITEMS, ITEMS_BUCKET, orjson.dumps(content).decode())
+
+
+def _needed(text: str | None, name: str) -> str:
+    if text is None:
+        raise Unfit(f"{name} is null or empty")
+    return text
+
+
+def _further(value: object, column: str, kind: str) -> object:
+    """A value of a further profile column."""
+    if value is None:
+        return None
+    match kind:
+        case "BOOLEAN" if type(value) is bool:
+            return value
+        case "BIGINT" if type(value) is int and -_INT64 <= value < _INT64:
+            return value
+        case "DOUBLE" if type(value) is float or type(value) is int:
+            return _finite(value, column)
+        case "TIMESTAMPTZ":
+            return time_of(value, column)
+        case "VARCHAR" if type(value) is str:
+            return text_of(value, column, TEXT_BYTES)
+    raise Unfit(f"{column} is not {_WANTED[kind]}")
+
+
+_WANTED = {
+    "BOOLEAN": "true or false",
+    "BIGINT": "a whole number of 64 bits",
+    "DOUBLE": "a number",
+    "VARCHAR": "text",
+}
+
+
+def _finite(value: float | int, column: str) -> float:
+    if not abs(value) <= 1.7976931348623157e308:
+        raise Unfit(f"{column} is not finite")
+    return float(value)

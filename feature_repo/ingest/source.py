@@ -1,0 +1,152 @@
+"""A caller's file, Parquet or CSV (plain or gzip), as a DuckDB relation of numbered rows."""
+
+import csv
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from portrait.feature_repo.ingest.csv_rows import (
+    GZIP_ERRORS,
+    LONGEST_LINE,
+    CsvLayout,
+    is_unicode,
+    open_text,
+    unpack_csv,
+)
+from portrait.feature_repo.log.duck import Duck, name, one_line, text
+from portrait.registry.errors import InvalidInput
+
+DELIMITERS = (",", "\t", ";", "|")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened file: its columns by name with their DuckDB types (all VARCHAR in a CSV)."""
+
+    path: Path
+    what: str  # events, items or users: for messages and table names
+    columns: dict[str, str]
+    csv: CsvLayout | None = None
+    data: Path | None = None  # the Parquet file to read; of a CSV only once it is prepared
+
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return f"{self.what} file {self.path}"
+
+    @property
+    def malformed(self) -> str:
+        """The table (row, reason, line) of the lines that are no rows; see `prepared`."""
+        return f"malformed_{self.what}"
+
+    def cell(self, column: str) -> str:
+        """The SQL name of a column in the relation `rows`."""
+        return f"c{list(self.columns).index(column)}"
+
+    def cells_of(self, line: str) -> set[str]:
+        """What a line of the file that is no row seems to consist of."""
+        delimiter = self.csv.delimiter if self.csv else ","
+        return {cell.strip(" \"'\r\n") for cell in line.split(delimiter)}
+
+    @property
+    def rows(self) -> str:
+        """A relation of `row` (from 1) and `c0`, `c1`, ... in the file's order."""
+        if self.csv:
+            return f"read_parquet({text(str(self.data))}, hive_partitioning = false)"
+        cells = ", ".join(f"{name(column)} AS c{i}" for i, column in enumerate(self.columns))
+        return (
+            f"(SELECT file_row_number + 1 AS row, {cells} FROM read_parquet({text(str(self.data))}, "
+            "file_row_number = true, binary_as_string = true, hive_partitioning = false))"
+        )
+
+    def prepared(self, duck: Duck, working: Path) -> "Source":
+        """Ready to be read: a CSV is unpacked into the folder `working`; makes the table `malformed`.
+
+        Raises InvalidInput when the file cannot be read to its end or has no rows.
+        """
+        duck.execute(f"CREATE TABLE {self.malformed} (row BIGINT, reason VARCHAR, line VARCHAR)")
+        if not self.csv:
+            return self
+        rows_to, malformed_to = working / f"{self.what}.parquet", working / f"{self.malformed}.parquet"
+        try:
+            rows = unpack_csv(self.path, self.csv, rows_to, malformed_to)
+        except GZIP_ERRORS as error:
+            raise InvalidInput(f"{self.shown} is a damaged gzip file: {error}") from error
+        if rows == 0:
+            raise InvalidInput(f"{self.shown} has no rows")
+        duck.execute(f"INSERT INTO {self.malformed} FROM read_parquet({text(str(malformed_to))})")
+        return replace(self, data=rows_to)
+
+
+def open_source(duck: Duck, path: Path, what: str, needed: Collection[str]) -> Source:
+    """Look at the file and its columns; raises InvalidInput naming the file, and the column that is missing."""
+    shown = f"{what} file {path}"
+    path = path.expanduser().absolute()
+    if not path.exists():
+        raise InvalidInput(f"there is no {shown}")
+    if not path.is_file():
+        raise InvalidInput(f"{shown} is no file: give one Parquet or CSV file")
+    if path.stat().st_size == 0:
+        raise InvalidInput(f"{shown} is empty")
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic == b"PAR1":
+        return _parquet(duck, path, what, shown, needed)
+    return _csv(path, what, shown, needed, compressed=magic[:2] == b"\x1f\x8b")
+
+
+def _parquet(duck: Duck, path: Path, what: str, shown: str, needed: Collection[str]) -> Source:
+    try:
+        with pq.ParquetFile(path) as file:
+            names, rows = file.schema_arrow.names, file.metadata.num_rows
+        query = f"DESCRIBE SELECT * FROM read_parquet({text(str(path))}, binary_as_string = true)"
+        kinds = [row[1] for row in duck.execute(query).fetchall()]
+    except (pa.ArrowException, OSError, duckdb.Error) as error:
+        raise InvalidInput(f"{shown} is a damaged Parquet file: {one_line(error)}") from error
+    _require_columns(shown, names, needed)
+    if rows == 0:
+        raise InvalidInput(f"{shown} has no rows")
+    return Source(path, what, dict(zip(names, kinds, strict=True)), data=path)
+
+
+def _csv(path: Path, what: str, shown: str, needed: Collection[str], compressed: bool) -> Source:
+    try:
+        with open_text(path, compressed) as file:
+            line = file.readline(LONGEST_LINE).strip()
+            has_rows = any(row.strip() for row in iter(lambda: file.readline(LONGEST_LINE), ""))
+    except GZIP_ERRORS as error:
+        raise InvalidInput(f"{shown} is a damaged gzip file: {one_line(error)}") from error
+    if line.startswith("PAR1"):
+        raise InvalidInput(f"{shown} is a gzipped Parquet file: unpack it first")
+    if "\0" in line or not is_unicode(line):
+        raise InvalidInput(f"{shown} is neither Parquet nor CSV in UTF-8")
+    if not line:
+        raise InvalidInput(f"{shown} has no header line")
+    delimiter, names = _header(line, needed)
+    _require_columns(shown, names, needed)
+    if not has_rows:
+        raise InvalidInput(f"{shown} has no rows")
+    return Source(path, what, dict.fromkeys(names, "VARCHAR"), CsvLayout(delimiter, compressed, len(names)))
+
+
+def _header(line: str, needed: Collection[str]) -> tuple[str, list[str]]:
+    def cells(delimiter: str) -> list[str]:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+
+    best = max(DELIMITERS, key=lambda delimiter: (len({*cells(delimiter)} & {*needed}), len(cells(delimiter))))
+    return best, cells(best)
+
+
+def _require_columns(shown: str, names: list[str], needed: Collection[str]) -> None:
+    missing = [column for column in needed if column not in names]
+    if missing:
+        found = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+        raise InvalidInput(f"{shown} has no column `{missing[0]}`; its columns are: {found[:500]}")
+    lowered = [column.lower() for column in names]
+    twice = [column for column in names if lowered.count(column.lower()) > 1]
+    if twice:
+        raise InvalidInput(f"{shown} has the column `{twice[0]}` twice (case does not count): rename one")

@@ -1,0 +1,318 @@
+"""The one seam to Feast: what the floors above declare, write and read through it."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from feast import FeatureStore, FeatureView, RepoConfig
+from feast.errors import FeastObjectNotFoundException
+from feast.infra.online_stores.helpers import get_online_store_from_config
+
+from portrait.feature_repo.declaration.apply import apply_lock, synchronise
+from portrait.feature_repo.declaration.catalogue_file import write_catalogue
+from portrait.feature_repo.declaration.environment import feast_config
+from portrait.feature_repo.declaration.input_schema import InputSchema, profile_fields
+from portrait.feature_repo.declaration.source_files import prepare_source_files
+from portrait.feature_repo.declaration.team_views import TeamFeature, applied_team_views, team_features
+from portrait.feature_repo.declaration.views import HISTORY_VIEW, PROFILE_VIEW, view_name
+from portrait.feature_repo.history.publish import publishable
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.manifest import mark_published
+from portrait.feature_repo.log.partition import BUCKETS
+from portrait.feature_repo.log.profiles import profile_schema
+from portrait.feature_repo.online.codec import Integers, StoredVector, VectorRows, Vectors
+from portrait.feature_repo.online.inputs import InputColumns, OnlineStore, read_inputs, read_newest, rows_of_table
+from portrait.feature_repo.online.redis import PortraitRedisOnlineStore
+from portrait.feature_repo.online.rows import POSITION, VECTOR, Fence
+from portrait.feature_repo.settings import FeatureSettings
+from portrait.registry.database.tables import GONE_STATES, VersionState
+from portrait.registry.errors import Conflict, FingerprintMismatch, InvalidInput, Unavailable
+from portrait.registry.progress import Progress, silent
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.registry.registry import Registry
+from portrait.registry.serving_state.projection import record_projected
+from portrait.registry.serving_state.serving_state import read_generation
+
+COLUMNS_SECONDS = 10.0  # as long as Feast's own cache of its registry
+
+
+class FeatureRepo:
+    """Feast as Portrait uses it: declarations, raw features and vectors of one instance.
+
+    Reading and writing online values needs no FeatureStore and is safe from many threads.
+    """
+
+    def __init__(self, settings: FeatureSettings, registry: Registry, log: EventLog) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.log = log
+        self._checked: set[tuple[str, str]] = set()
+        self._columns: tuple[float, InputColumns] | None = None
+
+    @cached_property
+    def config(self) -> RepoConfig:
+        """Feast's configuration of this instance."""
+        return feast_config(self.settings)
+
+    @cached_property
+    def feast(self) -> FeatureStore:
+        """Feast itself, on its registry."""
+        return FeatureStore(config=self.config)
+
+    @cached_property
+    def online(self) -> OnlineStore:
+        """The online store, which works without Feast's registry."""
+        store: OnlineStore = get_online_store_from_config(self.config.online_store)
+        return store
+
+    def close(self) -> None:
+        """Give back the connections to Feast's registry."""
+        if "feast" in self.__dict__:
+            self.feast.registry.write_engine.dispose()
+            del self.feast
+
+    def apply(self) -> list[str]:
+        """Bring Feast to what registry, ingested columns and teams' files declare; returns a line for each change.
+
+        Right after it `feast plan` and `feast apply` have nothing to do, and the registry knows which of its
+        generations Feast shows. Killed anywhere, it is finished by the next one. Raises a RegistryUnusable, with
+        nothing changed, when the registry is missing, behind, another instance's, or would lose an embedding view.
+        """
+        database = self.registry.database
+        database.require_current()
+        with apply_lock(self.settings, database):
+            generation = read_generation(database)  # first: what changes from here on may be shown or not
+            prepare_source_files(self.settings.home, profile_schema(self.log), self.registry.versions.list())
+            write_catalogue(self.log)
+            self._empty_retiring_views()
+            changes = synchronise(self.feast, self.settings)
+            record_projected(database, generation)
+        self._checked.clear()
+        self._columns = None
+        return changes
+
+    def publish(self, progress: Progress | None = None) -> int:
+        """Put histories and profiles of all users with news into the online store; returns how many users.
+
+        Safe to interrupt and to run twice at once: a row is replaced by a newer one only.
+        """
+        write_catalogue(self.log)
+        done, report = 0, progress or silent
+        for bucket in range(BUCKETS):
+            done += len(self.publish_bucket(bucket)[0])
+            report("publish", bucket + 1, BUCKETS)
+        return done
+
+    def publish_bucket(self, bucket: int, beyond: int | None = None, epoch: int | None = None) -> tuple[list[str], int]:
+        """`publish` for one bucket: its users with news, and the position up to which they are online.
+
+        News are what lies beyond a position, by default beyond the published one. A shard gives its epoch, under which
+        it writes: raises LeaseLost when the bucket is in other hands.
+        """
+        histories, profiles, up_to = publishable(self.log, bucket, beyond)
+        fence = None if epoch is None else Fence(bucket, epoch)
+        if len(histories):
+            # Histories last: whoever reads a position has the profile that belongs to it, or a newer one.
+            for view, table in ((PROFILE_VIEW, profiles), (HISTORY_VIEW, histories)):
+                self.online.write_rows(self.config, view, (row._replace(fence=fence) for row in rows_of_table(table)))
+            self.drop_forgotten(histories["user_id"].to_pylist())
+            mark_published(self.log.database, bucket, up_to)
+        users: list[str] = histories["user_id"].to_pylist()
+        return users, up_to
+
+    def profile_schema(self) -> pa.Schema:
+        """The profile's columns among those of `read_inputs`."""
+        return self._input_columns().profile
+
+    def write_vectors(
+        self,
+        version: EmbeddingVersion,
+        user_ids: Sequence[str],
+        vectors: Vectors,
+        position: Integers,
+        as_of: Integers,
+        computed_at: int,
+    ) -> int:
+        """Write vectors float32 [n, d] of a version where they are newer than the stored ones; returns how many won.
+
+        `position` int64 [n]; `as_of` int64 [n] and `computed_at` in microseconds. Raises FingerprintMismatch when
+        the version's view holds another space, InvalidInput for another dimension or numbers that are not finite,
+        Conflict for a version that is retiring or retired: nothing of these vectors is left then. Nor is anything
+        left of those of forgotten users.
+        """
+        self._require_kept(version)
+        self.require_writable(version, user_ids, vectors)
+        view = view_name(version.id)
+        won = self.online.write_vectors(self.config, view, user_ids, vectors, position, as_of, computed_at)
+        try:
+            self._require_kept(version)
+        except Conflict:  # it began to retire meanwhile, and its vectors may have been deleted before these came
+            self.delete_vectors(version)
+            raise
+        self.drop_forgotten(user_ids)
+        return won
+
+    def require_writable(self, version: EmbeddingVersion, user_ids: Sequence[str], vectors: Vectors) -> None:
+        """Raise FingerprintMismatch or InvalidInput for vectors that do not belong into a version's view."""
+        self._require_same_space(version)
+        if vectors.dtype != np.float32 or vectors.shape != (len(user_ids), version.dimension):
+            raise InvalidInput(
+                f"{len(user_ids)} vectors of version {version.id} are float32 of {version.dimension} numbers each, "
+                f"not {vectors.dtype} of shape {vectors.shape}"
+            )
+        if not np.isfinite(vectors).all():
+            row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+            raise InvalidInput(f"the vector of user {user_ids[row]!r} at version {version.id} has numbers not finite")
+
+    def drop_forgotten(self, user_ids: Sequence[str]) -> set[str]:
+        """Take those who are forgotten out of the online store; to be called after every write. Returns them.
+
+        After and not before: whoever forgets a user deletes what is there, whatever comes later is seen here.
+        """
+        forgotten = self.log.forgotten_among(user_ids)
+        if forgotten:
+            self.online.delete_users(self.config, sorted(forgotten))
+        return forgotten
+
+    def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
+        """The stored vectors of users at a version, in this order."""
+        return self.online.read_vectors(self.config, view_name(version.id), user_ids, version.dimension)
+
+    def read_vector(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
+        """The stored vector of one user at a version, cheaper than `read_vectors`."""
+        return self.online.read_vector(self.config, view_name(version.id), user_id, version.dimension)
+
+    async def read_vector_async(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
+        """`read_vector` without blocking the event loop; on SQLite in a thread."""
+        if isinstance(self.online, PortraitRedisOnlineStore):
+            return await self.online.read_vector_async(self.config, view_name(version.id), user_id, version.dimension)
+        return await asyncio.to_thread(self.read_vector, version, user_id)
+
+    async def read_vectors_async(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
+        """`read_vectors` without blocking the event loop; on SQLite in a thread."""
+        if isinstance(self.online, PortraitRedisOnlineStore):
+            return await self.online.read_vectors_async(self.config, view_name(version.id), user_ids, version.dimension)
+        return await asyncio.to_thread(self.read_vectors, version, user_ids)
+
+    def count_vectors(self, version: EmbeddingVersion) -> int:
+        """How many users have a stored vector at a version; on Redis a walk over all keys."""
+        return self.online.count_rows(self.config, view_name(version.id))
+
+    def delete_vectors(self, version: EmbeddingVersion, progress: Progress | None = None) -> int:
+        """Delete the stored vectors of a version that is being retired; returns how many there were.
+
+        In short steps, so that nobody who reads or writes other versions is held up. Killed in the middle and called
+        again, it goes on; needs no view. Raises Conflict when the version is not retiring or retired.
+        """
+        state = self.registry.versions.get(version.id).state
+        if state not in GONE_STATES:
+            raise Conflict(f"version {version.id} is {state}: only `portrait retire {version.id}` deletes its vectors")
+        view, deleted = view_name(version.id), 0
+        total = self.count_vectors(version) if progress and self.has_view(version) else 0
+        for rows in self.online.delete_rows(self.config, view, (VECTOR, POSITION)):
+            deleted += rows
+            if progress:
+                progress(f"deleting {version.id}", deleted, max(total, deleted))
+        return deleted
+
+    def has_view(self, version: EmbeddingVersion) -> bool:
+        """Whether the online store has a place for a version's vectors; without one there are none."""
+        return self.online.has_view(self.config, view_name(version.id))
+
+    def read_newest(self, user_ids: Sequence[str]) -> tuple[Integers, Integers]:
+        """What the online histories of users know: position, and time of the newest event (microseconds), int64 [n].
+
+        A user without a history has position 0, one without events the time 0.
+        """
+        return read_newest(self.online, self.config, user_ids)
+
+    def read_inputs(self, user_ids: Sequence[str]) -> pa.Table:
+        """What a model is fed about these users, from the online store: the columns of `snapshot.read` and the teams'.
+
+        One row for each user in this order; a user without a row has empty lists, position 0 and nulls.
+        """
+        return read_inputs(self.online, self.config, self._input_columns(), user_ids)
+
+    def team_views(self) -> list[TeamFeature]:
+        """The features that teams have joined to `representation_inputs`, as last applied."""
+        return [feature for view in self._team_views() for feature in team_features(view)]
+
+    def team_features(self, user_ids: Sequence[str], as_of: datetime | Integers) -> pa.Table:
+        """`user_id` and the teams' features `<view>__<feature>` of these users, from rows before `as_of`.
+
+        One time for all, or one each in microseconds, int64 [n]; then a user may be asked for several times.
+        """
+        columns = self._input_columns().team
+        users = pa.array(user_ids, pa.string())
+        schema = pa.schema([pa.field("user_id", pa.string()), *(f for team in columns.values() for f in team)])
+        if len(schema) == 1 or not len(users):
+            return pa.table([users, *(pa.nulls(len(users), field.type) for field in list(schema)[1:])], schema=schema)
+        # Feast joins rows up to and including the time; ours are windows that end before it.
+        times = pd.Timestamp(as_of).as_unit("us") if isinstance(as_of, datetime) else _utc(as_of)
+        moment = times - pd.Timedelta(1, "us")
+        asked = pd.DataFrame({"user_id": list(user_ids), "event_timestamp": moment, "row": np.arange(len(users))})
+        features = [f"{feature.view}:{feature.feature}" for feature in self.team_views()]
+        job = self.feast.get_historical_features(asked, features, full_feature_names=True)
+        return job.to_arrow().sort_by("row").select(schema.names).cast(schema)
+
+    def input_schema(self) -> InputSchema:
+        """What a model trained now would be fed beside the history."""
+        return InputSchema(
+            history_length=self.settings.history_length,
+            profile=profile_fields(profile_schema(self.log)),
+            team=tuple(feature.field for feature in self.team_views()),
+        )
+
+    def _empty_retiring_views(self) -> None:
+        """Delete what Feast would otherwise drop in one long step; Redis has no tables, only steps."""
+        if not isinstance(self.online, PortraitRedisOnlineStore):
+            for version in self.registry.versions.list([VersionState.RETIRING]):
+                self.delete_vectors(version)
+
+    def _require_kept(self, version: EmbeddingVersion) -> None:
+        state = self.registry.versions.get(version.id).state
+        if state in GONE_STATES:
+            raise Conflict(f"version {version.id} is {state}: nothing is written to it any more")
+
+    def _require_same_space(self, version: EmbeddingVersion) -> None:
+        if (version.id, version.fingerprint) in self._checked:
+            return
+        stored = self._view(view_name(version.id)).tags.get("fingerprint")
+        if stored != version.fingerprint:
+            raise FingerprintMismatch(
+                f"the view of {version.id} holds vectors of {stored}, these are of {version.fingerprint}: "
+                "they belong to another registry or another run"
+            )
+        self._checked.add((version.id, version.fingerprint))
+
+    def _input_columns(self) -> InputColumns:
+        now = time.monotonic()
+        if self._columns is None or now - self._columns[0] > COLUMNS_SECONDS:
+            self._columns = now, InputColumns.of(self._view(PROFILE_VIEW), self._team_views())
+        return self._columns[1]
+
+    def _team_views(self) -> list[FeatureView]:
+        try:
+            return applied_team_views(self.feast.registry, self.config.project)
+        except FeastObjectNotFoundException as error:
+            raise Unavailable(f"Feast does not know the inputs of models ({error}): run `portrait apply`") from error
+
+    def _view(self, name: str) -> FeatureView:
+        registry, project = self.feast.registry, self.config.project
+        try:
+            return registry.get_feature_view(name, project, allow_cache=True)
+        except FeastObjectNotFoundException:
+            self.feast.refresh_registry()  # another process may have applied it since
+        try:
+            return registry.get_feature_view(name, project, allow_cache=True)
+        except FeastObjectNotFoundException as error:
+            raise Unavailable(f"Feast does not know the view {name}: run `portrait apply`") from error
+
+
+def _utc(times: Integers) -> pd.DatetimeIndex:
+    return pd.to_datetime(times, unit="us", utc=True).as_unit("us")

@@ -1,0 +1,54 @@
+"""What a refresh shard writes: histories, profiles and vectors, newer than what is stored, and behind its fences."""
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from portrait.feature_repo.declaration.views import HISTORY_VIEW, PROFILE_VIEW, view_name
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.online.codec import Integers, Vectors
+from portrait.feature_repo.online.inputs import rows_of_table
+from portrait.feature_repo.online.rows import Fence, fenced, rows_of_vectors
+from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.registry.records.records import EmbeddingVersion
+
+
+class FreshWrites:
+    """Writes to the online store under the epochs of the buckets; every method raises LeaseLost when one has passed."""
+
+    def __init__(self, repo: FeatureRepo) -> None:
+        self._repo = repo
+
+    def raise_fences(self, epochs: Mapping[int, int]) -> None:
+        """From now on nobody writes to these buckets under an earlier epoch."""
+        self._repo.online.raise_fences(self._repo.config, [Fence(*pair) for pair in sorted(epochs.items())])
+
+    def write_inputs(self, histories: pa.Table, profiles: pa.Table, epochs: Mapping[int, int]) -> None:
+        """Histories (HISTORY), and profiles with their order columns."""
+        for view, table in ((PROFILE_VIEW, profiles), (HISTORY_VIEW, histories)):
+            if table.num_rows:
+                fences = _fences(table["user_id"].to_pylist(), epochs)
+                self._repo.online.write_rows(self._repo.config, view, fenced(rows_of_table(table), fences))
+
+    def write_vectors(
+        self,
+        version: EmbeddingVersion,
+        user_ids: Sequence[str],
+        vectors: Vectors,
+        position: Integers,
+        as_of: Integers,
+        computed_at: int,
+        epochs: Mapping[int, int],
+    ) -> int:
+        """Vectors float32 [n, d] of a version; returns how many won. Times are microseconds.
+
+        Raises InvalidInput for another dimension or numbers that are not finite, FingerprintMismatch for another space.
+        """
+        self._repo.require_writable(version, user_ids, vectors)
+        rows = rows_of_vectors(user_ids, vectors, position, as_of, computed_at)
+        view = view_name(version.id)
+        return self._repo.online.write_rows(self._repo.config, view, fenced(rows, _fences(user_ids, epochs)))
+
+
+def _fences(user_ids: Sequence[str], epochs: Mapping[int, int]) -> list[Fence]:
+    return [Fence(bucket, epochs[bucket]) for bucket in map(bucket_of, user_ids)]

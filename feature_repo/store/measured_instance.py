@@ -1,0 +1,134 @@
+"""A Feast of one's own: registry and online rows of a project that no other reads, for what is only measured.
+
+Its registry, and its SQLite database, lie in a folder; on Redis it shares the server, under its project's name.
+"""
+
+import io
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from feast import FeatureService, FeatureStore, FeatureView, RepoConfig
+from feast.infra.online_stores.helpers import get_online_store_from_config
+from google.protobuf.json_format import MessageToDict
+
+from portrait.feature_repo.declaration.environment import feast_config
+from portrait.feature_repo.entities import user
+from portrait.feature_repo.online.codec import user_keys
+from portrait.feature_repo.online.inputs import OnlineStore
+from portrait.feature_repo.online.rows import CHUNK
+from portrait.feature_repo.settings import FeatureSettings
+from portrait.feature_repo.store.held import SOURCES, held_bytes
+
+Service, View = FeatureService, FeatureView
+
+
+@dataclass(frozen=True)
+class Read:
+    """One answer of Feast."""
+
+    values: dict[str, Any]  # by name of the feature
+    nbytes: int  # of the JSON that `feast serve` would send
+
+
+class OwnInstance:
+    """Real Feast, applied and materialised, whose traces `remove` takes away."""
+
+    def __init__(self, settings: FeatureSettings, folder: Path, project: str, users: Sequence[str]) -> None:
+        """`users` are all that will ever be written."""
+        self.folder = folder
+        self._users = list(users)
+        on_redis = settings.online_store_url.startswith("redis")
+        own = {"home": folder, "feast_registry_url": "", **({} if on_redis else {"online_store_url": ""})}
+        self._config = feast_config(settings.model_copy(update=own)).model_copy(update={"project": project})
+
+    @property
+    def config(self) -> RepoConfig:
+        """Feast's configuration of this project."""
+        return self._config
+
+    @cached_property
+    def online(self) -> OnlineStore:
+        """The online store."""
+        store: OnlineStore = get_online_store_from_config(self._config.online_store)
+        return store
+
+    @cached_property
+    def feast(self) -> FeatureStore:
+        """Feast itself."""
+        return FeatureStore(config=self._config)
+
+    def begin(self, views: Sequence[FeatureView], services: Sequence[FeatureService]) -> Self:
+        """Apply them to a Feast that knows nothing else; what an earlier, killed one has left goes first."""
+        self.remove()
+        self.folder.mkdir(parents=True)
+        with _quiet():
+            self.feast.apply([user, *views, *services])
+        return self
+
+    def materialise(self, view: str, as_of: datetime) -> None:
+        """Put every user's newest row up to a time online, as a team's job does."""
+        with _quiet():
+            self.feast.materialize(datetime(1970, 1, 2, tzinfo=UTC), as_of + timedelta(seconds=1), [view])
+
+    def copy(self, online: OnlineStore, config: RepoConfig, view: FeatureView) -> int:
+        """Put the users' rows of a view online that another project has, and say how many; it must be applied here."""
+        features, copied = [feature.name for feature in view.features], 0
+        for start in range(0, len(self._users), CHUNK):
+            keys = user_keys(self._users[start : start + CHUNK])
+            rows = online.read_rows(config, view.name, keys, features)
+            copied += self.online.write_rows(self._config, view.name, (row for row in rows if row is not None))
+        return copied
+
+    def held(self) -> int:
+        """Bytes that the online store holds of this project."""
+        return held_bytes(self.online, self._config, self._users)
+
+    @property
+    def kind(self) -> str:
+        """Of the online store: SQLite or Redis."""
+        return "SQLite" if self._config.online_store.type == "sqlite" else "Redis"
+
+    @property
+    def held_how(self) -> str:
+        """How `held` is told."""
+        return next(how for kind, how in SOURCES.items() if isinstance(self.online, kind))
+
+    def service(self, name: str) -> FeatureService:
+        """A feature service as applied."""
+        return self.feast.get_feature_service(name)
+
+    def read(self, service: FeatureService, user_id: str) -> None:
+        """A consumer's request for one user, by Feast alone."""
+        self.feast.get_online_features(features=service, entity_rows=[{"user_id": user_id}])
+
+    def answer(self, service: FeatureService, user_id: str) -> Read:
+        """The same, looked at."""
+        response = self.feast.get_online_features(features=service, entity_rows=[{"user_id": user_id}])
+        sent = MessageToDict(response.proto, preserving_proto_field_name=True)
+        values = {name: found[0] for name, found in response.to_dict().items()}
+        return Read(values, len(json.dumps(sent, separators=(",", ":")).encode()))
+
+    def remove(self) -> None:
+        """Delete its rows and its folder."""
+        if self.kind == "Redis":
+            for start in range(0, len(self._users), CHUNK):
+                self.online.delete_users(self._config, self._users[start : start + CHUNK])
+        if "feast" in self.__dict__:
+            self.feast.registry.write_engine.dispose()
+            del self.feast
+        self.__dict__.pop("online", None)  # its connections are to files that are gone
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Feast prints to both outputs while it works; progress is drawn again once it is done.
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield

@@ -1,0 +1,40 @@
+"""Feast is a projection of the registry: how far it is behind, and how a serving process has it brought up to date.
+
+A change commits in the registry alone, and what is served over HTTP needs nothing else. Feast's views and services
+follow by `FeatureRepo.apply`, which records the generation that it has shown; so an apply that never came, by a crash
+or a Feast registry that was away, is seen here and made up for by whoever looks next. Needs no import of Feast.
+"""
+
+import os
+import subprocess
+import sys
+
+from portrait.feature_repo.settings import FeatureSettings
+from portrait.registry.serving_state.projection import generations_behind as generations_behind
+
+RECONCILE_SECONDS = 300.0
+
+
+def reconcile_in_process_of_its_own(
+    settings: FeatureSettings, timeout: float = RECONCILE_SECONDS
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m portrait.feature_repo.store.reconcile` on these settings.
+
+    Its `returncode` is 0 when Feast is up to date.
+    In a process of its own, because applying changes directory and environment of the process that does it. What it
+    complains about is in `stderr`. Raises subprocess.TimeoutExpired, after ending it, when it takes too long: an apply
+    that was cut off is finished by the next one.
+    """
+    return subprocess.run(
+        [sys.executable, "-m", "portrait.feature_repo.store.reconcile"],
+        env={**os.environ, **settings_environment(settings)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def settings_environment(settings: FeatureSettings) -> dict[str, str]:
+    """The settings of the feature floor as the `PORTRAIT_*` variables that another process reads them from."""
+    return {f"PORTRAIT_{name.upper()}": str(getattr(settings, name)) for name in FeatureSettings.model_fields}

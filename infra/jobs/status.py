@@ -1,0 +1,110 @@
+"""The state of an instance at a glance: its log, and its live versions with coverage, bytes and who reads them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from portrait.feature_repo.log.forgotten import count_unfinished
+from portrait.feature_repo.log.inbox import count_inbox
+from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.store.reconcile_process import generations_behind
+from portrait.infra.portrait import Portrait
+from portrait.registry.database.tables import VersionState
+from portrait.registry.errors import Unavailable
+from portrait.registry.records.records import EmbeddingVersion, Pin, Replica
+from portrait.registry.serving_state.serving_state import read_generation
+from portrait.serving.operations.freshness import Freshness, read_freshness
+
+
+@dataclass(frozen=True)
+class LogStatus:
+    """How much the event log holds."""
+
+    users: int
+    events: int
+    newest_event: datetime | None
+    in_inbox: int  # rows that came one by one and are in no file yet; not counted among the others
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """A version that is not retired: how far its vectors reach, what they cost, and what keeps it alive."""
+
+    version: str
+    state: str
+    users_online: int
+    users_known: int
+    as_of: datetime | None
+    online_bytes: int  # of the vectors themselves, without the store's overhead
+    offline_bytes: int
+    consumers: list[str]  # that read it, stable or canary
+    kept_by: list[str]  # every pin; empty when it may be retired
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `portrait status` shows."""
+
+    home: str
+    log: LogStatus
+    versions: list[VersionStatus]
+    generation: int  # of the registry
+    feast_behind: int  # generations that plain Feast clients do not see yet
+    gateways: list[Replica]  # heard of lately
+    refresh: Freshness
+    forgetting: int  # users whose forgetting was broken off: ask for it again
+
+
+def read_status(portrait: Portrait) -> Status:
+    """Read it from registry, log and stores."""
+    manifest = portrait.log.manifest()
+    known = portrait.log.users_count()
+    pins: dict[str, list[Pin]] = {}
+    for pin in portrait.registry.retirements.pins():
+        pins.setdefault(pin.version, []).append(pin)
+    versions = []
+    for version in portrait.registry.versions.list(set(VersionState) - {VersionState.RETIRED}):
+        online = _online(portrait, version)
+        folder = portrait.settings.home / "embeddings" / version.id
+        versions.append(
+            VersionStatus(
+                version=version.id,
+                state=version.state,
+                users_online=online,
+                users_known=known,
+                as_of=version.last_as_of,
+                online_bytes=online * version.dimension * 4,
+                offline_bytes=sum(path.stat().st_size for path in folder.rglob("*.parquet")),
+                consumers=sorted({pin.consumer for pin in pins.get(version.id, []) if pin.why != "rollback"}),
+                kept_by=[_why(pin) for pin in pins.get(version.id, [])],
+            )
+        )
+    return Status(
+        home=str(portrait.settings.home),
+        log=LogStatus(
+            known,
+            sum(segment.rows for segment in manifest.of(Kind.EVENTS)),
+            manifest.watermark,
+            count_inbox(portrait.database),
+        ),
+        versions=versions,
+        generation=read_generation(portrait.database),
+        feast_behind=generations_behind(portrait.database),
+        gateways=[replica for replica in portrait.registry.replicas.list() if replica.role == "gateway"],
+        refresh=read_freshness(portrait.registry),
+        forgetting=count_unfinished(portrait.database),
+    )
+
+
+def _online(portrait: Portrait, version: EmbeddingVersion) -> int:
+    try:
+        return portrait.repo.count_vectors(version)
+    except Unavailable:
+        if version.state == VersionState.RETIRING:  # its view has gone already
+            return 0
+        raise
+
+
+def _why(pin: Pin) -> str:
+    if pin.until is not None:
+        return f"{pin.consumer} may go back to it until {pin.until:%Y-%m-%d %H:%M}"
+    return f"{pin.consumer} reads it" if pin.why == "stable" else f"{pin.consumer} has it in canary"

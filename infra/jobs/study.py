@@ -1,0 +1,159 @@
+"""A scaling study on an instance: which runs are wanted, training those that are missing, and what all of them say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from portrait.feature_repo.history.catalogue import items_position
+from portrait.feature_repo.history.snapshot import recounted
+from portrait.feature_repo.history.snapshot_cut import Snapshot, cut, load_snapshot
+from portrait.infra.jobs.versions import training_inputs
+from portrait.infra.portrait import Portrait
+from portrait.registry.errors import Conflict, InvalidInput, NotFound, Unavailable
+from portrait.registry.progress import Progress
+from portrait.training.clue.config import ClueConfig
+from portrait.training.clue.objective import ObjectiveName
+from portrait.training.clue.prepare import Prepared
+from portrait.training.clue.trainee import divided
+from portrait.training.clue.views import Views
+from portrait.training.runs.config_overrides import assignments, override
+from portrait.training.scaling.cost import PARAMETERS, drawn_cost
+from portrait.training.scaling.driver import Failure, train_all
+from portrait.training.scaling.folder import GRID_SETS, HELD_OUT, Basis, StudyFolder
+from portrait.training.scaling.grid import Grid, remaining
+from portrait.training.scaling.report import write_report
+from portrait.training.scaling.setting import Setting, StepCost, known_size
+from portrait.training.scaling.study import Study, analyse
+from portrait.training.scaling.training import SHORTEST, run_config
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a study is asked for."""
+
+    name: str
+    grid: Grid | None = None  # None: train nothing but what `hold_out` names, if it is still missing
+    hold_out: tuple[str, ...] = ()  # names of runs that the law must not see
+    budgets: tuple[float, ...] = ()  # FLOPs to look ahead to
+    overrides: tuple[str, ...] = ()  # `field=value` of CLUE's config, for all runs
+    report_only: bool = False
+    at_once: int | None = None  # runs at a time; None: as many as there is room for
+    command: str = "portrait study scaling"  # the shell line, for the report
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it."""
+
+    study: Study
+    report: Path
+    trained: int
+    finished_before: int
+    failures: tuple[Failure, ...]
+
+
+def study_scaling(portrait: Portrait, wanted: Wanted, progress: Progress) -> Outcome:
+    """Train the runs that the study's log does not hold, fit the law to all in it, and write the report.
+
+    Raises InvalidInput before anything is trained for what cannot be asked; NotFound when there is nothing to report;
+    Unavailable when every run failed.
+    """
+    folder = StudyFolder(portrait.settings.home, wanted.name)
+    if folder.basis is None and (wanted.report_only or not (wanted.grid or wanted.hold_out)):
+        raise NotFound(
+            f"there is no study {wanted.name!r} in {folder.path.parent}: give --sizes, --users, ... or --grid"
+        )
+    held_out = () if wanted.report_only else tuple(Setting.parse(name) for name in wanted.hold_out)
+    grid = None if wanted.report_only else wanted.grid
+    with folder.held():
+        basis = _basis(portrait, folder, wanted.overrides)
+        path = _prepared(portrait, folder, basis, _longest(folder, grid, held_out), progress)
+        prepared = Prepared(path)
+        cost = drawn_cost(prepared, basis.config)
+        asked = list(dict.fromkeys([*(grid.settings(cost) if grid else ()), *held_out]))
+        _check(asked, prepared, basis.config)
+        if folder.basis is None:  # not before the check: what is refused pins neither snapshot nor config
+            folder.begin(basis)
+        todo = remaining(asked, folder.log)
+        train = partial(train_all, prepared=path, config=basis.config, log=folder.log, settings=portrait.settings)
+        failures = train(todo, at_once=wanted.at_once, progress=progress) if todo else []
+        study = _analysed(folder, wanted, cost, failures)
+        commands = folder.commands(wanted.command, trains=bool(todo))
+        report = write_report(study, folder.path, commands, f"Scaling study {wanted.name}")
+    return Outcome(study, report, len(todo) - len(failures), len(asked) - len(todo), tuple(failures))
+
+
+def _analysed(folder: StudyFolder, wanted: Wanted, cost: StepCost, failures: Sequence[Failure]) -> Study:
+    """What all runs of the log say, without held-out ones that have just failed."""
+    runs = folder.log.read()
+    if not runs:
+        reason = f"all {len(failures)} runs failed, the first with {failures[0].reason}" if failures else "no runs"
+        raise Unavailable(f"study {wanted.name} has nothing to report: {reason}")
+    failed = {failure.name for failure in failures}
+    kept_out = [name for name in wanted.hold_out if name not in failed]
+    return analyse(runs, PARAMETERS, cost, wanted.budgets, kept_out)
+
+
+def _basis(portrait: Portrait, folder: StudyFolder, overrides: Sequence[str]) -> Basis:
+    """What the study was begun with, or a beginning: the newest snapshot."""
+    values = assignments(overrides)
+    for name in GRID_SETS:
+        if name in values:
+            raise InvalidInput(f"--set {name}={values[name]}: the grid sets it; all runs of a study share the rest")
+    known = folder.basis
+    if known is None:
+        items = items_position(portrait.log)  # before the cut, which seals them
+        snapshot = cut(portrait.log, None)
+        config = override(replace(ClueConfig(), held_out=HELD_OUT), values)
+        known = Basis(snapshot.id, snapshot.users, snapshot.as_of, config, items)
+    elif override(known.config, values) != known.config:
+        raise Conflict(f"study {folder.name} was begun with other values than --set asks for: choose another --name")
+    return known
+
+
+def _longest(folder: StudyFolder, grid: Grid | None, others: Sequence[Setting]) -> int:
+    """The longest sequences that any run has had or wants."""
+    known = (run.sequence_length for run in folder.log.read())
+    return max(*(grid.sequence_lengths if grid else ()), *(one.sequence_length for one in others), *known, SHORTEST, 0)
+
+
+def _prepared(portrait: Portrait, folder: StudyFolder, basis: Basis, longest: int, progress: Progress) -> Path:
+    """The prepared data of the study; made anew, of the same snapshot and items, when sequences are wanted longer."""
+    if folder.basis is not None and (found := folder.prepared(longest)):  # of a study that never began: of anything
+        return found
+    snapshot = _snapshot(portrait, basis, progress)
+    if (snapshot.id, snapshot.users) != (basis.snapshot, basis.users):
+        raise Conflict(
+            f"study {folder.name} was begun on snapshot {basis.snapshot} of {basis.users:,} users, there is "
+            f"{snapshot.id} of {snapshot.users:,} now: losses would not compare, choose another --name"
+        )
+    if basis.items not in (None, items_position(portrait.log)):
+        raise Conflict(
+            f"items or their texts have come in since study {folder.name} was begun, and what was prepared of them has "
+            "to be made again: losses would not compare, choose another --name"
+        )
+    config = replace(basis.config, sequence_length=longest)
+    return folder.prepare(training_inputs(portrait, snapshot), config, progress)
+
+
+def _snapshot(portrait: Portrait, basis: Basis, progress: Progress) -> Snapshot:
+    """The study's own while it is there: cut again after any ingest it would be another, even as of the same time."""
+    try:
+        return recounted(load_snapshot(portrait.settings.home, basis.snapshot))
+    except NotFound:
+        return cut(portrait.log, basis.as_of, progress)
+
+
+def _check(asked: Sequence[Setting], prepared: Prepared, config: ClueConfig) -> None:
+    """Refuse what cannot be trained before hours have gone into the rest."""
+    views = Views(prepared.histories, ObjectiveName(config.objective))
+    held_out, training = divided(views.users, config)
+    for setting in asked:
+        known_size(setting.size, PARAMETERS)
+        run_config(config, setting)
+        if setting.users > len(training):
+            raise InvalidInput(
+                f"run {setting.name} wants {setting.users:,} users: {len(training):,} have two views and are not among "
+                f"the {len(held_out):,} held out"
+            )

@@ -1,0 +1,143 @@
+"""The steps that commands and the demo share: take data in, train a version, bring an instance up."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from portrait.feature_repo.history.snapshot_cut import Snapshot, cut
+from portrait.feature_repo.ingest.adapters import convert
+from portrait.feature_repo.ingest.ingest import ingest as ingest_files
+from portrait.feature_repo.ingest.ingest_report import IngestReport
+from portrait.feature_repo.log.rewriting import strike_forgotten
+from portrait.feature_repo.log.staging import working_folder
+from portrait.infra.jobs.revision import code_revision
+from portrait.infra.portrait import Portrait
+from portrait.registry.errors import InvalidInput
+from portrait.registry.progress import Progress
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.registry.versions.versions import NewVersion
+from portrait.training.baselines.catalogue import chosen
+from portrait.training.evaluation.suites.clue.report import write_report as write_services_report
+from portrait.training.evaluation.suites.clue.suite import Line, Plan, compare
+from portrait.training.evaluation.suites.gur.report import write_report as write_gur_report
+from portrait.training.evaluation.suites.gur.suite import Tables
+from portrait.training.evaluation.suites.gur.suite import run as run_gur
+from portrait.training.evaluation.tasks.evaluate import Evaluation, evaluate
+from portrait.training.evaluation.tasks.methods import fitting
+from portrait.training.evaluation.tasks.task_files import load_task
+from portrait.training.runs.run import TrainedModel, train
+from portrait.training.runs.snapshot_inputs import inputs_of
+from portrait.training.runs.training_inputs import TrainingInputs
+
+
+def take_in(
+    portrait: Portrait, events: Path | None, items: Path | None, users: Path | None, progress: Progress | None = None
+) -> IngestReport:
+    """Ingest canonical tables, let Feast follow their columns, and put the raw features of touched users online."""
+    report = ingest_files(portrait.log, events, items, users, progress=progress)
+    portrait.repo.apply()
+    portrait.repo.publish(progress)
+    return report
+
+
+def import_data_set(
+    portrait: Portrait, data_set: str, path: Path, progress: Progress | None = None
+) -> tuple[IngestReport, Path | None]:
+    """Ingest a public data set through its adapter: (report, where its labels lie in the home)."""
+    with working_folder(portrait.settings.home, "import") as folder:
+        files = convert(data_set, path, folder)
+        report = take_in(portrait, files.events, files.items, files.users, progress).read_from(path)
+        if files.labels is None:
+            return report, None
+        labels = portrait.settings.home / "labels" / f"{data_set}.parquet"
+        labels.parent.mkdir(exist_ok=True)
+        files.labels.replace(labels)
+        strike_forgotten(portrait.log, [labels])
+        return report, labels
+
+
+def train_version(
+    portrait: Portrait,
+    family: str,
+    as_of: datetime | None = None,
+    exclude: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> EmbeddingVersion:
+    """Train a representation model on the snapshot as of a time, register it, and give it its Feast view."""
+    inputs = training_inputs(portrait, cut(portrait.log, as_of), exclude)
+    model = train(family, overrides, inputs, portrait.settings, progress)
+    version = portrait.registry.versions.register(new_version(model))
+    portrait.repo.apply()
+    return version
+
+
+def training_inputs(portrait: Portrait, snapshot: Snapshot, exclude: Sequence[str] = ()) -> TrainingInputs:
+    """What a model is trained on: the snapshot with the teams' features, and the catalogue."""
+    return inputs_of(portrait.repo, snapshot, exclude)
+
+
+def new_version(model: TrainedModel) -> NewVersion:
+    """What the registry is told about a trained model."""
+    return NewVersion(
+        family=model.family,
+        fingerprint=model.fingerprint,
+        dimension=model.dimension,
+        run=model.run,
+        artifact=model.artifact,
+        snapshot=model.snapshot,
+        data_from=model.data_from,
+        data_to=model.data_to,
+        feature_schema=model.input_schema.to_json(),
+        config=model.config,
+        metrics=model.metrics,
+        code_revision=code_revision(),
+    )
+
+
+def compare_services(
+    portrait: Portrait,
+    targets: Sequence[str],
+    seeds: Sequence[int],
+    overrides: Sequence[str],
+    clock: bool,
+    unseen: bool,
+    name: str,
+    as_of: datetime | None = None,
+    progress: Progress | None = None,
+) -> tuple[list[Line], Path]:
+    """CLUE's comparison on the snapshot as of a time: (all lines, where the report lies)."""
+    inputs = training_inputs(portrait, cut(portrait.log, as_of))
+    folder = portrait.settings.home / "studies" / name
+    plan = Plan(tuple(targets), tuple(seeds), tuple(overrides), clock, unseen=unseen)
+    lines = compare(inputs, plan, folder, portrait.settings, progress)
+    return lines, write_services_report(lines, folder)
+
+
+def compare_gur(portrait: Portrait, version: str, progress: Progress | None = None) -> tuple[Tables, Path]:
+    """GUR's tables by a version's recipe: (what was measured, where the report lies)."""
+    known = portrait.registry.versions.get(version)
+    folder = portrait.settings.home / "studies" / "gur"
+    tables = run_gur(portrait.repo, known, portrait.settings, folder, progress)
+    return tables, write_gur_report(tables, known.id, folder)
+
+
+def evaluate_task(
+    portrait: Portrait,
+    version: str | None,
+    task: str,
+    baselines: str = "all",
+    progress: Progress | None = None,
+    beside: Sequence[str] = (),
+) -> Evaluation:
+    """A version (or none), others beside it and baselines on a task by name or file; registers what versions reach."""
+    asked = load_task(task)
+    known_names = fitting(asked.kind)
+    names = chosen(",".join(asked.baselines) if baselines == "all" and asked.baselines else baselines, known_names)
+    if version is None and not names:
+        raise InvalidInput("there is nothing to measure: name a version, or some --baselines")
+    if version is None and beside:
+        raise InvalidInput(f"--beside {beside[0]}: name the version that it stands beside first")
+    known = portrait.registry.versions.get(version) if version is not None else None
+    others = [portrait.registry.versions.get(one) for one in beside]
+    return evaluate(portrait.repo, known, asked, names, portrait.settings, progress, others)

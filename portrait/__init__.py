@@ -1,0 +1,1 @@
+"""One learned portrait of every user, shared by every model."""

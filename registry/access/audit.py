@@ -1,0 +1,178 @@
+"""The audit: every change, in the transaction that makes it, and every attempt that was refused."""
+
+import builtins
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from portrait.registry.database.database import Database
+from portrait.registry.database.tables import AuditEventRow, Instance
+from portrait.registry.errors import PortraitError, Unavailable
+from portrait.registry.text import one_line
+
+log = logging.getLogger(__name__)
+
+SUBJECT_LENGTH = 160
+LARGEST_ID = 2**31 - 1
+
+
+class Action(StrEnum):
+    """What was done or tried."""
+
+    VERSION_REGISTER = "version.register"
+    VERSION_FAIL = "version.fail"
+    VERSION_RETIRE = "version.retire"
+    VERSION_RETIRED = "version.retired"
+    BACKFILL_BEGIN = "backfill.begin"
+    BACKFILL_FINISH = "backfill.finish"
+    EVALUATION_RECORD = "evaluation.record"
+    CONSUMER_ADD = "consumer.add"
+    CONSUMER_SET = "consumer.set"
+    HEAD_REGISTER = "head.register"
+    PROMOTE = "promotion.promote"
+    ROLLBACK = "promotion.rollback"
+    CANARY = "promotion.canary"
+    CANARY_FINISH = "promotion.finish"
+    CANARY_ABORT = "promotion.abort"
+    KEY_ADD = "key.add"
+    KEY_REVOKE = "key.revoke"
+    USER_FORGET = "user.forget"
+    USER_LIFT = "user.lift"
+    ACCESS = "access"  # a request without a key, or with one that does not reach so far
+
+
+class AuditOutcome(StrEnum):
+    """How it ended."""
+
+    DONE = "done"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class AuditEvent:
+    """One line of the audit."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str  # "consumer ads", "version autoencoder-3", "key 1f2e3d"
+    outcome: AuditOutcome
+    detail: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: AuditEventRow) -> "AuditEvent":
+        """The record of a row."""
+        outcome = AuditOutcome(row.outcome)
+        return cls(row.id, row.at, row.actor, row.action, row.subject, outcome, row.detail)
+
+
+@dataclass
+class Entry:
+    """What a change says about itself while it runs; `changed` stays false when it had nothing to do."""
+
+    session: Session
+    subject: str
+    detail: dict[str, Any] = field(default_factory=dict)
+    changed: bool = True
+
+
+class Audit:
+    """The audit events of a registry, written as one actor."""
+
+    def __init__(self, database: Database, actor: str) -> None:
+        """Raises InvalidInput for an actor that is no line of at most 128 characters."""
+        self._database = database
+        self.actor = one_line("actor", actor, 128)
+
+    @contextmanager
+    def change(self, action: Action, subject: str) -> Iterator[Entry]:
+        """A transaction whose audit event commits with it.
+
+        When it raises one of our errors, the attempt is kept as refused, in a transaction of its own, as this one
+        has been rolled back by then; an outage is no refusal.
+        """
+        entry = None
+        try:
+            with self._database.transaction() as session:
+                entry = Entry(session, subject)
+                yield entry
+                if entry.changed:
+                    self._write(session, action, entry.subject, AuditOutcome.DONE, entry.detail)
+        except Unavailable:
+            raise
+        except PortraitError as refusal:
+            self.refused(action, entry.subject if entry else subject, refusal)
+            raise
+
+    @contextmanager
+    def preparing(self, action: Action, subject: str) -> Iterator[None]:
+        """What comes before a change: a refusal there is one of the change."""
+        try:
+            yield
+        except Unavailable:
+            raise
+        except PortraitError as refusal:
+            self.refused(action, subject, refusal)
+            raise
+
+    def refused(self, action: Action, subject: str, refusal: PortraitError) -> None:
+        """Keep an attempt that was refused; without a database it is only logged."""
+        try:
+            with self._database.transaction() as session:
+                self._write(session, action, subject, AuditOutcome.REFUSED, {"reason": str(refusal)})
+        except PortraitError as error:
+            shown = _printable(subject)
+            log.error("refused %s of %s by %s could not be audited: %s", action, shown, self.actor, error)
+
+    def list(self, since: datetime | None = None, after: int = 0, limit: int | None = None) -> list[AuditEvent]:
+        """Events oldest first: from a time on, beyond an id, at most so many."""
+        beyond = AuditEventRow.id > min(after, LARGEST_ID)
+        statement = select(AuditEventRow).where(beyond).order_by(AuditEventRow.id).limit(limit)
+        if since is not None:
+            statement = statement.where(AuditEventRow.at >= since)
+        with self._database.reading() as session:
+            return [AuditEvent.of(row) for row in session.scalars(statement)]
+
+    def newest(self, count: int) -> "builtins.list[AuditEvent]":
+        """The last so many events, oldest first."""
+        statement = select(AuditEventRow).order_by(AuditEventRow.id.desc()).limit(count)
+        with self._database.reading() as session:
+            return [AuditEvent.of(row) for row in session.scalars(statement)][::-1]
+
+    def _write(
+        self, session: Session, action: Action, subject: str, outcome: AuditOutcome, detail: dict[str, Any]
+    ) -> None:
+        session.flush()
+        # Whoever writes holds the instance row until the commit. So ids grow in the order of the commits, and who
+        # asks for the events after the last one seen misses none.
+        session.execute(select(Instance.id).with_for_update(key_share=True))
+        row = AuditEventRow(at=datetime.now(UTC), actor=self.actor, action=action.value, outcome=outcome.value)
+        row.subject, row.detail = _printable(subject)[:SUBJECT_LENGTH], _storable(detail)
+        session.add(row)
+        session.flush()
+
+
+def _storable(value: Any) -> Any:
+    """As both databases keep it, and as a terminal may show it, whatever somebody has sent."""
+    if isinstance(value, str):
+        return _printable(value, "\n\t")
+    if isinstance(value, Mapping):
+        return {_printable(str(name)): _storable(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _printable(text: str, allowed: str = "") -> str:
+    return "".join(c if c.isprintable() or c in allowed else repr(c)[1:-1] for c in text)

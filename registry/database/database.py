@@ -1,0 +1,172 @@
+"""The registry's database: one engine, short transactions, and the checks that make it safe to rely on."""
+
+import math
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, select
+from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from portrait.registry.database.driver_errors import translate
+from portrait.registry.database.patience import Patience
+from portrait.registry.database.tables import Instance
+from portrait.registry.errors import RegistryBehind, RegistryMissing, Unavailable
+
+# The Alembic revision that this code works with; a test holds it to the newest migration.
+SCHEMA_REVISION = "0003"
+
+CONNECT_SECONDS = 10
+"""How long a Postgres may take to accept a connection."""
+
+BUSY_SECONDS = 30
+"""How long a SQLite connection waits for another one's write to end."""
+
+
+class Database:
+    """The SQL database that holds the registry and the event log's manifest.
+
+    SQLite runs in WAL mode and takes its write lock when a transaction begins, so that a
+    read-then-write transaction never fails half-way; Postgres uses its defaults.
+
+    Safe to share between threads. It can be pickled, to Ray workers for instance: the copy
+    opens connections of its own. Errors of the drivers leave its blocks as registry.errors.
+
+    With `patience`, blocks over a Postgres that does not answer for so many seconds raise Unavailable, and all
+    connections of this object are cut: for short questions of somebody who has nothing else going on over them.
+    """
+
+    def __init__(self, url: str, patience: float | None = None) -> None:
+        self.url = _with_driver(make_url(url))
+        self.engine = _engine(self.url, patience or CONNECT_SECONDS)
+        self._patience = Patience(self.engine, patience) if patience and not self.is_sqlite else None
+        # One snapshot for all statements of a reading block, as SQLite gives it by itself.
+        options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._reader = self.engine.execution_options(read_only=True, **options)
+
+    def __reduce__(self) -> tuple[type["Database"], tuple[str]]:
+        return type(self), (self.url.render_as_string(hide_password=False),)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the embedded database is in use."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A read-write transaction: committed when the block ends, rolled back when it raises."""
+        with self._translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A read-only session that sees one moment of the database; it never waits for a writer."""
+        with self._translated(), Session(self._reader, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def connecting(self) -> Iterator[Connection]:
+        """A bare connection, for what is beneath sessions: migrations."""
+        with self._translated(), self.engine.connect() as connection:
+            yield connection
+
+    def require_current(self) -> str:
+        """The instance id of this registry.
+
+        Raises RegistryMissing when there is no database or no tables, RegistryBehind when its
+        schema is another than the code's, Unavailable when the server does not answer.
+        """
+        with self.reading() as session:
+            revision = _revision(session.connection())
+            if revision is None:
+                raise RegistryMissing(f"the registry at {self.shown_url} is empty: run `portrait apply` first")
+            if revision != SCHEMA_REVISION:
+                raise RegistryBehind(
+                    f"the registry at {self.shown_url} is at revision {revision}, this code needs {SCHEMA_REVISION}: "
+                    "run `portrait apply` with the newest code"
+                )
+            instance: str | None = session.scalar(select(Instance.id))
+        if instance is None:
+            raise RegistryMissing(f"the registry at {self.shown_url} has no instance id: run `portrait apply` first")
+        return instance
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        return self.url.render_as_string(hide_password=True)
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self.engine.dispose()
+
+    def _limited(self) -> AbstractContextManager[None]:
+        return self._patience.limit() if self._patience else nullcontext()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        # Opening a SQLite file that is not there would create it.
+        if self.is_sqlite and not Path(self.url.database or "").exists():
+            raise RegistryMissing(f"there is no registry at {self.shown_url}: run `portrait apply` first")
+        try:
+            with self._limited():
+                yield
+        except StatementError as error:
+            ours = translate(error, self.shown_url)
+            if ours is None:
+                raise
+            raise ours from error
+        except PoolTimeout as error:
+            raise Unavailable(f"the registry at {self.shown_url} has no connection left: {error}") from error
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return revision
+
+
+def _with_driver(url: URL) -> URL:
+    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+
+
+def _engine(url: URL, connect_seconds: float) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        # Parameters stay out of errors, and so out of logs: a digest of a key is one.
+        # Without a limit a lost server is waited for until TCP gives up, which takes minutes.
+        limit = {} if "connect_timeout" in url.query else {"connect_timeout": math.ceil(connect_seconds)}
+        return create_engine(url, pool_pre_ping=True, connect_args=limit, hide_parameters=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+        _use_wal(connection)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        read_only = connection.get_execution_options().get("read_only", False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    # Switching to WAL does not wait for other connections as statements do, so two processes
+    # that open a new file at once need this loop; once switched, it stays so.
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > until:
+                raise
+            time.sleep(0.01)

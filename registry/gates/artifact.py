@@ -1,0 +1,47 @@
+"""Rules about the artifact of a version and the space that it spans.
+
+What speaks against a version does not age: only evidence that speaks for it must be recent.
+"""
+
+from portrait.registry.gates.rule import Facts, accept, reject, wait
+from portrait.registry.records.verdicts import Verdict
+
+
+class ArtifactLoads:
+    """The artifact of the version loads, and encodes its probe as it did when it was trained."""
+
+    name = "artifact-loads"
+
+    def check(self, facts: Facts) -> Verdict:
+        """Reject an artifact that does not load, whoever insists; wait for a recent look at it."""
+        version, artifact = facts.version, facts.artifact
+        if artifact is not None and not artifact.loads:
+            reason = f"the artifact of {version.id} does not load ({artifact.problem or 'no cause is known'})"
+            return reject(self, reason, f"restore {version.artifact}, or promote another version", forceable=False)
+        outdated = facts.outdated("artifact")
+        if outdated:
+            return wait(self, outdated, facts.look_again, forceable=artifact is not None)
+        return accept(self, f"the artifact of {version.id} loads and encodes its probe")
+
+
+class FingerprintIntact:
+    """Artifact and heads belong to the space that was registered."""
+
+    name = "fingerprint-intact"
+
+    def check(self, facts: Facts) -> Verdict:
+        """Reject another space, whoever insists; wait for a recent look."""
+        version, artifact = facts.version, facts.artifact
+        found = artifact.fingerprint if artifact else None
+        if found is not None and found != version.fingerprint:
+            reason = f"version {version.id} has fingerprint {version.fingerprint}, but {version.artifact} has {found}"
+            return reject(self, reason, "restore the artifact, or promote another version", forceable=False)
+        for head in facts.heads:
+            if head.fingerprint != version.fingerprint:
+                trained = f"but head {head.id} was trained on {head.fingerprint}"
+                reason = f"version {version.id} has fingerprint {version.fingerprint}, {trained}"
+                return reject(self, reason, "train the head on the vectors of this version", forceable=False)
+        outdated = facts.outdated("artifact") or ("" if found else f"no fingerprint of {version.artifact} is known")
+        if outdated:
+            return wait(self, outdated, facts.look_again, forceable=found is not None)
+        return accept(self, f"the artifact has the fingerprint {version.fingerprint} that was registered")

@@ -1,0 +1,48 @@
+"""The rule about what the vectors look like."""
+
+from portrait.registry.gates.rule import Facts, accept, current_vectors, reject, wait
+from portrait.registry.gates.wording import percent, told_apart
+from portrait.registry.records.evidence_facts import VectorFacts
+from portrait.registry.records.gate_settings import GateSettings
+from portrait.registry.records.verdicts import Verdict
+
+LARGEST_NORM = 100.0
+"""Times the median: a vector this long comes from broken input or an overflow, not from a user."""
+
+
+class VectorsAreHealthy:
+    """Vectors are finite, of sane norms, say something about their user, and use their dimensions."""
+
+    name = "vectors-are-healthy"
+
+    def check(self, facts: Facts) -> Verdict:
+        """Reject vectors that nobody should read; wait while there are none to look at."""
+        vectors, version = current_vectors(self, facts), facts.version.id
+        if isinstance(vectors, Verdict):
+            return vectors
+        if vectors.users_sampled and not vectors.users_embedded:
+            return wait(self, f"no user looked at has a vector of {version}", f"run `portrait backfill {version}`")
+        ill = _ill(vectors, facts.consumer.gates) if vectors.users_embedded else ""
+        if ill:
+            return reject(self, f"version {version}: {ill}", "train another version, or promote another one")
+        return accept(self, f"{vectors.users_embedded:,} vectors of {version} are finite and of sane norms")
+
+
+def _ill(vectors: VectorFacts, gates: GateSettings) -> str:
+    """The first thing that is wrong; empty for healthy vectors."""
+    collapsed = vectors.collapsed_dimensions / vectors.dimension
+    priors = vectors.priors / vectors.users_embedded
+    if vectors.not_finite:
+        return f"{vectors.not_finite:,} vectors hold numbers that are not finite"
+    if not vectors.norm_median > 0:  # NaN too
+        return f"the median norm is {vectors.norm_median:g}, most vectors say nothing"
+    if not vectors.norm_largest <= LARGEST_NORM * vectors.norm_median:
+        largest = f"the largest norm is {vectors.norm_largest:.4g}, the median {vectors.norm_median:.4g}"
+        return f"{largest}, the limit is {LARGEST_NORM:g} times as much"
+    if collapsed > gates.max_collapsed:
+        shown, limit = told_apart(percent, collapsed, gates.max_collapsed)
+        return f"{shown} of the dimensions are the same for everybody, the limit is {limit}"
+    if priors > gates.max_prior_share:
+        shown, limit = told_apart(percent, priors, gates.max_prior_share)
+        return f"{shown} of the vectors are the prior, the limit is {limit}"
+    return ""

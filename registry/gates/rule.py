@@ -1,0 +1,107 @@
+"""What a rule is, and the facts that all rules look at."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from portrait.registry.gates.wording import span, told_apart
+from portrait.registry.records.evidence_facts import ArtifactFacts, Evidence, Kind, VectorFacts
+from portrait.registry.records.records import Assignment, Backfill, Consumer, EmbeddingVersion, Head
+from portrait.registry.records.verdicts import Outcome, Verdict
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A metric of a version; two of them compare only when they were taken on the same data and as-of."""
+
+    task: str
+    metric: str
+    data_stamp: str
+    as_of: datetime
+    value: float
+    measured_at: datetime
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the gates may look at: who asks for which version, and the evidence about it."""
+
+    consumer: Consumer
+    assignment: Assignment | None  # None: the consumer reads nothing yet
+    version: EmbeddingVersion
+    backfill: Backfill | None  # the newest finished one
+    now: datetime
+    evidence: Mapping[Kind, Evidence] = field(default_factory=dict)  # the newest of each kind
+    heads: Sequence[Head] = ()  # of the consumer, on the version
+    measured: Sequence[Measurement] = ()  # on the version
+    measured_now: Sequence[Measurement] = ()  # on the stable version that the consumer reads now
+    canary_share: float | None = None  # None: all users
+
+    @property
+    def artifact(self) -> ArtifactFacts | None:
+        """What was last seen of the artifact."""
+        evidence = self.evidence.get("artifact")
+        return evidence.facts if evidence and isinstance(evidence.facts, ArtifactFacts) else None
+
+    @property
+    def vectors(self) -> VectorFacts | None:
+        """What was last seen of the vectors."""
+        evidence = self.evidence.get("vectors")
+        return evidence.facts if evidence and isinstance(evidence.facts, VectorFacts) else None
+
+    @property
+    def look_again(self) -> str:
+        """The command that takes new evidence and changes nothing else."""
+        canary = "" if self.canary_share is None else f" --canary {self.canary_share:g}"
+        return f"run `portrait promote {self.consumer.name} {self.version.id}{canary} --dry-run`, which looks anew"
+
+    def outdated(self, kind: Kind) -> str:
+        """Why the evidence of a kind cannot be relied upon; empty when it can."""
+        evidence = self.evidence.get(kind)
+        if evidence is None:
+            return f"nobody has looked at the {kind} of {self.version.id} yet"
+        finished = self.backfill.finished_at if self.backfill else None
+        if finished is not None and evidence.measured_at < finished:
+            return f"nobody has looked at the {kind} of {self.version.id} since its newest backfill finished"
+        age, limit = (self.now - evidence.measured_at).total_seconds(), self.consumer.gates.evidence_seconds
+        if age > limit:
+            shown, allowed = told_apart(span, age, limit)
+            return f"the look at the {kind} of {self.version.id} is {shown} old, the limit is {allowed}"
+        return ""
+
+
+class Gate(Protocol):
+    """A rule that a promotion must pass."""
+
+    @property
+    def name(self) -> str:
+        """Short and stable; kept with each promotion."""
+        ...
+
+    def check(self, facts: Facts) -> Verdict:
+        """Accept, wait or reject, with a reason and what to do."""
+        ...
+
+
+def accept(gate: Gate, reason: str) -> Verdict:
+    """The gate lets the promotion pass."""
+    return Verdict(gate.name, Outcome.ACCEPT, reason)
+
+
+def wait(gate: Gate, reason: str, remedy: str, *, forceable: bool = True) -> Verdict:
+    """The gate will let it pass once the remedy was applied."""
+    return Verdict(gate.name, Outcome.WAIT, reason, remedy, forceable)
+
+
+def reject(gate: Gate, reason: str, remedy: str, *, forceable: bool = True) -> Verdict:
+    """The gate does not let this version pass."""
+    return Verdict(gate.name, Outcome.REJECT, reason, remedy, forceable)
+
+
+def current_vectors(gate: Gate, facts: Facts) -> VectorFacts | Verdict:
+    """What is known of the vectors now, or the verdict to wait for a look at them."""
+    outdated = facts.outdated("vectors")
+    if outdated or facts.vectors is None:
+        return wait(gate, outdated, facts.look_again)
+    return facts.vectors

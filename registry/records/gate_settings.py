@@ -1,0 +1,103 @@
+"""What a consumer asks of a version before it reads it: the settings of each gate, with defaults that suit most."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self, TypeAlias
+
+from portrait.registry.errors import InvalidInput
+from portrait.registry.text import one_line
+
+DAY = 86_400.0
+
+GateChanges: TypeAlias = Mapping[str, Any] | Sequence[str]
+"""Settings by name, where None puts the default back; or the same as texts, `name=value` and `name=`."""
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """Limits of one consumer. Lags are in seconds, shares between 0 and 1."""
+
+    min_coverage: float = 0.999  # of the known users, with a stored vector
+    max_watermark_lag: float = DAY  # event time by which the version's vectors trail the log
+    max_refresh_lag: float = DAY  # event time by which users' vectors trail their own history
+    max_prior_share: float = 0.5  # of the vectors that say nothing about their user
+    max_collapsed: float = 0.05  # of the dimensions that are the same for everybody
+    evidence_seconds: float = 3600.0  # how old the evidence may be
+    task: str = ""  # the consumer's own task; empty asks for no metric
+    metric: str = "auc"
+    tolerance: float = 0.0  # by how much the metric may be worse than on the present version
+    higher_is_better: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput with the first value that cannot be a limit."""
+        for name in ("min_coverage", "max_prior_share", "max_collapsed"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidInput(f"{name}={getattr(self, name)} is a share: give a number between 0 and 1")
+        for name in ("max_watermark_lag", "max_refresh_lag", "evidence_seconds", "tolerance"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise InvalidInput(f"{name}={getattr(self, name)}: give a number that is not negative")
+        if self.task:
+            one_line("gate setting task", self.task, 128)
+        one_line("gate setting metric", self.metric, 64)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """The settings of which `stored` holds those that are not the defaults.
+
+        What other code has stored and this one does not know, or cannot use, counts as the default: the row of one
+        consumer must not keep everybody from reading the registry.
+        """
+        return cls(**{name: _typed(name, value) for name, value in stored.items() if _usable(name, value)})
+
+    def to_json(self) -> dict[str, Any]:
+        """What differs from the defaults."""
+        standard = asdict(GateSettings())
+        return {name: value for name, value in asdict(self).items() if value != standard[name]}
+
+    def overridden(self, changes: GateChanges) -> Self:
+        """The settings with changes applied; raises InvalidInput for a name or a value that cannot be."""
+        values = self.to_json()
+        for name, value in changes.items() if isinstance(changes, Mapping) else map(_split, changes):
+            values.pop(name, None)
+            if value not in (None, "") or name not in _KINDS:
+                values[name] = _typed(name, value)
+        return type(self)(**values)
+
+
+_KINDS: dict[str, type] = {name: type(value) for name, value in asdict(GateSettings()).items()}
+
+
+def unknown_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What newer code has stored and this one does not know; whoever changes the row keeps it."""
+    return {name: value for name, value in stored.items() if name not in _KINDS}
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInput(f"gate setting {text!r}: write name=value, max_prior_share=0.2 for instance")
+    return name.strip(), value.strip()
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A value as its setting wants it; texts are read, but a truth value is no number and a number no text."""
+    if name not in _KINDS:
+        raise InvalidInput(f"there is no gate setting {name!r}; there are: {', '.join(_KINDS)}")
+    kind = _KINDS[name]
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[str(value).lower()]
+        if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
+            raise TypeError
+        return kind(value)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise InvalidInput(f"gate setting {name}={value!r} is no {kind.__name__}") from None
+
+
+def _usable(name: str, value: Any) -> bool:
+    try:
+        GateSettings(**{name: _typed(name, value)})
+    except InvalidInput:
+        return False
+    return True

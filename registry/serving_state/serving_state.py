@@ -1,0 +1,54 @@
+"""What serving polls: one number, and when it has grown, everything that it needs to route a request."""
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from portrait.registry.database.database import Database
+from portrait.registry.database.tables import ApiKeyRow, AssignmentRow, ConsumerRow, EmbeddingVersionRow, Instance
+from portrait.registry.errors import RegistryMissing
+from portrait.registry.records.records import ApiKey, AsOfs, Assignment, Consumer, EmbeddingVersion
+from portrait.registry.rows import as_ofs
+
+
+@dataclass(frozen=True)
+class ServingState:
+    """What every consumer reads, all versions by id, and the keys of the HTTP API, at one generation."""
+
+    generation: int
+    assignments: dict[str, Assignment]
+    versions: dict[str, EmbeddingVersion]
+    consumers: dict[str, Consumer] = field(default_factory=dict)  # those without an assignment too
+    keys: dict[str, ApiKey] = field(default_factory=dict)  # by id, the revoked ones too
+
+
+def read_generation(database: Database) -> int:
+    """The generation, in one cheap query; it grows with every change that read_state would show."""
+    with database.reading() as session:
+        return generation_of(session)
+
+
+def read_state(database: Database) -> ServingState:
+    """Everything at one generation, read in one transaction."""
+    with database.reading() as session:
+        generation = generation_of(session)
+        times = as_ofs(session)
+        return ServingState(
+            generation=generation,
+            assignments={row.consumer: Assignment.of(row) for row in session.scalars(select(AssignmentRow))},
+            versions={
+                row.id: EmbeddingVersion.of(row, times.get(row.id, AsOfs()))
+                for row in session.scalars(select(EmbeddingVersionRow))
+            },
+            consumers={row.name: Consumer.of(row) for row in session.scalars(select(ConsumerRow))},
+            keys={row.id: ApiKey.of(row) for row in session.scalars(select(ApiKeyRow))},
+        )
+
+
+def generation_of(session: Session) -> int:
+    """The generation that a session sees; raises RegistryMissing."""
+    generation: int | None = session.scalar(select(Instance.generation))
+    if generation is None:
+        raise RegistryMissing("the registry has no instance row: run `portrait apply` first")
+    return generation

@@ -1,0 +1,95 @@
+"""What comes over HTTP into the log: judged here, then made durable in groups."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from portrait.feature_repo.ingest.arriving_json import RecordJudge, Rejected
+from portrait.feature_repo.ingest.event_files import TAKEN
+from portrait.feature_repo.log.inbox import Outcome
+from portrait.feature_repo.log.manifest import Kind
+from portrait.serving.arrivals.inbox_writer import Arrived, InboxWriter
+
+SLICE = 100
+"""Records judged without letting other requests in between: a millisecond."""
+
+INVALID = "invalid"
+"""Outcome, for metrics, of records that are bad by themselves."""
+
+REASONS = {
+    Outcome.TAKEN: TAKEN,
+    Outcome.FORGOTTEN: "the user was forgotten: `portrait forget --lift` has records accepted again",
+}
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A record of a request that was not accepted."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of a request's records."""
+
+    accepted: int
+    known: int
+    rejected: Sequence[Rejection]
+    outcomes: Mapping[str, int]  # how many of each Outcome, and INVALID
+
+
+class Closable(Protocol):
+    """A database or a broker."""
+
+    def close(self) -> None:
+        """Give back the connections."""
+        ...
+
+
+class Arrivals:
+    """Takes events, users and items in, over connections that are its own."""
+
+    def __init__(self, judge: RecordJudge, writer: InboxWriter, *connections: Closable) -> None:
+        self._judge = judge
+        self._writer = writer
+        self._connections = connections
+
+    async def take(self, kind: Kind, records: Sequence[object]) -> Receipt:
+        """Take the good ones of these JSON values in; returns when they are durable.
+
+        Raises Unavailable, also when too much waits; the same records may then be sent again.
+        """
+        known = self._judge.known
+        if kind is not Kind.EVENTS and known.stale:
+            await asyncio.to_thread(known.refresh)
+        good: list[tuple[int, Arrived]] = []
+        rejected: list[Rejection] = []
+        for index, one in enumerate(self._judge.judge(kind, records)):
+            if isinstance(one, Rejected):
+                rejected.append(Rejection(index, one.reason))
+            else:
+                good.append((index, Arrived(one, records[index])))  # type: ignore[arg-type]  # good ones are objects
+            if index % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+        outcomes = await self._writer.write([arrived for _, arrived in good]) if good else []
+        counts: Counter[str] = Counter({INVALID: len(rejected)} if rejected else {})
+        counts.update(outcomes)
+        for (index, _), outcome in zip(good, outcomes, strict=True):
+            if outcome in REASONS:
+                rejected.append(Rejection(index, REASONS[outcome]))
+        rejected.sort(key=lambda one: one.index)
+        return Receipt(counts[Outcome.ACCEPTED], counts[Outcome.KNOWN], rejected, counts)
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._writer.start()
+
+    def close(self) -> None:
+        """Finish what was taken on, refuse the rest, and give back the connections."""
+        self._writer.close()
+        for connection in self._connections:
+            connection.close()

@@ -1,0 +1,175 @@
+"""Group commit: whatever waits is accepted in one transaction, and only then are its requests answered."""
+
+import asyncio
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from portrait.feature_repo.broker.broker import Broker
+from portrait.feature_repo.broker.records import stream_record
+from portrait.feature_repo.log.inbox import Arriving, Inbox, Outcome
+from portrait.registry.errors import Conflict, Unavailable
+
+GROUP = 4_000
+"""Records in one transaction, or those of a single request."""
+
+PACE = 0.01
+"""Seconds from the beginning of one transaction to that of the next, unless a whole group waits.
+
+One costs as much as sixty records do, and SQLite has others who want to write.
+"""
+
+CLOSE_SECONDS = 20.0
+"""How long closing waits for what was taken on: a registry that is away is waited for too."""
+
+
+class Arrived(NamedTuple):
+    """A good record, and the JSON object that it came as."""
+
+    arriving: Arriving
+    record: Mapping[str, object]
+
+
+Accept = Callable[[Sequence[Arrived]], list[Outcome]]
+"""Makes records durable, all of them or none, and tells what became of each; raises Unavailable."""
+
+
+def into_inbox(inbox: Inbox) -> Accept:
+    """Accept into the inbox: durable as soon as the transaction has committed."""
+    return lambda arrived: inbox.accept([one.arriving for one in arrived])
+
+
+def into_broker(broker: Broker) -> Accept:
+    """Accept into the broker's streams: as durable as the broker is.
+
+    What is known, taken or forgotten is found only when the streams are read.
+    """
+
+    def append(arrived: Sequence[Arrived]) -> list[Outcome]:
+        broker.append([stream_record(*one) for one in arrived])
+        return [Outcome.ACCEPTED] * len(arrived)
+
+    return append
+
+
+Answer = list[Outcome] | Exception
+
+
+@dataclass(frozen=True)
+class _Request:
+    records: Sequence[Arrived]
+    loop: asyncio.AbstractEventLoop
+    answer: "asyncio.Future[list[Outcome]]"
+
+
+class InboxWriter:
+    """One thread that accepts what the requests of a replica bring; at most `limit` records wait for it.
+
+    While a transaction commits, the next one gathers: the more comes, the larger the groups.
+    """
+
+    def __init__(self, accept: Accept, limit: int) -> None:
+        self._accept = accept
+        self._limit = limit
+        self._queue: deque[_Request] = deque()
+        self._waiting = 0  # records queued or being committed
+        self._earliest = 0.0  # when the next transaction may begin
+        self._closed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
+
+    async def write(self, records: Sequence[Arrived]) -> list[Outcome]:
+        """What became of each record, once that is durable.
+
+        Raises Unavailable when too many wait, at once, or when the registry or the broker is away; the records may
+        then be sent again.
+        """
+        loop = asyncio.get_running_loop()
+        request = _Request(records, loop, loop.create_future())
+        with self._changed:
+            if self._closed:
+                raise Unavailable("the gateway is stopping: send it again")
+            # A request larger than the whole queue still goes through when nothing else waits.
+            if self._waiting and self._waiting + len(records) > self._limit:
+                raise Unavailable(f"{self._waiting:,} records wait to be committed already: send it again in a moment")
+            self._waiting += len(records)
+            self._queue.append(request)
+            if len(self._queue) == 1 or self._waiting >= GROUP:
+                self._changed.notify()
+        return await request.answer
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Accept what waits, then stop; what comes later is refused."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        while group := self._next_group():
+            answers = self._answers(group)
+            with self._changed:
+                self._waiting -= sum(len(request.records) for request in group)
+            _resolve(group, answers)
+
+    def _next_group(self) -> list[_Request]:
+        """Whole requests; none once the writer is closed and nothing waits."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closed)
+            early = self._earliest - time.monotonic()
+            if early > 0:
+                self._changed.wait_for(lambda: self._waiting >= GROUP or self._closed, early)
+            self._earliest = time.monotonic() + PACE
+            group: list[_Request] = []
+            size = 0
+            while self._queue and (not group or size + len(self._queue[0].records) <= GROUP):
+                group.append(self._queue.popleft())
+                size += len(group[-1].records)
+            return group
+
+    def _answers(self, group: Sequence[_Request]) -> list[Answer]:
+        answer = self._outcomes([record for request in group for record in request.records])
+        if isinstance(answer, list):
+            outcomes = iter(answer)
+            return [[next(outcomes) for _ in request.records] for request in group]
+        if len(group) == 1 or isinstance(answer, Unavailable):
+            return [answer] * len(group)
+        # Something is wrong with one of them, and the others need not suffer for it.
+        return [self._outcomes(request.records) for request in group]
+
+    def _outcomes(self, records: Sequence[Arrived]) -> Answer:
+        try:
+            return self._accept(records)
+        except Conflict as error:  # the same ids at two gateways at once: sent again, they are known
+            return Unavailable(str(error))
+        except Exception as error:  # for those who wait; the thread lives on
+            return error
+
+
+def _resolve(group: Sequence[_Request], answers: Sequence[Answer]) -> None:
+    """Wake each event loop once, not once a request."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Request, Answer]]] = defaultdict(list)
+    for request, answer in zip(group, answers, strict=True):
+        by_loop[request.loop].append((request, answer))
+    for loop, done in by_loop.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_hand_out, done)
+
+
+def _hand_out(done: Sequence[tuple[_Request, Answer]]) -> None:
+    for request, answer in done:
+        if request.answer.done():  # whoever asked has hung up
+            continue
+        if isinstance(answer, list):
+            request.answer.set_result(answer)
+        else:
+            request.answer.set_exception(answer)

@@ -1,0 +1,59 @@
+"""The gateway: a plain ASGI application over the reader, testable without Ray."""
+
+from functools import cache
+
+from fastapi import FastAPI
+
+from portrait.serving.api import arrivals as arriving
+from portrait.serving.api import audit, consumers, embeddings, forgetting, heads, health, keys, promotions, versions
+from portrait.serving.api.documentation import document
+from portrait.serving.api.guard import Guard
+from portrait.serving.api.operations import Operations
+from portrait.serving.arrivals.arrivals import Arrivals
+from portrait.serving.bounded_threads import BoundedThreads
+from portrait.serving.http import problems
+from portrait.serving.http.access import Access
+from portrait.serving.http.hot_requests import ShortcutApp
+from portrait.serving.http.metrics import Measured, Metrics
+from portrait.serving.reads.async_reader import PooledReader
+from portrait.serving.settings import ServingSettings
+
+TITLE, VERSION = "Portrait", "1"
+DESCRIPTION = "One learned portrait of every user, shared by every model."
+
+THREADS, WAITING = 8, 64
+"""Of what asks the registry: a promotion loads a model, so a few seconds each at worst."""
+
+
+def create_app(
+    reader: PooledReader,
+    operations: Operations,
+    arrivals: Arrivals,
+    settings: ServingSettings,
+    shared_metrics: bool = False,
+) -> FastAPI:
+    """The HTTP API; nothing is started and nothing is closed by it."""
+    metrics = Metrics(shared_metrics)
+    assignments = reader.reader.assignments
+    assignments.facts = metrics.facts
+    guard = Guard(Access(assignments, settings), operations, metrics.registry)
+    threads = BoundedThreads("the registry", THREADS, WAITING)
+    reads = embeddings.EmbeddingReads(reader, guard, metrics, settings.max_batch)
+    app = ShortcutApp(reads.endpoint, metrics, title=TITLE, version=VERSION, description=DESCRIPTION)
+    # First, as Serve tries them in order for the name of a request.
+    app.router.routes[:0] = [*reads.routes, *arriving.routes(arrivals, guard, metrics)]
+    for part in (promotions, heads, versions):
+        app.include_router(part.reading(guard, operations, threads))
+        app.include_router(part.changing(guard, operations, threads))
+    app.include_router(consumers.reading(guard, assignments))
+    app.include_router(consumers.changing(guard, operations, threads))
+    app.include_router(keys.router(guard, operations, threads))
+    app.include_router(audit.router(guard, operations, threads))
+    app.include_router(forgetting.router(guard, operations, threads))
+    app.include_router(health.router(reader, metrics, operations, threads))
+    app.add_middleware(Measured, metrics=metrics)
+    problems.install(app)
+    app.openapi = cache(  # type: ignore[method-assign]
+        lambda: document(TITLE, VERSION, DESCRIPTION, app.routes, settings.max_batch)
+    )
+    return app

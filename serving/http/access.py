@@ -1,0 +1,72 @@
+"""Who may do what over HTTP: API keys from the polled state, checked without a query."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from portrait.registry.access.keys import find_key
+from portrait.registry.errors import Forbidden, Unauthenticated
+from portrait.registry.records.grants import PER_CONSUMER, Grant, Scope
+from portrait.serving.settings import ServingSettings
+from portrait.serving.state.assignment_poller import Assignments
+
+ANONYMOUS = "anonymous"
+"""Actor of those without a key."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Somebody whom the gateway answers."""
+
+    name: str
+    grants: tuple[Grant, ...]
+
+    def require(self, scope: Scope | None, consumer: str | None = None) -> None:
+        """Raise Forbidden unless a grant covers the scope, for that consumer; None is whatever any key may do."""
+        if scope is not None and not any(grant.allows(scope, consumer) for grant in self.grants):
+            wanted = f"{scope}={consumer[:80]!r}" if consumer and scope in PER_CONSUMER else str(scope)
+            raise Forbidden(
+                f"the API key of {self.name} has no scope {wanted}: ask an administrator for a key that has it"
+            )
+
+
+EVERYBODY = Caller(ANONYMOUS, (Grant(Scope.ADMINISTER),))
+
+
+class Access:
+    """Lets requests in by their API key.
+
+    Without any key in the registry (a revoked one counts as one) everybody on this machine may do everything, and
+    nobody else may do anything: a key table that was emptied does not open a gateway to the network.
+    """
+
+    def __init__(self, assignments: Assignments, settings: ServingSettings) -> None:
+        self._assignments = assignments
+        self._open_without_keys = is_loopback(settings.host) and not settings.production
+
+    def identify(self, presented: str | None) -> Caller:
+        """Whose key this is; raises Unauthenticated, and Unavailable until the registry has answered once."""
+        keys = self._assignments.state.keys
+        if not keys and self._open_without_keys:
+            return EVERYBODY
+        if not keys:
+            raise Unauthenticated("there are no API keys, so only loopback is served: `portrait keys add` makes one")
+        if not presented:
+            raise Unauthenticated("no API key came with the request: send it as `Authorization: Bearer KEY`")
+        key = find_key(keys, presented)
+        if key is None:
+            raise Unauthenticated("the API key is not known or was revoked: ask an administrator for another")
+        return Caller(key.name, key.grants)
+
+
+def bearer(header: str | None) -> str | None:
+    """The key in an Authorization header; None where there is none."""
+    scheme, _, key = (header or "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on `host`."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,301 @@
+"""What people do to an instance, by command line or HTTP: evidence first, then the registry, then Feast follows."""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from portrait.registry.access.audit import Action, AuditEvent
+from portrait.registry.consumers.consumers import ANY_AGE
+from portrait.registry.consumers.heads import NewHead
+from portrait.registry.database.tables import VersionState
+from portrait.registry.errors import Conflict, PortraitError
+from portrait.registry.progress import Progress, silent
+from portrait.registry.records.gate_settings import GateChanges
+from portrait.registry.records.grants import Grant
+from portrait.registry.records.records import ApiKey, Consumer, EmbeddingVersion, Head, Promotion, Replica
+from portrait.registry.records.verdicts import Verdict
+from portrait.registry.registry import Registry
+from portrait.registry.serving_state.replicas import SHARDS
+from portrait.serving.operations.freshness import Freshness, read_freshness
+
+if TYPE_CHECKING:  # Feast and torch take seconds to import, and most of these need neither
+    from portrait.feature_repo.forgetting.forgetting import Forgetting
+    from portrait.feature_repo.forgetting.report import ForgettingReport
+    from portrait.feature_repo.store.feature_repo import FeatureRepo
+    from portrait.training.inspection.diff import VersionDiff
+
+log = logging.getLogger(__name__)
+
+REPLICAS_SECONDS = 15.0
+"""How long a retirement waits for gateways that still serve an earlier state, and forgetting for refresh shards."""
+
+Later = Callable[[Callable[[], object]], object]
+
+
+def at_once(work: Callable[[], object]) -> object:
+    """Do it before going on: the command line's `later`."""
+    return work()
+
+
+class Operations:
+    """Every change and every question about consumers, versions, heads and keys, each for an actor.
+
+    `apply` brings Feast to the registry's state; a failure of it never undoes a change, as Feast only shows what
+    the registry decides. `later` runs what may take minutes: at once on the command line, in a thread in a gateway.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        repo: "FeatureRepo",
+        apply: Callable[[], object],
+        later: Later = at_once,
+        watched: Registry | None = None,
+    ) -> None:
+        """`watched` is the same registry over connections that are cut when they hang: for frequent questions."""
+        self._registry = registry
+        self._watched = watched or registry
+        self._repo = repo
+        self._apply = apply
+        self._later = later
+
+    def freshness(self) -> Freshness:
+        """What waits to be refreshed, and how long it has taken."""
+        return read_freshness(self._watched)
+
+    def consumer_add(
+        self,
+        actor: str,
+        name: str,
+        owner: str,
+        task: str = "",
+        gates: GateChanges = (),
+        wants_head: bool = False,
+        max_age: float = ANY_AGE,
+    ) -> Consumer:
+        """Declare a consumer; raises InvalidInput, or Conflict when it exists with other fields."""
+        return self._registry.acting(actor).consumers.add(name, owner, task, gates, wants_head, max_age)
+
+    def consumer_set(
+        self,
+        actor: str,
+        name: str,
+        owner: str | None = None,
+        task: str | None = None,
+        gates: GateChanges = (),
+        wants_head: bool | None = None,
+        max_age: float | None = None,
+    ) -> Consumer:
+        """Change what is given; raises NotFound or InvalidInput."""
+        return self._registry.acting(actor).consumers.set(name, owner, task, gates, wants_head, max_age)
+
+    def check(
+        self, consumer: str, version: str, canary_share: float | None = None, progress: Progress | None = None
+    ) -> tuple[Verdict, ...]:
+        """What every gate would say now, on fresh evidence; changes nothing."""
+        if self._registry.promotions.check(consumer, version, canary_share):  # raises what no evidence can change
+            self._inspect(version, self._registry, progress)
+        return self._registry.promotions.check(consumer, version, canary_share)
+
+    def promote(
+        self,
+        actor: str,
+        consumer: str,
+        version: str,
+        reason: str = "",
+        canary_share: float | None = None,
+        force: bool = False,
+        expected_revision: int | None = None,
+        progress: Progress | None = None,
+    ) -> Promotion:
+        """Move a consumer to a version, or a share of its users, on fresh evidence; see Promotions.promote."""
+        registry = self._registry.acting(actor)
+        action = Action.PROMOTE if canary_share is None else Action.CANARY
+        with registry.audit.preparing(action, f"consumer {consumer}"):
+            expected = self._revision(consumer, expected_revision)
+            if registry.promotions.check(consumer, version, canary_share):  # raises what no evidence can change
+                self._inspect(version, registry, progress)
+        promotion = registry.promotions.promote(
+            consumer, version, reason, canary_share=canary_share, force=force, expected_revision=expected
+        )
+        self._later(self._project)
+        return promotion
+
+    def finish_canary(
+        self,
+        actor: str,
+        consumer: str,
+        reason: str = "",
+        force: bool = False,
+        expected_revision: int | None = None,
+        progress: Progress | None = None,
+    ) -> Promotion:
+        """Make the canary the stable version, on fresh evidence; see Promotions.finish_canary."""
+        registry = self._registry.acting(actor)
+        with registry.audit.preparing(Action.CANARY_FINISH, f"consumer {consumer}"):
+            expected = self._revision(consumer, expected_revision)
+            assignment = registry.consumers.assignment(consumer)
+            if assignment is not None and assignment.canary is not None:
+                self._inspect(assignment.canary, registry, progress)
+        promotion = registry.promotions.finish_canary(consumer, reason, force=force, expected_revision=expected)
+        self._later(self._project)
+        return promotion
+
+    def abort_canary(
+        self, actor: str, consumer: str, reason: str = "", expected_revision: int | None = None
+    ) -> Promotion:
+        """End the canary; all users are back on the stable version."""
+        registry = self._registry.acting(actor)
+        return registry.promotions.abort_canary(consumer, reason, expected_revision=expected_revision)
+
+    def rollback(
+        self,
+        actor: str,
+        consumer: str,
+        reason: str = "",
+        force: bool = False,
+        expected_revision: int | None = None,
+        progress: Progress | None = None,
+    ) -> Promotion:
+        """Back to the version before the last stable promotion, once it has been shown to load and to cover.
+
+        Looks at that version only, so it works while the newest one is broken. Moves no data.
+        """
+        registry = self._registry.acting(actor)
+        with registry.audit.preparing(Action.ROLLBACK, f"consumer {consumer}"):
+            expected = self._revision(consumer, expected_revision)
+            self._inspect(registry.promotions.rollback_target(consumer), registry, progress)
+        promotion = registry.promotions.rollback(consumer, reason, force=force, expected_revision=expected)
+        self._later(self._project)
+        return promotion
+
+    def history(self, consumer: str, at: datetime | None = None) -> Sequence[Promotion]:
+        """The changes of a consumer's assignment, oldest first, up to and with a time."""
+        return self._registry.promotions.history(consumer, at)
+
+    def versions(self) -> Sequence[EmbeddingVersion]:
+        """Every version, whatever its state."""
+        return self._registry.versions.list()
+
+    def version(self, version: str) -> EmbeddingVersion:
+        """One version; raises NotFound."""
+        return self._registry.versions.get(version)
+
+    def diff(self, version: str, other: str, progress: Progress | None = None) -> "VersionDiff":
+        """How two versions differ; raises NotFound."""
+        from portrait.training.inspection.diff import diff_versions
+
+        return diff_versions(self._repo, self.version(version), self.version(other), progress=progress)
+
+    def retire(self, actor: str, version: str, reason: str = "", progress: Progress | None = None) -> EmbeddingVersion:
+        """End the life of a version: nothing reads it from the commit on, then its data goes.
+
+        Killed or failed in between it stays retiring, and asking again goes on. Raises Conflict, which names them,
+        while something pins the version.
+        """
+        registry = self._registry.acting(actor)
+        generation = registry.retirements.begin(version, reason)
+        self._later(lambda: self._remove(registry, version, generation, progress or silent))
+        return registry.versions.get(version)
+
+    def resume_retirements(self) -> None:
+        """Go on with the retirements that were cut short."""
+        for version in self._registry.versions.list((VersionState.RETIRING,)):
+            self.retire(self._registry.actor, version.id)
+
+    def forget(self, actor: str, user: str, progress: Progress | None = None) -> "ForgettingReport":
+        """Delete everything about a user, and accept nothing until that is lifted; see Forgetting.forget.
+
+        Killed or failed in between, asking again goes on.
+        """
+        return self._forgetting(actor, progress or silent).forget(user, progress)
+
+    def lift(self, actor: str, user: str) -> str:
+        """Accept what comes of a forgotten user from now on; returns how the audit calls the user."""
+        return self._forgetting(actor, silent).lift(user)
+
+    def heads(self, consumer: str) -> Sequence[Head]:
+        """The heads of a consumer, oldest first; raises NotFound."""
+        return self._registry.heads.list(consumer)
+
+    def register_head(self, actor: str, head: NewHead) -> Head:
+        """Keep a head that was trained elsewhere; raises FingerprintMismatch, NotFound or Conflict."""
+        return self._registry.acting(actor).heads.register(head)
+
+    def add_key(self, actor: str, name: str, grants: Sequence[Grant]) -> tuple[ApiKey, str]:
+        """A new key of the HTTP API, and the text of it, which is stored nowhere."""
+        return self._registry.acting(actor).keys.add(name, grants)
+
+    def keys(self) -> Sequence[ApiKey]:
+        """All keys, the revoked ones too."""
+        return self._registry.keys.list()
+
+    def revoke_key(self, actor: str, id: str) -> ApiKey:
+        """Make a key worthless; raises NotFound."""
+        return self._registry.acting(actor).keys.revoke(id)
+
+    def audit(self, since: datetime | None = None, after: int = 0, limit: int | None = None) -> Sequence[AuditEvent]:
+        """What was changed or refused, oldest first."""
+        return self._registry.audit.list(since, after, limit)
+
+    def refused(self, actor: str, subject: str, refusal: PortraitError) -> None:
+        """Keep that a request was turned away."""
+        self._registry.acting(actor).audit.refused(Action.ACCESS, subject, refusal)
+
+    def _forgetting(self, actor: str, progress: Progress) -> "Forgetting":
+        from portrait.feature_repo.forgetting.forgetting import Forgetting
+
+        registry = self._registry.acting(actor)
+        return Forgetting(self._repo, registry, lambda generation: self._await_shards(generation, progress))
+
+    def _revision(self, consumer: str, expected: int | None) -> int:
+        """The revision that the evidence is gathered for: whoever is faster meanwhile makes this change a conflict."""
+        assignment = self._registry.consumers.assignment(consumer)  # an unknown consumer is not inspected for
+        if expected is not None:
+            return expected
+        return assignment.revision if assignment else 0
+
+    def _inspect(self, version: str, registry: Registry, progress: Progress | None) -> None:
+        from portrait.training.inspection.inspection import inspect_version
+
+        since, known = datetime.now(UTC), registry.versions.get(version)
+        registry.evidence.record(version, *inspect_version(self._repo, known, progress=progress), since=since)
+
+    def _project(self) -> None:
+        try:
+            self._apply()
+        except Exception as error:  # whatever Feast or its database raises: the registry has committed
+            log.warning(
+                "the change is in force, but plain Feast clients do not see it yet (%s): run `portrait apply`", error
+            )
+
+    def _remove(self, registry: Registry, version: str, generation: int, progress: Progress) -> None:
+        from portrait.training.backfill.vectors_at_rest import delete_offline
+
+        known = registry.versions.get(version)
+        self._await_replicas(version, generation, progress)
+        self._repo.delete_vectors(known, progress)
+        self._apply()  # the view leaves
+        delete_offline(self._repo.settings.home, version)
+        registry.retirements.finish(version)
+
+    def _await_replicas(self, version: str, generation: int, progress: Progress) -> None:
+        behind = self._registry.replicas.wait(generation, REPLICAS_SECONDS, progress=progress)
+        if behind:
+            raise Conflict(
+                f"version {version} is retiring, but these still follow an earlier state: {_named(behind)}. Its "
+                f"vectors stay until they catch up or are stopped: then run `portrait retire {version}` again"
+            )
+
+    def _await_shards(self, generation: int, progress: Progress) -> None:
+        behind = self._registry.replicas.wait(generation, REPLICAS_SECONDS, SHARDS, progress)
+        if behind:
+            raise Conflict(
+                f"nothing comes in of this user any more, but these refresh shards do not know that yet: "
+                f"{_named(behind)}. Nothing is deleted until they follow or are stopped: then forget the user again"
+            )
+
+
+def _named(replicas: Sequence[Replica]) -> str:
+    return ", ".join(f"{replica.role} {replica.id} on {replica.host}" for replica in replicas)

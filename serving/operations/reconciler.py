@@ -1,0 +1,71 @@
+"""What a gateway does beside answering: lets Feast follow the registry, and ends retirements that were cut short."""
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from typing import Any
+
+from portrait.registry.errors import PortraitError, Unavailable
+
+log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """One thread that does things later, and looks every few seconds whether there is something to make up for.
+
+    Whoever changes the registry lets Feast follow at once; this is for those who were killed in between, and for
+    changes over HTTP. A Feast that stays behind is looked at again; nothing that is served depends on it.
+    """
+
+    def __init__(self, behind: Callable[[], int], reconcile: Callable[[], object], seconds: float) -> None:
+        self.reconcile = reconcile
+        self.resume: Callable[[], object] = lambda: None  # goes on with retirements; called at every look
+        self._behind = behind
+        self._seconds = seconds
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="reconcile")
+        self._stopped = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="reconciler", daemon=True)
+
+    def later(self, work: Callable[[], object]) -> "Future[None]":
+        """Do it after what was asked for before; a failure is logged."""
+        return self._worker.submit(_logged, work)
+
+    def start(self) -> None:
+        """Watch from now on."""
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Stop watching; what runs is not waited for, as it may be killed anywhere."""
+        self._stopped.set()
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _watch(self) -> None:
+        seen = 0
+        while not self._stopped.wait(self._seconds):
+            try:
+                behind = self._behind()
+            except PortraitError:
+                continue  # the poller of the assignments says that the registry is away
+            # Twice in a row: who made the change is probably applying it at this moment.
+            work = [self.reconcile, self.resume] if behind and seen else [self.resume]
+            seen = behind
+            with suppress(RuntimeError, CancelledError):  # stopped meanwhile
+                wait([self.later(one) for one in work])
+
+
+def reconcile_elsewhere(settings: Any) -> None:
+    """Let another process apply, as that changes directory and environment; raises Unavailable when it fails."""
+    from portrait.feature_repo.store.reconcile_process import reconcile_in_process_of_its_own
+
+    done = reconcile_in_process_of_its_own(settings)
+    if done.returncode:
+        raise Unavailable(done.stderr.strip() or f"applying ended with status {done.returncode}")
+
+
+def _logged(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except Exception as error:
+        log.warning("%s", error)

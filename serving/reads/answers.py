@@ -1,0 +1,142 @@
+"""Answers as bytes: JSON by orjson, whose float32 read back bit for bit, or an Arrow stream."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from fastapi import Response
+
+from portrait.feature_repo.schemas import TIME, from_microseconds
+from portrait.serving.reads.embedding_batch import STORED, Answer, EmbeddingBatch, StoredEmbedding
+
+JSON = "application/json"
+ARROW = "application/vnd.apache.arrow.stream"
+
+
+def stored(one: StoredEmbedding) -> Response:
+    """The answer for one user whose vector is stored, as JSON."""
+    user, vector, version, fingerprint, lane, as_of, age = one
+    row = {
+        "user_id": user,
+        "vector": vector,
+        "version": version,
+        "fingerprint": fingerprint,
+        "lane": lane,
+        "source": STORED,
+        "as_of": _formatted(as_of),
+        "age_seconds": age,
+        "stale": False,
+    }
+    return Response(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)
+
+
+def single(answer: Answer, accept: str) -> Response:
+    """The answer for one user: an object, or a stream of one row."""
+    if ARROW in accept:
+        return Response(as_arrow(answer), media_type=ARROW)
+    (row,) = answer.rows(_rows)
+    return Response(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)
+
+
+def several(answer: Answer, accept: str) -> Response:
+    """The answer for a list of users, in their order."""
+    if ARROW in accept:
+        return Response(as_arrow(answer), media_type=ARROW)
+    return Response(as_json(answer), media_type=JSON)
+
+
+def as_json(answer: Answer) -> bytes:
+    """`{"embeddings": [...]}`, one object a user."""
+    return orjson.dumps({"embeddings": list(answer.rows(_rows))}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _rows(batch: EmbeddingBatch) -> Iterator[dict[str, Any]]:
+    # What rows share is looked up and formatted once; orjson takes each float32 row as it is.
+    version, fingerprint, lane = batch.version, batch.fingerprint, batch.lane
+    vectors = np.ascontiguousarray(batch.vectors)
+    times = map(_formatted, batch.as_of.tolist())
+    ages, stale = batch.age_seconds.tolist(), batch.stale.tolist()
+    columns = zip(batch.user_ids, vectors, batch.source, times, ages, stale, strict=True)
+    for user, vector, source, as_of, age, is_stale in columns:
+        yield {
+            "user_id": user,
+            "vector": vector,
+            "version": version,
+            "fingerprint": fingerprint,
+            "lane": lane,
+            "source": source,
+            "as_of": as_of,
+            "age_seconds": age,
+            "stale": is_stale,
+        }
+
+
+@lru_cache(maxsize=4096)  # the users of a backfill share one as-of time
+def _formatted(time: int) -> str:
+    """Microseconds as RFC 3339."""
+    return from_microseconds(time).isoformat().replace("+00:00", "Z")
+
+
+@lru_cache(maxsize=64)
+def schema(vector: pa.DataType) -> pa.Schema:
+    """Columns of an Arrow answer."""
+    return pa.schema(
+        [
+            ("user_id", pa.string()),
+            ("vector", vector),
+            ("version", pa.string()),
+            ("fingerprint", pa.string()),
+            ("lane", pa.string()),
+            ("source", pa.string()),
+            ("as_of", TIME),
+            ("age_seconds", pa.float64()),
+            ("stale", pa.bool_()),
+        ]
+    )
+
+
+def as_record_batch(answer: Answer) -> pa.RecordBatch:
+    """The answer in columns, vectors as lists of a fixed size where all have the same.
+
+    The vectors of one version are not copied.
+    """
+    if isinstance(answer, EmbeddingBatch):
+        return _columns(answer)
+    parts = [_columns(part) for part in answer.parts]
+    if len({part.schema for part in parts}) > 1:  # two dimensions
+        parts = [part.cast(schema(pa.list_(pa.float32()))) for part in parts]
+    return pa.concat_batches(parts).take(pa.array(answer.order))
+
+
+def _columns(batch: EmbeddingBatch) -> pa.RecordBatch:
+    rows, dimension = batch.vectors.shape
+    flat = pa.array(np.ascontiguousarray(batch.vectors).reshape(-1), pa.float32())
+    vectors = pa.FixedSizeListArray.from_arrays(flat, dimension)
+    columns = [
+        pa.array(batch.user_ids, pa.string()),
+        vectors,
+        *(_repeated(text, rows) for text in (batch.version, batch.fingerprint, batch.lane)),
+        pa.array(batch.source, pa.string()),
+        pa.array(batch.as_of, pa.int64()).view(TIME),
+        pa.array(batch.age_seconds, pa.float64()),
+        pa.array(batch.stale, pa.bool_()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema(vectors.type))
+
+
+@lru_cache(maxsize=256)  # a client asks in batches of one size
+def _repeated(text: str, rows: int) -> pa.Array:
+    return pa.repeat(text, rows)
+
+
+def as_arrow(answer: Answer) -> bytes:
+    """The answer as an Arrow IPC stream; bytes, as Serve's own proxy pickles what it passes on."""
+    sink = pa.BufferOutputStream()
+    columns = as_record_batch(answer)
+    with pa.ipc.new_stream(sink, columns.schema) as writer:
+        writer.write_batch(columns)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content

@@ -1,0 +1,139 @@
+"""The reader for an event loop: waiting happens elsewhere, and what computes is bounded."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from portrait.registry.errors import Unavailable
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.serving.bounded_threads import BoundedThreads
+from portrait.serving.reads.embedding_batch import COMPUTED, STABLE, Answer, EmbeddingBatch, StoredEmbedding
+from portrait.serving.reads.lookups import AsyncReads, Lookup, StoredVector
+from portrait.serving.reads.reader import EmbeddingReader, joined
+from portrait.serving.state.routing import Part
+
+log = logging.getLogger(__name__)
+
+PROBE = "\x00probe"
+"""A user whom nobody knows: asking for it goes the whole way to the prior."""
+
+Done = TypeVar("Done")
+Wanted = Callable[[Sequence[str]], object]
+
+
+def probe(version: EmbeddingVersion) -> Part:
+    """A request that any store can answer and nobody has stored."""
+    return Part(version, STABLE, [PROBE])
+
+
+def _without_vector(found: Sequence[Lookup], batches: Sequence[EmbeddingBatch]) -> list[str]:
+    """Users of whom something is known and no vector is stored."""
+    return [
+        user
+        for one, batch in zip(found, batches, strict=True)
+        for user, stored, source in zip(batch.user_ids, one.rows.found.tolist(), batch.source, strict=True)
+        if source == COMPUTED and not stored
+    ]
+
+
+class PooledReader:
+    """EmbeddingReader without blocking the loop.
+
+    The store is awaited where it can be (`asynchronous`). Elsewhere a read of at most `inline_users` is done
+    at once, as it takes less than handing it to a thread would, and a larger one in a few threads. Vectors are computed
+    in a pool of their own, so that cold users never hold up stored ones; with `compute_queue` requests in it, further
+    ones are refused with Unavailable, but for those that only want younger vectors: they get the stored ones, flagged.
+    `wanted`, which must not wait, is told of users whose vector is computed because none is stored.
+    """
+
+    def __init__(
+        self,
+        reader: EmbeddingReader,
+        store_threads: int,
+        compute_threads: int,
+        compute_queue: int,
+        asynchronous: AsyncReads | None = None,
+        inline_users: int = 0,
+        wanted: Wanted | None = None,
+    ) -> None:
+        self.reader = reader
+        self._store = ThreadPoolExecutor(store_threads, thread_name_prefix="store")
+        self._compute = BoundedThreads("computed vectors", compute_threads, compute_queue)
+        self._asynchronous = asynchronous
+        self._inline_users = inline_users
+        self._wanted = wanted
+
+    async def read(self, consumer: str, users: Sequence[str], strict: bool = False) -> Answer:
+        """EmbeddingReader.read, awaited; the look-ups of two lanes go out together."""
+        split = self.reader.split(consumer, users)
+        if split.in_canary is None:
+            only = await self.lookup(split.parts[0])
+            if only.complete:
+                return self.reader.stored(only)
+            found = [only]
+        else:
+            found = await asyncio.gather(*map(self.lookup, split.parts))
+            if all(one.complete for one in found):
+                return joined(split, [self.reader.stored(one) for one in found])
+        return joined(split, await self._completed(found, strict))
+
+    async def stored(self, consumer: str, user: str) -> StoredEmbedding | None:
+        """The stored vector of one user; None where `read` has to compute, or to flag it."""
+        (part,) = self.reader.split(consumer, (user,)).parts
+        version = part.version
+        found = await self._one(version, user)
+        if found is None:
+            return None
+        age = max(time.time() - found.computed_at * 1e-6, 0.0)
+        if part.max_age is not None and age > part.max_age:
+            return None
+        return StoredEmbedding(user, found.vector, version.id, version.fingerprint, part.lane, found.as_of, age)
+
+    async def _one(self, version: EmbeddingVersion, user: str) -> StoredVector | None:
+        if self._asynchronous is not None:
+            return await self._asynchronous.read_vector_async(version, user)
+        if self._inline_users:
+            return self.reader.repo.read_vector(version, user)
+        return await self.in_thread(lambda: self.reader.repo.read_vector(version, user))
+
+    async def _completed(self, found: Sequence[Lookup], strict: bool) -> list[EmbeddingBatch]:
+        try:
+            batches = await self._compute.run(lambda: self.reader.complete(found, strict))
+        except Unavailable:
+            if not all(one.all_stored for one in found):
+                raise
+            return [self.reader.stored(one) for one in found]
+        if self._wanted is not None and (users := _without_vector(found, batches)):
+            self._wanted(users)
+        return batches
+
+    async def in_thread(self, work: Callable[[], Done]) -> Done:
+        """Any other waiting, such as a query of the registry."""
+        return await asyncio.get_running_loop().run_in_executor(self._store, work)
+
+    def warm(self, versions: Iterable[EmbeddingVersion]) -> list[Future[None]]:
+        """Load in the background what computing at these versions needs; failures are logged."""
+        return [self._compute.pool.submit(self._warm, version) for version in versions]
+
+    def _warm(self, version: EmbeddingVersion) -> None:
+        try:
+            self.reader.complete([self.reader.lookup(probe(version))])
+        except Exception as error:
+            # Stored vectors are served without it; who needs it gets the error again, as an answer.
+            log.error("vectors of %s cannot be computed: %s", version.id, error)
+
+    def close(self) -> None:
+        """Let running work end and stop the threads."""
+        self._store.shutdown(cancel_futures=True)
+        self._compute.close()
+
+    async def lookup(self, part: Part) -> Lookup:
+        """EmbeddingReader.lookup, awaited."""
+        if self._asynchronous is not None:
+            return Lookup.of(part, await self._asynchronous.read_vectors_async(part.version, part.users))
+        if len(part.users) <= self._inline_users:
+            return self.reader.lookup(part)
+        return await self.in_thread(lambda: self.reader.lookup(part))

@@ -1,0 +1,86 @@
+"""The encoders of the versions being served, loaded once each and kept while memory allows."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from portrait.registry.records.records import EmbeddingVersion
+
+
+class Encoder(Protocol):
+    """What the reader needs of portrait.training.encoding.encoder.Encoder."""
+
+    @property
+    def prior(self) -> NDArray[np.float32]:
+        """The vector of a user about whom nothing is known, float32[dimension]."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        ...
+
+    @property
+    def items_position(self) -> int:
+        """Position of the catalogue up to which it knows the items."""
+        ...
+
+    def encode(self, users: pa.Table, as_of: Any) -> NDArray[np.float32]:
+        """Vectors float32[n, dimension] of users as of times in microseconds, int or int64[n]."""
+        ...
+
+    def learn(self, items: pa.Table, position: int) -> None:
+        """Know rows of the catalogue, up to a position."""
+        ...
+
+
+class EncoderCache:
+    """Least recently used encoders within a memory budget; one load a version at a time, others go on."""
+
+    def __init__(
+        self,
+        load: Callable[[EmbeddingVersion], Encoder],
+        budget_bytes: int = 2 << 30,
+        keep_up: Callable[[Encoder], None] | None = None,
+    ) -> None:
+        """`keep_up` is done to an encoder whenever it is asked for: it may have items to learn."""
+        self._load = load
+        self._budget = budget_bytes
+        self._keep_up = keep_up
+        self._encoders: OrderedDict[str, Encoder] = OrderedDict()
+        self._loading: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def get(self, version: EmbeddingVersion) -> Encoder:
+        """The encoder of a version, loading it when it is not there; raises what loading raises."""
+        encoder = self._loaded(version)
+        if self._keep_up is not None:
+            self._keep_up(encoder)
+        return encoder
+
+    def _loaded(self, version: EmbeddingVersion) -> Encoder:
+        with self._lock:
+            encoder = self._encoders.get(version.id)
+            if encoder is not None:
+                self._encoders.move_to_end(version.id)
+                return encoder
+            loading = self._loading.setdefault(version.id, threading.Lock())
+        with loading:
+            with self._lock:
+                if version.id in self._encoders:
+                    return self._encoders[version.id]
+            encoder = self._load(version)
+            with self._lock:
+                self._encoders[version.id] = encoder
+                self._loading.pop(version.id, None)
+                self._evict()
+            return encoder
+
+    def _evict(self) -> None:
+        while len(self._encoders) > 1 and sum(encoder.nbytes for encoder in self._encoders.values()) > self._budget:
+            self._encoders.popitem(last=False)

@@ -1,0 +1,114 @@
+"""What the online store has told about the users of a request, and which of it will not do."""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.serving.state.routing import Part
+
+
+class StoredVectors(Protocol):
+    """Columns of stored vectors; rows without one (`found` false) hold anything."""
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """Which users have a vector, [n]."""
+        ...
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """[n, dimension]."""
+        ...
+
+    @property
+    def as_of(self) -> NDArray[np.int64]:
+        """[n] microseconds."""
+        ...
+
+    @property
+    def computed_at(self) -> NDArray[np.int64]:
+        """[n] microseconds."""
+        ...
+
+
+class StoredVector(Protocol):
+    """The stored vector of one user."""
+
+    @property
+    def vector(self) -> NDArray[np.float32]:
+        """[dimension]."""
+        ...
+
+    @property
+    def as_of(self) -> int:
+        """Microseconds."""
+        ...
+
+    @property
+    def computed_at(self) -> int:
+        """Microseconds."""
+        ...
+
+
+class OnlineReads(Protocol):
+    """What the reader needs of portrait.feature_repo.store.feature_repo.FeatureRepo."""
+
+    def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> StoredVectors:
+        """Stored vectors of a version, in the order of the users; raises Unavailable."""
+        ...
+
+    def read_vector(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
+        """The stored vector of one user; raises Unavailable."""
+        ...
+
+    def read_inputs(self, user_ids: Sequence[str]) -> pa.Table:
+        """History, profile and team features of the users, in their order, blank where nothing is known."""
+        ...
+
+
+class AsyncReads(Protocol):
+    """The same look-ups for an event loop, where a store can do without threads."""
+
+    async def read_vectors_async(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> StoredVectors:
+        """Stored vectors of a version, in the order of the users; raises Unavailable."""
+        ...
+
+    async def read_vector_async(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
+        """The stored vector of one user; raises Unavailable."""
+        ...
+
+
+class Lookup(NamedTuple):
+    """A part of a request after the store has answered."""
+
+    part: Part
+    rows: StoredVectors
+    expired: NDArray[np.bool_] | None  # [n] older than the consumer's max_age; None where it has none
+
+    @classmethod
+    def of(cls, part: Part, rows: StoredVectors) -> "Lookup":
+        """The answer of the store, judged by the consumer's max_age."""
+        if part.max_age is None:
+            return cls(part, rows, None)
+        return cls(part, rows, rows.found & (time.time() - rows.computed_at * 1e-6 > part.max_age))
+
+    @property
+    def all_stored(self) -> bool:
+        """Whether every user has a stored vector, however old."""
+        return bool(np.count_nonzero(self.rows.found) == len(self.rows.found))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every user has a stored vector that is young enough."""
+        return self.all_stored and (self.expired is None or not self.expired.any())
+
+    @property
+    def wanting(self) -> NDArray[np.intp]:
+        """The rows to compute: without a vector, or with one that is too old."""
+        missing = ~self.rows.found
+        return np.flatnonzero(missing if self.expired is None else missing | self.expired)

@@ -1,0 +1,81 @@
+"""The reader of `portrait get` and of the gateway over an online store that is only measured: no registry is asked."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from portrait.feature_repo.declaration.views import view_name
+from portrait.feature_repo.online.codec import StoredVector, VectorRows
+from portrait.feature_repo.store.measured_instance import OwnInstance
+from portrait.registry.errors import Unavailable
+from portrait.registry.records.records import Assignment, Consumer, EmbeddingVersion
+from portrait.registry.serving_state.serving_state import ServingState
+from portrait.serving.reads.answers import JSON, single
+from portrait.serving.reads.encoders import EncoderCache
+from portrait.serving.reads.reader import EmbeddingReader
+from portrait.serving.state.assignment_poller import Assignments
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class OwnReader:
+    """Consumers that all read one version, whose vectors are all stored."""
+
+    def __init__(self, instance: OwnInstance, version: EmbeddingVersion, consumers: Sequence[str]) -> None:
+        assignments = Assignments(_Fixed(version, consumers))
+        assignments.refresh()
+        self._reader = EmbeddingReader(_StoredOnly(instance), assignments, EncoderCache(_no_encoder))
+
+    def read(self, consumer: str, user: str) -> object:
+        """As `portrait get CONSUMER USER` does; raises Unavailable for a user without a stored vector."""
+        return self._reader.read(consumer, [user])
+
+    def nbytes(self, consumer: str, user: str) -> int:
+        """Bytes of the gateway's answer as JSON."""
+        return len(single(self._reader.read(consumer, [user]), JSON).body)
+
+
+class _Fixed:
+    """A `StateSource` that never changes."""
+
+    def __init__(self, version: EmbeddingVersion, consumers: Sequence[str]) -> None:
+        self._state = ServingState(
+            generation=1,
+            assignments={name: Assignment(name, version.id, None, None, 1, EPOCH) for name in consumers},
+            versions={version.id: version},
+            consumers={name: Consumer(name, "", "", EPOCH) for name in consumers},
+        )
+
+    def generation(self) -> int:
+        return self._state.generation
+
+    def read(self) -> ServingState:
+        return self._state
+
+    def report(self, generation: int, facts: Mapping[str, Any]) -> None:
+        pass
+
+    def leave(self) -> None:
+        pass
+
+
+class _StoredOnly:
+    """The reader's look-ups, straight in an online store."""
+
+    def __init__(self, instance: OwnInstance) -> None:
+        self._online, self._config = instance.online, instance.config
+
+    def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
+        return self._online.read_vectors(self._config, view_name(version.id), user_ids, version.dimension)
+
+    def read_vector(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
+        return self._online.read_vector(self._config, view_name(version.id), user_id, version.dimension)
+
+    def read_inputs(self, user_ids: Sequence[str]) -> pa.Table:
+        raise Unavailable(f"no vector is stored for {', '.join(user_ids[:5])}: what is measured must be filled first")
+
+
+def _no_encoder(version: EmbeddingVersion) -> Any:
+    raise Unavailable(f"vectors of {version.id} are only read here, not computed")

@@ -1,0 +1,37 @@
+"""The real parts of a refresh shard, put together from settings."""
+
+from portrait.feature_repo.broker.configured import open_broker
+from portrait.feature_repo.ingest.arriving_json import RecordJudge
+from portrait.feature_repo.ingest.known_columns import KnownColumns
+from portrait.feature_repo.log.leases import LEASE, Leases
+from portrait.feature_repo.store.fenced_writes import FreshWrites
+from portrait.registry.registry import Registry
+from portrait.serving.gateway.build import load_encoder_of, open_repo
+from portrait.serving.reads.encoders import EncoderCache
+from portrait.serving.refresh.chores import Chores
+from portrait.serving.refresh.counts import Counts
+from portrait.serving.refresh.held_buckets import HeldBuckets
+from portrait.serving.refresh.intake import Intake
+from portrait.serving.refresh.refresher import Refresher
+from portrait.serving.refresh.shard import Shard
+from portrait.serving.settings import ServingSettings
+from portrait.training.encoding.later_items import NewItems
+
+
+def build_shard(settings: ServingSettings, id: str) -> Shard:
+    """A shard over the configured registry and stores; `id` is the holder of its leases."""
+    registry = Registry.open(settings.database_url)
+    repo = open_repo(settings, registry)
+    writes = FreshWrites(repo)
+
+    def shards() -> int:
+        # One that was not heard of for as long as a lease has lost its own: no share is left for it.
+        return sum(replica.role == "shard" for replica in registry.replicas.list(LEASE))
+
+    held = HeldBuckets(Leases(registry.database, id), writes, shards)
+    encoders = EncoderCache(lambda version: load_encoder_of(settings.home, version))
+    refresher = Refresher(repo, writes, encoders, held, Counts(), NewItems(repo.log))
+    chores = Chores(refresher, settings.seal_rows, settings.seal_seconds)
+    broker = open_broker(settings)
+    intake = None if broker is None else Intake(broker, repo.log, RecordJudge(KnownColumns(repo.log)), held)
+    return Shard(id, registry, refresher, chores, intake, settings.poll_seconds, settings.lazy_seconds)

@@ -1,0 +1,147 @@
+"""The buckets that a shard holds, and how far it has come in each."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+from portrait.feature_repo.log.leases import Lease, Leases
+from portrait.feature_repo.log.partition import BUCKETS
+from portrait.feature_repo.store.fenced_writes import FreshWrites
+from portrait.registry.errors import LeaseLost
+
+DOUBT_SECONDS = 10.0
+"""What was written so lately may be lost with the online store's machine. So nothing counts as settled before, and
+after a change of hands or an outage the work begins again from what is settled: doing it twice changes nothing."""
+
+
+class HeldBuckets:
+    """Leases with the positions that their holder has come to; `renew` runs beside the work, which takes a copy.
+
+    Three positions a bucket: up to where rows are applied at the eagerly refreshed versions, up to where also at those
+    refreshed in batches, and what of this is settled.
+    """
+
+    def __init__(self, leases: Leases, writes: FreshWrites, shards: Callable[[], int]) -> None:
+        self._leases = leases
+        self._writes = writes
+        self._shards = shards
+        self._lock, self._renewing = threading.Lock(), threading.Lock()
+        self._held: dict[int, Lease] = {}
+        self._epochs: dict[int, int] = {}
+        self._applied: dict[int, int] = {}
+        self._lazily: dict[int, int] = {}
+        self._reached: dict[int, int] = {}  # `_lazily` when it was last settled: settled itself the next time
+        self._settled: dict[int, int] = {}
+        self._settled_at = time.monotonic()
+        self._noted: dict[int, int] = {}  # what the leases say
+        self._noted_settled: dict[int, int] = {}
+
+    @property
+    def epochs(self) -> dict[int, int]:
+        """Epoch by bucket, of those held now."""
+        with self._lock:
+            return dict(self._epochs)
+
+    def work(self) -> tuple[dict[int, int], dict[int, int]]:
+        """Epoch, and applied position, by bucket, in the order in which the buckets should have their turn."""
+        with self._lock:
+            return {bucket: self._epochs[bucket] for bucket in self._applied}, dict(self._applied)
+
+    def work_in_batches(self) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:
+        """The same, and the positions applied at the versions that are refreshed in batches."""
+        with self._lock:
+            return dict(self._epochs), dict(self._applied), dict(self._lazily)
+
+    def leases(self) -> dict[int, Lease]:
+        """The leases held now, with the broker's positions as last noted by `read_to`."""
+        with self._lock:
+            return dict(self._held)
+
+    def read_to(self, positions: Mapping[int, str]) -> None:
+        """Remember up to where streams are in the inbox; the leases in the database say so already."""
+        with self._lock:
+            for bucket, position in positions.items():
+                if bucket in self._held:
+                    self._held[bucket] = replace(self._held[bucket], stream_id=position)
+
+    def came_to(self, positions: Mapping[int, int], epochs: Mapping[int, int], lazily: bool = False) -> None:
+        """Remember progress made under these epochs; buckets that have changed hands meanwhile are left out."""
+        with self._lock:
+            table = self._lazily if lazily else self._applied
+            for bucket, position in positions.items():
+                if bucket in self._epochs and self._epochs[bucket] == epochs.get(bucket):
+                    table.pop(bucket, None)  # to the end of the line
+                    table[bucket] = position
+
+    def settle(self) -> None:
+        """All that was applied at every version when this was last called is settled; to be called now and then."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._settled_at >= DOUBT_SECONDS:
+                self._settled |= self._reached
+                self._reached, self._settled_at = dict(self._lazily), now
+
+    def rewind(self, lazily: bool = False) -> None:
+        """Go back to what is settled in every bucket, or only at the versions that are refreshed in batches."""
+        with self._lock:
+            self._lazily = dict(self._settled)
+            self._reached = dict(self._settled)
+            if not lazily:
+                self._applied = dict(self._settled)
+
+    def renew(self) -> None:
+        """Prolong the leases, note the progress, and take or leave buckets until they are shared fairly.
+
+        Raises Unavailable when registry or store do not answer; buckets whose fence could not be raised are not held.
+        """
+        with self._renewing:
+            share = -(-BUCKETS // max(self._shards(), 1))
+            held = self._leases.hold(share, self.epochs)
+            with self._lock:
+                for bucket in self._epochs.keys() - held.keys():
+                    self._drop(bucket)
+                new = {b: lease for b, lease in held.items() if self._epochs.get(b) != lease.epoch}
+            if new:
+                self._writes.raise_fences({bucket: lease.epoch for bucket, lease in new.items()})
+                self._take(new)
+            self.note()
+
+    def note(self) -> None:
+        """Write down how far the work has come."""
+        with self._lock:
+            epochs = dict(self._epochs)
+            applied = {b: p for b, p in self._applied.items() if p > self._noted[b]}
+            settled = {b: p for b, p in self._settled.items() if p > self._noted_settled[b]}
+        for positions, noted, lazily in ((applied, self._noted, False), (settled, self._noted_settled, True)):
+            if positions:
+                self._leases.advance(epochs, positions, lazily)
+                with self._lock:
+                    noted.update({b: p for b, p in positions.items() if self._epochs.get(b) == epochs[b]})
+
+    def give_back(self) -> None:
+        """Leave all buckets, with what was done noted."""
+        with suppress(LeaseLost):  # then somebody else does it again
+            self.note()
+        self._leases.give_back(self.epochs)
+        with self._lock:
+            for bucket in list(self._epochs):
+                self._drop(bucket)
+
+    def _take(self, new: Mapping[int, Lease]) -> None:
+        with self._lock:
+            for bucket, lease in new.items():
+                self._held[bucket] = lease
+                self._epochs[bucket] = lease.epoch
+                start = min(lease.applied, lease.applied_lazily)
+                for table in (self._applied, self._lazily, self._reached, self._settled, self._noted_settled):
+                    table[bucket] = start
+                self._noted[bucket] = lease.applied
+
+    def _drop(self, bucket: int) -> None:
+        self._held.pop(bucket, None)
+        for table in (self._epochs, self._applied, self._lazily, self._reached, self._settled):
+            table.pop(bucket, None)
+        self._noted.pop(bucket, None)
+        self._noted_settled.pop(bucket, None)

@@ -1,0 +1,124 @@
+"""Starting and stopping the gateway on Ray Serve from a plain script.
+
+`running = start(ServingSettings())` returns when `running.url` answers; `running.stop()` ends it, and
+`run_forever` does both around a signal.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from portrait.feature_repo.ray_cluster import ensure_ray
+from portrait.serving.gateway import serve_environment as flags
+from portrait.serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from portrait.serving.gateway.deployment import Build
+    from portrait.serving.gateway.parts import Parts
+    from portrait.serving.refresh.actors import Build as BuildShard
+    from portrait.serving.refresh.actors import ShardGroup
+    from portrait.serving.refresh.shard import Shard
+
+APPLICATION = "portrait"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A gateway that answers at `url`."""
+
+    url: str
+    owns_ray: bool  # whether stopping it stops Ray too
+    shards: "ShardGroup | None" = None
+
+    def stop(self) -> None:
+        """Stop the gateway and whatever was started for it; other applications of a shared Serve stay."""
+        import ray
+        from ray import serve
+
+        if self.shards is not None:
+            self.shards.stop()
+        if self.owns_ray:
+            serve.shutdown()
+            ray.shutdown()
+            return
+        serve.delete(APPLICATION)
+        if not serve.status().applications:
+            serve.shutdown()
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def start(settings: ServingSettings, build: "Build | None" = None, build_shard: "BuildShard | None" = None) -> Running:
+    """Start the gateway and its refresh shards, and return when it answers; raises Conflict when the port is taken.
+
+    Uses the Ray of this process when there is one, the cluster at `ray_address` when that is set, and a
+    Ray of its own otherwise. `build` makes the parts of each replica, `build_shard` those of a shard: the real ones
+    unless a test or a benchmark gives others.
+    """
+    settings = settings.model_copy(update={"port": settings.port or flags.free_port(settings.host)})
+    if not settings.ray_address:
+        flags.require_free(settings.host, settings.port)
+    # Only now: Ray takes seconds, and a port that is taken should be told at once.
+    import ray
+    from ray import serve
+
+    from portrait.serving.gateway.deployment import application
+    from portrait.serving.refresh.actors import ShardGroup
+
+    environment = flags.serve_environment(settings)
+    owns_ray = not ray.is_initialized() and not settings.ray_address
+    os.environ.setdefault(*flags.NICENESS)
+    ensure_ray(settings)
+    shards = ShardGroup(settings, build_shard or _real_shard, flags.shard_environment())
+    running = Running(f"http://{settings.host}:{settings.port}", owns_ray, shards)
+    try:
+        shards.start()  # they come up beside the gateway
+        serve.start(
+            http_options={"host": settings.host, "port": settings.port},
+            controller_options={"runtime_env": {"env_vars": environment}},
+        )
+        serve.run(application(settings, build or _real_parts, environment), name=APPLICATION, route_prefix="/")
+    except BaseException:
+        running.stop()
+        raise
+    return running
+
+
+def run_forever(
+    settings: ServingSettings,
+    build: "Build | None" = None,
+    announce: Callable[[Running], object] = lambda running: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM, then stop cleanly; `announce` is called once it answers."""
+    asked = threading.Event()
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        asked.set()
+
+    with start(settings, build) as running:
+        # Set after Ray has started, whose own handler would end this process and leave HAProxy behind.
+        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        announce(running)
+        asked.wait()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _real_shard(settings: ServingSettings, id: str) -> "Shard":
+    from portrait.serving.refresh.build import build_shard  # in the shard: Feast and torch take seconds to import
+
+    return build_shard(settings, id)
+
+
+def _real_parts(settings: ServingSettings) -> "Parts":
+    from portrait.serving.gateway.build import build_parts  # in the replica: Feast takes seconds to import
+
+    return build_parts(settings)

@@ -1,0 +1,36 @@
+"""What a gateway starts with: the registry's word, or what is kept on disk while the registry is away."""
+
+from portrait.registry.database.database import Database
+from portrait.registry.errors import RegistryBehind, RegistryForeign, Unavailable
+from portrait.registry.serving_state.serving_state import ServingState, read_state
+from portrait.serving.settings import ServingSettings
+from portrait.serving.state.assignment_poller import PATIENCE
+from portrait.serving.state.state_file import StateFile
+
+STATE_FILE = "serving/assignments.json"
+"""In the home."""
+
+
+def kept_state(settings: ServingSettings, database: Database) -> StateFile:
+    """The file in which gateways of this home keep the assignments of this registry."""
+    return StateFile(settings.home / STATE_FILE, database.shown_url)
+
+
+def first_state(settings: ServingSettings) -> tuple[ServingState, str]:
+    """What a gateway of these settings would start with, and a warning when that is not the registry's word.
+
+    Raises what the registry raises when it cannot be used and no assignments are kept on disk.
+    """
+    database = Database(settings.database_url, PATIENCE)
+    try:
+        database.require_current()
+        return read_state(database), ""
+    except (RegistryBehind, RegistryForeign):
+        raise
+    except Unavailable as error:
+        kept = kept_state(settings, database).load()
+        if kept is None:
+            raise
+        return kept.state, f"serving starts with the assignments of {kept.age_seconds:,.0f} s ago: {error}"
+    finally:
+        database.close()

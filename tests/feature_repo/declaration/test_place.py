@@ -1,0 +1,44 @@
+"""A copied home: applying in the copy leaves the original's vectors alone, which Feast itself would drop."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from portrait.feature_repo.declaration.apply import parse_definitions
+from portrait.infra.portrait import Portrait
+from portrait.registry.errors import RegistryForeign
+from tests.instances import USERS, embedded
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+def count(portrait: Portrait) -> int:
+    return portrait.repo.count_vectors(portrait.registry.versions.get("autoencoder-1"))
+
+
+def test_applying_in_a_copy_leaves_the_original_alone(backfilled: Portrait, tmp_path: Path) -> None:
+    shutil.copytree(backfilled.settings.home, tmp_path / "copy")
+    with Portrait.prepare(embedded(tmp_path / "copy")) as copied:
+        with pytest.raises(RegistryForeign, match=r"would drop them.*run `portrait apply` first"):
+            parse_definitions(copied.settings)  # what Feast's own apply does first
+        assert copied.repo.apply()
+        parse_definitions(copied.settings)
+        assert copied.repo.apply() == []
+        assert count(copied) == USERS
+    assert count(backfilled) == USERS
+
+
+def test_a_moved_home_works(backfilled: Portrait, tmp_path: Path) -> None:
+    backfilled.settings.home.rename(tmp_path / "moved")
+    with Portrait.prepare(embedded(tmp_path / "moved")) as moved:
+        moved.repo.apply()
+        assert count(moved) == USERS
+
+
+def test_another_path_for_the_online_store_gets_tables_of_its_own(backfilled: Portrait, tmp_path: Path) -> None:
+    elsewhere = embedded(backfilled.settings.home, online_store_url=f"sqlite:///{tmp_path / 'elsewhere.db'}")
+    with Portrait.prepare(elsewhere) as other:
+        other.repo.apply()
+        assert count(other) == 0
+    assert count(backfilled) == USERS

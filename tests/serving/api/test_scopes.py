@@ -1,0 +1,131 @@
+"""Every route against every kind of key: a table of who gets what."""
+
+import re
+import time
+from threading import Event
+
+import pytest
+from fastapi.testclient import TestClient
+
+from portrait.registry.access.audit import AuditOutcome
+from portrait.serving.gateway.app import create_app
+from tests.serving.api.api_table import CALLERS, PRESENTED, TABLE, headers
+from tests.serving.conftest import SETTINGS
+from tests.serving.twin_operations import TwinOperations
+from tests.serving.twins import Twins
+
+
+@pytest.mark.parametrize(("method", "path", "body", "expected"), TABLE, ids=[f"{row[0]} {row[1]}" for row in TABLE])
+def test_who_gets_what(
+    keyed: TestClient, operations: TwinOperations, method: str, path: str, body: object, expected: dict[str, int]
+) -> None:
+    for caller in CALLERS:
+        before = list(operations.kept), dict(operations.source.consumers), dict(operations.source.keys)
+        answer = keyed.request(method, path, json=body, headers=headers(caller))
+        if expected[caller] == 200:  # let in; what comes of it is another table's
+            assert answer.status_code in (200, 201, 202, 409), (caller, answer.text)
+            continue
+        assert answer.status_code == expected[caller], (caller, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers.get("www-authenticate") == ("Bearer" if expected[caller] == 401 else None)
+        assert before == (operations.kept, operations.source.consumers, operations.source.keys)
+
+
+def test_the_table_has_every_operation_of_the_document(keyed: TestClient) -> None:
+    for template, methods in keyed.get("/openapi.json").json()["paths"].items():
+        pattern = re.compile(re.sub(r"\{\w+\}", "[^/]+", template))
+        tried = {method.lower() for method, path, _, _ in TABLE if pattern.fullmatch(path.partition("?")[0])}
+        assert set(methods) <= tried, template
+
+
+@pytest.mark.parametrize("caller", ["read", "promote", "events"])
+def test_consumers_that_do_not_exist_cannot_be_told_from_those_of_others(keyed: TestClient, caller: str) -> None:
+    for path in ("embeddings/ada", "embeddings?user=ada"):
+        answers = [keyed.get(f"/v1/consumers/{name}/{path}", headers=headers(caller)) for name in ("search", "nobody")]
+        assert [answer.status_code for answer in answers] == [403, 403]
+        assert answers[0].json()["detail"].replace("search", "nobody") == answers[1].json()["detail"]
+
+
+def test_the_refusal_comes_before_the_body_is_read(keyed: TestClient) -> None:
+    for path in ("/v1/consumers", "/v1/keys", "/v1/consumers/ranker/promotions", "/v1/consumers/ranker/embeddings"):
+        for body in (b"{", b"x" * 10_000_000, b"\xff"):
+            assert keyed.post(path, content=body).status_code == 401
+            assert keyed.post(path, content=body, headers=headers("events")).status_code == 403
+
+
+def test_the_actor_is_the_name_of_the_key(keyed: TestClient, operations: TwinOperations) -> None:
+    made = keyed.post(
+        "/v1/consumers/ranker/promotions", json={"version": "autoencoder-2"}, headers=headers("promote")
+    ).json()
+    assert (made["actor"], made["to_version"]) == ("promoter of ranker", "autoencoder-2")
+    assert operations.events[-1].actor == "promoter of ranker"
+
+
+def test_without_keys_the_actor_is_anonymous(http: TestClient) -> None:
+    made = http.post("/v1/consumers/ranker/promotions", json={"version": "autoencoder-2"})
+    assert (made.status_code, made.json()["actor"]) == (201, "anonymous")
+
+
+def refusals(operations: TwinOperations, count: int) -> list[tuple[str, str]]:
+    """Actor and subject of the refused attempts, once there are so many: they are written aside."""
+    until = time.monotonic() + 60
+    while len(found := [event for event in operations.events if event.outcome is AuditOutcome.REFUSED]) < count:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return [(event.actor, event.subject) for event in found]
+
+
+def test_every_refused_attempt_is_audited(keyed: TestClient, operations: TwinOperations) -> None:
+    keyed.get("/v1/consumers/ranker/embeddings/ada")
+    keyed.get("/v1/consumers/search/embeddings/ada", headers=headers("read"))
+    keyed.post("/v1/consumers/search/promotions", json={}, headers=headers("promote"))
+    keyed.get("/v1/audit", headers=headers("events"))
+    keyed.delete("/v1/keys/a0", headers=headers("wrong key"))
+    assert refusals(operations, 5) == [
+        ("anonymous", "consumer ranker"),
+        ("reader of ranker", "consumer search"),
+        ("promoter of ranker", "consumer search"),
+        ("events", "GET /v1/audit"),
+        ("anonymous", "DELETE /v1/keys/{id}"),
+    ]
+    keyed.get("/v1/consumers/ranker/embeddings/ada", headers=headers("read"))
+    keyed.get("/v1/versions", headers=headers("events"))
+    assert len(refusals(operations, 5)) == 5
+
+
+def test_the_presented_key_stands_nowhere(
+    keyed: TestClient, operations: TwinOperations, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(0)
+    said = ""
+    for method, path, body, _ in TABLE:
+        if (method, path) == ("POST", "/v1/keys"):
+            continue  # shows the new one, which in the twin is no secret
+        for caller in CALLERS:
+            answer = keyed.request(method, path, json=body, headers=headers(caller))
+            said += answer.text + str(answer.headers)
+    refusals(operations, 60)
+    said += caplog.text + "".join(map(str, operations.events))
+    for presented in filter(None, PRESENTED.values()):
+        assert presented not in said
+        assert presented.rpartition("_")[2] not in said
+
+
+def test_a_flood_of_refusals_is_dropped_and_counted_but_answered(
+    keyed: TestClient, parts: Twins, operations: TwinOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Event()
+    monkeypatch.setattr(TwinOperations, "refused", lambda *_: held.wait(30))
+    monkeypatch.setattr("portrait.serving.api.guard.MAX_REFUSALS", 3)
+    with TestClient(create_app(parts.pool, operations, parts.arrivals, SETTINGS)) as client:
+        try:
+            before = dropped(client)  # where processes share files, with what earlier tests left in it
+            assert [client.get("/v1/keys").status_code for _ in range(10)] == [401] * 10
+            assert dropped(client) - before == 7
+        finally:
+            held.set()
+
+
+def dropped(client: TestClient) -> float:
+    shown = re.search(r"^portrait_refusals_dropped_total (.+)$", client.get("/metrics").text, re.MULTILINE)
+    return float(shown[1]) if shown else 0.0

@@ -1,0 +1,133 @@
+"""The real way in: from HTTP to committed rows, on SQLite and Postgres, and through Redis Streams."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from fastapi.testclient import TestClient
+
+from portrait.feature_repo.broker.configured import open_broker
+from portrait.feature_repo.broker.intake import take_in
+from portrait.feature_repo.ingest.arriving_json import RecordJudge
+from portrait.feature_repo.ingest.ingest import ingest
+from portrait.feature_repo.ingest.known_columns import KnownColumns
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.inbox import Outcome, read_inbox
+from portrait.feature_repo.log.leases import Leases
+from portrait.feature_repo.log.partition import BUCKETS
+from portrait.infra.migrations import upgrade
+from portrait.registry.database.database import Database
+from portrait.registry.errors import InvalidInput
+from portrait.serving.arrivals.arrivals import Arrivals
+from portrait.serving.gateway.app import create_app
+from portrait.serving.gateway.build import build_arrivals
+from portrait.serving.settings import ServingSettings
+from tests.conftest import fresh_postgres
+from tests.serving.api.api_table import EVENT
+from tests.serving.conftest import problem
+from tests.serving.proxy import Proxy
+from tests.serving.twin_operations import TwinOperations
+from tests.serving.twins import Twins
+
+EVENTS = [EVENT | {"user_id": f"user-{number}", "event_id": f"e{number}"} for number in range(200)]
+
+
+def prepared(settings: ServingSettings) -> EventLog:
+    settings.home.mkdir(exist_ok=True)
+    database = Database(settings.database_url)
+    upgrade(database)
+    return EventLog(database, settings)
+
+
+def inbox(log: EventLog) -> list[object]:
+    return [orjson.loads(row.payload) for row in read_inbox(log.database, None, 10_000)]
+
+
+def served(parts: Twins, settings: ServingSettings) -> tuple[TestClient, Arrivals]:
+    arrivals = build_arrivals(settings)
+    arrivals.start()
+    return TestClient(create_app(parts.pool, TwinOperations(parts.source), arrivals, settings)), arrivals
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> ServingSettings:
+    return ServingSettings(home=tmp_path / "home", registry_url=database_url)
+
+
+@pytest.fixture
+def log(settings: ServingSettings) -> Iterator[EventLog]:
+    made = prepared(settings)
+    yield made
+    made.database.close()
+
+
+def test_accepted_is_committed(parts: Twins, settings: ServingSettings, log: EventLog, tmp_path: Path) -> None:
+    (tmp_path / "users.csv").write_text("user_id,country\nann,Chad\n")
+    (tmp_path / "items.csv").write_text('item_id,vector_image\nsong,"[1, 2]"\n')
+    ingest(log, None, tmp_path / "items.csv", tmp_path / "users.csv")
+    http, arrivals = served(parts, settings)
+    assert http.post("/v1/events", json=EVENTS).json() == {"accepted": 200, "known": 0, "rejected": []}
+    assert http.post("/v1/users", json={"user_id": "ann", "country": "Mali"}).status_code == 202
+    assert http.post("/v1/items", json={"item_id": "new", "vector_image": [3, 4]}).status_code == 202
+    problem(http.post("/v1/users", json={"user_id": "ann", "plan": 1}), 422, "country", "portrait ingest --users FILE")
+    problem(http.post("/v1/items", json={"item_id": "new", "vector_image": [3]}), 422, "another length than 2")
+    assert http.post("/v1/events", json=EVENTS[:3]).json() == {"accepted": 0, "known": 3, "rejected": []}
+    found = inbox(log)
+    assert len(found) == 202
+    assert sorted(row[6] for row in found if isinstance(row, list)) == sorted(f"e{number}" for number in range(200))
+    assert {"user_id": "ann", "country": "Mali"} in found
+    assert {"service": "default", "item_id": "new", "vector_image": [3.0, 4.0]} in found
+    arrivals.close()
+
+
+def test_a_postgres_that_stands_still_is_a_503(parts: Twins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portrait.serving.gateway.build.WRITE_PATIENCE", 1.0)
+    with fresh_postgres() as url, Proxy(url) as proxy:
+        settings = ServingSettings(home=tmp_path / "home", registry_url=proxy.url)
+        log = prepared(ServingSettings(home=tmp_path / "home", registry_url=url))
+        http, arrivals = served(parts, settings)
+        assert http.post("/v1/events", json=EVENTS[0]).status_code == 202
+        proxy.hush()
+        problem(http.post("/v1/events", json=EVENTS[:5]), 503)
+        proxy.cut()
+        problem(http.post("/v1/events", json=EVENTS[:5]), 503)
+        assert len(inbox(log)) == 1
+        proxy.mend()
+        assert http.post("/v1/events", json=EVENTS[:5]).json()["accepted"] == 4
+        arrivals.close()
+        log.database.close()
+
+
+def test_with_a_broker_they_go_to_its_streams(parts: Twins, tmp_path: Path, redis_url: str) -> None:
+    settings = ServingSettings(home=tmp_path / "home", registry_url="", broker_url=redis_url)
+    log = prepared(settings)
+    http, arrivals = served(parts, settings)
+    anonymous = {key: value for key, value in EVENT.items() if key != "event_id"}
+    assert http.post("/v1/events", json=[*EVENTS, anonymous, anonymous]).json()["accepted"] == 202
+    assert http.post("/v1/items", json={"item_id": "new", "text": "A song"}).status_code == 202
+    problem(http.post("/v1/events", json=EVENT | {"weight": "x"}), 422, "weight is not a number")
+    assert inbox(log) == []
+    broker = open_broker(settings)
+    assert broker is not None
+    assert sum(map(broker.length, range(BUCKETS))) == 203
+    taken = take_in(broker, log, RecordJudge(KnownColumns(log)), Leases(log.database, "shard").hold(BUCKETS, {}))
+    assert (taken.outcomes, taken.rejected) == ({Outcome.ACCEPTED: 203}, 0) and len(inbox(log)) == 203
+    assert sum(map(broker.length, range(BUCKETS))) == 0
+    broker.close()
+    arrivals.close()
+    log.database.close()
+
+
+def test_a_broker_that_is_away_is_a_503(parts: Twins, tmp_path: Path) -> None:
+    settings = ServingSettings(home=tmp_path / "home", broker_url="redis://127.0.0.1:9/0")
+    log = prepared(settings)
+    http, arrivals = served(parts, settings)
+    assert problem(http.post("/v1/events", json=EVENTS[0]), 503, "127.0.0.1:9/0")
+    arrivals.close()
+    log.database.close()
+
+
+def test_a_broker_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"PORTRAIT_BROKER_URL amqp://u:\*\*\*@h/0: use redis://"):
+        open_broker(ServingSettings(home=tmp_path, broker_url="amqp://u:secret@h/0"))

@@ -1,0 +1,63 @@
+"""The baselines by name. A new one is a class that fits `FeatureBaseline` or `RankingBaseline`, and a line here."""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import cast
+
+from portrait.registry.errors import InvalidInput
+from portrait.training.baselines.baseline import FeatureBaseline, RankingBaseline
+
+FEATURES = {
+    "recency": "window_counts:Recency",
+    "rfm": "window_counts:Rfm",
+    "mean-items": "mean_vectors:MeanItems",
+    "mean-onboarding": "mean_vectors:MeanOnboarding",
+    "tfidf": "tfidf:Tfidf",
+    "svd": "factors:Svd",
+    "nmf": "factors:Nmf",
+    "pmf": "pmf:Pmf",
+    "vae-cf": "vae_cf:VaeCf",
+    "random-encoder": "random_encoder:RandomEncoder",
+}
+"""User features for a light head."""
+
+RANKINGS = {
+    "popularity": "popularity:Popularity",
+    "recent-popularity": "popularity:RecentPopularity",
+    "item-knn": "item_knn:DecayedItemKnn",
+    "svd": "factors:Svd",
+    "pmf": "pmf:Pmf",
+    "vae-cf": "vae_cf:VaeCf",
+    "lightfm": "lightfm:LightFm",
+    "dlrm": "dlrm:Dlrm",
+}
+"""Rankers of items."""
+
+
+def feature_baseline(name: str) -> FeatureBaseline:
+    """The feature baseline of this name; nothing heavy is imported before."""
+    return cast(FeatureBaseline, _made(FEATURES, name))
+
+
+def ranking_baseline(name: str) -> RankingBaseline:
+    """The ranking baseline of this name."""
+    return cast(RankingBaseline, _made(RANKINGS, name))
+
+
+def chosen(asked: str, known: Sequence[str]) -> list[str]:
+    """The names that `all`, `none` or a comma-separated list means; raises InvalidInput for one that is not known."""
+    if asked in ("all", "none"):
+        return list(known) if asked == "all" else []
+    names = list(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise InvalidInput(
+            f"--baselines {asked}: this task has no {', '.join(unknown) or 'name there'}; write all, none, or some of "
+            f"{', '.join(known)}"
+        )
+    return names
+
+
+def _made(among: Mapping[str, str], name: str) -> object:
+    module, _, attribute = among[name].partition(":")
+    return getattr(import_module(f"portrait.training.baselines.{module}"), attribute)()

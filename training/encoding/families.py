@@ -1,0 +1,69 @@
+"""Families of representation models. A new one is a class that fits `Family`, and a line in FAMILIES."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from portrait.registry.errors import NotFound
+from portrait.registry.progress import Progress
+from portrait.training.encoding.artifact import Content
+from portrait.training.runs.training_inputs import TrainingInputs
+
+if TYPE_CHECKING:
+    import torch
+
+    from portrait.training.encoding.encoder import Representation
+    from portrait.training.runs.training_loop import Trainee
+
+FAMILIES = {
+    "autoencoder": "portrait.training.autoencoder.family:AutoencoderFamily",
+    "clue": "portrait.training.clue.family:ClueFamily",
+}
+
+
+class Family(Protocol):
+    """What training, artifacts and encoding ask of a kind of model. `config` is its frozen dataclass."""
+
+    name: str
+    revision: int  # raise it when the same weights would encode to other vectors
+
+    def configure(self, overrides: Mapping[str, str]) -> Any:
+        """The default config with `--set` overrides; raises InvalidInput naming field and value."""
+        ...
+
+    def config_from_json(self, document: Mapping[str, Any]) -> Any:
+        """The config whose fields a JSON document holds."""
+        ...
+
+    def prepare(self, inputs: TrainingInputs, config: Any, folder: Path, progress: Progress) -> None:
+        """Write into the folder all that gradient descent needs; the same inputs give the same bytes."""
+        ...
+
+    def trainee(self, folder: Path, config: Any, device: "torch.device") -> "Trainee":
+        """The model with its data, ready for `portrait.training.runs.training_loop.fit`; called in every worker."""
+        ...
+
+    def finish(
+        self,
+        folder: Path,
+        config: Any,
+        weights: Mapping[str, "torch.Tensor"],
+        inputs: TrainingInputs,
+        progress: Progress,
+    ) -> Content:
+        """The content of the artifact: the trained weights, and the prior over the training users."""
+        ...
+
+    def representation(self, content: Content, device: str) -> "Representation":
+        """The model of an artifact, ready to encode."""
+        ...
+
+
+def get(name: str) -> Family:
+    """The family of this name; raises NotFound naming those that exist."""
+    if name not in FAMILIES:
+        raise NotFound(f"there is no model family {name!r}: the families are {', '.join(sorted(FAMILIES))}")
+    module, _, attribute = FAMILIES[name].partition(":")
+    family: Family = getattr(import_module(module), attribute)()
+    return family

@@ -1,0 +1,160 @@
+"""All that the suite has measured, and what follows from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from portrait.training.evaluation.suites.cost.curated import NAME as CURATED
+from portrait.training.evaluation.suites.cost.models import Model
+from portrait.training.evaluation.suites.cost.reads import Latency
+from portrait.training.evaluation.suites.cost.scores import Score
+from portrait.training.evaluation.suites.cost.stores import Held
+
+PAPER = -0.5
+"""GUR: infrastructure and feature cost of the artist-preference model, at equal metrics."""
+
+ROUGHLY = 0.5  # of the paper's figure is the same rough size; more than the figure is too
+
+
+HEADS = "training, five heads"
+INPUT_VIEWS = 2  # history and profile: what the one model is fed has to be kept too
+
+
+class Verdict(StrEnum):
+    """Whether the paper's claim is seen."""
+
+    HOLDS = "holds"
+    SIGN = "sign alone"
+    FAILS = "does not hold"
+
+
+class Metrics(StrEnum):
+    """The shared vector's metric beside that of curated features."""
+
+    EQUAL = "equal within the intervals"
+    BETTER = "vector better"
+    WORSE = "vector worse"
+
+
+@dataclass(frozen=True)
+class Reads:
+    """A consumer's request for one user."""
+
+    consumer: str
+    curated: Latency  # by Feast
+    shared: Latency  # the vector, by Feast
+    reader: Latency  # the vector, by Portrait's reader
+    curated_lookups: int  # views that Feast reads for one request
+    shared_lookups: int
+    curated_bytes: int  # of the answer as JSON, in the mean
+    shared_bytes: int
+    reader_bytes: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """One measure, in sum over the consumers."""
+
+    what: str
+    unit: str
+    curated: float
+    shared: float
+
+    @property
+    def relative(self) -> float:
+        """-0.5: half of it."""
+        return self.shared / self.curated - 1
+
+    @property
+    def verdict(self) -> Verdict:
+        """Against the paper's figure."""
+        if self.relative <= PAPER * ROUGHLY:
+            return Verdict.HOLDS
+        return Verdict.SIGN if self.relative < 0 else Verdict.FAILS
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The whole comparison."""
+
+    data: str  # id of the snapshot
+    users: int
+    store: str  # kind of the online store
+    held_how: str  # how bytes are told
+    shared: str  # the model that the five read
+    models: Sequence[Model]
+    scores: Sequence[Score]
+    curated: Sequence[Held]  # by consumer
+    vectors: Sequence[Held]  # by model
+    reads: Sequence[Reads]
+    inputs: Held  # raw histories and profiles, which near-real-time refresh of vectors reads online
+    feast_seconds: float  # of Feast materialising the shared vectors
+
+    def score(self, consumer: str, method: str) -> Score:
+        """Of one side of a consumer."""
+        return next(one for one in self.scores if (one.consumer, one.method) == (consumer, method))
+
+    def metrics(self, consumer: str, model: str | None = None) -> Metrics:
+        """How a vector compares with the consumer's own features."""
+        own, vector = self.score(consumer, CURATED), self.score(consumer, model or self.shared)
+        if vector.low > own.high:
+            return Metrics.BETTER
+        return Metrics.WORSE if vector.high < own.low else Metrics.EQUAL
+
+    @property
+    def vector(self) -> Held:
+        """The shared vector in the store."""
+        return self.held(self.shared)
+
+    def held(self, model: str) -> Held:
+        """A model's vectors in the store."""
+        return next(one for one in self.vectors if one.name == model)
+
+    @property
+    def model(self) -> Model:
+        """The shared one."""
+        return next(one for one in self.models if one.name == self.shared)
+
+    @property
+    def representation_seconds(self) -> float:
+        """What the shared side pays once for all: training, and embedding everybody."""
+        return self.model.train_seconds + self.vector.compute_seconds + self.vector.write_seconds
+
+    @property
+    def changes(self) -> list[Change]:
+        """Every measure that has two sides."""
+        own = [one for one in self.scores if one.method == CURATED]
+        heads = [one for one in self.scores if one.method == self.shared]
+        trained, fitted = (sum(s.features_seconds + s.head_seconds for s in side) for side in (own, heads))
+        kept, vector, reads = self.curated, self.vector, self.reads
+        computed, made = vector.compute_seconds, sum(one.compute_seconds + one.write_seconds for one in kept)
+        held, own_numbers = sum(one.bytes_per_user for one in kept), sum(one.numbers for one in kept)
+        return [
+            Change("online store", "bytes a user", held, vector.bytes_per_user),
+            Change("online, raw inputs too", "bytes a user", held, vector.bytes_per_user + self.inputs.bytes_per_user),
+            Change("numbers online", "a user", own_numbers, vector.numbers),
+            Change("features to keep", "columns", own_numbers, 1 + self.inputs.numbers),
+            Change("pipelines to keep", "views", len(kept), 1 + INPUT_VIEWS),
+            Change("batch of all, both by Feast", "seconds", made, computed + self.feast_seconds),
+            Change("batch of all, by a backfill", "seconds", made, computed + vector.write_seconds),
+            Change(HEADS, "seconds", trained, fitted),
+            Change("training, representation too", "seconds", trained, fitted + self.representation_seconds),
+            Change(
+                "answers to five consumers",
+                "bytes",
+                sum(one.curated_bytes for one in reads),
+                sum(one.shared_bytes for one in reads),
+            ),
+            Change(
+                "five requests by Feast",
+                "ms at p50",
+                sum(one.curated.p50_ms for one in reads),
+                sum(one.shared.p50_ms for one in reads),
+            ),
+            Change(
+                "five requests by the reader",
+                "ms at p50",
+                sum(one.curated.p50_ms for one in reads),
+                sum(one.reader.p50_ms for one in reads),
+            ),
+        ]

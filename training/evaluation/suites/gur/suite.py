@@ -1,0 +1,173 @@
+"""The suite run: per task the representation, its ablations and the baselines; what is finished lies on disk.
+
+A version has seen the time of most tasks' answers, so its recipe is trained again on what each task's baselines are
+fitted on: the same users and events, nothing later.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.registry.errors import InvalidInput
+from portrait.registry.progress import Progress, silent
+from portrait.registry.records.records import EmbeddingVersion
+from portrait.training.encoding.encoder import Encoder
+from portrait.training.encoding.later_items import NewItems
+from portrait.training.evaluation.gains import Gain
+from portrait.training.evaluation.line_log import Line, LineLog, gain
+from portrait.training.evaluation.suites.gur.claims import CLAIMS, Claim, Variant
+from portrait.training.evaluation.tasks.classes import ClassTask
+from portrait.training.evaluation.tasks.evaluate import Evaluation, build, measured, recipe, register, stamp_of
+from portrait.training.evaluation.tasks.kinds import Task
+from portrait.training.evaluation.tasks.leakage import Built
+from portrait.training.evaluation.tasks.methods import Method, baseline_method
+from portrait.training.evaluation.tasks.task_data import TaskData
+from portrait.training.evaluation.tasks.task_files import load_task
+from portrait.training.runs.trained_once import trained_once
+from portrait.training.runs.training_inputs import ONBOARDING, TrainingInputs
+from portrait.training.settings import TrainingSettings
+
+WHOLE = "representation"
+ITEM_DIMENSION = "item_dimension"  # 0: without modality encoders
+
+
+@dataclass(frozen=True)
+class Result:
+    """A claim, measured."""
+
+    claim: Claim
+    task: str
+    ours: Line
+    other: Line
+
+    @cached_property
+    def gain(self) -> Gain:
+        """With its interval over the users that both were tested on."""
+        found = gain(self.ours, self.other)
+        return Gain(f"{self.task}: over {self.claim.than}", found.value, found.low, found.high, self.claim.gain)
+
+    @property
+    def sign(self) -> str:
+        """Whether ours is better, as the paper's is; told apart are the two where no gain is outside the interval."""
+        if not (self.gain.low > 0 or self.gain.high < 0):
+            return "not told apart"
+        return "holds" if self.gain.value > 0 else "does not hold"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All that the instance's data can tell."""
+
+    results: list[Result]
+    left_out: dict[str, str]  # task or variant: why it cannot be told
+
+
+def run(
+    repo: FeatureRepo,
+    version: EmbeddingVersion,
+    settings: TrainingSettings,
+    folder: Path,
+    progress: Progress | None = None,
+    claims: Sequence[Claim] = CLAIMS,
+) -> Tables:
+    """Measure every claim that data and family can tell, and register what the recipe reached with the version.
+
+    Raises InvalidInput when they can tell none.
+    """
+    progress = progress or silent
+    folder.mkdir(parents=True, exist_ok=True)
+    left_out = _untrainable(version)
+    claims = [claim for claim in claims if claim.than not in left_out]
+    names = list(dict.fromkeys(name for claim in claims for name in claim.tasks))
+    found: dict[str, Evaluation] = {}
+    for name in names:
+        others = dict.fromkeys(claim.than for claim in claims if name in claim.tasks)
+        try:
+            found[name] = _measure(repo, version, load_task(name), list(others), settings, folder, progress)
+        except InvalidInput as error:
+            left_out[name] = str(error).removeprefix(name).lstrip(": ")
+    if not found:
+        raise InvalidInput("; ".join(f"{name}: {why}" for name, why in left_out.items()))
+    for one in found.values():
+        register(repo, version, replace(one, task=f"gur/{one.task}"))
+    return Tables([result for claim in claims for result in _results(claim, found)], left_out)
+
+
+def _untrainable(version: EmbeddingVersion) -> dict[str, str]:
+    """Variants that there are none of in the version's family, and why."""
+    if ITEM_DIMENSION in version.config:
+        return {}
+    return {Variant.NO_ITEMS: f"{version.family} knows items by their encoder alone, nothing is left without it"}
+
+
+def _results(claim: Claim, found: dict[str, Evaluation]) -> list[Result]:
+    def line(name: str, method: str) -> Line:
+        return next(one for one in found[name].lines if (one.method, one.metric) == (method, claim.metric))
+
+    return [Result(claim, name, line(name, WHOLE), line(name, claim.than)) for name in claim.tasks if name in found]
+
+
+def _measure(
+    repo: FeatureRepo,
+    version: EmbeddingVersion,
+    task: Task,
+    others: list[str],
+    settings: TrainingSettings,
+    folder: Path,
+    progress: Progress,
+) -> Evaluation:
+    data = TaskData(repo)  # nothing is hidden: what static fields are worth is one of the questions
+    built = build(task, data)
+    stamp = stamp_of(task, data)
+    log = LineLog(folder / f"{task.name}-{stamp}-{version.fingerprint[:12]}.jsonl")
+    lines: list[Line] = []
+    for number, name in enumerate([WHOLE, *others]):
+        progress(f"measuring {task.name}", number, len(others) + 1, name)
+        # What the recipe reaches bears the version's fingerprint: it is what will be registered.
+        fingerprint = version.fingerprint if name == WHOLE else None
+        of = log.of(name, fingerprint)
+        if not of:
+            if name == WHOLE or name in list(Variant):
+                method = Method(name, encoder=_encoder(repo, version, name, built, settings, folder, progress))
+            else:
+                method = baseline_method(name)
+            of = measured(built, method, fingerprint, task)
+            log.add(of)
+        lines += of
+    progress(f"measuring {task.name}", len(others) + 1, len(others) + 1)
+    return Evaluation(task.name, built.as_of, stamp, lines, folder)
+
+
+def _encoder(
+    repo: FeatureRepo,
+    version: EmbeddingVersion,
+    variant: str,
+    built: Built,
+    settings: TrainingSettings,
+    folder: Path,
+    progress: Progress,
+) -> Encoder:
+    """The recipe, or a variant of it, trained on what the task's baselines are fitted on; once for equal inputs."""
+    assert not isinstance(built, ClassTask)  # no claim is about classes
+    inputs, overrides = _varied(built.inputs, version, variant)
+    data = f"{inputs.snapshot}-{inputs.items_position}"
+    name = f"{data}-{variant.replace(' ', '-')}-{version.fingerprint[:12]}"
+    encoder = trained_once(folder, name, version.family, overrides, inputs, settings, progress)
+    NewItems(repo.log).bring(encoder)
+    return encoder
+
+
+def _varied(inputs: TrainingInputs, version: EmbeddingVersion, variant: str) -> tuple[TrainingInputs, list[str]]:
+    """Inputs and config of a variant."""
+    hidden = {*version.config.get("exclude", ())}
+    overrides = recipe(version)
+    if variant == Variant.NO_ITEMS:
+        overrides = [text for text in overrides if not text.startswith(f"{ITEM_DIMENSION}=")]
+        overrides += [f"{ITEM_DIMENSION}=0"]
+    elif variant == Variant.NO_ONBOARDING:
+        hidden |= {ONBOARDING}
+    elif variant == Variant.NO_STATIC:
+        hidden |= {field.name for field in inputs.schema.profile}
+    return replace(inputs, exclude=tuple(sorted(hidden))), overrides

@@ -1,0 +1,53 @@
+"""What is measured: a version's vectors, and the baselines. A version comes as it is; baselines are fitted."""
+
+from dataclasses import dataclass
+
+from portrait.training.baselines.baseline import Ranker, Suits, UserFeatures
+from portrait.training.baselines.catalogue import FEATURES, RANKINGS, feature_baseline, ranking_baseline
+from portrait.training.baselines.random_encoder import EncoderFeatures
+from portrait.training.encoding.encoder import Encoder
+from portrait.training.runs.training_inputs import TrainingInputs
+
+WITHOUT_ITEMS = ("recency", "rfm")
+BY_TOWERS = ("mean-items", "mean-onboarding", "random-encoder")
+"""Features that are ranked with by the same head as a version's vectors; the others rank by themselves."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A named way to features of users, or to a ranking of items."""
+
+    name: str
+    suits: Suits = Suits.LINEAR
+    encoder: Encoder | None = None  # of a version
+
+    def features(self, inputs: TrainingInputs, seed: int) -> UserFeatures:
+        """Fitted on the inputs, unless it is a version."""
+        if self.encoder is not None:
+            return EncoderFeatures(self.encoder)
+        return feature_baseline(self.name).fit(inputs, seed)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it ranks by itself, without a head."""
+        return self.encoder is None and self.name in RANKINGS
+
+    def ranker(self, inputs: TrainingInputs, seed: int) -> Ranker:
+        """Fitted on the inputs."""
+        return ranking_baseline(self.name).fit(inputs, seed)
+
+
+def baseline_method(name: str) -> Method:
+    """The method of a baseline."""
+    if name in RANKINGS and name not in FEATURES:
+        return Method(name)
+    return Method(name, feature_baseline(name).suits)
+
+
+def fitting(kind: str) -> list[str]:
+    """Names of the baselines that a kind of task can be given."""
+    if kind in ("label", "churn"):
+        return list(FEATURES)
+    if kind == "neighbours":
+        return [name for name in FEATURES if name not in WITHOUT_ITEMS]
+    return [*RANKINGS, *BY_TOWERS]

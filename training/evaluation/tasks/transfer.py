@@ -1,0 +1,47 @@
+"""CLUE's transfer between services as a task: what `training.evaluation.cross_service` builds, beside all baselines."""
+
+import numpy as np
+import pyarrow as pa
+from scipy import sparse
+
+from portrait.training.encoding.arrays import Int64
+from portrait.training.encoding.vocabulary import Vocabulary, item_keys
+from portrait.training.evaluation.cross_service import CrossServiceTask as Built
+from portrait.training.evaluation.cross_service import Part, Seen, cross_service_task, training_users
+from portrait.training.evaluation.tasks.kinds import CrossServiceTask
+from portrait.training.evaluation.tasks.rankings import Asked, RankingTask
+from portrait.training.evaluation.tasks.task_data import Rows, TaskData
+
+
+def transfer_task(task: CrossServiceTask, data: TaskData) -> RankingTask:
+    """Disjoint users; methods learn from the training users alone. Raises InvalidInput when there are too few."""
+    everybody = data.rows(task.as_of)
+    built = cross_service_task(everybody.users, task.target)
+    inputs = data.inputs(task.as_of, lambda table: next(training_users(iter([table]))), f"{task.target}-training-users")
+    service = pa.array([task.target] * len(built.items))
+    keys = item_keys(service, pa.array(built.items.values, pa.string()))
+    popularity = np.zeros(len(built.items), np.int64)
+    popularity[: len(built.popularity)] = built.popularity[: len(built.items)]
+    parts = {part: _asked(built, task, part, int(everybody.as_of.max(initial=0))) for part in Part}
+    return RankingTask(
+        inputs=inputs,
+        items=Vocabulary(keys.to_pylist()),
+        popularity=popularity,
+        train=parts[Part.TRAIN],
+        test=parts[Part.TEST],
+        had=sparse.csr_array(built.parts[Part.TEST].hidden.astype(np.float32)),
+        k=task.k,
+        drawn=None,
+        as_of=task.as_of or data.newest.as_of,
+        known_before=task.as_of,
+        choose=parts[Part.VALIDATION],
+    )
+
+
+def _asked(built: Built, task: CrossServiceTask, part: Part, latest: int) -> Asked:
+    """What may be seen of the users of a part; events are chosen by place, so one time does for all."""
+    examples = built.parts[part]
+    users = examples.seen(task.target, Seen(task.seen), task.clock)
+    moments = users["event_times"].combine_chunks().flatten().to_numpy()
+    as_of: Int64 = np.full(users.num_rows, min(int(moments.max(initial=0)) + 1, latest), np.int64)
+    return Asked(Rows(users, as_of), np.arange(len(examples), dtype=np.int64), examples.item)

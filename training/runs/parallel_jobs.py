@@ -1,0 +1,61 @@
+"""Independent jobs through Ray, as many at a time as there is room for, or one after the other in this process."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+
+from portrait.training.settings import TrainingSettings
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def in_turn(work: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[tuple[Job, Result | Exception]]:
+    """Each job with what the work made of it; one that fails does not stop the others."""
+    for job in jobs:
+        try:
+            yield job, work(job)
+        except Exception as error:
+            yield job, error
+
+
+def side_by_side(
+    work: Callable[[Job], Result], jobs: Sequence[Job], settings: TrainingSettings, at_once: int | None = None
+) -> Iterator[tuple[Job, Result | Exception]]:
+    """The same through Ray, begun in their order, as they end; the work goes to every machine once.
+
+    `at_once` None: as many as there is room for, which on a Ray started here is one for each processor.
+    """
+    if not jobs:
+        return
+    import ray
+
+    from portrait.feature_repo.ray_cluster import ensure_ray
+
+    own = not (ray.is_initialized() or settings.ray_address or os.environ.get("RAY_ADDRESS"))
+    ensure_ray(settings)
+    # Ray started here pretends to have more CPUs than there are; of a cluster's, Ray itself keeps count.
+    room = at_once or (max(1, (os.cpu_count() or 1) // settings.worker_cpus) if own else len(jobs))
+    remote = ray.remote(
+        num_cpus=settings.worker_cpus, num_gpus=settings.study_gpu_share if settings.use_gpu else 0, max_retries=1
+    )(_do)
+    shared, queue = ray.put(work), deque(jobs)
+    waiting: dict[ray.ObjectRef, Job] = {}
+    while queue or waiting:
+        while queue and len(waiting) < room:
+            job = queue.popleft()
+            waiting[remote.remote(shared, job, settings.worker_cpus)] = job
+        [ready], _ = ray.wait(list(waiting), num_returns=1)
+        ended = waiting.pop(ready)
+        try:
+            yield ended, ray.get(ready)
+        except Exception as error:
+            yield ended, getattr(error, "cause", None) or error  # the error itself, not Ray's page about it
+
+
+def _do(work: Callable[[Job], Result], job: Job, threads: int) -> Result:
+    torch.set_num_threads(threads)
+    return work(job)

@@ -1,0 +1,57 @@
+"""What a training run reads: one snapshot, streamed bucket by bucket."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+from portrait.feature_repo.declaration.input_schema import InputSchema
+from portrait.feature_repo.schemas import microseconds
+from portrait.registry.progress import Progress
+
+ONBOARDING = "onboarding_items"
+CHUNK = 8192  # users at a time; bounds memory
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """A snapshot's users with their fields, and the catalogue.
+
+    `tables` may be called several times and yields the same users in the same order, a bucket at a time: the
+    columns of `snapshot.read` and the team columns of the schema.
+    """
+
+    tables: Callable[[], Iterator[pa.Table]]
+    users: int
+    as_of: datetime
+    snapshot: str  # its id
+    data_from: datetime | None  # oldest event of the snapshot
+    catalogue: pa.Table  # service, item_id, text, tags, vector_*
+    schema: InputSchema
+    exclude: tuple[str, ...] = ()  # fields that the model must not see; `onboarding_items` may be one
+    items_position: int = 0  # of the catalogue's newest row: the snapshot's id says nothing of items
+
+    @property
+    def visible(self) -> InputSchema:
+        """The fields that the model sees; raises InvalidInput when `exclude` names a field that there is not."""
+        return self.schema.exclude(self.exclude)
+
+    @property
+    def onboarding(self) -> bool:
+        """Whether the model sees onboarding picks."""
+        return ONBOARDING not in self.exclude
+
+    @property
+    def as_of_us(self) -> int:
+        """The as-of time in microseconds since 1970."""
+        return microseconds(self.as_of)
+
+    def chunks(self, progress: Progress, stage: str) -> Iterator[pa.Table]:
+        """The users of `tables`, not too many at a time."""
+        done = 0
+        for bucket in self.tables():
+            for start in range(0, bucket.num_rows, CHUNK):
+                yield bucket.slice(start, CHUNK)
+            done += bucket.num_rows
+            progress(stage, done, self.users)

@@ -1,1 +1,0 @@
-"""Comparisons of the papers, each with its report."""

@@ -1,1 +1,0 @@
-"""Tasks that measure what a representation is good for: declared in TOML, built from log and labels."""
