@@ -64,7 +64,7 @@ def main(
 ) -> None:
     """Measure reads, backfill, training and promotions beside what they replace; freshness and soak when asked for."""
     from benchmarks.instance import instance
-    from portrait.infra.jobs.revision import code_revision
+    from portrait.infra.jobs.versions import code_revision
 
     screen, say = console(), notices().print
     document: dict[str, Any] = {

@@ -4,6 +4,7 @@ Locks are taken in one order everywhere, so that two changes never wait for each
 version, backfill, and the instance last. On SQLite a transaction has the only write lock from its start.
 """
 
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import case, func, inspect, select, update
@@ -94,3 +95,11 @@ def _named(session: Session, kind: type[Row], name: str, word: str, lock: bool) 
         known = [str(key) for key in session.scalars(select(inspect(kind).primary_key[0]))]
         raise NotFound(f"there is no {word} {name!r}; known: {', '.join(sorted(known)) or 'none yet'}")
     return row
+
+
+def database_now(session: Session) -> datetime:
+    """The server's clock: those of two hosts may be further apart than a lease or a heartbeat lasts."""
+    if session.get_bind().dialect.name == "sqlite":
+        return datetime.now(UTC)
+    moment: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return moment.astimezone(UTC)

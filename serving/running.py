@@ -17,8 +17,8 @@ from portrait.serving.gateway import serve_environment as flags
 from portrait.serving.settings import ServingSettings
 
 if TYPE_CHECKING:
+    from portrait.serving.gateway.build import Parts
     from portrait.serving.gateway.deployment import Build
-    from portrait.serving.gateway.parts import Parts
     from portrait.serving.refresh.actors import Build as BuildShard
     from portrait.serving.refresh.actors import ShardGroup
     from portrait.serving.refresh.shard import Shard

@@ -10,11 +10,10 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from portrait.feature_repo.broker.broker import BEGINNING, Broker, Entry
-from portrait.feature_repo.broker.records import kind_and_fields
-from portrait.feature_repo.broker.rejected import BadEntry, write_bad_entries
-from portrait.feature_repo.ingest.arriving_json import RecordJudge, Rejected
+from portrait.feature_repo.broker.records import BadEntry, kind_and_fields, write_bad_entries
 from portrait.feature_repo.ingest.event_files import TAKEN
 from portrait.feature_repo.ingest.record_fields import Unfit
+from portrait.feature_repo.ingest.records import RecordJudge, Rejected
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.inbox import Arriving, Outcome
 from portrait.feature_repo.log.leases import Lease

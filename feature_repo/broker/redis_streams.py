@@ -12,9 +12,10 @@ import orjson
 import redis
 from sqlalchemy import make_url
 
-from portrait.feature_repo.broker.broker import Entry
+from portrait.feature_repo.broker.broker import Broker, Entry
 from portrait.feature_repo.online.redis_files import purge
-from portrait.registry.errors import Unavailable
+from portrait.feature_repo.settings import FeatureSettings
+from portrait.registry.errors import InvalidInput, Unavailable
 
 PROJECT = "portrait"
 FIELD = b"r"
@@ -129,3 +130,14 @@ def _record(fields: Mapping[bytes, bytes] | None) -> bytes:
 def _after(position: str) -> str:
     milliseconds, _, sequence = position.partition("-")
     return f"{milliseconds}-{int(sequence or 0) + 1}"
+
+
+def open_broker(settings: FeatureSettings) -> Broker | None:
+    """None where records go straight into the inbox. Raises InvalidInput for another kind of server."""
+    if not settings.broker_url:
+        return None
+    url = make_url(settings.broker_url)
+    if url.drivername not in ("redis", "rediss"):
+        shown = url.render_as_string(hide_password=True)
+        raise InvalidInput(f"PORTRAIT_BROKER_URL {shown}: use redis://host:port/db, or leave it empty for none")
+    return RedisStreams(settings.broker_url)

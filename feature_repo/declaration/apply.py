@@ -20,8 +20,8 @@ from feast.repo_contents import RepoContents
 from feast.repo_operations import extract_objects_for_apply_delete, get_repo_files, parse_repo
 from sqlalchemy import text
 
+from portrait.feature_repo.declaration.apply_guard import forget_tables_elsewhere
 from portrait.feature_repo.declaration.environment import feast_environment
-from portrait.feature_repo.declaration.place import forget_tables_elsewhere
 from portrait.feature_repo.settings import FeatureSettings
 from portrait.registry.database.database import Database
 

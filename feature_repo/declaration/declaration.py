@@ -13,11 +13,11 @@ from portrait.feature_repo.declaration.apply_guard import (
     STAMP,
     closing_registry,
     require_nothing_lost,
+    require_own_tables,
     require_same_instance,
 )
-from portrait.feature_repo.declaration.catalogue_file import catalogue_schema
 from portrait.feature_repo.declaration.environment import environment_missing, feast_config
-from portrait.feature_repo.declaration.place import require_own_tables
+from portrait.feature_repo.declaration.source_files import catalogue_schema
 from portrait.feature_repo.declaration.team_views import load_team_views
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.profiles import profile_schema

@@ -4,25 +4,29 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from portrait.feature_repo.broker.broker import Broker
-from portrait.feature_repo.broker.configured import open_broker
-from portrait.feature_repo.forgetting.files import SnapshotFiles, UserFiles
-from portrait.feature_repo.forgetting.inbox import InboxRows
-from portrait.feature_repo.forgetting.leftovers import Leftovers
-from portrait.feature_repo.forgetting.online import OnlineRows
-from portrait.feature_repo.forgetting.places import Place, User
+from portrait.feature_repo.broker.redis_streams import open_broker
+from portrait.feature_repo.forgetting.places import (
+    InboxRows,
+    Leftovers,
+    OnlineRows,
+    Place,
+    Rejects,
+    SnapshotFiles,
+    StreamEntries,
+    User,
+    UserFiles,
+)
 from portrait.feature_repo.forgetting.purge import purge
-from portrait.feature_repo.forgetting.rejects import Rejects
-from portrait.feature_repo.forgetting.report import (
+from portrait.feature_repo.forgetting.segments import Segments
+from portrait.feature_repo.forgetting.tombstones import (
     ON_POSTGRES,
     OUT_OF_REACH,
     ForgettingReport,
+    TombstoneLog,
     found_to_json,
     subject_of,
     trained_of,
 )
-from portrait.feature_repo.forgetting.segments import Segments
-from portrait.feature_repo.forgetting.stream import StreamEntries
-from portrait.feature_repo.forgetting.tombstones import TombstoneLog
 from portrait.feature_repo.forgetting.trained import trained_with
 from portrait.feature_repo.log.manifest import Kind
 from portrait.feature_repo.log.rewriting import Rewriter, rewriting

@@ -1,9 +1,29 @@
 """Where something about a user can be, and what it takes to be such a place."""
 
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
-from portrait.feature_repo.log.partition import bucket_of
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from sqlalchemy import ColumnElement, delete, func, select, text
+
+from portrait.feature_repo.broker.broker import BEGINNING, Broker
+from portrait.feature_repo.broker.records import kind_and_fields, user_of_record
+from portrait.feature_repo.history.snapshot import FOLDER, file_name, recounted, save, snapshots
+from portrait.feature_repo.ingest.record_fields import Unfit
+from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.manifest import locked_buckets
+from portrait.feature_repo.log.partition import BUCKETS, bucket_of
+from portrait.feature_repo.log.rewriting import Rewriter, count_users
+from portrait.feature_repo.log.staging import sweep, uncommitted
+from portrait.feature_repo.log.tables import InboxRow, RefreshRequestRow
+from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.registry.database.database import Database
 from portrait.registry.errors import InvalidInput
 
 
@@ -38,3 +58,192 @@ class Place(Protocol):
     def delete(self, user: User) -> None:
         """Leave nothing of the user there; killed anywhere and called again, it ends in the same."""
         ...
+
+
+class InboxRows:
+    """The user's rows of the inbox, and requests to refresh the user's vectors."""
+
+    name = "inbox and refresh requests"
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def count(self, user: User) -> int:
+        """Rows of both tables."""
+        with self._database.reading() as session:
+            count = (select(func.count()).select_from(row).where(of(user)) for row, of in _TABLES)
+            return sum(session.scalar(statement) or 0 for statement in count)
+
+    def delete(self, user: User) -> None:
+        """Delete them behind the bucket's lock.
+
+        Whoever took the lock before the tombstone was there has committed by then, and whoever takes it later sees the
+        tombstone: from here on nothing of the user gets into the log. Who seals meanwhile sees that the bucket moved.
+        """
+        with self._database.transaction() as session:
+            bucket = locked_buckets(session, [user.bucket])[user.bucket]
+            if self._database.is_sqlite:
+                session.execute(text("PRAGMA secure_delete = ON"))
+            for row, of in _TABLES:
+                session.execute(delete(row).where(of(user)))
+            bucket.commits += 1
+
+
+_TABLES: Iterable[tuple[type[InboxRow] | type[RefreshRequestRow], Callable[[User], ColumnElement[bool]]]] = (
+    (InboxRow, lambda user: (InboxRow.bucket == user.bucket) & (InboxRow.user_id == user.id)),
+    (RefreshRequestRow, lambda user: RefreshRequestRow.user_id == user.id),
+)
+
+
+class Leftovers:
+    """Segment files that no row names and that hold the user, and all that dead processes have left."""
+
+    name = "files of killed processes"
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    def count(self, user: User) -> int:
+        """Segment files that hold the user."""
+        return len(self._holding(user))
+
+    def delete(self, user: User) -> None:
+        """Remove what is certainly nobody's, and files that nobody may commit any more because the user is in them."""
+        sweep(self._log.home, self._log.manifest)
+        for path in self._holding(user):
+            path.unlink(missing_ok=True)
+
+    def _holding(self, user: User) -> list[Path]:
+        return [path for path in uncommitted(self._log.home, self._log.manifest, user.bucket) if _holds(path, user)]
+
+
+def _holds(path: Path, user: User) -> bool:
+    try:
+        return count_users(path, [user.id]) > 0
+    except (OSError, pa.ArrowInvalid):  # somebody is just writing it, or is gone: then it is removed as a dead one's
+        return False
+
+
+class OnlineRows:
+    """The user's row in every view."""
+
+    name = "online views"
+
+    def __init__(self, repo: FeatureRepo) -> None:
+        self._repo = repo
+
+    def count(self, user: User) -> int:
+        """Views that hold something of the user."""
+        return len(self._repo.online.views_of(self._repo.config, user.id))
+
+    def delete(self, user: User) -> None:
+        """Delete all of it."""
+        self._repo.online.delete_users(self._repo.config, [user.id])
+
+
+AT_ONCE = 1_000
+
+
+class StreamEntries:
+    """Entries of all streams, as whoever writes to a broker directly may have chosen another bucket than ours."""
+
+    name = "broker"
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def count(self, user: User) -> int:
+        """Entries about the user."""
+        found, positions = 0, dict.fromkeys(range(BUCKETS), BEGINNING)
+        while entries := self._broker.read(positions, AT_ONCE, 0):
+            found += sum(_is_about(user, entry.record) for entry in entries)
+            positions |= {entry.bucket: entry.id for entry in entries}
+        return found
+
+    def delete(self, user: User) -> None:
+        """Delete them; what comes later is refused when it is taken in."""
+        for bucket in range(BUCKETS):
+            self._broker.delete(bucket, lambda record: _is_about(user, record))
+
+
+def _is_about(user: User, record: bytes) -> bool:
+    try:
+        kind_and_fields(record)
+    except Unfit:
+        return user.id.encode() in record  # its text may name somebody all the same
+    return user_of_record(record) == user.id
+
+
+class Rejects:
+    """Rows of rejects files that name the user as a word of its own, in whatever column."""
+
+    name = "rejects"
+
+    def __init__(self, home: Path, rewriter: Rewriter) -> None:
+        self._home = home
+        self._rewriter = rewriter
+
+    def count(self, user: User) -> int:
+        """Such rows of all files."""
+        return sum(int(pc.sum(named).as_py() or 0) for _, _, named in self._files(user))
+
+    def delete(self, user: User) -> None:
+        """Rewrite the files without them, and remove those that have no other."""
+        for path, table, named in self._files(user):
+            if pc.all(named).as_py():
+                path.unlink(missing_ok=True)
+            elif pc.any(named).as_py():
+                self._rewriter.replace(path, table.filter(pc.invert(named)))
+
+    def _files(self, user: User) -> Iterator[tuple[Path, pa.Table, pa.ChunkedArray]]:
+        word = rf"(^|\W){re.escape(user.id)}($|\W)"  # RE2 knows no look-around
+        for path in sorted((self._home / "rejects").glob("*.parquet")):
+            table = pq.read_table(path, partitioning=None)
+            named = pa.chunked_array([pa.repeat(False, table.num_rows)])
+            for column in table.columns:
+                if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                    named = pc.or_(named, pc.fill_null(pc.match_substring_regex(column, word), False))
+            yield path, table, named
+
+
+class UserFiles:
+    """Parquet files of a home with a column `user_id`; `{bucket}` in a pattern stands for the user's own file."""
+
+    def __init__(self, home: Path, rewriter: Rewriter, name: str, pattern: str) -> None:
+        self._home = home
+        self._rewriter = rewriter
+        self._pattern = pattern
+        self.name = name
+
+    def count(self, user: User) -> int:
+        """Rows of the files."""
+        rows = 0
+        for path in self._files(user):
+            with suppress(FileNotFoundError):  # its version is being retired
+                rows += count_users(path, [user.id])
+        return rows
+
+    def delete(self, user: User) -> None:
+        """Rewrite those that hold the user."""
+        for path in self._files(user):
+            with suppress(FileNotFoundError):
+                self._rewriter.strike(path, [user.id])
+
+    def _files(self, user: User) -> Iterator[Path]:
+        return self._home.glob(self._pattern.format(bucket=file_name(user.bucket)))
+
+
+class SnapshotFiles(UserFiles):
+    """The user's rows in all snapshots, those that are just being cut too, and the number of users of each."""
+
+    def __init__(self, home: Path, rewriter: Rewriter) -> None:
+        super().__init__(home, rewriter, "snapshots", FOLDER + "/*/*/{bucket}")
+
+    def delete(self, user: User) -> None:
+        """Rewrite the files, then count anew; killed in between, the next call finds the count to be wrong."""
+        super().delete(user)
+        for snapshot in snapshots(self._home):
+            if user.bucket in snapshot.buckets:
+                corrected = recounted(snapshot)
+                if corrected is not snapshot:
+                    save(corrected)

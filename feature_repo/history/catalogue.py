@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from sqlalchemy import select
 
-from portrait.feature_repo.ingest.canonical import DEFAULT_SERVICE
+from portrait.feature_repo.ingest.event_files import DEFAULT_SERVICE
 from portrait.feature_repo.ingest.items import FIXED, ITEMS_KEYS, VECTOR, items_columns, items_schema, known_vectors
 from portrait.feature_repo.ingest.keyed_rows import current_rows
 from portrait.feature_repo.ingest.seal import sealed_manifest

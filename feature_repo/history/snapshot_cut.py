@@ -1,14 +1,17 @@
 """Cutting snapshots: every bucket into a hidden folder, shown by one rename a folder and the JSON file last."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from portrait.feature_repo.history.cut_buckets import BucketsCut, CutTask, cut_in_process
-from portrait.feature_repo.history.fold import FoldInput
-from portrait.feature_repo.history.on_ray import cut_on_ray
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from portrait.feature_repo.history.fold import FoldInput, fold
 from portrait.feature_repo.history.snapshot import (
     FOLDER,
     HISTORY_FOLDER,
@@ -21,14 +24,92 @@ from portrait.feature_repo.history.snapshot import (
     snapshots,
 )
 from portrait.feature_repo.ingest.seal import sealed_manifest
+from portrait.feature_repo.log.duck import THREADS, connect, enough_memory
 from portrait.feature_repo.log.event_log import EventLog, default_as_of
 from portrait.feature_repo.log.manifest import Kind, Manifest
+from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.profiles import schema_at
 from portrait.feature_repo.log.rewriting import strike_forgotten
 from portrait.feature_repo.log.segments import sync
-from portrait.feature_repo.log.staging import working_folder
+from portrait.feature_repo.log.staging import spill_folder, working_folder
+from portrait.feature_repo.ray_cluster import ensure_ray
+from portrait.feature_repo.settings import FeatureSettings
 from portrait.registry.errors import InvalidInput, NotFound
 from portrait.registry.progress import Progress, silent
+
+ROW_GROUP = 4096
+"""Users a row group: a history of 256 events in three services is large, and readers take row groups whole."""
+
+
+@dataclass(frozen=True)
+class CutTask:
+    """What it takes to write some buckets of a snapshot below the folder `into`."""
+
+    buckets: tuple[int, ...]
+    given: FoldInput
+    into: Path
+    memory: str
+    threads: int = THREADS
+
+
+@dataclass(frozen=True)
+class BucketsCut:
+    """What the written buckets hold."""
+
+    users: dict[int, int]  # by bucket
+    events: int
+    oldest: datetime | None
+
+
+def cut_buckets(task: CutTask) -> BucketsCut:
+    """Fold the buckets and write their files."""
+    with (
+        enough_memory(task.memory),
+        spill_folder(task.given.home) as spill,
+        connect(task.memory, spill, task.threads) as duck,
+    ):
+        folded = fold(duck, task.given)
+    for folder, table in ((HISTORY_FOLDER, folded.histories), (PROFILE_FOLDER, folded.profiles)):
+        for bucket, rows in _by_bucket(table, task.buckets):
+            path = task.into / folder / file_name(bucket)
+            pq.write_table(rows, path, compression="zstd", row_group_size=ROW_GROUP)
+            sync(path)
+    users = {bucket: rows.num_rows for bucket, rows in _by_bucket(folded.histories.select(["user_id"]), task.buckets)}
+    return BucketsCut(users, folded.events, folded.oldest)
+
+
+def cut_in_process(tasks: Iterable[CutTask]) -> Iterator[BucketsCut]:
+    """One task after the other: for logs so small that Ray's start costs more than it saves."""
+    return map(cut_buckets, tasks)
+
+
+def _by_bucket(table: pa.Table, buckets: tuple[int, ...]) -> Iterator[tuple[int, pa.Table]]:
+    if len(buckets) == 1:
+        yield buckets[0], table
+        return
+    of_row = np.fromiter(map(bucket_of, table["user_id"].to_pylist()), np.int64, table.num_rows)
+    for bucket in buckets:
+        yield bucket, table.filter(pa.array(of_row == bucket))
+
+
+CPUS_A_TASK = 1
+
+
+def cut_on_ray(tasks: Iterable[CutTask], settings: FeatureSettings) -> Iterator[BucketsCut]:
+    """Run each task as a remote one, on the cluster in force or on one started here.
+
+    Every task has one thread and waits for one CPU; it holds nothing while it waits, so it cannot
+    block others. Results come as they are ready.
+    """
+    import ray  # takes a second: small logs never need it
+
+    ensure_ray(settings)
+    remote = ray.remote(num_cpus=CPUS_A_TASK, max_retries=2)(cut_buckets)
+    waiting = [remote.remote(replace(task, threads=1)) for task in tasks]
+    while waiting:
+        ready, waiting = ray.wait(waiting, num_returns=1)
+        yield from ray.get(ready)
+
 
 GROUP_ROWS = 200_000
 

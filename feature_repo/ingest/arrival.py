@@ -9,8 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from portrait.feature_repo.ingest.ingest_report import TableReport
-from portrait.feature_repo.ingest.rejects import Rejects
+from portrait.feature_repo.ingest.ingest_report import Rejects, TableReport
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, one_line, scalar
 from portrait.feature_repo.log.forgotten import REASON, Tombstones

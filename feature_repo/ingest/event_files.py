@@ -3,19 +3,70 @@
 A group is a run of buckets with a bounded number of rows, so that memory does not grow with the file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from portrait.feature_repo.ingest.canonical import canonical_events
+from portrait.feature_repo.ingest.arrival import Arrival, Judging
+from portrait.feature_repo.ingest.cells import EARLIEST, LARGEST_FLOAT32, given, number_cell, text_cell, time_cell
+from portrait.feature_repo.ingest.ingest_report import Rejects, TableReport
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.committed import rows_of
 from portrait.feature_repo.log.duck import Duck, scalar
 from portrait.feature_repo.log.manifest import Kind, Manifest, Segment
-from portrait.feature_repo.log.partition import bucket_sql
+from portrait.feature_repo.log.partition import BUCKETS, bucket_sql
 from portrait.feature_repo.log.segments import BATCH_ROWS, write_segments
 from portrait.feature_repo.schemas import EVENTS
+
+EVENTS_NEEDED = ("user_id", "item_id", "event_time")
+DEFAULT_SERVICE = "default"
+DEFAULT_ACTION = "view"
+DEFAULT_WEIGHT = 1.0
+
+
+def canonical_events(source: Source, now: datetime) -> str:
+    """A SELECT of `row, bucket`, the columns of EVENTS and `reason` (null when the row is good).
+
+    `event_id` is null where the file gives none. Raises InvalidInput for a column of an unfit type.
+    """
+    return f"""
+        SELECT row, {bucket_sql("user_id")} AS bucket, user_id, item_id, event_time,
+               coalesce(service, '{DEFAULT_SERVICE}') AS service, coalesce(action, '{DEFAULT_ACTION}') AS action,
+               -- adding zero makes -0.0 equal to 0.0 in the id's text too
+               CASE WHEN reason IS NULL THEN coalesce(weight, {DEFAULT_WEIGHT})::FLOAT + 0::FLOAT END AS weight,
+               event_id, reason
+        FROM (SELECT *, {_reason(now)} AS reason FROM (
+            SELECT row,
+                   {text_cell(source, "user_id")} AS user_id,
+                   {text_cell(source, "item_id")} AS item_id,
+                   {time_cell(source, "event_time")} AS event_time,
+                   {given(source, "event_time")} AS time_given,
+                   {text_cell(source, "service")} AS service,
+                   {text_cell(source, "action")} AS action,
+                   {number_cell(source, "weight")} AS weight,
+                   {given(source, "weight")} AS weight_given,
+                   {text_cell(source, "event_id")} AS event_id
+            FROM {source.rows}))"""
+
+
+def future(column: str, now: datetime) -> str:
+    """Whether a time lies after `now`."""
+    return f"{column} > TIMESTAMPTZ '{now.isoformat(sep=' ')}'"
+
+
+def _reason(now: datetime) -> str:
+    return f"""CASE
+        WHEN user_id IS NULL THEN 'user_id is null or empty'
+        WHEN item_id IS NULL THEN 'item_id is null or empty'
+        WHEN NOT time_given THEN 'event_time is null or empty'
+        WHEN event_time IS NULL OR NOT isfinite(event_time) THEN 'event_time is not a time'
+        WHEN event_time < {EARLIEST} THEN 'event_time lies before 1900'
+        WHEN {future("event_time", now)} THEN 'event_time lies in the future'
+        WHEN weight_given AND weight IS NULL THEN 'weight is not a number'
+        WHEN NOT isfinite(weight) OR abs(weight) >= {LARGEST_FLOAT32} THEN 'weight is not finite'
+    END"""
+
 
 GROUP_ROWS = 500_000
 PAYLOAD = ("user_id", "item_id", "event_time", "service", "action", "weight")
@@ -154,3 +205,63 @@ def _write(duck: Duck, home: Path, ingest: str) -> list[Segment]:
         f"SELECT bucket, {columns} FROM judged WHERE verdict = 'accepted' ORDER BY bucket, event_time, event_id"
     ).to_arrow_reader(BATCH_ROWS)
     return write_segments(home, Kind.EVENTS, ingest, EVENTS, reader)
+
+
+ALL_BUCKETS = frozenset(range(BUCKETS))
+
+
+class EventsArrival(Arrival):
+    """An events file."""
+
+    def __init__(self, duck: Duck, home: Path, ingest: str, source: Source, now: datetime) -> None:
+        super().__init__(duck, home, ingest, source, now)
+        with self.reading():
+            stage_events(duck, source, now)
+        self._own_ids = has_own_ids(duck)
+        self._groups = groups_of(duck)
+        self._judged: dict[Group, Judged] = {}
+
+    def judge(self, judging: Judging) -> None:
+        """Group by group; again only those with a moved bucket, or all when ids can be another user's."""
+        manifest, moved, progress = judging.manifest, judging.moved, judging.progress
+        self._refuse_forgotten("staged_events", judging.forgotten)
+        if self._own_ids:
+            note_foreign_ids(self.duck, self.home, manifest)
+            moved = None
+        again = [g for g in self._groups if moved is None or not {*moved}.isdisjoint(g.buckets)]
+        for done, group in enumerate(again):
+            progress("write events", done, len(again))
+            if group in self._judged:
+                self.discard(self._judged[group].segments)
+            self._judged[group] = judge_and_write(self.duck, self.home, self.ingest, group, manifest)
+        progress("write events", len(again), len(again))
+
+    @property
+    def segments(self) -> list[Segment]:
+        """One a bucket with new events."""
+        return [segment for judged in self._judged.values() for segment in judged.segments]
+
+    @property
+    def guarded(self) -> Collection[int]:
+        """All buckets when the file brings ids of its own, else those that it writes to."""
+        return ALL_BUCKETS if self._own_ids else {segment.bucket for segment in self.segments}
+
+    @property
+    def rejected(self) -> str:
+        """Rows that are bad by themselves, and rows with another event's id."""
+        return (
+            "(SELECT row, reason FROM staged_events WHERE reason IS NOT NULL "
+            f"UNION ALL SELECT row, '{TAKEN}' FROM taken_rows)"
+        )
+
+    def report(self, rejects: Rejects) -> TableReport:
+        """Counts of the events file."""
+        judged = self._judged.values()
+        return TableReport(
+            file=self.source.path,
+            read=scalar(self.duck, "SELECT count(*) FROM staged_events") + self._malformed(),
+            accepted=sum(group.accepted for group in judged),
+            duplicates=sum(group.duplicates for group in judged),
+            rejected=rejects.counts,
+            rejects=rejects.path,
+        )

@@ -6,12 +6,10 @@ from pathlib import Path
 import duckdb
 
 from portrait.feature_repo.ingest.arrival import Arrival, Judging
-from portrait.feature_repo.ingest.arriving_events import EventsArrival
-from portrait.feature_repo.ingest.canonical import EVENTS_NEEDED
-from portrait.feature_repo.ingest.ingest_report import IngestReport
+from portrait.feature_repo.ingest.event_files import EVENTS_NEEDED, EventsArrival
+from portrait.feature_repo.ingest.ingest_report import IngestReport, Rejects, write_rejects
 from portrait.feature_repo.ingest.items import ITEMS_NEEDED
 from portrait.feature_repo.ingest.keyed_files import ItemsArrival, UsersArrival
-from portrait.feature_repo.ingest.rejects import Rejects, write_rejects
 from portrait.feature_repo.ingest.seal import seal
 from portrait.feature_repo.ingest.source import Source, open_source
 from portrait.feature_repo.ingest.users import USERS_NEEDED

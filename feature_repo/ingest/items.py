@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from portrait.feature_repo.ingest.canonical import DEFAULT_SERVICE
 from portrait.feature_repo.ingest.cells import full_list, list_cell, no_list, text_cell
+from portrait.feature_repo.ingest.event_files import DEFAULT_SERVICE
 from portrait.feature_repo.ingest.keyed_rows import KeyedTable
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.committed import rows_of, schema_of

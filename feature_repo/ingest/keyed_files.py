@@ -10,8 +10,7 @@ import pyarrow as pa
 from portrait.feature_repo.ingest import items, users
 from portrait.feature_repo.ingest import keyed_rows as keyed
 from portrait.feature_repo.ingest.arrival import Arrival, Judging
-from portrait.feature_repo.ingest.ingest_report import TableReport
-from portrait.feature_repo.ingest.rejects import Rejects
+from portrait.feature_repo.ingest.ingest_report import Rejects, TableReport
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, scalar
 from portrait.feature_repo.log.manifest import Kind, Segment

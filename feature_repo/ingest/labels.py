@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from portrait.feature_repo.ingest.canonical import future
 from portrait.feature_repo.ingest.cells import EARLIEST, given, text_cell, time_cell
+from portrait.feature_repo.ingest.event_files import future
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, name, scalar, text
 from portrait.feature_repo.log.forgotten import REASON, Tombstones

@@ -5,10 +5,11 @@ and is given up and tried again when somebody else has committed segments in bet
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -17,9 +18,8 @@ from sqlalchemy.orm import Session
 
 from portrait.feature_repo.ingest import event_files as events
 from portrait.feature_repo.ingest import items
+from portrait.feature_repo.ingest.ingest_report import write_late_rejects
 from portrait.feature_repo.ingest.keyed_rows import current_rows
-from portrait.feature_repo.ingest.rejects import write_late_rejects
-from portrait.feature_repo.ingest.sealed_rows import completed
 from portrait.feature_repo.log import profiles
 from portrait.feature_repo.log.duck import Duck, name
 from portrait.feature_repo.log.event_log import EventLog
@@ -30,6 +30,31 @@ from portrait.feature_repo.log.staging import working_folder
 from portrait.feature_repo.log.tables import InboxRow
 from portrait.feature_repo.schemas import EVENTS
 from portrait.registry.errors import Conflict
+
+Key = tuple[str, ...]
+Row = dict[str, Any]
+
+
+def completed(
+    arrived: Iterable[tuple[int, Row]],
+    keys: Sequence[str],
+    current: Mapping[Key, Row],
+    columns: Sequence[str],
+    unchanged_too: bool,
+) -> Iterator[tuple[int, Row]]:
+    """(position, whole row) of the arrived rows, in their order: of all, or of those that change something.
+
+    `current` is each key's row before the first of them.
+    """
+    rows = dict(current)
+    for position, given in arrived:
+        key = tuple(given[name] for name in keys)
+        before = rows.get(key)
+        after = {name: given.get(name, before[name] if before else None) for name in columns}
+        if unchanged_too or after != before:
+            rows[key] = after
+            yield position, after
+
 
 ATTEMPTS = 20
 MOST_ROWS = 200_000

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
-from portrait.feature_repo.ingest.canonical import future
 from portrait.feature_repo.ingest.cells import (
     EARLIEST,
     FRACTIONAL,
@@ -17,14 +16,14 @@ from portrait.feature_repo.ingest.cells import (
     text_cell,
     time_cell,
 )
+from portrait.feature_repo.ingest.event_files import future
 from portrait.feature_repo.ingest.keyed_rows import KeyedTable
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, name
 from portrait.feature_repo.log.manifest import Kind
 from portrait.feature_repo.log.partition import bucket_sql
 from portrait.feature_repo.log.profiles import STORED_FIXED as FIXED
-from portrait.feature_repo.log.profiles import USERS_KEYS
-from portrait.feature_repo.log.types import unified
+from portrait.feature_repo.log.profiles import USERS_KEYS, unified
 from portrait.feature_repo.schemas import HISTORY, PROFILE_FIXED
 from portrait.registry.errors import InvalidInput
 

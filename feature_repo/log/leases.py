@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from portrait.feature_repo.log.partition import BUCKETS
 from portrait.feature_repo.log.tables import BucketRow, LeaseRow
-from portrait.registry.clock import database_now
 from portrait.registry.database.database import Database
 from portrait.registry.errors import LeaseLost
+from portrait.registry.rows import database_now
 
 LEASE = timedelta(seconds=6)
 """A holder that was not heard of for longer is taken for dead."""

@@ -9,8 +9,29 @@ import pyarrow as pa
 from portrait.feature_repo.log.committed import schema_of
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import Kind, Manifest, Segment
-from portrait.feature_repo.log.types import ARROW, duck_type, unified
-from portrait.feature_repo.schemas import ORDER, PROFILE_FIXED
+from portrait.feature_repo.schemas import ORDER, PROFILE_FIXED, TIME
+
+ARROW = {
+    "VARCHAR": pa.string(),
+    "BIGINT": pa.int64(),
+    "DOUBLE": pa.float64(),
+    "BOOLEAN": pa.bool_(),
+    "TIMESTAMPTZ": TIME,
+}
+_DUCK = {arrow: duck for duck, arrow in ARROW.items()}
+
+
+def duck_type(arrow: pa.DataType) -> str:
+    """DuckDB's word for one of our Arrow types."""
+    return _DUCK[arrow]
+
+
+def unified(first: str, second: str) -> str:
+    """The type that holds the values of both: text when they have nothing in common."""
+    if first == second:
+        return first
+    return "DOUBLE" if {first, second} == {"BIGINT", "DOUBLE"} else "VARCHAR"
+
 
 USERS_KEYS = ("user_id",)
 STORED_FIXED = {"user_id": "VARCHAR", "created_time": "TIMESTAMPTZ", "onboarding_items": "VARCHAR[]"}

@@ -14,10 +14,9 @@ from feast.errors import FeastObjectNotFoundException
 from feast.infra.online_stores.helpers import get_online_store_from_config
 
 from portrait.feature_repo.declaration.apply import apply_lock, synchronise
-from portrait.feature_repo.declaration.catalogue_file import write_catalogue
 from portrait.feature_repo.declaration.environment import feast_config
 from portrait.feature_repo.declaration.input_schema import InputSchema, profile_fields
-from portrait.feature_repo.declaration.source_files import prepare_source_files
+from portrait.feature_repo.declaration.source_files import prepare_source_files, write_catalogue
 from portrait.feature_repo.declaration.team_views import TeamFeature, applied_team_views, team_features
 from portrait.feature_repo.declaration.views import HISTORY_VIEW, PROFILE_VIEW, view_name
 from portrait.feature_repo.history.publish import publishable
@@ -35,8 +34,7 @@ from portrait.registry.errors import Conflict, FingerprintMismatch, InvalidInput
 from portrait.registry.progress import Progress, silent
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.registry import Registry
-from portrait.registry.serving_state.projection import record_projected
-from portrait.registry.serving_state.serving_state import read_generation
+from portrait.registry.serving_state.serving_state import read_generation, record_projected
 
 COLUMNS_SECONDS = 10.0  # as long as Feast's own cache of its registry
 

@@ -6,25 +6,70 @@ Its registry, and its SQLite database, lie in a folder; on Redis it shares the s
 import io
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from feast import FeatureService, FeatureStore, FeatureView, RepoConfig
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from feast import FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig
+from feast.data_format import ParquetFormat
 from feast.infra.online_stores.helpers import get_online_store_from_config
+from feast.types import Float32, String
 from google.protobuf.json_format import MessageToDict
 
 from portrait.feature_repo.declaration.environment import feast_config
 from portrait.feature_repo.entities import user
 from portrait.feature_repo.online.codec import user_keys
 from portrait.feature_repo.online.inputs import OnlineStore
+from portrait.feature_repo.online.redis import PortraitRedisOnlineStore
 from portrait.feature_repo.online.rows import CHUNK
+from portrait.feature_repo.online.sqlite import PortraitSqliteOnlineStore
+from portrait.feature_repo.schemas import TIME, microseconds
 from portrait.feature_repo.settings import FeatureSettings
-from portrait.feature_repo.store.held import SOURCES, held_bytes
+
+AT_ONCE = 1_000  # keys a round trip
+
+SOURCES = {
+    PortraitSqliteOnlineStore: "size of the database file after a checkpoint",
+    PortraitRedisOnlineStore: "MEMORY USAGE of every user's hash, all fields sampled",
+}
+"""By kind of store, how the bytes are told."""
+
+
+def held_bytes(
+    store: PortraitSqliteOnlineStore | PortraitRedisOnlineStore, config: RepoConfig, users: Sequence[str]
+) -> int:
+    """Bytes of a project's rows of these users.
+
+    SQLite: pages of the whole database, tables with their indices, which is the size of its file once the write-ahead
+    log is worked in; so the database should be the project's own. Redis: what the server says of each user's hash.
+    """
+    if isinstance(store, PortraitRedisOnlineStore):
+        return _of_redis(store, config, users)
+    with closing(sqlite3.connect(config.online_store.path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    held: int = pages * size
+    return held
+
+
+def _of_redis(store: PortraitRedisOnlineStore, config: RepoConfig, users: Sequence[str]) -> int:
+    client, project = store._get_client(config.online_store), config.project.encode()
+    total = 0
+    for start in range(0, len(users), AT_ONCE):
+        with client.pipeline(transaction=False) as pipeline:
+            for key in user_keys(users[start : start + AT_ONCE]):
+                pipeline.memory_usage(key + project, samples=0)
+            total += sum(held or 0 for held in pipeline.execute())
+    return total
+
 
 Service, View = FeatureService, FeatureView
 
@@ -132,3 +177,35 @@ def _quiet() -> Iterator[None]:
     # Feast prints to both outputs while it works; progress is drawn again once it is done.
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         yield
+
+
+def write_numbers(
+    path: Path, user_ids: pa.Array, names: Sequence[str], numbers: np.ndarray, as_of: datetime, computed_at: datetime
+) -> None:
+    """Features float32 [n, names] of users as a batch source, visible whole or not."""
+    columns: dict[str, pa.Array] = {"user_id": user_ids}
+    columns |= {name: pa.array(np.ascontiguousarray(numbers[:, place])) for place, name in enumerate(names)}
+    for name, moment in (("as_of", as_of), ("computed_at", computed_at)):
+        columns[name] = pa.array(np.full(len(user_ids), microseconds(moment))).cast(TIME)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".writing")
+    pq.write_table(pa.table(columns), scratch, compression="zstd")
+    scratch.replace(path)
+
+
+def numbers_view(name: str, path: Path, names: Sequence[str], description: str) -> FeatureView:
+    """The view over such a file."""
+    source = FileSource(
+        name=f"{name}_file",
+        path=str(path),
+        file_format=ParquetFormat(),
+        timestamp_field="as_of",
+        created_timestamp_column="computed_at",
+    )
+    fields = [Field(name="user_id", dtype=String), *(Field(name=feature, dtype=Float32) for feature in names)]
+    return FeatureView(name=name, entities=[user], schema=fields, source=source, description=description)
+
+
+def numbers_service(view: FeatureView) -> FeatureService:
+    """What the team's model reads: the whole view."""
+    return FeatureService(name=f"{view.name}_model", features=[view], description=view.description)

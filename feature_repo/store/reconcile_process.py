@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from portrait.feature_repo.settings import FeatureSettings
-from portrait.registry.serving_state.projection import generations_behind as generations_behind
+from portrait.registry.serving_state.serving_state import generations_behind as generations_behind
 
 RECONCILE_SECONDS = 300.0
 

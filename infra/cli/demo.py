@@ -22,9 +22,8 @@ def demo(
     home: Annotated[Path | None, typer.Option(help="Folder of the demo (default .portrait-demo); made anew.")] = None,
 ) -> None:
     """Walk the whole path: ingest, train two versions, embed, promote, serve, roll back."""
-    from portrait.infra.demo.home import fresh_home
-    from portrait.infra.demo.show import show
-    from portrait.infra.demo.walk import DataChoice, walk
+    from portrait.infra.demo.report import show
+    from portrait.infra.demo.walk import DataChoice, fresh_home, walk
     from portrait.registry.settings import PROJECT_ROOT
 
     out = console()

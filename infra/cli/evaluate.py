@@ -1,13 +1,68 @@
 """Commands that measure representations on tasks."""
 
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from portrait.infra.cli.options import AsOf, Json, parse_time
 from portrait.infra.cli.output import console, print_json, progress_bar, say
+from portrait.infra.tables.layout import day
 from portrait.registry.errors import InvalidInput
+
+if TYPE_CHECKING:  # torch is not needed to draw a table
+    from portrait.training.evaluation.tasks.evaluate import Evaluation
+
+if TYPE_CHECKING:  # torch is not needed to draw a table
+    from portrait.training.evaluation.suites.cost.numbers import Cost
+
+
+def task_table(found: "Evaluation") -> Table:
+    """Methods and their metrics with intervals, the version first; how far it is ahead of each, user by user."""
+    title = f"{found.task}, as of {day(found.as_of)}"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("method")
+    table.add_column("metric")
+    version = next((line.method for line in found.lines if line.fingerprint is not None), None)
+    others = any(line.method != version for line in found.lines)
+    lead = [f"{version} ahead by"] if version is not None and others else []
+    for column in ("value", "95% interval", *lead, "rows", "seconds"):
+        table.add_column(column, justify="right")
+    before = None
+    for line in found.lines:
+        first = line.method != before
+        if first and before is not None:
+            table.add_section()
+        shown = (f"{line.rows:,}", f"{line.seconds:.1f}") if first else ("", "")
+        name, before = line.method if first else "", line.method
+        ahead = found.ahead(line)
+        told = "" if ahead is None else f"{ahead.value:+.4f} ({ahead.low:+.4f} .. {ahead.high:+.4f})"
+        values = (f"{line.value:.4f}", f"{line.low:.4f} .. {line.high:.4f}", *([told] if lead else []))
+        table.add_row(name, line.metric, *values, *shown)
+    return table
+
+
+def cost_tables(cost: "Cost") -> Iterator[Table]:
+    """Both sides in sum, the consumers' metrics, and the dimensions."""
+    from portrait.training.evaluation.suites.cost.report import change_row, dimension_rows, metric_row
+
+    title = f"five consumers, {cost.users:,} users, {cost.store}: features of their own, or {cost.shared}"
+    yield _table(title, ("measure", "curated", "shared", "change", "paper's -50%"), map(change_row, cost.changes))
+    names = [one.consumer for one in cost.reads]
+    head = ("consumer", "metric", "curated", "shared", "")
+    yield _table("metrics", head, (metric_row(cost, name) for name in names))
+    yield _table("dimension", ("vector", "bytes a user", "training s", *names), dimension_rows(cost))
+
+
+def _table(title: str, head: tuple[str, ...], rows: "Iterator[tuple[str, ...]] | list[tuple[str, ...]]") -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for place, name in enumerate(head):
+        table.add_column(name, justify="left" if place == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 class Suite(StrEnum):
@@ -99,7 +154,7 @@ def _require_read(context: typer.Context, mode: str) -> None:
 
 
 def _task(version: str | None, beside: list[str], task: str, baselines: str, as_json: bool) -> None:
-    from portrait.infra.cli.tasks import task_table
+    from portrait.infra.cli.evaluate import task_table
     from portrait.infra.jobs.versions import evaluate_task
     from portrait.infra.portrait import Portrait
 
@@ -131,7 +186,7 @@ def _gur(version: str | None, as_json: bool) -> None:
 
 
 def _cost(version: str | None, dimensions: str, overrides: list[str], as_json: bool) -> None:
-    from portrait.infra.cli.cost import cost_tables
+    from portrait.infra.cli.evaluate import cost_tables
     from portrait.infra.jobs.cost import compare_cost
     from portrait.infra.portrait import Portrait
     from portrait.training.evaluation.suites.cost.report import plain_numbers, summary

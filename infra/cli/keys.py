@@ -1,12 +1,38 @@
 """Commands about who may do what, and who did: keys, audit."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from portrait.infra.cli.options import Json, parse_time
 from portrait.infra.cli.output import claim_stdout, console, notices, plain, print_json, say
+from portrait.infra.tables.layout import moment, shown, table_of
+from portrait.registry.access.audit import AuditEvent, AuditOutcome
 from portrait.registry.errors import InvalidInput
+from portrait.registry.records.records import ApiKey
+
+
+def keys_table(keys: Iterable[ApiKey]) -> Table:
+    """Keys of the HTTP API and what they may do."""
+    table = table_of("API keys", "id", "name", "may", "made", "by", "revoked")
+    for key in keys:
+        may = "\n".join(map(str, key.grants))
+        table.add_row(key.id, key.name, may, moment(key.created_at), key.created_by, moment(key.revoked_at))
+    return table
+
+
+def audit_table(events: Iterable[AuditEvent]) -> Table:
+    """What was changed or refused, oldest first."""
+    table = table_of("Audit", "when", "who", "what", "on", "outcome", "detail")
+    for event in events:
+        detail = "  ".join(f"{name} {shown(value)}" for name, value in event.detail.items() if value not in ("", None))
+        outcome = Text(event.outcome, style="red" if event.outcome == AuditOutcome.REFUSED else "")
+        table.add_row(moment(event.at), event.actor, event.action, event.subject, outcome, detail)
+    return table
+
 
 keys_app = typer.Typer(help="API keys of the HTTP interface.", no_args_is_help=True)
 Consumers = Annotated[list[str] | None, typer.Option(metavar="CONSUMER", help="A consumer, or * for any; repeat.")]
@@ -46,7 +72,7 @@ def add(
 @keys_app.command("list")
 def list_keys(as_json: Json = False) -> None:
     """Keys with what they may do, the revoked ones too."""
-    from portrait.infra.cli.access import keys_table
+    from portrait.infra.cli.keys import keys_table
     from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
@@ -77,7 +103,7 @@ def audit(
         raise InvalidInput("--since with --last: give one of them")
     import orjson
 
-    from portrait.infra.cli.access import audit_table
+    from portrait.infra.cli.keys import audit_table
     from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:

@@ -130,7 +130,7 @@ def _dry_run(portrait: "Portrait", consumer: str, version: str, canary: float | 
 
 
 def _show(portrait: "Portrait", promotion: "Promotion", as_json: bool) -> None:
-    from portrait.infra.jobs.following import wait_for_gateways
+    from portrait.infra.jobs.status import wait_for_gateways
 
     followed = wait_for_gateways(portrait.registry)
     if as_json:

@@ -42,7 +42,7 @@ def serve(
 ) -> None:
     """Answer embeddings over HTTP by Ray Serve until interrupted."""
     from portrait.infra.settings import Settings
-    from portrait.serving.http.exposure import require_safe
+    from portrait.serving.http.access import require_safe
     from portrait.serving.running import run_forever
     from portrait.serving.state.first_state import first_state
 

@@ -1,7 +1,7 @@
 """What the demo shows at its end: tables for the terminal and a map of the users. Pure functions of their arguments."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +9,20 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from rich.console import RenderableType
 from rich.table import Table
 
+from portrait.feature_repo.history.catalogue import catalogue
+from portrait.infra.demo.walk import Outcome
+from portrait.infra.tables.consumers import consumers_table
+from portrait.infra.tables.data import ingest_table
+from portrait.infra.tables.versions import versions_table
 from portrait.registry.errors import InvalidInput
+from portrait.registry.serving_state.serving_state import read_state
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -190,3 +198,34 @@ def _scatter(axes: "Axes", points: FloatArray, names: Sequence[str], legend: str
     axes.legend(title=legend, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, markerscale=2.5)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color("#DDDDDD")
+
+
+def show(outcome: Outcome) -> Iterator[RenderableType]:
+    """Tables in the order of the path; the last line names the picture."""
+    portrait = outcome.portrait
+    yield ingest_table(outcome.ingest)
+    yield versions_table(outcome.versions)
+    yield consumers_table(portrait.registry.consumers.list(), read_state(portrait.database).assignments)
+    if outcome.vectors is not None and outcome.histories is not None:
+        users, vectors = outcome.vectors
+        yield neighbour_table(users, vectors, favourites(outcome.histories, catalogue(portrait.log)))
+        picture = portrait.settings.home / "map.png"
+        draw_map(vectors, [outcome.labels.get(user) for user in users], picture, legend=outcome.label)
+    yield _findings(outcome)
+    yield _stages(outcome)
+    yield f"map of the users: {portrait.settings.home / 'map.png'}"
+    yield f"look around in it: PORTRAIT_HOME={portrait.settings.home} portrait status"
+
+
+def _findings(outcome: Outcome) -> Table:
+    table = Table(title="Checked on the way", title_justify="left", title_style="bold", show_header=False)
+    for what, finding in outcome.findings:
+        table.add_row(what, finding)
+    return table
+
+
+def _stages(outcome: Outcome) -> Table:
+    table = Table(title="Seconds", title_justify="left", title_style="bold", show_header=False)
+    for stage, seconds in outcome.stages:
+        table.add_row(stage, f"{seconds:.1f}")
+    return table

@@ -10,24 +10,54 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from portrait.feature_repo.history.snapshot_cut import Snapshot, cut
 from portrait.feature_repo.ingest.ingest_report import IngestReport
 from portrait.infra import generator
-from portrait.infra.demo.checks import same_vector_everywhere
 from portrait.infra.jobs.versions import import_data_set, take_in, train_version
 from portrait.infra.portrait import Portrait
 from portrait.infra.settings import Settings
-from portrait.registry.errors import PortraitError
+from portrait.registry.errors import InvalidInput, PortraitError
 from portrait.registry.progress import Progress
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.serving.client import Client
 from portrait.serving.operations.operations import Operations
 from portrait.serving.running import Running, start
 from portrait.training.backfill.backfill import backfill
+
+
+class VectorsDiffer(PortraitError):
+    """Two ways to read the same vector gave different numbers."""
+
+
+def same_vector_everywhere(
+    portrait: Portrait, url: str, consumer: str, user: str, version: EmbeddingVersion
+) -> NDArray[np.float32]:
+    """The user's vector, float32 [d], read in four ways; raises VectorsDiffer."""
+    portrait.reader.assignments.refresh()
+    store = portrait.repo.feast
+    service = store.get_feature_service(consumer)
+    entity = [{"user_id": user}]
+    rows = store.get_online_features(features=service, entity_rows=entity, full_feature_names=True).to_dict()
+    answer = httpx.get(f"{url}/v1/consumers/{consumer}/embeddings/{user}").raise_for_status().json()
+    with Client(url, consumer=consumer) as client:
+        vectors: dict[str, NDArray[np.float32]] = {
+            "portrait get": portrait.reader.read(consumer, [user]).parts[0].vectors[0],
+            "HTTP": np.asarray(answer["vector"], dtype=np.float32),
+            "Client": client.embedding(user).vector,
+            "plain Feast": np.asarray(rows["user_embedding__vector"][0], dtype=np.float32),
+        }
+    stored = vectors["portrait get"]
+    for name, vector in vectors.items():
+        if vector.tobytes() != stored.tobytes() or answer["fingerprint"] != version.fingerprint:
+            raise VectorsDiffer(f"{name} gives another vector for {user!r} at {version.id} than `portrait get`")
+    return stored
+
 
 RANKER, CHURN = "homepage_ranker", "churn_model"
 NEWCOMER = "somebody-new"
@@ -225,3 +255,24 @@ class _Clock:
         if self._stage is not None:
             self.stages.append((self._stage, time.perf_counter() - self._started))
             self._stage = None
+
+
+MARKER = "made-by-portrait-demo"
+
+
+def fresh_home(path: Path) -> Path:
+    """An empty home with the demo's marker in it; what an earlier demo left there is removed.
+
+    Raises InvalidInput for a file, and for a folder that holds anything and does not carry the marker.
+    """
+    if path.exists() and not path.is_dir():
+        raise InvalidInput(f"{path} is no folder: choose one with --home")
+    if path.exists() and any(path.iterdir()):
+        if not (path / MARKER).is_file():
+            raise InvalidInput(
+                f"{path} is not empty and no demo made it: choose another folder with --home, or empty it yourself"
+            )
+        shutil.rmtree(path)
+    path.mkdir(parents=True, exist_ok=True)
+    (path / MARKER).touch()
+    return path

@@ -1,5 +1,6 @@
 """The state of an instance at a glance: its log, and its live versions with coverage, bytes and who reads them."""
 
+import time
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +12,7 @@ from portrait.infra.portrait import Portrait
 from portrait.registry.database.tables import VersionState
 from portrait.registry.errors import Unavailable
 from portrait.registry.records.records import EmbeddingVersion, Pin, Replica
+from portrait.registry.registry import Registry
 from portrait.registry.serving_state.serving_state import read_generation
 from portrait.serving.operations.freshness import Freshness, read_freshness
 
@@ -108,3 +110,20 @@ def _why(pin: Pin) -> str:
     if pin.until is not None:
         return f"{pin.consumer} may go back to it until {pin.until:%Y-%m-%d %H:%M}"
     return f"{pin.consumer} reads it" if pin.why == "stable" else f"{pin.consumer} has it in canary"
+
+
+SECONDS = 2.0
+
+
+def wait_for_gateways(registry: Registry, seconds: float = SECONDS) -> str:
+    """Wait until every gateway serves the registry's present state, and say so; empty when none is running."""
+    alive = len(registry.replicas.list())
+    if not alive:
+        return ""
+    generation, until = read_generation(registry.database), time.monotonic() + seconds
+    while behind := registry.replicas.behind(generation):
+        if time.monotonic() > until:
+            names = ", ".join(f"{replica.id} on {replica.host}" for replica in behind)
+            return f"{alive - len(behind)} of {alive} gateways serve it; not yet: {names}"
+        time.sleep(0.02)
+    return f"served by {alive} of {alive} gateways"

@@ -18,12 +18,11 @@ from portrait.training.clue.prepare import Prepared
 from portrait.training.clue.trainee import divided
 from portrait.training.clue.views import Views
 from portrait.training.runs.config_overrides import assignments, override
-from portrait.training.scaling.cost import PARAMETERS, drawn_cost
 from portrait.training.scaling.driver import Failure, train_all
 from portrait.training.scaling.folder import GRID_SETS, HELD_OUT, Basis, StudyFolder
 from portrait.training.scaling.grid import Grid, remaining
 from portrait.training.scaling.report import write_report
-from portrait.training.scaling.setting import Setting, StepCost, known_size
+from portrait.training.scaling.setting import PARAMETERS, Setting, StepCost, drawn_cost, known_size
 from portrait.training.scaling.study import Study, analyse
 from portrait.training.scaling.training import SHORTEST, run_config
 

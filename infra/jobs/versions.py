@@ -1,7 +1,9 @@
 """The steps that commands and the demo share: take data in, train a version, bring an instance up."""
 
+import subprocess
 from collections.abc import Sequence
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from portrait.feature_repo.history.snapshot_cut import Snapshot, cut
@@ -10,11 +12,11 @@ from portrait.feature_repo.ingest.ingest import ingest as ingest_files
 from portrait.feature_repo.ingest.ingest_report import IngestReport
 from portrait.feature_repo.log.rewriting import strike_forgotten
 from portrait.feature_repo.log.staging import working_folder
-from portrait.infra.jobs.revision import code_revision
 from portrait.infra.portrait import Portrait
 from portrait.registry.errors import InvalidInput
 from portrait.registry.progress import Progress
 from portrait.registry.records.records import EmbeddingVersion
+from portrait.registry.settings import PROJECT_ROOT
 from portrait.registry.versions.versions import NewVersion
 from portrait.training.baselines.catalogue import chosen
 from portrait.training.evaluation.suites.clue.report import write_report as write_services_report
@@ -26,8 +28,24 @@ from portrait.training.evaluation.tasks.evaluate import Evaluation, evaluate
 from portrait.training.evaluation.tasks.methods import fitting
 from portrait.training.evaluation.tasks.task_files import load_task
 from portrait.training.runs.run import TrainedModel, train
-from portrait.training.runs.snapshot_inputs import inputs_of
-from portrait.training.runs.training_inputs import TrainingInputs
+from portrait.training.runs.training_inputs import TrainingInputs, inputs_of
+
+
+def code_revision() -> str:
+    """The commit of the checkout, marked when it has changes; the installed version where there is no checkout."""
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    if commit is None:
+        return version("portrait")
+    return commit + ("-changed" if _git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(PROJECT_ROOT), *arguments]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
 
 
 def take_in(

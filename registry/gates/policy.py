@@ -7,11 +7,10 @@ with a verdict. A new rule is a class with a name and a `check` in registry/rule
 from collections.abc import Sequence
 
 from portrait.registry.errors import GateRefused
-from portrait.registry.gates.artifact import ArtifactLoads, FingerprintIntact
+from portrait.registry.gates.artifact import ArtifactLoads, FingerprintIntact, VersionIsLive, VersionIsReady
 from portrait.registry.gates.coverage import CoverageIsComplete, VectorsStillCover
 from portrait.registry.gates.health import VectorsAreHealthy
 from portrait.registry.gates.lag import LagIsTold, RefreshLag, WatermarkLag
-from portrait.registry.gates.lifecycle import VersionIsLive, VersionIsReady
 from portrait.registry.gates.metric import HeadIsReady, MetricNotWorse
 from portrait.registry.gates.rule import Facts, Gate
 from portrait.registry.records.verdicts import Verdict

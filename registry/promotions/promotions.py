@@ -10,9 +10,8 @@ from portrait.registry.access.audit import Action, Audit
 from portrait.registry.database.database import Database
 from portrait.registry.database.tables import PromotionKind, PromotionRow
 from portrait.registry.gates.policy import POLICY, ROLLBACK_POLICY, verdicts
-from portrait.registry.promotions.change import Change
+from portrait.registry.promotions.change import Change, narrows, require_canary, require_open_canary, require_switch
 from portrait.registry.promotions.gate_facts import facts_of
-from portrait.registry.promotions.preconditions import narrows, require_canary, require_open_canary, require_switch
 from portrait.registry.promotions.rollback_windows import target
 from portrait.registry.records.records import Assignment, Consumer, Promotion
 from portrait.registry.records.verdicts import Verdict

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from portrait.registry.clock import database_now
 from portrait.registry.database.database import Database
 from portrait.registry.database.tables import ReplicaRow
 from portrait.registry.records.records import Replica, Role
+from portrait.registry.rows import database_now
 from portrait.registry.text import one_line
 
 ALIVE = timedelta(seconds=30)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from portrait.registry.database.database import Database
@@ -52,3 +52,19 @@ def generation_of(session: Session) -> int:
     if generation is None:
         raise RegistryMissing("the registry has no instance row: run `portrait apply` first")
     return generation
+
+
+def record_projected(database: Database, generation: int) -> None:
+    """Keep that Feast shows everything up to a generation; an earlier one than is known changes nothing."""
+    behind = update(Instance).where(Instance.projected < generation)
+    with database.transaction() as session:
+        session.execute(behind.values(projected=generation))
+
+
+def generations_behind(database: Database) -> int:
+    """How many generations Feast has not been brought to yet; 0 when it shows everything. Raises RegistryMissing."""
+    with database.reading() as session:
+        behind: int | None = session.scalar(select(Instance.generation - Instance.projected))
+    if behind is None:
+        raise RegistryMissing("the registry has no instance row: run `portrait apply` first")
+    return behind

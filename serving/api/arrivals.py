@@ -7,8 +7,8 @@ from starlette.routing import Route
 
 from portrait.feature_repo.log.manifest import Kind
 from portrait.registry.records.grants import Scope
-from portrait.serving.api.bodies import body_within, require_json
 from portrait.serving.api.guard import Guard
+from portrait.serving.api.requests import body_within, require_json
 from portrait.serving.arrivals.arrivals import Arrivals, Receipt, Rejection
 from portrait.serving.http import problems
 from portrait.serving.http.metrics import Metrics

@@ -12,8 +12,8 @@ from starlette.types import Scope
 
 from portrait.registry.errors import InvalidInput
 from portrait.registry.records import grants
-from portrait.serving.api.bodies import body_within
 from portrait.serving.api.guard import Guard
+from portrait.serving.api.requests import body_within
 from portrait.serving.api.schemas import EmbeddingsRequest
 from portrait.serving.http import problems
 from portrait.serving.http.hot_requests import Endpoint

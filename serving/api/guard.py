@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from portrait.registry.errors import AccessDenied, Unavailable
 from portrait.registry.records.grants import Scope
-from portrait.serving.api.bodies import BoundedRequest
 from portrait.serving.api.operations import Operations
+from portrait.serving.api.requests import BoundedRequest
 from portrait.serving.bounded_threads import BoundedThreads
 from portrait.serving.http.access import ANONYMOUS, Access, bearer
 from portrait.serving.http.problems import documented

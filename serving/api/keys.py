@@ -1,12 +1,14 @@
 """API keys."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
 
 from portrait.registry.records.grants import Grant, Scope
 from portrait.serving.api.guard import Actor, Guard
 from portrait.serving.api.operations import Operations
-from portrait.serving.api.requests import NewKey
-from portrait.serving.api.responses import KeyAnswer, NewKeyAnswer
+from portrait.serving.api.requests import Moment, NewKey
+from portrait.serving.api.responses import AuditEventAnswer, KeyAnswer, NewKeyAnswer
 from portrait.serving.bounded_threads import BoundedThreads
 from portrait.serving.http.problems import documented
 
@@ -34,5 +36,23 @@ def router(guard: Guard, operations: Operations, threads: BoundedThreads) -> API
     async def revoke_key(id: str, actor: Actor) -> KeyAnswer:
         """Revoke a key, for good; every gateway follows within a second."""
         return KeyAnswer.model_validate(await threads.run(lambda: operations.revoke_key(actor, id)))
+
+    return routes
+
+
+Since = Annotated[Moment | None, Query(description="Events from this time on.")]
+After = Annotated[int, Query(ge=0, lt=2**31, description="Events beyond this id: the last of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+def audit_router(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
+    """Routes for administrators."""
+    routes = guard.router(Scope.ADMINISTER, "audit")
+
+    @routes.get("/audit", responses=documented(400))
+    async def audit(since: Since = None, after: After = 0, limit: Limit = 100) -> list[AuditEventAnswer]:
+        """What was changed and what was refused, oldest first."""
+        events = await threads.run(lambda: operations.audit(since, after, limit))
+        return [AuditEventAnswer.model_validate(event) for event in events]
 
     return routes

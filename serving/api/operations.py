@@ -15,7 +15,7 @@ from portrait.registry.records.records import ApiKey, Consumer, EmbeddingVersion
 from portrait.registry.records.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from portrait.feature_repo.forgetting.report import ForgettingReport
+    from portrait.feature_repo.forgetting.tombstones import ForgettingReport
     from portrait.registry.consumers.heads import NewHead
     from portrait.serving.operations.freshness import Freshness
     from portrait.training.inspection.diff import VersionDiff

@@ -4,6 +4,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from starlette.requests import Request
+
+from portrait.serving.http import problems
 
 NO_NUL = r"^[^\x00]*$"  # Postgres stores none
 
@@ -148,3 +151,36 @@ class NewKey(_Sent):
     grants: list[Annotated[str, Field(max_length=128, examples=["embeddings:read=homepage_ranker"])]] = Field(
         min_length=1, max_length=1000, description="Scopes, with `=CONSUMER` or `=*` where they are for one consumer."
     )
+
+
+MAX_BODY = 64 * 1024
+"""Bytes of a body that changes the registry; only batches of users may be larger."""
+
+
+async def body_within(request: Request, limit: int, remedy: str) -> bytes:
+    """The body; raises TooLarge as soon as more than `limit` bytes have come."""
+    parts, size = [], 0
+    async for part in request.stream():
+        parts.append(part)
+        size += len(part)
+        if size > limit:
+            raise problems.TooLarge("this body", limit, "bytes", remedy)
+    return b"".join(parts)
+
+
+def require_json(request: Request) -> None:
+    """Raise MalformedBody for another media type.
+
+    That also keeps web pages out: without a preflight, a browser sends only other types elsewhere.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise problems.MalformedBody("the body is not said to be JSON: send it with Content-Type: application/json")
+
+
+class BoundedRequest(Request):
+    """A request with a small JSON body, which FastAPI then parses."""
+
+    async def receive_json(self) -> None:
+        """Take the body in; raises TooLarge, or MalformedBody for another media type."""
+        require_json(self)
+        self._body = await body_within(self, MAX_BODY, "leave something out")

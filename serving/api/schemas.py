@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from portrait.serving.reads.embedding_batch import Lane, Source
+from portrait.serving.reads.embedding_batch import Source
 from portrait.serving.state.assignment_poller import Origin
+from portrait.serving.state.routing import Lane
 
 UserId = Annotated[str, Field(min_length=1)]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from portrait.feature_repo.ingest.arriving_json import RecordJudge, Rejected
 from portrait.feature_repo.ingest.event_files import TAKEN
+from portrait.feature_repo.ingest.records import RecordJudge, Rejected
 from portrait.feature_repo.log.inbox import Outcome
 from portrait.feature_repo.log.manifest import Kind
 from portrait.serving.arrivals.inbox_writer import Arrived, InboxWriter

@@ -5,7 +5,7 @@ from functools import cache
 from fastapi import FastAPI
 
 from portrait.serving.api import arrivals as arriving
-from portrait.serving.api import audit, consumers, embeddings, forgetting, heads, health, keys, promotions, versions
+from portrait.serving.api import consumers, embeddings, forgetting, heads, health, keys, promotions, versions
 from portrait.serving.api.documentation import document
 from portrait.serving.api.guard import Guard
 from portrait.serving.api.operations import Operations
@@ -48,7 +48,7 @@ def create_app(
     app.include_router(consumers.reading(guard, assignments))
     app.include_router(consumers.changing(guard, operations, threads))
     app.include_router(keys.router(guard, operations, threads))
-    app.include_router(audit.router(guard, operations, threads))
+    app.include_router(keys.audit_router(guard, operations, threads))
     app.include_router(forgetting.router(guard, operations, threads))
     app.include_router(health.router(reader, metrics, operations, threads))
     app.add_middleware(Measured, metrics=metrics)

@@ -1,11 +1,12 @@
 """The real parts of a gateway, put together from settings: what a replica builds, and `portrait get`."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from portrait.feature_repo.broker.configured import open_broker
-from portrait.feature_repo.ingest.arriving_json import RecordJudge
+from portrait.feature_repo.broker.redis_streams import open_broker
 from portrait.feature_repo.ingest.known_columns import KnownColumns
+from portrait.feature_repo.ingest.records import RecordJudge
 from portrait.feature_repo.log import refresh_requests
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.online.redis import PortraitRedisOnlineStore
@@ -14,19 +15,32 @@ from portrait.feature_repo.store.reconcile_process import generations_behind
 from portrait.registry.database.database import Database
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.registry import Registry
+from portrait.serving.api.operations import Operations as AnsweredOperations
 from portrait.serving.arrivals.arrivals import Arrivals
 from portrait.serving.arrivals.inbox_writer import InboxWriter, into_broker, into_inbox
-from portrait.serving.gateway.parts import Parts
 from portrait.serving.operations.operations import Operations
 from portrait.serving.operations.reconciler import Reconciler, reconcile_elsewhere
-from portrait.serving.reads.encoders import Encoder, EncoderCache
+from portrait.serving.reads.encoders import Encoder, EncoderCache, Upkeep
+from portrait.serving.reads.lookups import AsyncReads
 from portrait.serving.reads.reader import EmbeddingReader
 from portrait.serving.reads.refresh_requests import RequestsForRefresh
-from portrait.serving.reads.upkeep import Upkeep
 from portrait.serving.settings import ServingSettings
 from portrait.serving.state.assignment_poller import PATIENCE, Assignments, RegistrySource
 from portrait.serving.state.first_state import kept_state
 from portrait.training.encoding.later_items import NewItems
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A reader, what is asked of the registry and what comes into the log; the real ones come from gateway.build."""
+
+    reader: EmbeddingReader
+    operations: AnsweredOperations
+    arrivals: Arrivals
+    asynchronous: AsyncReads | None = None  # the store, where it can be awaited without a thread
+    reconciler: Reconciler | None = None  # what is done beside answering
+    requests: RequestsForRefresh | None = None  # who is told of users without a stored vector
+
 
 WRITE_PATIENCE = 10.0
 """Seconds that a commit may take, which waits for those of bulk ingests."""

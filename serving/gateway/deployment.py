@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from ray import serve
@@ -9,16 +10,18 @@ from ray.serve import Application
 
 from portrait.registry.serving_state.serving_state import ServingState
 from portrait.serving.gateway.app import create_app
-from portrait.serving.gateway.parts import Parts
 from portrait.serving.reads.async_reader import PooledReader
 from portrait.serving.settings import ServingSettings
 from portrait.serving.state.routing import served_versions
+
+if TYPE_CHECKING:  # what a replica is built of takes seconds to import, and who starts one does not need it
+    from portrait.serving.gateway.build import Parts
 
 WARM_SECONDS = 60.0
 """How long a starting replica waits for its models: what they stand on may be away."""
 
 NAME = "gateway"
-Build = Callable[[ServingSettings], Parts]
+Build = Callable[[ServingSettings], "Parts"]
 
 
 @serve.ingress()

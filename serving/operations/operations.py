@@ -21,7 +21,7 @@ from portrait.serving.operations.freshness import Freshness, read_freshness
 
 if TYPE_CHECKING:  # Feast and torch take seconds to import, and most of these need neither
     from portrait.feature_repo.forgetting.forgetting import Forgetting
-    from portrait.feature_repo.forgetting.report import ForgettingReport
+    from portrait.feature_repo.forgetting.tombstones import ForgettingReport
     from portrait.feature_repo.store.feature_repo import FeatureRepo
     from portrait.training.inspection.diff import VersionDiff
 

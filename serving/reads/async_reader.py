@@ -10,10 +10,10 @@ from typing import TypeVar
 from portrait.registry.errors import Unavailable
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.serving.bounded_threads import BoundedThreads
-from portrait.serving.reads.embedding_batch import COMPUTED, STABLE, Answer, EmbeddingBatch, StoredEmbedding
+from portrait.serving.reads.embedding_batch import COMPUTED, Answer, EmbeddingBatch, StoredEmbedding
 from portrait.serving.reads.lookups import AsyncReads, Lookup, StoredVector
 from portrait.serving.reads.reader import EmbeddingReader, joined
-from portrait.serving.state.routing import Part
+from portrait.serving.state.routing import STABLE, Part
 
 log = logging.getLogger(__name__)
 

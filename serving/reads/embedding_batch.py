@@ -7,15 +7,14 @@ from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from portrait.serving.state.routing import Lane
+
 # Plain strings, as orjson writes them three times as fast as members of an enum.
 Source: TypeAlias = Literal["stored", "computed", "prior"]
 STORED: Final = "stored"
 COMPUTED: Final = "computed"
 PRIOR: Final = "prior"
 
-Lane: TypeAlias = Literal["stable", "canary"]
-STABLE: Final = "stable"
-CANARY: Final = "canary"
 
 Row = TypeVar("Row")
 

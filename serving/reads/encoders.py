@@ -1,6 +1,8 @@
 """The encoders of the versions being served, loaded once each and kept while memory allows."""
 
+import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -9,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from portrait.registry.errors import Unavailable
 from portrait.registry.records.records import EmbeddingVersion
 
 
@@ -84,3 +87,29 @@ class EncoderCache:
     def _evict(self) -> None:
         while len(self._encoders) > 1 and sum(encoder.nbytes for encoder in self._encoders.values()) > self._budget:
             self._encoders.popitem(last=False)
+
+
+log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 5.0
+"""How long a registry that did not answer is left alone: nobody who reads should wait for it again and again."""
+
+
+class Upkeep:
+    """Brings an encoder up to the catalogue before it computes."""
+
+    def __init__(self, bring: Callable[[Encoder], None], clock: Callable[[], float] = time.monotonic) -> None:
+        """`bring` is that of portrait.training.encoding.later_items.NewItems."""
+        self._bring = bring
+        self._clock = clock
+        self._paused_until = float("-inf")
+
+    def __call__(self, encoder: Encoder) -> None:
+        """Bring it up, unless the registry is away."""
+        if self._clock() < self._paused_until:
+            return
+        try:
+            self._bring(encoder)
+        except Unavailable as error:
+            self._paused_until = self._clock() + PAUSE_SECONDS
+            log.warning("items beyond position %s are not known here yet: %s", encoder.items_position, error)

@@ -1,8 +1,8 @@
 """The real parts of a refresh shard, put together from settings."""
 
-from portrait.feature_repo.broker.configured import open_broker
-from portrait.feature_repo.ingest.arriving_json import RecordJudge
+from portrait.feature_repo.broker.redis_streams import open_broker
 from portrait.feature_repo.ingest.known_columns import KnownColumns
+from portrait.feature_repo.ingest.records import RecordJudge
 from portrait.feature_repo.log.leases import LEASE, Leases
 from portrait.feature_repo.store.fenced_writes import FreshWrites
 from portrait.registry.registry import Registry

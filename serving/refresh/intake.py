@@ -2,7 +2,7 @@
 
 from portrait.feature_repo.broker.broker import Broker
 from portrait.feature_repo.broker.intake import take_in, trim_behind
-from portrait.feature_repo.ingest.arriving_json import RecordJudge
+from portrait.feature_repo.ingest.records import RecordJudge
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.serving.refresh.held_buckets import HeldBuckets
 

@@ -6,14 +6,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from itertools import compress
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.serving_state.serving_state import ServingState
-from portrait.serving.reads.embedding_batch import CANARY, STABLE, Lane
+
+Lane: TypeAlias = Literal["stable", "canary"]
+
+
+STABLE: Final = "stable"
+
+
+CANARY: Final = "canary"
+
 
 DRAW_BYTES = 8
 DRAWS = 2.0 ** (8 * DRAW_BYTES)

@@ -16,8 +16,7 @@ from portrait.infra.migrations import upgrade
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.registry import Registry
 from portrait.registry.versions.versions import NewVersion
-from portrait.serving.gateway.build import build_parts
-from portrait.serving.gateway.parts import Parts
+from portrait.serving.gateway.build import Parts, build_parts
 from portrait.serving.reads.encoders import EncoderCache
 from portrait.serving.settings import ServingSettings
 from tests.registry.factories import good_evidence

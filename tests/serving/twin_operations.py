@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from portrait.feature_repo.forgetting.report import ForgettingReport, TrainedVersion
+from portrait.feature_repo.forgetting.tombstones import ForgettingReport, TrainedVersion
 from portrait.registry.access.audit import AuditEvent, AuditOutcome
 from portrait.registry.consumers.heads import NewHead
 from portrait.registry.database.tables import GONE_STATES, PromotionKind, VersionState

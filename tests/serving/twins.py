@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from portrait.feature_repo.ingest.arriving_json import RecordJudge
+from portrait.feature_repo.ingest.records import RecordJudge
 from portrait.feature_repo.log.inbox import Arriving, Outcome
 from portrait.feature_repo.schemas import TIME
 from portrait.registry.database.tables import VersionState

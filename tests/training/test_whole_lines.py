@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from portrait.training.whole_lines import whole_lines
+from portrait.training.durable_files import whole_lines
 
 
 @pytest.mark.parametrize("half", ["", '{"a": 3', "["])

@@ -20,7 +20,7 @@ from portrait.training.autoencoder.prepare import Prepared, prepare, side_by_sid
 from portrait.training.autoencoder.trainee import AutoencoderTrainee
 from portrait.training.encoding.arrays import Bool, Float32, Int64
 from portrait.training.encoding.artifact import PRIOR, Content
-from portrait.training.encoding.learnt import told
+from portrait.training.encoding.later_items import told
 from portrait.training.encoding.user_batch import Batcher, Vocabularies
 from portrait.training.modality.later import LaterItems
 from portrait.training.modality.text import TextEncoder

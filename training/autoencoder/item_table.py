@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import embedding_bag
 
 from portrait.training.encoding.arrays import Float32, Float64, Int64
-from portrait.training.encoding.growing import GrowingRows
+from portrait.training.encoding.later_items import GrowingRows
 
 
 class ItemTable:

@@ -15,7 +15,7 @@ from portrait.training.autoencoder.config import AutoencoderConfig
 from portrait.training.autoencoder.item_table import ItemTable
 from portrait.training.encoding.arrays import Float32, Float64
 from portrait.training.encoding.user_batch import Batcher, Vocabularies
-from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.encoding.vocabulary import Vocabulary, catalogue_keys
 from portrait.training.modality import Modality
 from portrait.training.modality.collaborative import Cooccurrence, collaborative
 from portrait.training.modality.latent import Histories, latent
@@ -23,7 +23,7 @@ from portrait.training.modality.ready import ready
 from portrait.training.modality.text import NAME as TEXT
 from portrait.training.modality.text import TextEncoder
 from portrait.training.modality.text import fit as fit_text
-from portrait.training.runs.survey import catalogue_keys, survey
+from portrait.training.runs.survey import survey
 from portrait.training.runs.training_inputs import TrainingInputs
 
 ROWS = "rows.f32"

@@ -6,13 +6,14 @@ store wins only when it is newer.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 
 from portrait.feature_repo.history.snapshot import recounted
 from portrait.feature_repo.history.snapshot_cut import Snapshot, cut, load_snapshot
@@ -28,13 +29,33 @@ from portrait.registry.records.records import Backfill
 from portrait.registry.registry import Registry
 from portrait.registry.serving_state.replicas import SHARDS
 from portrait.registry.serving_state.serving_state import read_generation
-from portrait.training.backfill.staleness import windows_moved
 from portrait.training.backfill.vectors_at_rest import bucket_file, stale_folder, version_folder, write_vectors
 from portrait.training.encoding.encoder import Encoder, load_encoder
 from portrait.training.encoding.encoding_times import encoding_times
 from portrait.training.encoding.later_items import NewItems
-from portrait.training.runs.buckets_on_ray import on_ray
+from portrait.training.runs.parallel_jobs import on_ray
 from portrait.training.settings import TrainingSettings
+
+DAY = 86_400_000_000
+"""Microseconds of a day."""
+
+
+def windows_moved(users: pa.Table, since: np.ndarray, as_of: int, window_days: Sequence[int]) -> np.ndarray:
+    """Bool [n]: whether an event of the user's history entered or left a window between `since` and `as_of`.
+
+    `since` int64 [n] and `as_of` are microseconds. An event at t is inside the window of w days as of T when
+    T - w days <= t < T, so it has entered between S and T when S <= t < T, and left when S <= t + w days < T.
+    """
+    times = users.column("event_times").combine_chunks()
+    counts = np.diff(times.offsets.to_numpy())
+    owner = np.repeat(np.arange(len(users)), counts)
+    moments = times.flatten().to_numpy()
+    moved = np.zeros(len(users), dtype=bool)
+    for days in (0, *window_days):
+        passed = moments + days * DAY
+        moved[owner[(since[owner] <= passed) & (passed < as_of)]] = True
+    return moved
+
 
 SHARD_SECONDS = 30.0
 """How long a backfill waits for the refresh; a shard that was not heard of for as long counts as gone."""

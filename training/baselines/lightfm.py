@@ -19,9 +19,8 @@ from torch.nn.functional import embedding_bag
 
 from portrait.training.baselines.next_events import Batch, Describer, batch_of, draw_examples
 from portrait.training.encoding.arrays import UNKNOWN, Float32, Int64
-from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.encoding.vocabulary import Vocabulary, catalogue_keys
 from portrait.training.modality.text import documents
-from portrait.training.runs.survey import catalogue_keys
 from portrait.training.runs.training_inputs import TrainingInputs
 
 DIMENSION = 64

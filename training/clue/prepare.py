@@ -17,10 +17,10 @@ from portrait.training.clue.tokenizer import ItemTokenizer
 from portrait.training.clue.views import Views
 from portrait.training.encoding.arrays import Int64
 from portrait.training.encoding.user_batch import Batcher, Vocabularies
-from portrait.training.encoding.vocabulary import Vocabulary
+from portrait.training.encoding.vocabulary import Vocabulary, catalogue_keys
 from portrait.training.modality.text import documents
 from portrait.training.modality.text import fit as fit_text
-from portrait.training.runs.survey import catalogue_keys, survey
+from portrait.training.runs.survey import survey
 from portrait.training.runs.training_inputs import TrainingInputs
 
 FEWEST_USERS = 10

@@ -15,8 +15,7 @@ from portrait.training.clue.model import Clue, Shape
 from portrait.training.clue.tokenizer import ItemTokenizer
 from portrait.training.encoding.arrays import Bool, Float32, Int64
 from portrait.training.encoding.artifact import PRIOR, Content
-from portrait.training.encoding.growing import GrowingRows
-from portrait.training.encoding.learnt import told
+from portrait.training.encoding.later_items import GrowingRows, told
 from portrait.training.encoding.user_batch import Batcher, Vocabularies
 from portrait.training.modality.text import documents
 

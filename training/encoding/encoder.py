@@ -3,7 +3,6 @@
 import threading
 from copy import copy
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -11,37 +10,12 @@ import pyarrow as pa
 from portrait.feature_repo.declaration.input_schema import InputSchema
 from portrait.registry.errors import FingerprintMismatch
 from portrait.training.encoding import families, probe
-from portrait.training.encoding.arrays import Bool, Float32, Int64
+from portrait.training.encoding.arrays import Float32, Int64
 from portrait.training.encoding.artifact import PRIOR, Content, load_content
 from portrait.training.encoding.artifact import load_prior as load_prior
 from portrait.training.encoding.user_batch import one_each
 
 CHUNK = 8192  # users at a time; bounds memory, changes no vector
-
-
-class Representation(Protocol):
-    """A family's model, loaded: users to vectors."""
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of weights, item vectors and text encoder."""
-        ...
-
-    @property
-    def window_days(self) -> tuple[int, ...]:
-        """Lengths of the windows before the as-of time that the model looks at; empty when it has none."""
-        ...
-
-    def represent(self, users: pa.Table, as_of: Int64) -> tuple[Float32, Bool]:
-        """Vectors [n, dimension], and whether anything is known of each user as of the time."""
-        ...
-
-    def learn(self, items: pa.Table) -> None:
-        """Know these rows of the catalogue from now on; items known already stay as they are.
-
-        Called by one thread at a time, while others represent users.
-        """
-        ...
 
 
 class Encoder:

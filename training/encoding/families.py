@@ -5,15 +5,44 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import pyarrow as pa
+
 from portrait.registry.errors import NotFound
 from portrait.registry.progress import Progress
+from portrait.training.encoding.arrays import Bool, Float32, Int64
 from portrait.training.encoding.artifact import Content
-from portrait.training.runs.training_inputs import TrainingInputs
+from portrait.training.encoding.artifact import load_prior as load_prior
+
+
+class Representation(Protocol):
+    """A family's model, loaded: users to vectors."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of weights, item vectors and text encoder."""
+        ...
+
+    @property
+    def window_days(self) -> tuple[int, ...]:
+        """Lengths of the windows before the as-of time that the model looks at; empty when it has none."""
+        ...
+
+    def represent(self, users: pa.Table, as_of: Int64) -> tuple[Float32, Bool]:
+        """Vectors [n, dimension], and whether anything is known of each user as of the time."""
+        ...
+
+    def learn(self, items: pa.Table) -> None:
+        """Know these rows of the catalogue from now on; items known already stay as they are.
+
+        Called by one thread at a time, while others represent users.
+        """
+        ...
+
 
 if TYPE_CHECKING:
     import torch
 
-    from portrait.training.encoding.encoder import Representation
+    from portrait.training.runs.training_inputs import TrainingInputs
     from portrait.training.runs.training_loop import Trainee
 
 FAMILIES = {
@@ -36,7 +65,7 @@ class Family(Protocol):
         """The config whose fields a JSON document holds."""
         ...
 
-    def prepare(self, inputs: TrainingInputs, config: Any, folder: Path, progress: Progress) -> None:
+    def prepare(self, inputs: "TrainingInputs", config: Any, folder: Path, progress: Progress) -> None:
         """Write into the folder all that gradient descent needs; the same inputs give the same bytes."""
         ...
 
@@ -49,7 +78,7 @@ class Family(Protocol):
         folder: Path,
         config: Any,
         weights: Mapping[str, "torch.Tensor"],
-        inputs: TrainingInputs,
+        inputs: "TrainingInputs",
         progress: Progress,
     ) -> Content:
         """The content of the artifact: the trained weights, and the prior over the training users."""

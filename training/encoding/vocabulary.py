@@ -78,3 +78,9 @@ def service_of(key: str) -> str:
 def item_id(key: str) -> str:
     """The item id in a text of `item_keys`."""
     return key.split(SEPARATOR, 1)[1]
+
+
+def catalogue_keys(catalogue: pa.Table) -> pa.Array:
+    """The key of each row of the catalogue."""
+    keys = item_keys(catalogue["service"], catalogue["item_id"])
+    return keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys

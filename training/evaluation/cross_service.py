@@ -6,7 +6,6 @@ Users are disjoint: those whom a head is trained on, chosen by and measured on, 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import blake2b
 
 import numpy as np
 import pyarrow as pa
@@ -17,17 +16,10 @@ from portrait.registry.errors import InvalidInput
 from portrait.training.encoding.arrays import UNKNOWN, Bool, Int64
 from portrait.training.encoding.vocabulary import Vocabulary
 from portrait.training.evaluation.event_choice import owners, with_events, without_picks
+from portrait.training.metrics.user_split import Part, part_of
 
 LABELS = 5  # newest events of the service that a training user gives; the others give their newest
 FEWEST = 20  # users of each part
-
-
-class Part(StrEnum):
-    """Whose users are whose: by a hash of the id, so that it is the same in every run and at every version."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
 
 
 class Seen(StrEnum):
@@ -71,13 +63,6 @@ class CrossServiceTask:
     items: Vocabulary
     popularity: Int64  # [items] training users who had it
     parts: dict[Part, Examples]
-
-
-def part_of(user_id: str) -> Part:
-    """Three users of five train, one is for choosing, one for measuring."""
-    draw = blake2b(user_id.encode(), digest_size=8, salt=b"services").digest()
-    share = int.from_bytes(draw, "little") / 2**64
-    return Part.TRAIN if share < 0.6 else Part.VALIDATION if share < 0.8 else Part.TEST
 
 
 def training_users(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -9,8 +9,8 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import softmax
 
 from portrait.training.encoding.arrays import Float32
+from portrait.training.heads.descent import Scale
 from portrait.training.heads.examples import Labelled
-from portrait.training.heads.scale import Scale
 from portrait.training.metrics.classes import log_loss
 
 FILE = "weights.safetensors"

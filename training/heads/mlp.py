@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from portrait.training.encoding.arrays import Float32
-from portrait.training.heads.descent import descend
+from portrait.training.heads.descent import Scale, descend
 from portrait.training.heads.examples import Labelled
-from portrait.training.heads.scale import Scale
 from portrait.training.metrics.classes import log_loss
 
 FILE = "weights.safetensors"

@@ -15,12 +15,12 @@ from portrait.registry.records.records import EmbeddingVersion
 from portrait.training.encoding.arrays import UNKNOWN
 from portrait.training.encoding.artifact import load_content
 from portrait.training.encoding.vocabulary import item_key, service_of
-from portrait.training.evaluation.cross_service import Part, part_of
 from portrait.training.heads import kinds
 from portrait.training.heads.examples import Chosen, Items, Labelled
 from portrait.training.heads.head import About, Head, fit, load_head
 from portrait.training.metrics.classes import Interval, auc_interval, mean_interval, measures
 from portrait.training.metrics.ranking import BLOCK, K, full_ranks, ndcg, recall
+from portrait.training.metrics.user_split import Part, part_of
 from portrait.training.pinned.stamp import TrainingSet, read_sets
 
 FOLDER = "heads"

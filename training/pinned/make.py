@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from portrait.feature_repo.ingest.ingest_report import Rejects, write_rejects
 from portrait.feature_repo.ingest.labels import NEEDED, Counts, Labels, grid_of
-from portrait.feature_repo.ingest.rejects import Rejects, write_rejects
 from portrait.feature_repo.ingest.seal import sealed_manifest
 from portrait.feature_repo.ingest.source import open_source
 from portrait.feature_repo.log.duck import connect, enough_memory, one_line
@@ -31,7 +31,7 @@ from portrait.registry.records.records import EmbeddingVersion
 from portrait.training.encoding.arrays import Int64
 from portrait.training.pinned.bucket import ROW_GROUP, BucketDone, BucketLabeller, Work
 from portrait.training.pinned.stamp import Stamp
-from portrait.training.runs.buckets_on_ray import on_ray
+from portrait.training.runs.parallel_jobs import on_ray
 from portrait.training.settings import TrainingSettings
 
 DAY = "1d"

@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from portrait.feature_repo.declaration.input_schema import InputSchema
 from portrait.registry.progress import Progress, silent
 from portrait.training.encoding import families, probe
@@ -19,12 +21,26 @@ from portrait.training.encoding.artifact import FORMAT, Content, save_content, s
 from portrait.training.encoding.encoder import Encoder
 from portrait.training.encoding.families import Family
 from portrait.training.runs.config_overrides import assignments
-from portrait.training.runs.curves import draw_losses
 from portrait.training.runs.fitting import fit_weights
 from portrait.training.runs.session import METRICS, MetricLog
 from portrait.training.runs.training_inputs import TrainingInputs
 from portrait.training.runs.workspace import Workspace, claim
 from portrait.training.settings import TrainingSettings
+
+
+def draw_losses(epochs: list[dict[str, Any]], path: Path) -> None:
+    """Training and held-out loss by epoch, as PNG; the best epoch is marked."""
+    figure = Figure(figsize=(7, 4), layout="constrained")  # no pyplot: nothing global, no display
+    axes = figure.subplots()
+    numbers = [line["epoch"] + 1 for line in epochs]
+    axes.plot(numbers, [line["loss"] for line in epochs], label="training users")
+    axes.plot(numbers, [line["held_out_loss"] for line in epochs], label="held-out users")
+    if epochs:
+        axes.axvline(epochs[-1]["best_epoch"] + 1, color="grey", linestyle=":", label="kept")
+    axes.set(xlabel="epoch", ylabel="loss")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
 
 WATCH_SECONDS = 0.3
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from portrait.feature_repo.declaration.input_schema import FieldKind
 from portrait.registry.progress import Progress
 from portrait.training.encoding.user_batch import Vocabularies, as_text
-from portrait.training.encoding.vocabulary import Vocabulary, item_keys, place_codes
+from portrait.training.encoding.vocabulary import Vocabulary, catalogue_keys, item_keys, place_codes
 from portrait.training.runs.training_inputs import TrainingInputs
 
 MAX_CATEGORIES = 1000  # of one field, the most frequent; others count as absent
@@ -45,12 +45,6 @@ def survey(inputs: TrainingInputs, progress: Progress) -> tuple[Vocabularies, np
         ),
         np.array([items[key] for key in vocabulary.values], dtype=np.int64),
     )
-
-
-def catalogue_keys(catalogue: pa.Table) -> pa.Array:
-    """The key of each row of the catalogue."""
-    keys = item_keys(catalogue["service"], catalogue["item_id"])
-    return keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
 
 
 def _count(texts: pa.Array, counts: Counter[str]) -> None:

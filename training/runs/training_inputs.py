@@ -1,13 +1,17 @@
 """What a training run reads: one snapshot, streamed bucket by bucket."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
 
 from portrait.feature_repo.declaration.input_schema import InputSchema
+from portrait.feature_repo.history.catalogue import catalogue, items_position
+from portrait.feature_repo.history.snapshot_cut import Snapshot
 from portrait.feature_repo.schemas import microseconds
+from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.feature_repo.store.offline_inputs import read_inputs_offline
 from portrait.registry.progress import Progress
 
 ONBOARDING = "onboarding_items"
@@ -55,3 +59,19 @@ class TrainingInputs:
                 yield bucket.slice(start, CHUNK)
             done += bucket.num_rows
             progress(stage, done, self.users)
+
+
+def inputs_of(repo: FeatureRepo, snapshot: Snapshot, exclude: Sequence[str] = ()) -> TrainingInputs:
+    """All users of the snapshot with the teams' features, and the catalogue as it is now."""
+    position = items_position(repo.log)  # before the catalogue, which then has at least these rows
+    return TrainingInputs(
+        tables=lambda: (read_inputs_offline(repo, snapshot, bucket) for bucket in sorted(snapshot.buckets)),
+        users=snapshot.users,
+        as_of=snapshot.as_of,
+        snapshot=snapshot.id,
+        data_from=snapshot.data_from,
+        catalogue=catalogue(repo.log),
+        schema=repo.input_schema(),
+        exclude=tuple(exclude),
+        items_position=position,
+    )

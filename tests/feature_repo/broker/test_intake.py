@@ -15,8 +15,8 @@ from portrait.feature_repo.broker import intake
 from portrait.feature_repo.broker.broker import Broker
 from portrait.feature_repo.broker.intake import TakenIn, take_in, trim_behind
 from portrait.feature_repo.broker.records import stream_record
-from portrait.feature_repo.ingest.arriving_json import RecordJudge
 from portrait.feature_repo.ingest.known_columns import Columns
+from portrait.feature_repo.ingest.records import RecordJudge
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.inbox import Arriving, Outcome, read_inbox
 from portrait.feature_repo.log.leases import Lease, Leases

@@ -2,8 +2,7 @@
 
 import orjson
 
-from portrait.feature_repo.forgetting.places import User
-from portrait.feature_repo.forgetting.stream import StreamEntries
+from portrait.feature_repo.forgetting.places import StreamEntries, User
 from tests.feature_repo.broker.twin import TwinBroker
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portrait.feature_repo.history.fold import FoldInput, fold
-from portrait.feature_repo.history.live_fold_part import LiveHistory
+from portrait.feature_repo.history.live_fold import LiveHistory
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import Kind

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portrait.feature_repo.ingest.arriving_json import RecordJudge, Rejected
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.ingest.known_columns import Columns, KnownColumns
 from portrait.feature_repo.ingest.record_fields import ID_BYTES, TEXT_BYTES
+from portrait.feature_repo.ingest.records import RecordJudge, Rejected
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.inbox import Arriving
 from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind

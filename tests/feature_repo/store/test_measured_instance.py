@@ -10,8 +10,7 @@ import pytest
 import redis
 
 from portrait.feature_repo.settings import FeatureSettings
-from portrait.feature_repo.store.measured_instance import OwnInstance
-from portrait.feature_repo.store.numbers_view import numbers_service, numbers_view, write_numbers
+from portrait.feature_repo.store.measured_instance import OwnInstance, numbers_service, numbers_view, write_numbers
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 USERS = [f"u{number}" for number in range(40)]

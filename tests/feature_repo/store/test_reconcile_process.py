@@ -20,8 +20,7 @@ from portrait.feature_repo.store.reconcile_process import (
 )
 from portrait.registry.errors import RegistryMissing
 from portrait.registry.records.records import EmbeddingVersion
-from portrait.registry.serving_state.projection import record_projected
-from portrait.registry.serving_state.serving_state import read_state
+from portrait.registry.serving_state.serving_state import read_state, record_projected
 from tests.feature_repo.instance import make_ready, promote, register, require_nothing_to_do, retire, write
 from tests.feature_repo.processes import PLACES, promote_and_apply, promote_and_die, start
 from tests.forks import FORKS

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from portrait.infra.demo.home import MARKER, fresh_home
+from portrait.infra.demo.walk import MARKER, fresh_home
 from portrait.registry.errors import InvalidInput
 
 

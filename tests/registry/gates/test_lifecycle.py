@@ -1,7 +1,7 @@
 import pytest
 
 from portrait.registry.database.tables import VersionState
-from portrait.registry.gates.lifecycle import VersionIsLive, VersionIsReady
+from portrait.registry.gates.artifact import VersionIsLive, VersionIsReady
 from portrait.registry.records.verdicts import Outcome
 from tests.registry.gates.cases import case, version
 

@@ -6,8 +6,7 @@ import pytest
 
 from portrait.registry.records.grants import Grant
 from portrait.registry.registry import Registry
-from portrait.registry.serving_state.projection import generations_behind, record_projected
-from portrait.registry.serving_state.serving_state import read_generation
+from portrait.registry.serving_state.serving_state import generations_behind, read_generation, record_projected
 from tests.registry.factories import new_version, ready_version
 
 

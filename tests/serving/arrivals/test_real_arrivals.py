@@ -7,11 +7,11 @@ import orjson
 import pytest
 from fastapi.testclient import TestClient
 
-from portrait.feature_repo.broker.configured import open_broker
 from portrait.feature_repo.broker.intake import take_in
-from portrait.feature_repo.ingest.arriving_json import RecordJudge
+from portrait.feature_repo.broker.redis_streams import open_broker
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.ingest.known_columns import KnownColumns
+from portrait.feature_repo.ingest.records import RecordJudge
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.inbox import Outcome, read_inbox
 from portrait.feature_repo.log.leases import Leases

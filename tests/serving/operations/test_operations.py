@@ -13,8 +13,7 @@ from portrait.registry.database.tables import VersionState
 from portrait.registry.errors import Conflict, NotFound, Unavailable
 from portrait.registry.serving_state.serving_state import read_generation
 from portrait.serving.gateway.app import create_app
-from portrait.serving.gateway.build import build_parts
-from portrait.serving.gateway.parts import Parts
+from portrait.serving.gateway.build import Parts, build_parts
 from portrait.serving.operations import operations
 from portrait.serving.operations.reconciler import Reconciler
 from portrait.serving.reads.async_reader import PooledReader

@@ -5,8 +5,7 @@ import logging
 import pytest
 
 from portrait.registry.errors import InvalidInput, Unavailable
-from portrait.serving.reads.encoders import Encoder, EncoderCache
-from portrait.serving.reads.upkeep import PAUSE_SECONDS, Upkeep
+from portrait.serving.reads.encoders import PAUSE_SECONDS, Encoder, EncoderCache, Upkeep
 from tests.serving.twins import TwinEncoder, version
 
 

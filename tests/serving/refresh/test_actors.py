@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from portrait.feature_repo.log.partition import BUCKETS
 from portrait.feature_repo.log.tables import LeaseRow
-from portrait.registry.clock import database_now
+from portrait.registry.rows import database_now
 from portrait.serving.refresh.actors import NAMESPACE, ShardGroup
 from portrait.serving.refresh.build import build_shard
 from tests.serving.refresh.followed import ITEMS, Followed, event, names

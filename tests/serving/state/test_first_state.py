@@ -13,7 +13,7 @@ from portrait.registry.errors import Conflict, RegistryBehind, RegistryMissing
 from portrait.registry.records.grants import Grant
 from portrait.registry.records.records import ApiKey
 from portrait.registry.registry import Registry
-from portrait.serving.http.exposure import require_safe
+from portrait.serving.http.access import require_safe
 from portrait.serving.settings import ServingSettings
 from portrait.serving.state.first_state import first_state, kept_state
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portrait.serving.reads.embedding_batch import CANARY, STABLE
-from portrait.serving.state.routing import Route, in_canary, routes, served_versions
+from portrait.serving.state.routing import CANARY, STABLE, Route, in_canary, routes, served_versions
 from tests.serving.twins import TwinSource, version
 
 USERS = [f"user-{number}" for number in range(100_000)]

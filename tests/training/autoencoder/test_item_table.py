@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from portrait.training.autoencoder.item_table import ItemTable
 from portrait.training.encoding.arrays import UNKNOWN
-from portrait.training.encoding.growing import FIRST_ROOM
+from portrait.training.encoding.later_items import FIRST_ROOM
 from portrait.training.encoding.vocabulary import Codes, Vocabulary
 
 NAN = np.float32(np.nan)

@@ -23,8 +23,7 @@ from portrait.feature_repo.store.offline_inputs import read_inputs_offline
 from portrait.infra.portrait import Portrait
 from portrait.registry.database.tables import VersionState
 from portrait.registry.errors import Conflict, NotFound
-from portrait.training.backfill.backfill import BackfillReport, backfill
-from portrait.training.backfill.staleness import windows_moved
+from portrait.training.backfill.backfill import BackfillReport, backfill, windows_moved
 from portrait.training.backfill.vectors_at_rest import bucket_file, version_folder, write_vectors
 from portrait.training.encoding.encoder import load_encoder
 from tests.instances import USERS, copy_of

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from portrait.feature_repo.schemas import HISTORY
-from portrait.training.backfill.staleness import DAY, windows_moved
+from portrait.training.backfill.backfill import DAY, windows_moved
 
 WINDOWS = (7, 30, 180)
 TIMES = HISTORY.field("event_times").type

@@ -2,7 +2,7 @@
 
 import torch
 
-from portrait.training.encoding.growing import FIRST_ROOM, GrowingRows
+from portrait.training.encoding.later_items import FIRST_ROOM, GrowingRows
 
 
 def rows(count: int, first: int = 0) -> torch.Tensor:

@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 
 from portrait.registry.errors import InvalidInput
-from portrait.training.evaluation.cross_service import LABELS, Part, Seen, cross_service_task, part_of, training_users
+from portrait.training.evaluation.cross_service import LABELS, Seen, cross_service_task, training_users
 from portrait.training.evaluation.event_choice import LISTS, owners, with_events
+from portrait.training.metrics.user_split import Part, part_of
 from tests.training.example import inputs, population
 
 USERS = 400

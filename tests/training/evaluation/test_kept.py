@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from portrait.training.evaluation.kept import Kept, Measured
+from portrait.training.evaluation.line_log import Kept, Measured
 
 
 def test_a_measurement_is_made_once_and_found_again(tmp_path: Path) -> None:

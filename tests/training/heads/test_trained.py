@@ -13,9 +13,9 @@ from portrait.registry.database.tables import VersionState
 from portrait.registry.errors import Conflict, FingerprintMismatch, InvalidInput
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.training.backfill.vectors_at_rest import vector_array
-from portrait.training.evaluation.cross_service import part_of
 from portrait.training.heads.head import load_head
 from portrait.training.heads.trained import HeadRequest, train_head
+from portrait.training.metrics.user_split import part_of
 from portrait.training.pinned.stamp import Stamp, read_sets, read_stamp
 
 T = datetime(2024, 9, 1, tzinfo=UTC)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from portrait.training.metrics.classes import mean_interval
-from portrait.training.metrics.intervals import auc_by_user
+from portrait.training.metrics.ranking import auc_by_user
 
 
 def test_an_interval_has_the_width_of_the_standard_error() -> None:

@@ -16,7 +16,7 @@ from portrait.training.evaluation.suites.gur import suite as gur
 from portrait.training.evaluation.tasks.evaluate import build
 from portrait.training.evaluation.tasks.task_data import TaskData
 from portrait.training.evaluation.tasks.task_files import load_task
-from portrait.training.runs.snapshot_inputs import inputs_of
+from portrait.training.runs.training_inputs import inputs_of
 from portrait.training.settings import TrainingSettings
 
 if TYPE_CHECKING:

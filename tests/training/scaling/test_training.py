@@ -14,12 +14,10 @@ from portrait.training.clue.histories import ServiceHistories
 from portrait.training.clue.prepare import Prepared
 from portrait.training.clue.trainee import ClueTrainee
 from portrait.training.encoding.arrays import Int64
-from portrait.training.scaling.cost import drawn_cost
-from portrait.training.scaling.counted import CountedTrainee
 from portrait.training.scaling.downstream import recall
 from portrait.training.scaling.runs import Run
-from portrait.training.scaling.setting import Setting
-from portrait.training.scaling.training import run_config, train_run
+from portrait.training.scaling.setting import Setting, drawn_cost
+from portrait.training.scaling.training import CountedTrainee, run_config, train_run
 from tests.training.scaling.prepared import CONFIG
 
 CPU = torch.device("cpu")

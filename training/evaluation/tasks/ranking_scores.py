@@ -18,8 +18,7 @@ from portrait.training.evaluation.tasks.task_data import Rows, hashed
 from portrait.training.heads.examples import Chosen, Items
 from portrait.training.heads.two_tower import CHOOSE_BY, TwoTower
 from portrait.training.metrics.classes import Interval, auc_interval, mean_interval
-from portrait.training.metrics.intervals import auc_by_user
-from portrait.training.metrics.ranking import full_ranks
+from portrait.training.metrics.ranking import auc_by_user, full_ranks
 
 BLOCK = 4_000_000  # scores that are held at once
 NEVER = np.iinfo(np.int64).max  # rank of an item that nobody could know

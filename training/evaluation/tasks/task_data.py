@@ -25,8 +25,7 @@ from portrait.feature_repo.store.offline_inputs import read_inputs_at
 from portrait.registry.errors import InvalidInput
 from portrait.training.encoding.arrays import Bool, Int64
 from portrait.training.evaluation.tasks.kinds import Answers, Counted, Task
-from portrait.training.runs.snapshot_inputs import inputs_of
-from portrait.training.runs.training_inputs import TrainingInputs
+from portrait.training.runs.training_inputs import TrainingInputs, inputs_of
 
 AT_ONCE = 50_000  # users who are read in one query
 

@@ -7,10 +7,11 @@ from scipy import sparse
 from portrait.training.encoding.arrays import Int64
 from portrait.training.encoding.vocabulary import Vocabulary, item_keys
 from portrait.training.evaluation.cross_service import CrossServiceTask as Built
-from portrait.training.evaluation.cross_service import Part, Seen, cross_service_task, training_users
+from portrait.training.evaluation.cross_service import Seen, cross_service_task, training_users
 from portrait.training.evaluation.tasks.kinds import CrossServiceTask
 from portrait.training.evaluation.tasks.rankings import Asked, RankingTask
 from portrait.training.evaluation.tasks.task_data import Rows, TaskData
+from portrait.training.metrics.user_split import Part
 
 
 def transfer_task(task: CrossServiceTask, data: TaskData) -> RankingTask:

@@ -17,22 +17,21 @@ import pyarrow.compute as pc
 from portrait.registry.errors import InvalidInput
 from portrait.registry.progress import Progress, silent
 from portrait.training.clue.objective import ObjectiveName
-from portrait.training.durable_files import write_whole
+from portrait.training.durable_files import whole_lines, write_whole
 from portrait.training.encoding.arrays import Float32, Float64
 from portrait.training.encoding.encoder import Encoder
-from portrait.training.encoding.vocabulary import Vocabulary, item_keys
-from portrait.training.evaluation.cross_service import CrossServiceTask, Part, Seen, cross_service_task, training_users
+from portrait.training.encoding.vocabulary import Vocabulary, catalogue_keys, item_keys
+from portrait.training.evaluation.cross_service import CrossServiceTask, Seen, cross_service_task, training_users
 from portrait.training.evaluation.event_choice import owners, with_events
 from portrait.training.heads.examples import Chosen, Items
 from portrait.training.heads.two_tower import TwoTower
 from portrait.training.metrics.ranking import full_ranks, ndcg, recall, sampled_ranks
+from portrait.training.metrics.user_split import Part
 from portrait.training.modality.text import fit as fit_text
 from portrait.training.runs.parallel_jobs import in_turn, side_by_side
-from portrait.training.runs.survey import catalogue_keys
 from portrait.training.runs.trained_once import trained_once
 from portrait.training.runs.training_inputs import TrainingInputs
 from portrait.training.settings import TrainingSettings
-from portrait.training.whole_lines import whole_lines
 
 POPULARITY, MEAN_TEXT, RANDOM = "popularity", "mean item text", "random weights"
 UNSEEN = "cross_service, never saw the service"

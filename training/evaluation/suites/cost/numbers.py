@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from portrait.training.evaluation.suites.cost.curated import NAME as CURATED
+from portrait.training.evaluation.suites.cost.blocks import NAME as CURATED
 from portrait.training.evaluation.suites.cost.models import Model
 from portrait.training.evaluation.suites.cost.reads import Latency
 from portrait.training.evaluation.suites.cost.scores import Score

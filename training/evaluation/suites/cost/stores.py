@@ -20,14 +20,20 @@ from portrait.feature_repo.log.profiles import profile_schema
 from portrait.feature_repo.schemas import from_microseconds
 from portrait.feature_repo.settings import FeatureSettings
 from portrait.feature_repo.store.feature_repo import FeatureRepo
-from portrait.feature_repo.store.measured_instance import OwnInstance, Service, View
-from portrait.feature_repo.store.numbers_view import numbers_service, numbers_view, write_numbers
+from portrait.feature_repo.store.measured_instance import (
+    OwnInstance,
+    Service,
+    View,
+    numbers_service,
+    numbers_view,
+    write_numbers,
+)
 from portrait.registry.errors import Unavailable
 from portrait.registry.records.records import Consumer as ConsumerRecord
 from portrait.training.backfill.vectors_at_rest import bucket_file, write_vectors
 from portrait.training.encoding.arrays import Float32, Int64
+from portrait.training.evaluation.suites.cost.blocks import CuratedFeatures
 from portrait.training.evaluation.suites.cost.consumers import Consumer
-from portrait.training.evaluation.suites.cost.curated import CuratedFeatures
 from portrait.training.evaluation.suites.cost.models import EPOCH, Model
 from portrait.training.evaluation.tasks.task_data import Rows
 

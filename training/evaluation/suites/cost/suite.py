@@ -17,9 +17,9 @@ from portrait.registry.errors import InvalidInput
 from portrait.registry.progress import Progress, silent
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.training.baselines.bags import Bags
-from portrait.training.evaluation.kept import Kept, Measured
+from portrait.training.evaluation.line_log import Kept, Measured
+from portrait.training.evaluation.suites.cost.blocks import CuratedFeatures, CuratedMethod
 from portrait.training.evaluation.suites.cost.consumers import Consumer, answers_begin, consumers_for
-from portrait.training.evaluation.suites.cost.curated import CuratedFeatures, CuratedMethod
 from portrait.training.evaluation.suites.cost.models import Model, train_model
 from portrait.training.evaluation.suites.cost.numbers import Cost, Reads
 from portrait.training.evaluation.suites.cost.reads import Latency, latencies

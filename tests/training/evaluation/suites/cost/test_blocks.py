@@ -6,9 +6,17 @@ import pytest
 
 from portrait.training.baselines.bags import Bags
 from portrait.training.baselines.window_counts import LONG_AGO
-from portrait.training.evaluation.suites.cost.blocks import Block, Habits, Hours, Shares, TopItems, Windows
+from portrait.training.evaluation.suites.cost.blocks import (
+    Block,
+    CuratedFeatures,
+    CuratedMethod,
+    Habits,
+    Hours,
+    Shares,
+    TopItems,
+    Windows,
+)
 from portrait.training.evaluation.suites.cost.consumers import DATA_SETS
-from portrait.training.evaluation.suites.cost.curated import CuratedFeatures, CuratedMethod
 from tests.training.example import AS_OF_US, DAY, inputs, population
 
 USERS = population(60)
