@@ -5,7 +5,6 @@ reports nothing; and one at a time, which Feast itself does not see to.
 """
 
 import fcntl
-import importlib
 import os
 import re
 import sys
@@ -17,11 +16,12 @@ from feast import FeatureStore
 from feast.diff.property_diff import TransitionType
 from feast.diff.registry_diff import FeastObjectDiff
 from feast.repo_contents import RepoContents
-from feast.repo_operations import extract_objects_for_apply_delete, get_repo_files, parse_repo
+from feast.repo_operations import extract_objects_for_apply_delete, parse_repo
 from sqlalchemy import text
 
 from portrait.feature_repo.declaration.apply_guard import forget_tables_elsewhere
 from portrait.feature_repo.declaration.environment import feast_environment
+from portrait.feature_repo.declaration.team_files import forget_modules
 from portrait.feature_repo.settings import FeatureSettings
 from portrait.registry.database.database import Database
 
@@ -81,23 +81,14 @@ def _as_command_line(folder: Path, environment: Mapping[str, str]) -> Iterator[N
     sys.dont_write_bytecode = True  # a file that changes twice in one second would be read from its bytecode
     try:
         with chdir(folder):
-            _forget(folder)
+            forget_modules(folder)
             yield
     finally:
-        _forget(folder)
+        forget_modules(folder)
         os.environ.clear()
         os.environ.update(before[0])
         sys.path[:] = before[1]
         sys.dont_write_bytecode = before[2]
-
-
-def _forget(folder: Path) -> None:
-    # Feast imports the files by their bare names; a second parse in one process must read them again.
-    for file in get_repo_files(folder):
-        module = sys.modules.get(file.stem)
-        if module is not None and Path(module.__file__ or "").resolve() == file:
-            del sys.modules[file.stem]
-    importlib.invalidate_caches()
 
 
 def _is_internal(diff: FeastObjectDiff) -> bool:

@@ -1,7 +1,7 @@
 """Features that teams add.
 
-A team puts a Python file beside definitions.py, declares a FeatureView on `portrait.feature_repo.entities.user`, and
-joins it to what representation models are fed by one tag:
+A team puts a Python file beside definitions.py, or into a folder there, declares a FeatureView on
+`portrait.feature_repo.entities.user`, and joins it to what representation models are fed by one tag:
 
     from portrait.feature_repo.entities import user
 
@@ -11,17 +11,16 @@ That is all: the view becomes part of the feature service `representation_inputs
 trained from then on, and part of its fingerprint.
 """
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from feast import FeatureService, FeatureView
 from feast.infra.registry.base_registry import BaseRegistry
-from feast.repo_operations import get_repo_files
 from feast.types import Array, FeastType, Float32, Float64
 
 from portrait.feature_repo.declaration.feature_types import arrow_type
 from portrait.feature_repo.declaration.input_schema import Field, FieldKind, kind_of
+from portrait.feature_repo.declaration.team_files import team_modules
 from portrait.feature_repo.declaration.views import HISTORY_VIEW, INPUTS_SERVICE, PROFILE_VIEW
 from portrait.feature_repo.entities import user
 from portrait.registry.errors import InvalidInput
@@ -58,14 +57,12 @@ def load_team_views(folder: Path) -> list[FeatureView]:
     """The views that the files in this folder join to the inputs, sorted by name.
 
     Imports the files as Feast does, so that both see the same objects. Raises InvalidInput for a view that
-    cannot be fed to a model.
+    cannot be fed to a model, and for a file that Feast would overlook.
     """
     views: dict[str, FeatureView] = {}
-    for file in get_repo_files(folder):
-        if file.stem != "definitions":
-            module = importlib.import_module(file.stem)
-            found = (value for value in vars(module).values() if isinstance(value, FeatureView))
-            views |= {view.name: view for view in found if view.tags.get(INPUTS_SERVICE) == JOINS[INPUTS_SERVICE]}
+    for module in team_modules(folder):
+        found = (value for value in vars(module).values() if isinstance(value, FeatureView))
+        views |= {view.name: view for view in found if view.tags.get(INPUTS_SERVICE) == JOINS[INPUTS_SERVICE]}
     for view in views.values():
         _require_fit(view)
     return [views[name] for name in sorted(views)]
