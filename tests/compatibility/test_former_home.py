@@ -28,7 +28,7 @@ def instance(tmp_path: Path) -> Iterator[Portrait]:
     """A home that 0.1.0 made: 64 users, autoencoder-1 which `ranker` reads, a head; and a team's folder."""
     with tarfile.open(HERE / "home-0.1.0.tar.xz") as packed:
         packed.extractall(tmp_path, filter="data")
-    shutil.copytree(HERE / "feature_repo", tmp_path / "feature_repo")
+    shutil.copytree(HERE / "feature_repo", tmp_path / "feature_repo", ignore=shutil.ignore_patterns("loyalty.py"))
     with Portrait.prepare(embedded(tmp_path / "home", feature_repo=tmp_path / "feature_repo")) as portrait:
         yield portrait
 
@@ -52,7 +52,6 @@ def test_the_vectors_are_those_that_the_former_code_answered(instance: Portrait)
 
 
 def test_the_artifact_and_the_head_load(instance: Portrait) -> None:
-    (instance.settings.feature_repo / "loyalty.py").unlink()  # there is no file of its numbers
     answer = run(instance, "portrait", "backfill", "autoencoder-1")  # loads, encodes the probe, embeds everybody
     assert answer.returncode == 0, answer.stderr
     version = instance.registry.versions.get("autoencoder-1")
@@ -68,6 +67,8 @@ def test_plain_feast_applies_a_teams_folder_of_that_time(instance: Portrait) -> 
     assert (
         "feature_repo.offline.PortraitDuckDBOfflineStore" in (HERE / "feature_repo" / "feature_store.yaml").read_text()
     )
+    instance.repo.apply()  # Feast's sources lie in the new home
+    shutil.copy(HERE / "feature_repo" / "loyalty.py", instance.settings.feature_repo)
     former = {"PORTRAIT_FEAST_ONLINE_TYPE": "feature_repo.online.sqlite.PortraitSqliteOnlineStore"}
     answer = run(instance, "feast", "apply", **former)
     assert answer.returncode == 0, answer.stderr
