@@ -1,4 +1,4 @@
-"""A server that does nothing: shows how many requests the load generator itself can send.
+"""An echo server that does nothing else: shows how many requests the load generator itself can send.
 
 python -m benchmarks.echo PORT
 """

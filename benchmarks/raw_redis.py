@@ -1,4 +1,4 @@
-"""The look-ups of the gateway asked of Redis itself, by hiredis alone: what no server before it can beat."""
+"""The gateway's look-ups asked of Redis itself, by hiredis alone: the limit for any server in front of it."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""A server under measurement: where it answers, and what it costs the processor."""
+"""A server under measurement: its address, and the processor time that it takes."""
 
 from dataclasses import dataclass
 from typing import Any

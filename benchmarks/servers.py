@@ -1,4 +1,4 @@
-"""The servers that reads are measured on, each stopped when its block ends."""
+"""Servers for benchmarks of reads, each stopped when its block ends."""
 
 import os
 import subprocess

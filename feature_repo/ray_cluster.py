@@ -1,4 +1,4 @@
-"""Ray for this process: the cluster of the settings, or one of its own."""
+"""Ray for this process: the cluster of the settings, or a local one."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What Portrait asks of a broker."""
+"""The broker interface: streams of records, one for each bucket of the log."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol

@@ -1,4 +1,4 @@
-"""From the broker into the inbox: exactly once, by whoever holds the lease of a stream's bucket."""
+"""Intake of stream entries into the inbox: exactly once, by the shard that holds the lease of a stream's bucket."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Records as they stand in a stream: the JSON object that the HTTP API takes, and `kind`."""
+"""Stream records: the JSON object that the HTTP API takes plus `kind`, and the rejects files of bad entries."""
 
 import secrets
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
-"""Bring Feast's registry and online tables to what the definitions declare, the way `feast apply` does it.
+"""Apply: brings Feast's registry and online tables to what the definitions declare, as `feast apply` does.
 
-The same steps as Feast's command line (parse the folder, diff, apply), so that `feast plan` right after
-reports nothing; and one at a time, which Feast itself does not see to.
+It takes the same steps as Feast's command line (parse the folder, diff, apply), so that `feast plan` right after
+reports nothing. It also takes care that only one apply runs at a time, which Feast does not.
 """
 
 import fcntl

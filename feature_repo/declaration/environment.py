@@ -1,4 +1,4 @@
-"""From settings to Feast: the environment that feature_store.yaml is filled from, and Feast's own configuration."""
+"""Feast's environment variables and configuration, made from Portrait's settings."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a representation model is fed beside the history: the fields of a user, their kinds and lengths.
+"""The input schema of a representation model: the fields of a user beside the history, their kinds and lengths.
 
 The schema travels with an artifact as JSON and is part of its fingerprint, so that an encoder only ever
 reads columns that it was trained on.

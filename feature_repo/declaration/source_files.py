@@ -1,4 +1,7 @@
-"""The folders that Feast's views read, each with a file of no rows: DuckDB refuses a folder without any file."""
+"""Source files of Feast's views: an empty file in each folder, and the file of the current catalogue.
+
+DuckDB refuses a folder without any file, so each folder gets a file of no rows.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path

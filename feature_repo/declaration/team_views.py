@@ -1,7 +1,7 @@
-"""Features that teams add.
+"""Team views: features that teams add to the inputs of representation models.
 
 A team puts a Python file beside definitions.py, declares a FeatureView on `portrait.feature_repo.entities.user`, and
-joins it to what representation models are fed by one tag:
+joins it to the models' inputs by one tag:
 
     from portrait.feature_repo.entities import user
 

@@ -1,4 +1,4 @@
-"""Feast views and services: raw features, embeddings, consumers. Pure: from settings and records to objects."""
+"""Feast views and services of raw features, embeddings and consumers, as pure functions of settings and records."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Where something about a user can be, and what it takes to be such a place."""
+"""Places that hold a user's data: inbox, leftovers, online views, broker, rejects, user files and snapshots.
+
+A place counts what it holds of a user, and deletes it. The committed log is a place too: see segments.py.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Bytes of deleted rows: databases keep them until they write their files anew."""
+"""Purging of deleted bytes: databases keep the bytes of deleted rows until they rewrite their files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The committed log: segments that hold the user are replaced by ones that do not."""
+"""Segments of the committed log as a place: those that hold the user are replaced by copies without the user."""
 
 import secrets
 from dataclasses import dataclass, replace

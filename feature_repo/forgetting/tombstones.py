@@ -1,4 +1,7 @@
-"""Tombstones: from whose commit on nothing of a user is accepted, until they are lifted."""
+"""Tombstones of forgotten users, and the report of a forgetting.
+
+From the commit of a tombstone on nothing of the user is accepted, until the tombstone is lifted.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which versions have learned from a user."""
+"""Versions that were trained with a user's data."""
 
 import json
 from datetime import datetime

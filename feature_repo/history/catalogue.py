@@ -1,4 +1,4 @@
-"""The catalogue: every item as its newest row has it, and what has come to it since a position."""
+"""The catalogue of items: the newest row of every item, and the rows that came after a position."""
 
 import json
 from collections.abc import Mapping

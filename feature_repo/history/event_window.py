@@ -1,6 +1,6 @@
-"""The events of a stretch of time, whole: what happened after a moment is what tasks ask about.
+"""Event windows: all events of a stretch of time.
 
-Histories end at N events a service, so they cannot say what somebody did in a month that lies back.
+Tasks ask what happened after a moment. Histories cannot tell: they end at N events a service.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What has come to some users, folded into what the online store knows of them.
+"""The live fold: new rows of the log merged into users' inputs as the online store holds them.
 
 It is idempotent and free of order: an event is placed by (event_time, event_id), dropped when its id is there or when
 it is too old for its service, and the oldest of a service that has become too long leaves.

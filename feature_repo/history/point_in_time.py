@@ -1,16 +1,18 @@
-"""The log replayed up to a time for each user asked for: what training sets and tasks read instead of a snapshot.
+"""Point-in-time reads: each user's inputs as of a time of its own, replayed from the log.
 
-**The seam.** `read_at(log, buckets, asked)` gives one row for each (user_id, as_of), in exactly the columns of
-`snapshot.read`; `offline_inputs.read_inputs_at` adds the teams' features, and is what goes to `Encoder.encode`.
+Training sets and tasks read them instead of a snapshot.
 
-What counts for a row, as of its time T (docs/decisions/0014):
+**The seam.** `read_users_at(log, buckets, asked)` gives one row for each (user_id, as_of), in exactly the columns of
+`Snapshot.read`; `offline_inputs.read_inputs_at` adds the teams' features, and is what goes to `Encoder.encode`.
+
+These rows count for a row as of its time T (docs/decisions/0014):
 
 - events by their own time, event_time < T, through the same fold as snapshots;
-- a profile as it was first seen before T by the clock of ingest, a later change never; and only of somebody who had
-  signed up, created_time < T;
-- at a T before the log itself began (history that was taken in in bulk) the clock of ingest says nothing: there
-  everybody's first row of the profile counts, and no later one. Where it does not say when its user signed up, it has
-  to have come with the first users that the log was given.
+- a profile as it was first seen before T by the clock of ingest, never a later change of it; and only for a user who
+  had signed up, created_time < T;
+- at a T before the log itself began (history that was ingested in bulk) the clock of ingest says nothing: there the
+  first row of each profile counts, and no later one. If that row does not say when its user signed up, it counts only
+  when it came with the first users that the log was given.
 
 With `signing_up` the rows are of users at their sign-up: a profile's first row counts, which is what they said then,
 although it can only have been ingested after it.

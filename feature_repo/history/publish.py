@@ -1,4 +1,4 @@
-"""What the online store still lacks: the raw features of users with positions beyond the published one."""
+"""Publishable rows: raw features of users with positions beyond the published one."""
 
 from datetime import UTC, datetime
 

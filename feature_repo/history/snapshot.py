@@ -1,4 +1,4 @@
-"""Snapshots: history and profile of all users as of a time; what training and backfill read.
+"""Snapshots: history and profile of all users as of a time, for training and backfill.
 
 A snapshot exists once `snapshots/<id>.json` does; its folders below `history/` and `profile/` hold one
 Parquet file a bucket.

@@ -1,4 +1,7 @@
-"""Cutting snapshots: every bucket into a hidden folder, shown by one rename a folder and the JSON file last."""
+"""Cutting of snapshots, in this process or as tasks on Ray.
+
+Every bucket is written into a hidden folder. One rename a folder shows it, and the JSON file comes last.
+"""
 
 import hashlib
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""A file on its way into the log: what the three kinds of tables have in common for `ingest`."""
+"""Arrival of a file in the log: the part that events, items and users files share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator

@@ -1,4 +1,4 @@
-"""SQL for one cell of a caller's file: to text, to a time, to a number, to a list; null when it cannot be."""
+"""SQL for one cell of a caller's file: to text, time, number or list; null when the cell cannot be read as that."""
 
 from portrait.feature_repo.ingest.source import Source
 from portrait.registry.errors import InvalidInput

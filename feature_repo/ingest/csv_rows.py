@@ -1,4 +1,4 @@
-"""A CSV file as a Parquet file of text, line by line and losing none.
+"""CSV files unpacked to Parquet files of text, line by line, with no line lost.
 
 Readers made for clean files drop or bend what does not fit (extra columns, a stray quote, mixed line
 ends, a cut gzip). Here a line that is no row is set aside with its reason, and reading goes on after it.

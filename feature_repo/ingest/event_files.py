@@ -1,6 +1,7 @@
-"""Events on their way into the log: staged once, judged group by group, written as segments.
+"""Events files: their canonical rows, the judging of these against the log, and their segments.
 
-A group is a run of buckets with a bounded number of rows, so that memory does not grow with the file.
+A file is staged once, then judged and written group by group. A group is a run of buckets with a bounded number of
+rows, so that memory does not grow with the file.
 """
 
 from collections.abc import Collection, Sequence

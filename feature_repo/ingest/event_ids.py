@@ -1,4 +1,4 @@
-"""Ids of events that bring none: the same that file ingest gives them."""
+"""Event ids for events that bring none, equal to those that file ingest gives."""
 
 import hashlib
 import math

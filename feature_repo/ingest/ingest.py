@@ -1,4 +1,4 @@
-"""Ingest: canonical files into the log, all of them in one commit or nothing at all."""
+"""Ingest of canonical files into the log: all of them in one commit, or nothing at all."""
 
 from datetime import UTC, datetime
 from pathlib import Path

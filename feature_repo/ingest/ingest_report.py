@@ -1,4 +1,4 @@
-"""What an ingest did, table by table."""
+"""Ingest reports, table by table, and the files of rejected rows."""
 
 import hashlib
 from collections.abc import Iterator, Sequence

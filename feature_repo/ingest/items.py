@@ -1,4 +1,5 @@
-"""What an items file must look like: `item_id`, `service`, `text`, `tags` and `vector_<modality>` columns."""
+"""Items files: the columns `item_id`, `service`, `text`, `tags` and `vector_<modality>`, and the SQL that judges them.
+"""
 
 import re
 from collections.abc import Mapping, Sequence

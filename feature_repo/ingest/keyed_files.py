@@ -1,4 +1,4 @@
-"""A users or an items file on its way into the log."""
+"""Arrival of users and items files in the log."""
 
 from abc import abstractmethod
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""Users and items on their way into the log: one current row a key, a new row only where something changed.
+"""Keyed rows of users and items: one current row a key, and a new row only where something changed.
 
 A column that a file does not have keeps its value; a cell that the file leaves empty becomes null.
 """

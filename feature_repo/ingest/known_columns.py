@@ -1,4 +1,4 @@
-"""Which profile columns and which ready vectors there are, re-read every few seconds."""
+"""Known columns of a log: further profile columns and ready vectors, read again every few seconds."""
 
 import threading
 import time

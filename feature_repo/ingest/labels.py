@@ -1,6 +1,6 @@
-"""A labels file (`user_id`, `event_time` optional, label columns): staged, judged row by row, and cut into buckets.
+"""Labels files (`user_id`, `event_time` optional, label columns): staged, judged row by row, and cut into buckets.
 
-Label columns stay as they are. A row that cannot be used costs itself alone and is kept with its number and a reason.
+Label columns stay as they are. A bad row is left out alone, and kept with its number and a reason.
 """
 
 import hashlib

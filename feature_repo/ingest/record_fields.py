@@ -1,4 +1,4 @@
-"""One value of a JSON record: to text, to a time, to a number, to a list; or why not, in the words of file ingest."""
+"""Fields of JSON records: one value as text, time, number or list, or an error in the words of file ingest."""
 
 import re
 import struct

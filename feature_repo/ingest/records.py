@@ -1,6 +1,6 @@
-"""One JSON record, an event, a user or an item, to what the inbox takes; raises Unfit for a bad one.
+"""JSON records of events, users and items, judged and turned into rows of the inbox.
 
-A payload has the fields in an order of its own and float32 numbers, so that equal content gives equal text.
+A payload has its fields in a fixed order and float32 numbers, so that equal content gives equal text.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Sealing: what has come one by one moves from the inbox to segments, judged against them as a file would be.
+"""Sealing: rows of the inbox move to segments, judged against the log as the rows of a file are.
 
 The rows keep their positions. Anyone may seal: the commit that shows the segments deletes the same rows from the inbox,
 and is given up and tried again when somebody else has committed segments in between.

@@ -1,4 +1,5 @@
-"""What a users file must look like: `user_id`, `created_time`, `onboarding_items` and further scalar columns."""
+"""Users files: `user_id`, `created_time`, `onboarding_items` and further scalar columns, and the SQL that judges them.
+"""
 
 import re
 from collections.abc import Mapping

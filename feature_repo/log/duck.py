@@ -1,4 +1,4 @@
-"""The one way to DuckDB: bounded memory, two threads, UTC, spilling into the home."""
+"""DuckDB connections (bounded memory, two threads, UTC, spilling into the home), and SQL literals."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

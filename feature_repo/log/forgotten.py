@@ -1,4 +1,4 @@
-"""Users to be forgotten, known by a keyed hash of their ids alone."""
+"""Forgotten users, known only by a keyed hash of their ids."""
 
 import hmac
 import os

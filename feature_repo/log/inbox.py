@@ -1,4 +1,4 @@
-"""The inbox: what comes one by one is in the log as soon as its row here has committed."""
+"""The inbox of single records: a record is in the log as soon as its row here has committed."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass

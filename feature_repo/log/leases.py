@@ -1,4 +1,4 @@
-"""Leases: which refresh shard works on which bucket, how far it has come, and the epoch that makes it the only one."""
+"""Leases of buckets: the refresh shard that holds each, its progress, and the epoch that shuts earlier holders out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The manifest: which segments exist, where each bucket's next one starts, and the one commit that adds some.
+"""The manifest of the log: its segments, each bucket's next position, and the commit that adds segments.
 
 A segment file without a committed row does not exist for any reader.
 """

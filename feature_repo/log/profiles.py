@@ -1,4 +1,4 @@
-"""Profiles: the columns that the committed users files have brought, and every user's newest row."""
+"""Profile columns of the committed users files, with their types in DuckDB and Arrow."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

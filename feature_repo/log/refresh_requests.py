@@ -1,4 +1,4 @@
-"""Users who wait for a stored vector, because somebody had to compute theirs on read: the refresh takes them up."""
+"""Refresh requests: users whose vector was computed on read, and has to be stored by the refresh."""
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Parquet files rewritten without somebody's rows: each of them whole, by one process at a time."""
+"""Rewriting of Parquet files without some users' rows: each file whole, by one process at a time."""
 
 import fcntl
 import time

@@ -1,4 +1,4 @@
-"""Writing of segment files: a sorted stream of rows, cut into one Parquet file a bucket."""
+"""Segment files: a sorted stream of rows, written as one Parquet file a bucket."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""Tables of the event log: its manifest, its inbox, and who works on which bucket."""
+"""Tables of the event log: buckets, segments, inbox, leases, refresh requests and forgotten users."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""The tail of the log: what came to some buckets after a position each, from inbox and segments, in order."""
+"""The tail of the log: the rows of some buckets after a position each, from inbox and segments, in order."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The bytes that Feast keeps in its online stores, made and read without Python lists or messages per value.
+"""Codec of the values in Feast's online stores, without Python lists and without a message per value.
 
 Feast stores a feature as a serialized `feast.types.Value`. A vector's message is a constant header, given
 its length, followed by the packed little-endian floats; so a matrix is encoded by one `tobytes` and decoded

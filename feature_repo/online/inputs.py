@@ -1,4 +1,5 @@
-"""A user's history, profile and team features in the online store: written from Arrow, read back as the same table."""
+"""Inputs of models in the online store: history, profile and team features, written from Arrow and read back as Arrow.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

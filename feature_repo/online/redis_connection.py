@@ -1,7 +1,7 @@
-"""Redis for an event loop, at a third of what redis-py's pipelines cost: one connection that all tasks share.
+"""A Redis connection that all tasks of an event loop share, at a third of the cost of redis-py's pipelines.
 
-Every command goes out at once, whoever still waits for a reply; Redis answers in the order asked. redis-py reads the
-URL (hosts, sockets, TLS, passwords), hiredis writes commands and parses replies.
+Every command goes out at once, even while other replies are waited for; Redis answers in the order asked. redis-py
+reads the URL (hosts, sockets, TLS, passwords), hiredis writes commands and parses replies.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The files of a Redis server, written anew so that nothing which was deleted is left in them."""
+"""Files of a Redis server, rewritten so that no deleted bytes are left in them."""
 
 import time
 from collections.abc import Callable

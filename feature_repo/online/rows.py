@@ -1,4 +1,4 @@
-"""Rows on their way into an online store: Feast's own, and matrices of vectors."""
+"""Rows of an online store: Feast's own, matrices of vectors, and the fences of refresh shards."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime

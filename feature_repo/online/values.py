@@ -1,4 +1,4 @@
-"""Arrow columns to the values that Feast stores, and back; for histories and profiles, which are not vectors."""
+"""Stored values of Arrow columns, encoded and decoded; for histories and profiles, not for vectors."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The one seam to Feast: what the floors above declare, write and read through it."""
+"""The one seam to Feast: the floors above declare, write and read through `FeatureRepo`."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What a refresh shard writes: histories, profiles and vectors, newer than what is stored, and behind its fences."""
+"""Fenced writes of a refresh shard: histories, profiles and vectors."""
 
 from collections.abc import Mapping, Sequence
 

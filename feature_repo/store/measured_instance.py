@@ -1,6 +1,6 @@
-"""A Feast of one's own: registry and online rows of a project that no other reads, for what is only measured.
+"""A Feast instance that is only measured: its own project, the bytes that it takes, and views of numbers.
 
-Its registry, and its SQLite database, lie in a folder; on Redis it shares the server, under its project's name.
+Its registry and its SQLite database lie in a folder of its own. On Redis it shares the server, under its own project.
 """
 
 import io

@@ -1,6 +1,6 @@
-"""What training and backfill read: a snapshot's histories and profiles, with the teams' features as of its time.
+"""Offline inputs of models: histories, profiles and the teams' features, as of a snapshot or of a time for each user.
 
-And the same as of a time for each user, from the log itself: what training sets and tasks read.
+Training and backfill read those of a snapshot; training sets and tasks read those as of a time for each user.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
-"""Feast is a projection of the registry: how far it is behind, and how a serving process has it brought up to date.
+"""Reconciling of Feast with the registry, in a process of its own.
 
-A change commits in the registry alone, and what is served over HTTP needs nothing else. Feast's views and services
-follow by `FeatureRepo.apply`, which records the generation that it has shown; so an apply that never came, by a crash
-or a Feast registry that was away, is seen here and made up for by whoever looks next. Needs no import of Feast.
+A change commits in the registry alone, and reads over HTTP need nothing else. Feast's views and services follow by
+`FeatureRepo.apply`, which records the generation that it has shown. An apply that never came, because of a crash or
+because Feast's registry was away, is noticed here and made up for. This module does not import Feast.
 """
 
 import os

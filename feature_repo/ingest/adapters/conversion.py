@@ -1,4 +1,4 @@
-"""What every adapter does: read foreign Parquet files, write canonical tables, all of them or none."""
+"""Conversion of foreign Parquet files to canonical tables, all of them or none: the part that adapters share."""
 
 from dataclasses import dataclass
 from pathlib import Path
