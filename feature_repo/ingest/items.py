@@ -1,5 +1,4 @@
-"""Items files: the columns `item_id`, `service`, `text`, `tags` and `vector_<modality>`, and the SQL that judges them.
-"""
+"""Items files: columns `item_id`, `service`, `text`, `tags`, `vector_<modality>`, and the SQL that judges them."""
 
 import re
 from collections.abc import Mapping, Sequence

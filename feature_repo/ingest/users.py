@@ -1,5 +1,4 @@
-"""Users files: `user_id`, `created_time`, `onboarding_items` and further scalar columns, and the SQL that judges them.
-"""
+"""Users files: `user_id`, `created_time`, `onboarding_items`, further scalar columns, and SQL that judges them."""
 
 import re
 from collections.abc import Mapping

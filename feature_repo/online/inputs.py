@@ -1,5 +1,4 @@
-"""Inputs of models in the online store: history, profile and team features, written from Arrow and read back as Arrow.
-"""
+"""Inputs of models in the online store: history, profile and team features, written and read as Arrow tables."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
