@@ -52,7 +52,7 @@ def synchronise(feast: FeatureStore, settings: FeatureSettings) -> list[str]:
 
 
 def parse_definitions(settings: FeatureSettings) -> RepoContents:
-    """What the Python files of the feature repository declare, read anew."""
+    """The objects that the Python files of the feature repository declare, read anew."""
     with _as_command_line(settings.feature_repo, feast_environment(settings)):
         return parse_repo(settings.feature_repo)
 
@@ -74,7 +74,7 @@ def apply_lock(settings: FeatureSettings, database: Database) -> Iterator[None]:
 
 @contextmanager
 def _as_command_line(folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
-    """Work as if `feast` had been called in the folder with this environment; put everything back after."""
+    """Work as if `feast` had been called in the folder with this environment; afterwards restore everything."""
     before = dict(os.environ), list(sys.path), sys.dont_write_bytecode
     os.environ.update(environment)
     sys.path.append(str(folder))

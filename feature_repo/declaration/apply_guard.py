@@ -88,7 +88,7 @@ def forget_tables_elsewhere(feast: SqlRegistry, config: RepoConfig) -> None:
 
 
 def _path(config: RepoConfig) -> str | None:
-    """The path of the SQLite database; None for other stores, of whose tables Feast keeps no account."""
+    """The path of the SQLite database; None for other stores, whose tables Feast does not track."""
     path: str | None = getattr(config.online_store, "path", None)
     return path
 

@@ -32,7 +32,7 @@ JOINS = {INPUTS_SERVICE: "true"}
 
 @dataclass(frozen=True)
 class TeamFeature:
-    """One feature of a team's view that representation models are fed."""
+    """One feature of a team's view that representation models use."""
 
     view: str
     feature: str
@@ -46,7 +46,7 @@ class TeamFeature:
 
     @property
     def field(self) -> Field:
-        """How a model treats it. Raises InvalidInput for a type that no model can be fed."""
+        """The field that a model sees. Raises InvalidInput for a type that no model can use."""
         if self.type in (Array(Float32), Array(Float64)):
             if self.length < 2:
                 raise InvalidInput(f"{self.view}:{self.feature} is a list of unknown length: give it a vector_length")
@@ -58,7 +58,7 @@ def load_team_views(folder: Path) -> list[FeatureView]:
     """The views that the files in this folder join to the inputs, sorted by name.
 
     Imports the files as Feast does, so that both see the same objects. Raises InvalidInput for a view that
-    cannot be fed to a model.
+    no model can use.
     """
     views: dict[str, FeatureView] = {}
     for file in get_repo_files(folder):
@@ -79,7 +79,6 @@ def applied_team_views(registry: BaseRegistry, project: str) -> list[FeatureView
 
 
 def team_features(view: FeatureView) -> list[TeamFeature]:
-    """The features of a team's view."""
     return [
         TeamFeature(view.name, feature.name, feature.dtype, max(feature.vector_length, 1)) for feature in view.features
     ]
@@ -91,4 +90,4 @@ def _require_fit(view: FeatureView) -> None:
     if not view.features or not view.online or view.batch_source is None:
         raise InvalidInput(f"view {view.name} needs a schema, online=True and a batch source to be an input")
     for feature in team_features(view):
-        feature.field  # noqa: B018  # raises for what no model can be fed
+        feature.field  # noqa: B018  # raises for types that no model can use

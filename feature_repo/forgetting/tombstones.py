@@ -30,13 +30,13 @@ ON_POSTGRES = "free space in Postgres's files, which keeps bytes of deleted rows
 
 
 def subject_of(digest: str) -> str:
-    """How audit and reports call a user whose id must not be kept."""
+    """The name in audit and reports of a user whose id must not be kept."""
     return f"user {digest[:SHOWN]}"
 
 
 @dataclass(frozen=True)
 class TrainedVersion:
-    """A version that has learned from the user, with its state when the user began to be forgotten."""
+    """A version that was trained with the user, with its state when the forgetting began."""
 
     id: str
     state: str
@@ -44,7 +44,7 @@ class TrainedVersion:
 
 @dataclass(frozen=True)
 class ForgettingReport:
-    """What there was of a user, and what is left of it where Portrait cannot reach."""
+    """What was found of a user, and what Portrait cannot reach."""
 
     subject: str  # never the id
     asked_at: datetime
@@ -62,12 +62,12 @@ class ForgettingReport:
 
 
 def found_to_json(found: Mapping[str, int], versions: Sequence[EmbeddingVersion]) -> dict[str, Any]:
-    """What is kept beside the tombstone."""
+    """The findings as plain values, as they are stored beside the tombstone."""
     return {"found": dict(found), "trained": [{"id": one.id, "state": one.state.value} for one in versions]}
 
 
 def trained_of(kept: Mapping[str, Any]) -> tuple[TrainedVersion, ...]:
-    """The versions of what is kept."""
+    """The trained versions of stored findings."""
     return tuple(TrainedVersion(**one) for one in kept["trained"])
 
 
@@ -82,12 +82,11 @@ class Tombstone:
 
     @classmethod
     def of(cls, row: ForgottenRow) -> "Tombstone":
-        """The record of a row."""
         return cls(row.digest, row.asked_at, row.finished_at, row.report)
 
 
 class TombstoneLog:
-    """The tombstones of an instance; laid and lifted with an audit event that names a digest alone."""
+    """The tombstones of an instance; each is laid and lifted with an audit event that names only a digest."""
 
     def __init__(self, database: Database, audit: Audit) -> None:
         self._database = database
@@ -124,7 +123,7 @@ class TombstoneLog:
             return Tombstone.of(row)
 
     def lift(self, digest: str) -> None:
-        """Accept what comes of the user from now on.
+        """Accept data of the user again.
 
         Raises NotFound without a tombstone, Conflict while the user is still being forgotten.
         """

@@ -35,9 +35,9 @@ def events_between(
     services: Sequence[str] = (),
     weight_above: float | None = None,
 ) -> pa.Table:
-    """Events (WINDOW) with since <= event_time < until by user, time and id; None leaves a side open.
+    """Events (WINDOW) with since <= event_time < until, sorted by user, time and id; None leaves a side open.
 
-    Only of these actions and services, and of a greater weight, where any are given.
+    Where given, only events of these actions and services and with a greater weight.
     """
     conditions = ["true"]
     given: list[object] = []

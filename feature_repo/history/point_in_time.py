@@ -36,19 +36,19 @@ from portrait.feature_repo.log.profiles import schema_at, stored_types
 from portrait.feature_repo.schemas import TIME
 
 ASKED = pa.schema([("user_id", pa.string()), ("as_of", TIME)])
-"""Whom to read, and as of when. A user may be there several times, and users whom nobody knows too."""
+"""The users to read, and the times. A user may be there several times; unknown users are allowed."""
 
 MOST_ROWS = 8192
 MOST_EVENTS = 500_000
-"""Rows of a table that is handed out, and events that are looked through for it; bounds memory, changes nothing."""
+"""Most rows of a yielded table, and most events that are read for it; they bound memory and change no result."""
 
 
 class _Loaded(NamedTuple):
-    """What was loaded of the buckets: `events_of` int64 [n] how many events each row asked for may have."""
+    """The loaded rows of the buckets; `events_of` int64 [n]: how many events each row asked for may have."""
 
     given: FoldInput
-    began_at: datetime | None  # the log
-    users_since: datetime | None  # the first of its profiles
+    began_at: datetime | None  # of the log
+    users_since: datetime | None  # when its first profiles were committed
     events_of: np.ndarray
 
 
@@ -57,8 +57,8 @@ def read_at(
 ) -> Iterator[pa.Table]:
     """Users of a bucket, or of several, as they were: a row for each of `asked` (ASKED) and in its order.
 
-    They come some rows a table, in the columns of `snapshot.read`; `as_of` is the time asked for. A user of whom
-    nothing counts has empty lists, position 0 and nulls.
+    Yields tables of some rows each, in the columns of `Snapshot.read`; `as_of` is the time asked for. A user without
+    any row that counts has empty lists, position 0 and nulls.
     """
     if not asked.num_rows:
         return
@@ -97,7 +97,7 @@ def _load(duck: Duck, log: EventLog, manifest: Manifest, buckets: Collection[int
 
 
 def _portions(events_of: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Ranges of rows whose events are not too many at once."""
+    """Ranges (start, end) of rows that together have a limited number of events."""
     ends, start = np.cumsum(events_of), 0
     while start < len(ends):
         before = ends[start - 1] if start else 0

@@ -69,12 +69,12 @@ def full_list(cell: str) -> str:
 
 
 def no_list(source: Source, column: str, item: str) -> str:
-    """Whether the file says something in this cell that is no list of `item`."""
+    """Whether the file has a value in this cell that is no list of `item`."""
     return f"({given(source, column)} AND {list_cell(source, column, item)} IS NULL)"
 
 
 def given(source: Source, column: str) -> str:
-    """Whether the file says anything in this cell."""
+    """Whether the file has a value in this cell."""
     if column not in source.columns:
         return "false"
     cell = source.cell(column)
