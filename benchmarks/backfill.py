@@ -52,7 +52,6 @@ class Pass:
 
     @property
     def rate(self) -> float:
-        """Users a second."""
         return self.users / self.seconds
 
     @property

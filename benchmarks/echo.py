@@ -16,11 +16,9 @@ class Echo(asyncio.Protocol):
     """The same answer to whatever comes; requests have to fit one packet."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to answer."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer."""
         self._transport.write(ANSWER)
 
 

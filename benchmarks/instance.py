@@ -33,7 +33,6 @@ class Instance:
 
     @property
     def settings(self) -> Settings:
-        """Its settings."""
         return self.portrait.settings
 
 

@@ -19,7 +19,6 @@ class Redis(Connection):
     """Parses replies as far as Python values."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin with nothing read."""
         self._reader = hiredis.Reader(notEnoughData=INCOMPLETE)
         super().connection_made(transport)
 

@@ -29,7 +29,7 @@ class Pool:
         return answer
 
     def close(self) -> None:
-        """Close the idle ones."""
+        """Close the idle connections."""
         for connection in self._idle:
             connection.close()
 

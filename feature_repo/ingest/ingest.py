@@ -108,7 +108,7 @@ def _commit(log: EventLog, arrivals: dict[str, Arrival], working: Path, progress
 
 
 def _judge(log: EventLog, arrivals: dict[str, Arrival], judging: Judging, working: Path) -> dict[str, Rejects]:
-    """Write the segments, and the rejects before the commit: a kill in between may show rejects, but never lose them."""
+    """Write the segments, then the rejects, before the commit: a kill in between may show rejects, never lose them."""
     try:
         for arrival in arrivals.values():
             arrival.judge(judging)

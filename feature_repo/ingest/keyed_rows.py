@@ -49,7 +49,7 @@ def current_rows(home: Path, segments: Sequence[Segment], columns: dict[str, str
 
 
 def judge(duck: Duck, home: Path, table: KeyedTable, segments: Sequence[Segment]) -> dict[str, int]:
-    """Fill the table `judged`; returns the number of rows by verdict: added, changed, unchanged, duplicate, rejected."""
+    """Fill the table `judged`; returns the rows by verdict: added, changed, unchanged, duplicate, rejected."""
     keys = ", ".join(table.keys)
     columns = list(table.columns)
     merged = ", ".join(f"{'arriving' if c in table.present else 'kept'}.{name(c)} AS {name(c)}" for c in columns)

@@ -49,7 +49,7 @@ class KnownColumns:
         return self._columns
 
     def refresh(self, at_once: bool = False) -> None:
-        """Read the columns again if they are stale, or `at_once`; while one thread reads, others keep the former columns.
+        """Read the columns again if they are stale, or `at_once`; while one thread reads, others keep the former ones.
 
         Raises Unavailable when the registry is away and they have never been read.
         """

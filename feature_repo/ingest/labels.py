@@ -122,7 +122,10 @@ class Labels:
         return scalar(self._duck, f"{query}{microseconds(moment)}")
 
     def stamp(self) -> str:
-        """A digest (16 hexadecimal digits) of users, labels and times; the order and the format of the file do not matter."""
+        """A digest of users, labels and times: 16 hexadecimal digits.
+
+        The order of the rows and the format of the file do not change it.
+        """
         cells = "".join(f", {self._source.cell(column)}::VARCHAR" for column in self.columns)
         query = f"SELECT md5(to_json([user_id, as_of::VARCHAR{cells}])::VARCHAR) AS row_digest"
         reader = self._duck.execute(

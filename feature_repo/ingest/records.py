@@ -35,7 +35,10 @@ _INT64 = 2**63
 
 
 def event_of(record: dict[str, object], ids: EventIds, latest: int) -> Arriving:
-    """An event not after `latest` (µs), as a row of the inbox; without an id it gets one by its content. Raises Unfit."""
+    """An event not after `latest` (µs), as a row of the inbox; raises Unfit.
+
+    An event without an id gets one by its content.
+    """
     known_fields(record, EVENT_FIELDS, "an event")
     get = record.get
     user = _needed(text_of(get("user_id"), "user_id"), "user_id")

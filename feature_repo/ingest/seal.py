@@ -69,9 +69,7 @@ class Sealed:
 
     rows: int = 0  # rows that left the inbox
     kept: int = 0  # those that are in segments now; the others were known already, or changed nothing
-    taken: tuple[
-        str, ...
-    ] = ()  # users of events with another event's id, which went to rejects: their histories are to be rebuilt
+    taken: tuple[str, ...] = ()  # users of rejected events with another event's id: to be rebuilt
 
 
 def seal(

@@ -24,7 +24,8 @@ LEFT_BEHIND = 24 * 3600.0
 def working_folder(home: Path, name: str) -> Iterator[Path]:
     """A folder of its own `home/staging/<name>-...`, removed with everything in it when the block ends.
 
-    Uncommitted segment files whose names begin with `name` belong to it: they are swept with it once it is dead.
+    Uncommitted segment files whose names begin with `name` belong to it: they are swept with it once its process is
+    dead.
     """
     parent = home / STAGING
     parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,7 @@ def working_folder(home: Path, name: str) -> Iterator[Path]:
 
 @contextmanager
 def spill_folder(home: Path) -> Iterator[Path]:
-    """Where DuckDB may spill to."""
+    """A working folder for DuckDB's spilled data."""
     with working_folder(home, "spill") as folder:
         yield folder
 
@@ -52,7 +53,7 @@ def alive(home: Path) -> list[Path]:
 
 
 def sweep(home: Path, manifest: Callable[[], Manifest], older_than: float = LEFT_BEHIND) -> list[Path]:
-    """Remove what dead processes left, and what is uncommitted and older than `older_than` seconds; returns it all."""
+    """Remove the files of dead processes, and uncommitted ones older than `older_than` seconds; returns them all."""
     before = time.time() - older_than
     dead = {folder for folder in _shown(home) if _held(folder) is False}
     owners = tuple(folder.name.rpartition("-")[0] + "-" for folder in dead)
@@ -66,7 +67,7 @@ def sweep(home: Path, manifest: Callable[[], Manifest], older_than: float = LEFT
 
 
 def uncommitted(home: Path, manifest: Callable[[], Manifest], bucket: int) -> list[Path]:
-    """Segment files of a bucket that no row of the manifest names: left behind, or just being written."""
+    """Segment files of a bucket that no row of the manifest names: abandoned, or still being written."""
     inside = {path for path in _segment_files(home) if path.parent.name == f"bucket={bucket:02d}"}
     return sorted(inside - {home / segment.path for segment in manifest().segments})
 
@@ -80,7 +81,7 @@ def _shown(home: Path) -> list[Path]:
 
 
 def _held(folder: Path) -> bool | None:
-    """Whether the folder's process lives; None when there is no telling: it is going, or nobody's."""
+    """Whether the folder's process lives; None when it cannot be told: the folder is vanishing, or has no lock."""
     try:
         with (folder / LOCK).open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

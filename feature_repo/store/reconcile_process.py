@@ -20,10 +20,9 @@ def reconcile_in_process_of_its_own(
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m portrait.feature_repo.store.reconcile` on these settings.
 
-    Its `returncode` is 0 when Feast is up to date.
-    In a process of its own, because applying changes directory and environment of the process that does it. What it
-    complains about is in `stderr`. Raises subprocess.TimeoutExpired, after ending it, when it takes too long: an apply
-    that was cut off is finished by the next one.
+    Its `returncode` is 0 when Feast is up to date; its complaints are in `stderr`. It is a process of its own, because
+    applying changes directory and environment of its process. Raises subprocess.TimeoutExpired, after ending the
+    process, when it takes too long: the next apply finishes an apply that was cut off.
     """
     return subprocess.run(
         [sys.executable, "-m", "portrait.feature_repo.store.reconcile"],
