@@ -26,7 +26,7 @@ def stream_record(arriving: Arriving, record: Mapping[str, object]) -> tuple[int
 
 
 def kind_and_fields(record: bytes) -> tuple[Kind, dict[str, object]]:
-    """The kind and the fields of a record of a stream; raises Unfit when it is no such record."""
+    """The kind and the fields of a record of a stream; raises UnfitRecord when it is no such record."""
     try:
         fields = orjson.loads(record)
     except orjson.JSONDecodeError as error:

@@ -35,7 +35,7 @@ _INT64 = 2**63
 
 
 def event_of(record: dict[str, object], ids: EventIds, latest: int) -> Arriving:
-    """An event not after `latest` (µs), as a row of the inbox; raises Unfit.
+    """An event not after `latest` (µs), as a row of the inbox; raises UnfitRecord.
 
     An event without an id gets one by its content.
     """
@@ -56,7 +56,7 @@ def event_of(record: dict[str, object], ids: EventIds, latest: int) -> Arriving:
 
 
 def user_of(record: dict[str, object], further: Mapping[str, str], latest: int) -> Arriving:
-    """A sign-up or a profile change, as a row of the inbox; raises Unfit.
+    """A sign-up or a profile change, as a row of the inbox; raises UnfitRecord.
 
     `further` are the DuckDB types of the further columns, by name.
     """
@@ -74,7 +74,7 @@ def user_of(record: dict[str, object], further: Mapping[str, str], latest: int) 
 
 
 def item_of(record: dict[str, object], lengths: Mapping[str, int]) -> Arriving:
-    """A new item or a change of one, as a row of the inbox; raises Unfit.
+    """A new item or a change of one, as a row of the inbox; raises UnfitRecord.
 
     `lengths` are those of the catalogue's vectors by column, `vector_<modality>`.
     """
@@ -100,7 +100,7 @@ def _needed(text: str | None, name: str) -> str:
 
 
 def _further(value: object, column: str, kind: str) -> object:
-    """A value of a further profile column; raises Unfit for a value of another type than `kind` (a DuckDB type)."""
+    """A value of a further profile column; raises UnfitRecord for another type than `kind` (a DuckDB type)."""
     if value is None:
         return None
     match kind:
