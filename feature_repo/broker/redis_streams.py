@@ -79,7 +79,7 @@ class RedisStreams:
         return deleted
 
     def purge(self) -> list[str]:
-        """Have the server write its files anew."""
+        """Have the server rewrite its files; returns a sentence for each thing that failed."""
         with self._explained():
             return purge(self._client)
 
@@ -104,7 +104,7 @@ class RedisStreams:
                 pipeline.xdel(key, last)
             pipeline.execute()
 
-        self._client.transaction(rewrite, key)  # again when somebody has appended in between
+        self._client.transaction(rewrite, key)  # tried again when entries were appended in between
 
     def _key(self, bucket: int) -> str:
         return stream_key(bucket, self._project)

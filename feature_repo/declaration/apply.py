@@ -25,7 +25,7 @@ from portrait.feature_repo.declaration.environment import feast_environment
 from portrait.feature_repo.settings import FeatureSettings
 from portrait.registry.database.database import Database
 
-# Any number that nobody else takes: processes that apply against one Postgres registry wait here.
+# An arbitrary lock number: processes that apply against one Postgres registry wait for it.
 _ADVISORY_LOCK = 7_077_261_812
 _DONE = {TransitionType.CREATE: "created", TransitionType.UPDATE: "updated", TransitionType.DELETE: "deleted"}
 

@@ -52,7 +52,7 @@ class ForgettingReport:
     found: dict[str, int]  # by place, before anything was deleted
     trained: tuple[TrainedVersion, ...]
     under_way: int  # working folders of living processes, which may hold the user until these end
-    not_purged: tuple[str, ...]  # what could not be written anew now
+    not_purged: tuple[str, ...]  # stores whose files could not be rewritten now
     out_of_reach: tuple[str, ...]
 
     @property

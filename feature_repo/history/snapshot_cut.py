@@ -170,7 +170,7 @@ def _cut(log: EventLog, manifest: Manifest, as_of: datetime, snapshot_id: str, p
         created_at=computed_at,
     )
     save(_without_forgotten(log, snapshot))
-    # Again, for users forgotten in between. From here on the snapshot can be found, and whoever forgets rewrites it.
+    # Again, for users forgotten in between. From here on a forgetting finds the snapshot and rewrites it.
     kept = _without_forgotten(log, snapshot)
     save(kept)
     return kept

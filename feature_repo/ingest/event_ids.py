@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 ODD_WEIGHTS = 65_536
-"""Weights whose text is remembered."""
+"""Size of the cache of weights and their texts."""
 
 Payload = tuple[str, str, int, str, str, float]
 """user_id, item_id, event_time (µs), service, action, weight (a float32)."""

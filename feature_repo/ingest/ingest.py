@@ -89,7 +89,7 @@ def _commit(log: EventLog, arrivals: dict[str, Arrival], working: Path, progress
         except (OSError, InvalidInput, duckdb.IOException):
             if log.holds(manifest) and log.tombstones() == forgotten:
                 raise
-            moved = None  # somebody is being forgotten: files of the log or our own were removed
+            moved = None  # a user is being forgotten: files of the log or our own were removed
             continue
         segments = [segment for arrival in arrivals.values() for segment in arrival.segments]
         guarded = {bucket for arrival in arrivals.values() for bucket in arrival.guarded}

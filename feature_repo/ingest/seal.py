@@ -135,7 +135,7 @@ def _seal(log: EventLog, records: list[InboxRecord], within: Callable[[Session],
         finally:
             if not committed:
                 _discard(log.home, segments)
-                if rejects is not None:  # it may name somebody who was forgotten meanwhile
+                if rejects is not None:  # it may name a user who was forgotten meanwhile
                     rejects.unlink(missing_ok=True)
     if not committed:
         return None

@@ -73,7 +73,7 @@ class Forgotten:
             hidden.touch(mode=0o600)
             hidden.write_bytes(secrets.token_bytes(32))
             try:
-                os.link(hidden, path)  # unlike a rename, it leaves the key of somebody who was faster
+                os.link(hidden, path)  # unlike a rename, it keeps the key of a faster process
             except FileExistsError:
                 pass
             finally:

@@ -113,7 +113,7 @@ class Inbox:
 
     def _accept(self, session: Session, records: Sequence[Arriving]) -> list[Outcome]:
         buckets = locked_buckets(session, {record.bucket for record in records})
-        # Behind the locks: whoever forgets a user waits for them, or is seen here.
+        # Read behind the locks: a forgetting waits for them, or its tombstone is seen here.
         forgotten = self._forgotten.among(session, {r.user_id for r in records if r.user_id is not None})
         known = _payloads(session, {r.event_id for r in records if r.event_id is not None})
         outcomes, rows = [], []

@@ -131,7 +131,7 @@ def append(
     with database.transaction() as session:
         buckets = sorted({*guarded, *(segment.bucket for segment in segments)})
         locked = locked_buckets(session, buckets) if segments else {}
-        # Behind the locks: whoever forgets a user waits for them, or is seen here.
+        # Read behind the locks: a forgetting waits for them, or its tombstone is seen here.
         if forgotten is not None and frozenset(session.scalars(select(ForgottenRow.digest))) != forgotten.digests:
             raise SomebodyForgotten
         if not segments:

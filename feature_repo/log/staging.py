@@ -17,7 +17,7 @@ from portrait.feature_repo.log.segments import FOLDERS
 STAGING = "staging"
 LOCK = "lock"
 LEFT_BEHIND = 24 * 3600.0
-"""Seconds after which an uncommitted file belongs to no living process, even if nothing says whose it was."""
+"""Seconds after which an uncommitted file counts as abandoned, even if its process is unknown."""
 
 
 @contextmanager
@@ -59,9 +59,9 @@ def sweep(home: Path, manifest: Callable[[], Manifest], older_than: float = LEFT
     owners = tuple(folder.name.rpartition("-")[0] + "-" for folder in dead)
     old = {path for path in (home / STAGING).glob("*") if _modified(path) < before}
     left = {p for p in _segment_files(home) if p.name.startswith(owners) or _modified(p) < before}
-    # Read last: whoever has committed before it died, or before it got old, has left nothing behind.
+    # Read last: files that were committed before their process died, or before they got old, are not abandoned.
     left -= {home / segment.path for segment in manifest().segments}
-    for path in [*sorted(left), *sorted(dead | old)]:  # the folders last: they say whose the files were
+    for path in [*sorted(left), *sorted(dead | old)]:  # the folders last: they name the owners of the files
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     return sorted(left | dead | old)
 

@@ -18,7 +18,7 @@ class BucketRow(Base):
     published: Mapped[int] = mapped_column(BigInteger, default=0)  # positions up to here are in the online store
     commits: Mapped[int] = mapped_column(
         BigInteger, default=0
-    )  # of segments: a judgement on duplicates holds until the next
+    )  # of segments; a later one voids a judging of duplicates
 
 
 class SegmentRow(Base):

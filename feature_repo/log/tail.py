@@ -22,7 +22,7 @@ from portrait.registry.database.database import Database
 from portrait.registry.errors import Unavailable
 
 FEW_ROWS = 2_000
-"""Rows of segments that are taken one by one; a bucket with more of them is better folded anew."""
+"""Most rows of segments that are read one by one; a bucket with more rows is folded anew, which is faster."""
 
 
 class LogRow(NamedTuple):

@@ -48,6 +48,6 @@ def _begun(client: redis.Redis, begin: Callable[[], object], until: float) -> bo
         try:
             begin()
             return True
-        except redis.ResponseError:  # somebody else has just begun one
+        except redis.ResponseError:  # another client has just begun one
             if not _idle(client, until) or time.monotonic() > until:
                 return False

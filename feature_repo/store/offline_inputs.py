@@ -33,9 +33,8 @@ def read_inputs_offline(repo: FeatureRepo, snapshot: Snapshot, bucket: int) -> p
     if not features:
         return users
     joined = pq.read_table(_team_snapshot(repo, snapshot) / file_name(bucket), partitioning=None)
-    at = pc.index_in(
-        users["user_id"], value_set=joined["user_id"]
-    )  # one of them may lack a user who is being forgotten
+    # A user who is just being forgotten may be missing in one of the two.
+    at = pc.index_in(users["user_id"], value_set=joined["user_id"])
     for column in joined.column_names[1:]:
         users = users.append_column(joined.schema.field(column), joined.column(column).take(at))
     return users
