@@ -16,9 +16,7 @@ class BucketRow(Base):
     bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     next_position: Mapped[int] = mapped_column(BigInteger, default=1)
     published: Mapped[int] = mapped_column(BigInteger, default=0)  # positions up to here are in the online store
-    commits: Mapped[int] = mapped_column(
-        BigInteger, default=0
-    )  # of segments; a later one voids a judging of duplicates
+    commits: Mapped[int] = mapped_column(BigInteger, default=0)  # of segments; each voids a judging of duplicates
 
 
 class SegmentRow(Base):
