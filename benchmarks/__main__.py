@@ -1,4 +1,4 @@
-"""What Portrait promises, measured in one run: `python -m benchmarks`, or `make bench`."""
+"""All benchmarks of speed in one run: `python -m benchmarks`, or `make bench`."""
 
 import os
 import platform

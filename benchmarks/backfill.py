@@ -1,4 +1,4 @@
-"""Embedding all users: `backfill` beside a plain loop over the same encoder and `feast materialize`."""
+"""Backfill of all users: `backfill` beside a plain loop over the same encoder and `feast materialize`."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -52,7 +52,6 @@ class Pass:
 
     @property
     def rate(self) -> float:
-        """Users a second."""
         return self.users / self.seconds
 
     @property

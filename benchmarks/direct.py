@@ -1,4 +1,4 @@
-"""Reads of the same vectors without a server in between: what the stores themselves give, one after the other."""
+"""Direct reads of the same vectors from the stores, without a server in between, one after the other."""
 
 import sqlite3
 import time

@@ -1,4 +1,4 @@
-"""A server that does nothing: shows how many requests the load generator itself can send.
+"""An echo server that does nothing else: shows how many requests the load generator itself can send.
 
 python -m benchmarks.echo PORT
 """
@@ -16,11 +16,9 @@ class Echo(asyncio.Protocol):
     """The same answer to whatever comes; requests have to fit one packet."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to answer."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer."""
         self._transport.write(ANSWER)
 
 

@@ -20,7 +20,7 @@ class Empty:
     """A replica that answers `{}`."""
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """What Serve mounts."""
+        """The application that Serve mounts."""
         return create_app()
 
 

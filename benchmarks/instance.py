@@ -1,4 +1,4 @@
-"""What is measured: a real instance of generated users in a home of its own, with one version that is backfilled."""
+"""The measured instance: generated users in a home of its own, with one backfilled version."""
 
 import tempfile
 from collections.abc import Iterator
@@ -33,7 +33,6 @@ class Instance:
 
     @property
     def settings(self) -> Settings:
-        """Its settings."""
         return self.portrait.settings
 
 

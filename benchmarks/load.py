@@ -26,7 +26,7 @@ class Load:
 
     @property
     def per_second(self) -> float:
-        """Requests a second."""
+        """Answered requests a second."""
         return self.requests / self.seconds
 
 
@@ -99,7 +99,6 @@ class _Talk:
     kind: "type[Connection]"
 
     async def run(self) -> None:
-        """Talk until the end."""
         while self.window.open(time.perf_counter()):
             loop = asyncio.get_running_loop()
             closed: asyncio.Future[None] = loop.create_future()
@@ -115,12 +114,11 @@ class Connection(asyncio.Protocol):
         self._keep, self._sent = True, 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
         self._transport = cast(asyncio.Transport, transport)
         self._send()
 
     def data_received(self, data: bytes) -> None:
-        """Take in what has come."""
+        """Parse the received bytes, and hand out a complete answer."""
         try:
             if self._complete(data):
                 self._answered()
@@ -128,7 +126,7 @@ class Connection(asyncio.Protocol):
             self._fail(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell who waits."""
+        """Fail the request that waits."""
         if not self._closed.done():
             self._closed.set_exception(exc) if exc else self._closed.set_result(None)
 

@@ -1,7 +1,7 @@
-"""A stream of events and reads that keeps its pace whatever the answers do, in a process of its own.
+"""An open-loop load of events and reads that keeps its pace whatever the answers do, in a process of its own.
 
-Each request leaves when it is due, over a connection of its own if need be; times count from when it was due, so what
-waits here because the machine is busy counts too. Some events are looked for: their user is asked for until the
+Each request leaves when it is due, over a connection of its own if need be. Times count from when the request was due,
+so waiting here because the machine is busy counts too. For some events the load asks for their user until the
 answer's `as_of` is after the event.
 """
 

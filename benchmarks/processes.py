@@ -1,4 +1,4 @@
-"""Processor time and memory of the processes that serve, by what they are."""
+"""Processor time and memory of the serving processes, by their role."""
 
 from typing import Any
 

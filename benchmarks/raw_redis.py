@@ -1,4 +1,4 @@
-"""The look-ups of the gateway asked of Redis itself, by hiredis alone: what no server before it can beat."""
+"""The gateway's look-ups asked of Redis itself, by hiredis alone: the limit for any server in front of it."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -19,7 +19,6 @@ class Redis(Connection):
     """Parses replies as far as Python values."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin with nothing read."""
         self._reader = hiredis.Reader(notEnoughData=INCOMPLETE)
         super().connection_made(transport)
 

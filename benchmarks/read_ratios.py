@@ -1,4 +1,4 @@
-"""What reads promise: the gateway beside `feast serve`, an empty handler, and the store itself."""
+"""Ratios of reads: the gateway beside `feast serve`, an empty handler, and the store itself."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Measuring on a machine that others use too: contenders take turns, and ratios are taken within a round."""
+"""Rounds of measurement on a shared machine: contenders take turns, and ratios are taken within a round."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

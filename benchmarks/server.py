@@ -1,4 +1,4 @@
-"""A server under measurement: where it answers, and what it costs the processor."""
+"""A server under measurement: its address, and the processor time that it takes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +23,11 @@ class Server:
 
 
 def children_of_this_process() -> tuple[Any, ...]:
-    """What this process has started."""
+    """The direct child processes of this process (psutil.Process)."""
     return tuple(psutil.Process().children())
 
 
 def process(pid: int) -> Any:
-    """The process of an id."""
     return psutil.Process(pid)
 
 

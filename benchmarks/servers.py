@@ -1,4 +1,4 @@
-"""The servers that reads are measured on, each stopped when its block ends."""
+"""Servers for benchmarks of reads, each stopped when its block ends."""
 
 import os
 import subprocess
@@ -61,7 +61,7 @@ def feast_serve(settings: Settings) -> Iterator[Server]:
 
 @contextmanager
 def echo() -> Iterator[Server]:
-    """A server that does nothing."""
+    """A server that answers every request with the same bytes."""
     port = free_port(HOST)
     with _process([sys.executable, "-m", "benchmarks.echo", str(port)], {}) as pid:
         _wait(f"http://{HOST}:{port}/")

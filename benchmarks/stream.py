@@ -1,4 +1,4 @@
-"""What freshness and soak have in common: two live versions with a consumer each, and a plan for their users."""
+"""The setup that freshness and soak share: two live versions with a consumer each, and a plan for their users."""
 
 from typing import Any
 

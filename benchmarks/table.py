@@ -32,7 +32,7 @@ def ratios_table(section: Section) -> Table:
 
 
 def grid_table(grid: Grid) -> Table:
-    """Further figures of a section."""
+    """The table of the further figures of a section."""
     table = Table(title=grid.what, title_justify="left", title_style="bold")
     table.add_column("")
     for column in grid.columns:

@@ -1,4 +1,4 @@
-"""Equal means: what is compared computes with as many threads."""
+"""Thread limits for benchmarks: contenders compute with the same number of threads."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

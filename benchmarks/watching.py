@@ -1,4 +1,4 @@
-"""What is watched from beside while a stream flows: numbers over time, the backlog, what the shards have counted."""
+"""Observation of a running stream: numbers over time, the backlog, and the shards' counts."""
 
 import threading
 import time

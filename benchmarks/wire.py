@@ -1,4 +1,4 @@
-"""Requests that do not wait for each other: as many keep-alive connections as needed, and just enough HTTP/1.1."""
+"""An HTTP client whose requests do not wait for each other: keep-alive connections and just enough HTTP/1.1."""
 
 import asyncio
 from typing import NamedTuple, cast
@@ -29,7 +29,7 @@ class Pool:
         return answer
 
     def close(self) -> None:
-        """Close the idle ones."""
+        """Close the idle connections."""
         for connection in self._idle:
             connection.close()
 

@@ -1,7 +1,7 @@
-"""What `feast apply` reads: the raw views, a view for every living version, a service for every consumer.
+"""Definitions for `feast apply`: the raw views, a view for every living version, a service for every consumer.
 
-Generated from the registry. Raises, so that nothing is applied and nothing dropped, unless the registry
-can be relied upon. Further views: put a file beside this one (see feature_repo/declaration/team_views.py).
+They are generated from the registry. The module raises, so that nothing is applied and nothing dropped, unless the
+registry can be relied upon. Further views: put a file beside this one (see feature_repo/declaration/team_views.py).
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What features are about. A team's own views import `user` from here."""
+"""Entities of features: user, service and item. A team's own views import `user` from here."""
 
 from feast import Entity, ValueType
 

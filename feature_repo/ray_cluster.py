@@ -1,4 +1,4 @@
-"""Ray for this process: the cluster of the settings, or one of its own."""
+"""Ray for this process: the cluster of the settings, or a local one."""
 
 import os
 
@@ -8,7 +8,7 @@ from portrait.feature_repo.settings import FeatureSettings
 def ensure_ray(settings: FeatureSettings) -> None:
     """Connect to Ray unless this process is connected already.
 
-    That is the cluster of the settings or of RAY_ADDRESS, or else one of this process's own.
+    Joins the cluster of the settings or of RAY_ADDRESS, or else starts a local one for this process.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray

@@ -56,5 +56,5 @@ PROFILE_FIXED = pa.schema(
 
 
 def embeddings(dimension: int) -> pa.Schema:
-    """A user's vector as stored offline, in `embeddings/<version>/`."""
+    """Schema of the vectors stored offline in `embeddings/<version>/`: vectors are float32 of `dimension` numbers."""
     return pa.schema([("user_id", pa.string()), ("vector", pa.list_(pa.float32(), dimension)), *ORDER])

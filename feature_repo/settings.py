@@ -35,5 +35,5 @@ class FeatureSettings(RegistrySettings):
 
     @property
     def ray_cpus(self) -> int:
-        """CPUs that a cluster started here pretends to have; a few at least, or its own actors could not be placed."""
+        """CPUs that a local cluster claims to have; at least four, or its own actors could not be placed."""
         return max(4, os.cpu_count() or 1)

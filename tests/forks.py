@@ -1,4 +1,4 @@
-"""Processes of their own without waiting for imports: forked from one server that has imported what tests need.
+"""Forked processes of tests that need not wait for imports: their server has imported what tests need.
 
 A process has one such server, with one list of modules to import, so the list is here for everybody.
 """

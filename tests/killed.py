@@ -1,4 +1,4 @@
-"""A process that ends at a step of its work, told by its progress."""
+"""A process that is killed at a step of its work, found by its progress."""
 
 from portrait.registry.progress import Progress
 

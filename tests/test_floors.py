@@ -1,4 +1,4 @@
-"""Imports only point down: registry 1, feature_repo 2, training 3, serving 4, infra 5."""
+"""Imports between floors only point down: registry 1, feature_repo 2, training 3, serving 4, infra 5."""
 
 import ast
 import subprocess

@@ -1,1 +1,1 @@
-"""The one seam to a broker: streams of JSON records, one for each bucket of the log."""
+"""The one seam to a broker: streams of JSON records by bucket, and their intake into the inbox."""

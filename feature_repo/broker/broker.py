@@ -1,4 +1,4 @@
-"""What Portrait asks of a broker."""
+"""The broker interface: streams of records, one for each bucket of the log."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -8,11 +8,11 @@ BEGINNING = "0-0"
 
 
 class Entry(NamedTuple):
-    """A record in a bucket's stream; ids of one stream only grow."""
+    """A record in a bucket's stream; the ids of one stream only grow."""
 
     bucket: int
     id: str
-    record: bytes  # JSON, where whoever wrote it kept to the format
+    record: bytes  # JSON, unless its writer broke the format
 
 
 class Broker(Protocol):
@@ -33,18 +33,14 @@ class Broker(Protocol):
         """Delete the entries up to these, included."""
         ...
 
-    def length(self, bucket: int) -> int:
-        """How many entries there are."""
-        ...
+    def length(self, bucket: int) -> int: ...
 
     def delete(self, bucket: int, matches: Callable[[bytes], bool]) -> int:
         """Delete the entries whose record matches, wherever they are in the stream; returns how many."""
         ...
 
     def purge(self) -> list[str]:
-        """Leave no bytes of deleted entries in its files; returns what could not be done, as sentences."""
+        """Remove the bytes of deleted entries from its files; returns a sentence for each thing that failed."""
         ...
 
-    def close(self) -> None:
-        """Give back the connections."""
-        ...
+    def close(self) -> None: ...

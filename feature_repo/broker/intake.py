@@ -1,4 +1,4 @@
-"""From the broker into the inbox: exactly once, by whoever holds the lease of a stream's bucket."""
+"""Intake of stream entries into the inbox: exactly once, by the shard that holds the lease of a stream's bucket."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,14 @@ COUNT = 500
 """Entries of each stream in one transaction."""
 
 CLOCK_SKEW = 60.0
-"""Seconds: the gateway that has accepted an event may have a faster clock than we, and it must not be lost by that."""
+"""Seconds by which the clock of the gateway that accepted an event may be ahead of ours; no event is lost by that."""
 
 
 @dataclass(frozen=True)
 class TakenIn:
-    """What one call did."""
+    """The result of one call of `take_in`."""
 
-    positions: Mapping[int, str]  # of the streams that had something: all up to here is in the inbox
+    positions: Mapping[int, str]  # of the streams with entries: all up to here is in the inbox
     outcomes: Mapping[Outcome, int]
     rejected: int  # in `rejects/`
 
@@ -44,8 +44,8 @@ def take_in(
     """Take the next entries of the held buckets' streams into the inbox, and trim the streams.
 
     One transaction accepts the good records and notes the new positions in the leases; the bad ones are in `rejects/`
-    before it commits. So after a crash anywhere, what is read again from the lease's position is accepted once.
-    Raises LeaseLost, with nothing accepted, when a bucket that had something is in other hands, and Unavailable.
+    before it commits. So after a crash at any point, entries that are read again from the lease's position are accepted
+    once. Raises LeaseLost, with nothing accepted, when a bucket with entries is held by somebody else; and Unavailable.
     """
     before = {bucket: lease.stream_id or BEGINNING for bucket, lease in held.items()}
     entries = broker.read(before, count, wait_ms)
@@ -74,14 +74,17 @@ def take_in(
 
 
 def trim_behind(broker: Broker, taken_over: Mapping[int, Lease]) -> None:
-    """Delete what an earlier holder took in and had no time to trim: once for each lease that somebody takes over."""
+    """Delete the entries that an earlier holder took in and had no time to trim.
+
+    To be called once for each lease that was taken over.
+    """
     broker.trim({bucket: lease.stream_id for bucket, lease in taken_over.items() if lease.stream_id is not None})
 
 
 def _judged(judge: RecordJudge, entries: Sequence[Entry]) -> list[Arriving | Rejected]:
     judged = [_judge(judge, entry) for entry in entries]
     if any(isinstance(one, Rejected) and one.kind not in (None, Kind.EVENTS) for one in judged):
-        judge.known.refresh(at_once=True)  # a gateway may know of a column that we have not read yet
+        judge.known.refresh(at_once=True)  # a gateway may know a column that we have not read yet
         judged = [
             _judge(judge, entry) if isinstance(one, Rejected) else one
             for entry, one in zip(entries, judged, strict=True)
@@ -90,7 +93,7 @@ def _judged(judge: RecordJudge, entries: Sequence[Entry]) -> list[Arriving | Rej
 
 
 def _judge(judge: RecordJudge, entry: Entry) -> Arriving | Rejected:
-    """Each entry is a request of its own: an id of an event without one must not depend on what is read with it."""
+    """Judge an entry as a request of its own: the id of an event without one must not depend on other entries."""
     try:
         kind, fields = kind_and_fields(entry.record)
     except Unfit as unfit:
@@ -110,7 +113,7 @@ def _note(session: Session, positions: Mapping[int, str], held: Mapping[int, Lea
 def _keep(
     log: EventLog, session: Session, bad: Sequence[BadEntry], before: Mapping[int, str]
 ) -> tuple[int, list[Path]]:
-    """Write the bad entries, but those of forgotten users; returns how many, and the files."""
+    """Write the bad entries, except those of forgotten users; returns how many, and the files."""
     forgotten = log.forgotten.among(session, {one.user_id for one in bad if one.user_id is not None})
     by_stream: dict[int, list[BadEntry]] = defaultdict(list)
     for one in bad:

@@ -1,4 +1,4 @@
-"""Records as they stand in a stream: the JSON object that the HTTP API takes, and `kind`."""
+"""Stream records: the JSON object that the HTTP API takes plus `kind`, and the rejects files of bad entries."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ def stream_record(arriving: Arriving, record: Mapping[str, object]) -> tuple[int
 
 
 def kind_and_fields(record: bytes) -> tuple[Kind, dict[str, object]]:
-    """The reverse; raises Unfit for what is no such record."""
+    """The kind and the fields of a record of a stream; raises UnfitRecord when it is no such record."""
     try:
         fields = orjson.loads(record)
     except orjson.JSONDecodeError as error:
@@ -40,7 +40,7 @@ def kind_and_fields(record: bytes) -> tuple[Kind, dict[str, object]]:
 
 
 def user_of_record(record: bytes) -> str | None:
-    """The user whom a record names, as text; None where it is none, or cannot be read."""
+    """The user that a record names, as text; None where it names none or cannot be read."""
     try:
         fields = orjson.loads(record)
     except orjson.JSONDecodeError:
@@ -50,7 +50,7 @@ def user_of_record(record: bytes) -> str | None:
 
 
 def _stream_of(arriving: Arriving) -> int:
-    """Items have no bucket of their own among those that shards hold: changes of one go the same way."""
+    """The bucket of a record's stream. Items have no bucket that a shard holds: theirs follows from the item."""
     return arriving.bucket if arriving.bucket != ITEMS_BUCKET else _item_bucket(arriving.payload)
 
 
@@ -71,21 +71,20 @@ SCHEMA = pa.schema(
 
 
 class BadEntry(NamedTuple):
-    """An entry that cannot be taken in, and why."""
+    """An entry that cannot be taken in, and the reason."""
 
     entry: Entry
     reason: str
 
     @property
     def user_id(self) -> str | None:
-        """The user whom it names."""
         return user_of_record(self.entry.record)
 
 
 def write_bad_entries(home: Path, bucket: int, position: str, bad: Sequence[BadEntry]) -> Path:
-    """Have a stream's bad entries on disk; `position` is where the reading of the stream began.
+    """Write a stream's bad entries to a file of `rejects/` and sync it; `position` is where the reading began.
 
-    Read again from the same position, they come to lie in the same file.
+    Entries that are read again from the same position go to the same file.
     """
     rows = [
         {

@@ -25,12 +25,11 @@ PATIENCE = 10.0
 
 
 def stream_key(bucket: int, project: str = PROJECT) -> str:
-    """Name of a bucket's stream."""
     return f"portrait:{project}:stream:{bucket}"
 
 
 class RedisStreams:
-    """A single server, not a cluster; what is appended at once goes in one transaction."""
+    """Streams on a single server, not on a cluster; records that are appended together go in one transaction."""
 
     def __init__(self, url: str, project: str = PROJECT) -> None:
         self._client = redis.Redis.from_url(url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE)
@@ -45,7 +44,6 @@ class RedisStreams:
             pipeline.execute()
 
     def read(self, positions: Mapping[int, str], count: int, wait_ms: int) -> list[Entry]:
-        """One command for all streams."""
         buckets = {self._key(bucket).encode(): bucket for bucket in positions}
         streams: dict[Any, Any] = {self._key(bucket): position for bucket, position in positions.items()}
         if not streams:
@@ -58,19 +56,17 @@ class RedisStreams:
         ]
 
     def trim(self, positions: Mapping[int, str]) -> None:
-        """Delete the entries up to these, included."""
         with self._explained(), self._client.pipeline(transaction=False) as pipeline:
             for bucket, position in positions.items():
                 pipeline.xtrim(self._key(bucket), minid=_after(position), approximate=False)
             pipeline.execute()
 
     def length(self, bucket: int) -> int:
-        """How many entries there are."""
         with self._explained():
             return int(self._client.xlen(self._key(bucket)))
 
     def delete(self, bucket: int, matches: Callable[[bytes], bool]) -> int:
-        """Delete the entries whose record matches; what is appended meanwhile is looked at too."""
+        """Delete the entries whose record matches, also those that are appended meanwhile; returns how many."""
         deleted, start = 0, "-"
         with self._explained():
             while entries := self._client.xrange(self._key(bucket), min=start, count=CHUNK):
@@ -83,16 +79,18 @@ class RedisStreams:
         return deleted
 
     def purge(self) -> list[str]:
-        """Have the server write its files anew."""
+        """Have the server rewrite its files; returns a sentence for each thing that failed."""
         with self._explained():
             return purge(self._client)
 
     def close(self) -> None:
-        """Give back the connections."""
         self._client.close()
 
     def _write_anew(self, key: str) -> None:
-        """A stream only marks what is deleted or trimmed: put what is left into another one, with the same ids."""
+        """Move the remaining entries to a new stream, with the same ids.
+
+        Redis only marks deleted and trimmed entries in a stream.
+        """
 
         def rewrite(pipeline: redis.client.Pipeline) -> None:
             entries = pipeline.xrange(key)
@@ -101,12 +99,12 @@ class RedisStreams:
             pipeline.delete(key)
             for id, fields in entries:
                 pipeline.xadd(key, fields, id=id)
-            if not entries or entries[-1][0] != last:  # a later entry must not get an id that somebody has read up to
+            if not entries or entries[-1][0] != last:  # a later entry must not get an id that was read already
                 pipeline.xadd(key, {FIELD: b""}, id=last)
                 pipeline.xdel(key, last)
             pipeline.execute()
 
-        self._client.transaction(rewrite, key)  # again when somebody has appended in between
+        self._client.transaction(rewrite, key)  # tried again when entries were appended in between
 
     def _key(self, bucket: int) -> str:
         return stream_key(bucket, self._project)
@@ -120,7 +118,7 @@ class RedisStreams:
 
 
 def _record(fields: Mapping[bytes, bytes] | None) -> bytes:
-    """The record of an entry; of one that somebody wrote otherwise, its fields as text, which is no record."""
+    """The record of an entry. An entry of another format gives its fields as JSON, which is no record."""
     fields = fields or {}
     if FIELD not in fields:
         return orjson.dumps([[part.decode(errors="backslashreplace") for part in pair] for pair in fields.items()])
@@ -133,7 +131,10 @@ def _after(position: str) -> str:
 
 
 def open_broker(settings: FeatureSettings) -> Broker | None:
-    """None where records go straight into the inbox. Raises InvalidInput for another kind of server."""
+    """The broker of the settings; None when records go straight into the inbox.
+
+    Raises InvalidInput for another kind of server.
+    """
     if not settings.broker_url:
         return None
     url = make_url(settings.broker_url)

@@ -1,1 +1,1 @@
-"""Declaration."""
+"""Feast declarations: views and services, the teams' own views, and the guarded apply."""

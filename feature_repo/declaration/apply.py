@@ -1,7 +1,7 @@
-"""Bring Feast's registry and online tables to what the definitions declare, the way `feast apply` does it.
+"""Apply: brings Feast's registry and online tables to what the definitions declare, as `feast apply` does.
 
-The same steps as Feast's command line (parse the folder, diff, apply), so that `feast plan` right after
-reports nothing; and one at a time, which Feast itself does not see to.
+It takes the same steps as Feast's command line (parse the folder, diff, apply), so that `feast plan` right after
+reports nothing. It also takes care that only one apply runs at a time, which Feast does not.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ from portrait.feature_repo.declaration.team_files import forget_modules
 from portrait.feature_repo.settings import FeatureSettings
 from portrait.registry.database.database import Database
 
-# Any number that nobody else takes: processes that apply against one Postgres registry wait here.
+# An arbitrary lock number: processes that apply against one Postgres registry wait for it.
 _ADVISORY_LOCK = 7_077_261_812
 _DONE = {TransitionType.CREATE: "created", TransitionType.UPDATE: "updated", TransitionType.DELETE: "deleted"}
 
@@ -52,7 +52,7 @@ def synchronise(feast: FeatureStore, settings: FeatureSettings) -> list[str]:
 
 
 def parse_definitions(settings: FeatureSettings) -> RepoContents:
-    """What the Python files of the feature repository declare, read anew."""
+    """The objects that the Python files of the feature repository declare, read anew."""
     with _as_command_line(settings.feature_repo, feast_environment(settings)):
         return parse_repo(settings.feature_repo)
 
@@ -74,7 +74,7 @@ def apply_lock(settings: FeatureSettings, database: Database) -> Iterator[None]:
 
 @contextmanager
 def _as_command_line(folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
-    """Work as if `feast` had been called in the folder with this environment; put everything back after."""
+    """Work as if `feast` had been called in the folder with this environment; afterwards restore everything."""
     before = dict(os.environ), list(sys.path), sys.dont_write_bytecode
     os.environ.update(environment)
     sys.path.append(str(folder))

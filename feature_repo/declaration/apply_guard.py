@@ -1,11 +1,11 @@
-"""Applying must never destroy: the checks that stand before every `feast apply`.
+"""Guards of `feast apply`: checks that stop it before it drops tables with vectors.
 
-Feast drops every table, vectors included, whose view the definitions no longer declare. So definitions that
+Feast drops the table of every view that the definitions no longer declare, vectors included. So definitions that
 would declare too little raise instead, and nothing is applied.
 
-It keeps the path of each table in its registry. When a home was copied or moved, or the store's path changed, its
-apply would drop the tables at the old path, with their vectors, and make none at the new one. So that belief is
-dropped instead: tables that nobody believes in are made where they are missing, and left alone where they are not.
+Feast's registry keeps the path of each table. After a home was copied or moved, or the store's path changed, an
+apply would drop the tables at the old path, with their vectors, and make none at the new one. So these entries are
+removed from the registry first: Feast then makes missing tables and leaves existing ones alone.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -88,7 +88,7 @@ def forget_tables_elsewhere(feast: SqlRegistry, config: RepoConfig) -> None:
 
 
 def _path(config: RepoConfig) -> str | None:
-    """The path of the SQLite database; None for other stores, of whose tables Feast keeps no account."""
+    """The path of the SQLite database; None for other stores, whose tables Feast does not track."""
     path: str | None = getattr(config.online_store, "path", None)
     return path
 

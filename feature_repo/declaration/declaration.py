@@ -1,4 +1,4 @@
-"""All that this instance declares to Feast, generated from the registry and the teams' files."""
+"""The declaration of an instance to Feast, generated from the registry and the teams' files."""
 
 import os
 from pathlib import Path

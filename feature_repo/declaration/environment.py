@@ -1,4 +1,4 @@
-"""From settings to Feast: the environment that feature_store.yaml is filled from, and Feast's own configuration."""
+"""Feast's environment variables and configuration, made from Portrait's settings."""
 
 import os
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ ONLINE_TYPES = {
 
 
 def feast_environment(settings: FeatureSettings) -> dict[str, str]:
-    """What plain `feast` needs in its environment to work on this instance; `portrait env` prints it.
+    """The environment variables that plain `feast` needs to work on this instance; `portrait env` prints them.
 
     Raises InvalidInput for an online store that is neither SQLite nor Redis.
     """
@@ -38,7 +38,6 @@ def feast_environment(settings: FeatureSettings) -> dict[str, str]:
 
 
 def feast_registry_url(settings: FeatureSettings) -> str:
-    """SQLAlchemy URL of Feast's registry."""
     url = settings.feast_registry_url or f"sqlite:///{settings.home / 'feast.db'}"
     return url.replace("postgresql://", "postgresql+psycopg://", 1)
 
@@ -64,7 +63,7 @@ def environment_missing(environment: Mapping[str, str]) -> list[str]:
 
 
 def _online(settings: FeatureSettings) -> tuple[str, str]:
-    """Kind of the online store, and where it is."""
+    """Kind of the online store ("sqlite" or "redis"), and its path or URL."""
     if not settings.online_store_url:
         return "sqlite", str(settings.home / "online.db")
     url = make_url(settings.online_store_url)

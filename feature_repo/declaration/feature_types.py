@@ -1,4 +1,4 @@
-"""Arrow's and Feast's names for the types that raw features have."""
+"""Feature types: the mapping between Arrow types and Feast types."""
 
 import pyarrow as pa
 from feast.types import Array, Bool, FeastType, Float32, Float64, Int32, Int64, String, UnixTimestamp

@@ -1,4 +1,4 @@
-"""What a representation model is fed beside the history: the fields of a user, their kinds and lengths.
+"""The input schema of a representation model: the fields of a user beside the history, their kinds and lengths.
 
 The schema travels with an artifact as JSON and is part of its fingerprint, so that an encoder only ever
 reads columns that it was trained on.
@@ -25,14 +25,14 @@ class FieldKind(StrEnum):
 
 @dataclass(frozen=True, order=True)
 class Field:
-    """A column of `snapshot.read`; `length` counts the numbers of a vector and is 1 for the other kinds."""
+    """A column of `Snapshot.read`; `length` is the number of values of a vector, and 1 for the other kinds."""
 
     name: str
     kind: FieldKind
     length: int = 1
 
     def __post_init__(self) -> None:
-        """Take kinds as plain text too; refuse what no model can be fed."""
+        """Take kinds as plain text too; refuse fields that no model can use."""
         if self.kind not in set(FieldKind):
             raise InvalidInput(f"field {self.name!r} has the unknown kind {self.kind!r}: use {', '.join(FieldKind)}")
         object.__setattr__(self, "kind", FieldKind(self.kind))
@@ -49,7 +49,7 @@ class InputSchema:
     team: tuple[Field, ...] = ()
 
     def __post_init__(self) -> None:
-        """Order does not matter to anybody who declares fields, so it must not change a fingerprint."""
+        """Sort the fields: the order in which they were declared must not change a fingerprint."""
         object.__setattr__(self, "profile", tuple(sorted(self.profile)))
         object.__setattr__(self, "team", tuple(sorted(self.team)))
         names = self.names
@@ -64,7 +64,7 @@ class InputSchema:
     def exclude(self, names: Collection[str]) -> Self:
         """The schema without these fields.
 
-        `onboarding_items` may be excluded too: it is no field here, the caller looks at the name itself.
+        `onboarding_items` may be excluded too: it is no field here, so the caller handles that name.
         Raises InvalidInput for a name that the schema does not have.
         """
         unknown = sorted(set(names) - set(self.names) - {"onboarding_items"})
@@ -86,7 +86,6 @@ class InputSchema:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Self:
-        """The schema that `to_json` wrote."""
         return cls(
             history_length=int(document["history_length"]),
             profile=tuple(Field(**field) for field in document["profile"]),

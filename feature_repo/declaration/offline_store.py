@@ -38,7 +38,7 @@ class PortraitDuckDBOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignor
 
 
 class PortraitDuckDBOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # Feast ships no types
-    """Point-in-time joins and materialization over files joined by the names of their columns."""
+    """Point-in-time joins and materialization over Parquet files that are combined by column name."""
 
     @staticmethod
     def pull_latest_from_table_or_query(
@@ -51,7 +51,7 @@ class PortraitDuckDBOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # F
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """The newest row of each entity within a time range: what `feast materialize` reads here."""
+        """The newest row of each entity within a time range; `feast materialize` reads these."""
         return pull_latest_from_table_or_query_ibis(
             config=config,
             data_source=data_source,

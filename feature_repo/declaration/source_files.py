@@ -1,4 +1,7 @@
-"""The folders that Feast's views read, each with a file of no rows: DuckDB refuses a folder without any file."""
+"""Source files of Feast's views: an empty file in each folder, and the file of the current catalogue.
+
+DuckDB refuses a folder without any file, so each folder gets a file of no rows.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,7 +25,7 @@ from portrait.registry.records.records import EmbeddingVersion
 
 
 def prepare_source_files(home: Path, profile: pa.Schema, versions: Iterable[EmbeddingVersion]) -> None:
-    """Make folder and empty file of every view's source where they are missing."""
+    """Make the folder and the empty file of every view's source where they are missing."""
     _prepare(history_files(home), HISTORY)
     _prepare(profile_files(home), profile)
     _prepare(catalogue_files(home), CATALOGUE_FIXED)
@@ -32,7 +35,7 @@ def prepare_source_files(home: Path, profile: pa.Schema, versions: Iterable[Embe
 
 
 def _prepare(folder: Path, schema: pa.Schema) -> None:
-    # It also names all columns there are, those that no snapshot has yet included.
+    # The file names all columns, also those that no snapshot holds yet.
     file = folder / "no-rows.parquet"
     if file.exists() and pq.read_schema(file).equals(schema):
         return
@@ -46,13 +49,13 @@ SEGMENTS = b"portrait_segments"
 
 
 def catalogue_schema(home: Path) -> pa.Schema:
-    """Columns of the written catalogue, with its ready vectors."""
+    """Columns of the written catalogue, ready vectors included."""
     file = _file(home)
     return pq.read_schema(file).remove_metadata() if file.exists() else CATALOGUE_FIXED
 
 
 def write_catalogue(log: EventLog) -> bool:
-    """Bring the file up to the log; True if that changed anything."""
+    """Bring the catalogue file up to the log; returns whether it changed."""
     segments = ",".join(segment.id for segment in log.manifest().of(Kind.ITEMS)).encode()
     file = _file(log.home)
     if file.exists() and (pq.read_schema(file).metadata or {}).get(SEGMENTS) == segments:

@@ -1,7 +1,7 @@
-"""Features that teams add.
+"""Team views: features that teams add to the inputs of representation models.
 
 A team puts a Python file beside definitions.py, or into a folder there, declares a FeatureView on
-`portrait.feature_repo.entities.user`, and joins it to what representation models are fed by one tag:
+`portrait.feature_repo.entities.user`, and joins it to the models' inputs by one tag:
 
     from portrait.feature_repo.entities import user
 
@@ -31,7 +31,7 @@ JOINS = {INPUTS_SERVICE: "true"}
 
 @dataclass(frozen=True)
 class TeamFeature:
-    """One feature of a team's view that representation models are fed."""
+    """One feature of a team's view that representation models use."""
 
     view: str
     feature: str
@@ -45,7 +45,7 @@ class TeamFeature:
 
     @property
     def field(self) -> Field:
-        """How a model treats it. Raises InvalidInput for a type that no model can be fed."""
+        """The field that a model sees. Raises InvalidInput for a type that no model can use."""
         if self.type in (Array(Float32), Array(Float64)):
             if self.length < 2:
                 raise InvalidInput(f"{self.view}:{self.feature} is a list of unknown length: give it a vector_length")
@@ -76,7 +76,6 @@ def applied_team_views(registry: BaseRegistry, project: str) -> list[FeatureView
 
 
 def team_features(view: FeatureView) -> list[TeamFeature]:
-    """The features of a team's view."""
     return [
         TeamFeature(view.name, feature.name, feature.dtype, max(feature.vector_length, 1)) for feature in view.features
     ]
@@ -88,4 +87,4 @@ def _require_fit(view: FeatureView) -> None:
     if not view.features or not view.online or view.batch_source is None:
         raise InvalidInput(f"view {view.name} needs a schema, online=True and a batch source to be an input")
     for feature in team_features(view):
-        feature.field  # noqa: B018  # raises for what no model can be fed
+        feature.field  # noqa: B018  # raises for types that no model can use

@@ -1,4 +1,4 @@
-"""Feast views and services: raw features, embeddings, consumers. Pure: from settings and records to objects."""
+"""Feast views and services of raw features, embeddings and consumers, as pure functions of settings and records."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,22 +40,22 @@ def view_name(version_id: str) -> str:
 
 
 def history_files(home: Path) -> Path:
-    """Where snapshots keep histories."""
+    """Folder of the histories of all snapshots."""
     return home / "snapshots" / "history"
 
 
 def profile_files(home: Path) -> Path:
-    """Where snapshots keep profiles."""
+    """Folder of the profiles of all snapshots."""
     return home / "snapshots" / "profile"
 
 
 def catalogue_files(home: Path) -> Path:
-    """Where the catalogue of today lies for Feast."""
+    """Folder of the current catalogue."""
     return home / "snapshots" / "catalogue"
 
 
 def embedding_files(home: Path, version_id: str) -> Path:
-    """Where the vectors of a version lie."""
+    """Folder of a version's stored vectors."""
     return home / "embeddings" / version_id
 
 
@@ -84,7 +84,7 @@ def user_profile(home: Path, schema: pa.Schema) -> FeatureView:
 
 
 def item_catalogue(home: Path, schema: pa.Schema) -> FeatureView:
-    """Items as they are now, for any time; offline only: models carry the item vectors that they need."""
+    """Items as they are now, valid for any time; offline only, as models carry the item vectors that they need."""
     source = _files(CATALOGUE_VIEW, catalogue_files(home), "The catalogue of today, valid at any time.")
     return FeatureView(
         name=CATALOGUE_VIEW,
@@ -114,7 +114,7 @@ def embedding_view(home: Path, version: EmbeddingVersion) -> FeatureView:
 
 
 def consumer_service(consumer: Consumer, version: EmbeddingVersion, view: FeatureView) -> FeatureService:
-    """What a consumer reads by plain Feast: the stored vectors of its stable version."""
+    """The service that a consumer reads by plain Feast: the stored vectors of its stable version."""
     return FeatureService(
         name=consumer.name,
         features=[view[["vector"]].with_name(EMBEDDING)],
@@ -125,7 +125,7 @@ def consumer_service(consumer: Consumer, version: EmbeddingVersion, view: Featur
 
 
 def representation_inputs(views: Iterable[FeatureView]) -> FeatureService:
-    """All that a representation model reads about a user."""
+    """The service of all inputs of representation models."""
     return FeatureService(
         name=INPUTS_SERVICE,
         features=list(views),

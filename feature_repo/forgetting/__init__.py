@@ -1,1 +1,1 @@
-"""Forgetting: everything about one user leaves every place that it can be in, one file a kind of place."""
+"""Forgetting of users: deletion of a user's data from every place that holds it, and the report of it."""

@@ -41,8 +41,7 @@ STEP = "forgetting"
 class Forgetting:
     """Forgets users of one instance, for the registry's actor.
 
-    `followed` is called with the generation at which the tombstone stands, and returns once every refresh shard has
-    seen it.
+    `followed` is called with the generation of the tombstone, and returns once every refresh shard has seen it.
     """
 
     def __init__(self, repo: FeatureRepo, registry: Registry, followed: Callable[[int], object]) -> None:
@@ -53,10 +52,10 @@ class Forgetting:
         self._followed = followed
 
     def forget(self, user_id: str, progress: Progress | None = None) -> ForgettingReport:
-        """Leave nothing of a user where Portrait can reach, and accept nothing until this is lifted.
+        """Delete everything of a user that Portrait can reach, and accept nothing more until the tombstone is lifted.
 
-        Killed anywhere it is finished by the same call: who the user was is kept nowhere. Of a user whom nobody knows
-        nothing is found, and the tombstone stands all the same. Raises InvalidInput for a blank id, Conflict while
+        Killed at any point, it is finished by the same call; the user's id is stored nowhere. For an unknown user
+        nothing is found, and the tombstone is laid all the same. Raises InvalidInput for a blank id, Conflict while
         another user is being forgotten in this home, or when shards do not follow.
         """
         user, report = User(user_id), progress or silent
@@ -90,7 +89,7 @@ class Forgetting:
         )
 
     def lift(self, user_id: str) -> str:
-        """Accept what comes of the user from now on; returns how the audit calls the user.
+        """Accept data of the user again; returns the name that the audit has for the user.
 
         Raises NotFound for a user who is not forgotten, Conflict for one who is still being forgotten.
         """
@@ -99,7 +98,7 @@ class Forgetting:
         return subject_of(digest)
 
     def _found(self, user: User, places: Sequence[Place], progress: Progress) -> dict[str, object]:
-        """What there is before anything is deleted: for the answer, whoever gives it in the end."""
+        """What there is of the user before anything is deleted; kept for the report of the call that finishes."""
         found = {}
         for done, place in enumerate(places):
             progress("looking", done, len(places), place.name)
@@ -117,7 +116,7 @@ class Forgetting:
                 broker.close()
 
     def _places(self, rewriter: Rewriter, broker: Broker | None) -> list[Place]:
-        """In the order in which data flows: nothing can come back to a place that has been emptied."""
+        """The places in the order of the data flow: nothing can come back to a place that has been emptied."""
         home = self._log.home
         return [
             *([] if broker is None else [StreamEntries(broker)]),

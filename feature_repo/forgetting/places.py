@@ -1,4 +1,7 @@
-"""Where something about a user can be, and what it takes to be such a place."""
+"""Places that hold a user's data: inbox, leftovers, online views, broker, rejects, user files and snapshots.
+
+A place counts what it holds of a user, and deletes it. The committed log is a place too: see segments.py.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +32,7 @@ from portrait.registry.errors import InvalidInput
 
 @dataclass(frozen=True)
 class User:
-    """A user to be forgotten; shows nothing of the id when it is printed."""
+    """A user to be forgotten; its printed form does not show the id."""
 
     id: str = field(repr=False)
 
@@ -44,24 +47,24 @@ class User:
 
 
 class Place(Protocol):
-    """Somewhere that users' data lies. Nothing that it logs or raises may name the user."""
+    """A place that holds users' data. Nothing that it logs or raises may name the user."""
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """The name of the place in reports."""
         ...
 
     def count(self, user: User) -> int:
-        """How much of the user is there now: rows, entries or views, whatever the place consists of."""
+        """How much of the user is there now: rows, entries, files or views, depending on the place."""
         ...
 
     def delete(self, user: User) -> None:
-        """Leave nothing of the user there; killed anywhere and called again, it ends in the same."""
+        """Delete everything of the user there; killed at any point and called again, it ends in the same state."""
         ...
 
 
 class InboxRows:
-    """The user's rows of the inbox, and requests to refresh the user's vectors."""
+    """The user's rows of the inbox, and the requests to refresh the user's vectors."""
 
     name = "inbox and refresh requests"
 
@@ -69,16 +72,16 @@ class InboxRows:
         self._database = database
 
     def count(self, user: User) -> int:
-        """Rows of both tables."""
         with self._database.reading() as session:
             count = (select(func.count()).select_from(row).where(of(user)) for row, of in _TABLES)
             return sum(session.scalar(statement) or 0 for statement in count)
 
     def delete(self, user: User) -> None:
-        """Delete them behind the bucket's lock.
+        """Delete the rows behind the bucket's lock.
 
-        Whoever took the lock before the tombstone was there has committed by then, and whoever takes it later sees the
-        tombstone: from here on nothing of the user gets into the log. Who seals meanwhile sees that the bucket moved.
+        A writer that took the lock before the tombstone was there has committed by then, and a later one sees the
+        tombstone: from here on nothing of the user gets into the log. A sealer that runs meanwhile sees that the bucket
+        has moved.
         """
         with self._database.transaction() as session:
             bucket = locked_buckets(session, [user.bucket])[user.bucket]
@@ -96,7 +99,7 @@ _TABLES: Iterable[tuple[type[InboxRow] | type[RefreshRequestRow], Callable[[User
 
 
 class Leftovers:
-    """Segment files that no row names and that hold the user, and all that dead processes have left."""
+    """Segment files that no row of the manifest names and that hold the user, and the files of dead processes."""
 
     name = "files of killed processes"
 
@@ -104,11 +107,11 @@ class Leftovers:
         self._log = log
 
     def count(self, user: User) -> int:
-        """Segment files that hold the user."""
+        """Number of such segment files."""
         return len(self._holding(user))
 
     def delete(self, user: User) -> None:
-        """Remove what is certainly nobody's, and files that nobody may commit any more because the user is in them."""
+        """Remove the files of dead processes, and uncommitted files with the user in them: nobody may commit them."""
         sweep(self._log.home, self._log.manifest)
         for path in self._holding(user):
             path.unlink(missing_ok=True)
@@ -120,7 +123,7 @@ class Leftovers:
 def _holds(path: Path, user: User) -> bool:
     try:
         return count_users(path, [user.id]) > 0
-    except (OSError, pa.ArrowInvalid):  # somebody is just writing it, or is gone: then it is removed as a dead one's
+    except (OSError, pa.ArrowInvalid):  # still being written, or left by a dead process, whose files are removed anyway
         return False
 
 
@@ -133,11 +136,10 @@ class OnlineRows:
         self._repo = repo
 
     def count(self, user: User) -> int:
-        """Views that hold something of the user."""
+        """Number of views that hold something of the user."""
         return len(self._repo.online.views_of(self._repo.config, user.id))
 
     def delete(self, user: User) -> None:
-        """Delete all of it."""
         self._repo.online.delete_users(self._repo.config, [user.id])
 
 
@@ -145,7 +147,7 @@ AT_ONCE = 1_000
 
 
 class StreamEntries:
-    """Entries of all streams, as whoever writes to a broker directly may have chosen another bucket than ours."""
+    """Entries of all streams: a program that writes to a broker directly may have chosen another bucket than ours."""
 
     name = "broker"
 
@@ -153,7 +155,6 @@ class StreamEntries:
         self._broker = broker
 
     def count(self, user: User) -> int:
-        """Entries about the user."""
         found, positions = 0, dict.fromkeys(range(BUCKETS), BEGINNING)
         while entries := self._broker.read(positions, AT_ONCE, 0):
             found += sum(_is_about(user, entry.record) for entry in entries)
@@ -161,7 +162,7 @@ class StreamEntries:
         return found
 
     def delete(self, user: User) -> None:
-        """Delete them; what comes later is refused when it is taken in."""
+        """Delete the entries about the user; the intake refuses later ones."""
         for bucket in range(BUCKETS):
             self._broker.delete(bucket, lambda record: _is_about(user, record))
 
@@ -170,12 +171,12 @@ def _is_about(user: User, record: bytes) -> bool:
     try:
         kind_and_fields(record)
     except Unfit:
-        return user.id.encode() in record  # its text may name somebody all the same
+        return user.id.encode() in record  # no record, but its text may name the user
     return user_of_record(record) == user.id
 
 
 class Rejects:
-    """Rows of rejects files that name the user as a word of its own, in whatever column."""
+    """Rows of rejects files that contain the user as a separate word, in any column."""
 
     name = "rejects"
 
@@ -184,11 +185,10 @@ class Rejects:
         self._rewriter = rewriter
 
     def count(self, user: User) -> int:
-        """Such rows of all files."""
         return sum(int(pc.sum(named).as_py() or 0) for _, _, named in self._files(user))
 
     def delete(self, user: User) -> None:
-        """Rewrite the files without them, and remove those that have no other."""
+        """Rewrite the files without these rows, and remove files that have no other rows."""
         for path, table, named in self._files(user):
             if pc.all(named).as_py():
                 path.unlink(missing_ok=True)
@@ -216,7 +216,6 @@ class UserFiles:
         self.name = name
 
     def count(self, user: User) -> int:
-        """Rows of the files."""
         rows = 0
         for path in self._files(user):
             with suppress(FileNotFoundError):  # its version is being retired
@@ -224,7 +223,7 @@ class UserFiles:
         return rows
 
     def delete(self, user: User) -> None:
-        """Rewrite those that hold the user."""
+        """Rewrite the files that hold the user."""
         for path in self._files(user):
             with suppress(FileNotFoundError):
                 self._rewriter.strike(path, [user.id])
@@ -234,13 +233,13 @@ class UserFiles:
 
 
 class SnapshotFiles(UserFiles):
-    """The user's rows in all snapshots, those that are just being cut too, and the number of users of each."""
+    """The user's rows in all snapshots, also those being cut, and the number of users of each snapshot."""
 
     def __init__(self, home: Path, rewriter: Rewriter) -> None:
         super().__init__(home, rewriter, "snapshots", FOLDER + "/*/*/{bucket}")
 
     def delete(self, user: User) -> None:
-        """Rewrite the files, then count anew; killed in between, the next call finds the count to be wrong."""
+        """Rewrite the files, then count the users anew; killed in between, the next call corrects the count."""
         super().delete(user)
         for snapshot in snapshots(self._home):
             if user.bucket in snapshot.buckets:

@@ -1,4 +1,4 @@
-"""Bytes of deleted rows: databases keep them until they write their files anew."""
+"""Purging of deleted bytes: databases keep the bytes of deleted rows until they rewrite their files."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ LOCK_SECONDS = 10
 
 
 def purge(repo: FeatureRepo, broker: Broker | None) -> list[str]:
-    """Have all stores that rows were deleted from write their files anew; returns what could not be done."""
+    """Have all stores of deleted rows rewrite their files; returns a sentence for each thing that could not be done."""
     database = repo.log.database
     own = compact(Path(database.url.database or "")) if database.is_sqlite else _vacuumed(database)
     streams = [] if broker is None else broker.purge()

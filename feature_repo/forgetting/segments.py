@@ -1,4 +1,4 @@
-"""The committed log: segments that hold the user are replaced by ones that do not."""
+"""Segments of the committed log as a place: those that hold the user are replaced by copies without the user."""
 
 import secrets
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ POSITION = "position"
 
 @dataclass(frozen=True)
 class Replaced:
-    """A segment, and what takes its place: None when nothing but the user was in it."""
+    """A segment and its replacement; None when it held only the user."""
 
     old: Segment
     new: Segment | None
@@ -38,7 +38,6 @@ class Segments:
         self.name = name
 
     def count(self, user: User) -> int:
-        """Rows of committed segments."""
         return self._log.read(
             lambda manifest: sum(
                 count_users(self._path(segment), [user.id]) for segment in manifest.of(self._kind, (user.bucket,))
@@ -46,7 +45,7 @@ class Segments:
         )
 
     def delete(self, user: User) -> None:
-        """Write new files, put them in the place of the old ones in one transaction, and remove the old ones.
+        """Write new files, swap them for the old ones in one transaction, and remove the old ones.
 
         The rows of others keep their positions, and a segment its id: a snapshot of them is still the same snapshot.
         """
@@ -86,7 +85,7 @@ class Segments:
         return Replaced(segment, _described(segment, kept, str(path)))
 
     def _swap(self, manifest: Manifest, bucket: int, replaced: list[Replaced]) -> bool:
-        """Whether it was done: not when the bucket has got other segments than those of the manifest."""
+        """Swap the segments; False when the bucket has other segments than those of the manifest."""
         with self._log.database.transaction() as session:
             locked = locked_buckets(session, [bucket])
             if manifest.moved({bucket: locked[bucket].commits}, (bucket,)):

@@ -1,4 +1,7 @@
-"""Tombstones: from whose commit on nothing of a user is accepted, until they are lifted."""
+"""Tombstones of forgotten users, and the report of a forgetting.
+
+From the commit of a tombstone on nothing of the user is accepted, until the tombstone is lifted.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,13 +30,13 @@ ON_POSTGRES = "free space in Postgres's files, which keeps bytes of deleted rows
 
 
 def subject_of(digest: str) -> str:
-    """How audit and reports call a user whose id must not be kept."""
+    """The name in audit and reports of a user whose id must not be kept."""
     return f"user {digest[:SHOWN]}"
 
 
 @dataclass(frozen=True)
 class TrainedVersion:
-    """A version that has learned from the user, with its state when the user began to be forgotten."""
+    """A version that was trained with the user, with its state when the forgetting began."""
 
     id: str
     state: str
@@ -41,7 +44,7 @@ class TrainedVersion:
 
 @dataclass(frozen=True)
 class ForgettingReport:
-    """What there was of a user, and what is left of it where Portrait cannot reach."""
+    """What was found of a user, and what Portrait cannot reach."""
 
     subject: str  # never the id
     asked_at: datetime
@@ -49,7 +52,7 @@ class ForgettingReport:
     found: dict[str, int]  # by place, before anything was deleted
     trained: tuple[TrainedVersion, ...]
     under_way: int  # working folders of living processes, which may hold the user until these end
-    not_purged: tuple[str, ...]  # what could not be written anew now
+    not_purged: tuple[str, ...]  # stores whose files could not be rewritten now
     out_of_reach: tuple[str, ...]
 
     @property
@@ -59,12 +62,12 @@ class ForgettingReport:
 
 
 def found_to_json(found: Mapping[str, int], versions: Sequence[EmbeddingVersion]) -> dict[str, Any]:
-    """What is kept beside the tombstone."""
+    """The findings as plain values, as they are stored beside the tombstone."""
     return {"found": dict(found), "trained": [{"id": one.id, "state": one.state.value} for one in versions]}
 
 
 def trained_of(kept: Mapping[str, Any]) -> tuple[TrainedVersion, ...]:
-    """The versions of what is kept."""
+    """The trained versions of stored findings."""
     return tuple(TrainedVersion(**one) for one in kept["trained"])
 
 
@@ -79,12 +82,11 @@ class Tombstone:
 
     @classmethod
     def of(cls, row: ForgottenRow) -> "Tombstone":
-        """The record of a row."""
         return cls(row.digest, row.asked_at, row.finished_at, row.report)
 
 
 class TombstoneLog:
-    """The tombstones of an instance; laid and lifted with an audit event that names a digest alone."""
+    """The tombstones of an instance; each is laid and lifted with an audit event that names only a digest."""
 
     def __init__(self, database: Database, audit: Audit) -> None:
         self._database = database
@@ -121,7 +123,7 @@ class TombstoneLog:
             return Tombstone.of(row)
 
     def lift(self, digest: str) -> None:
-        """Accept what comes of the user from now on.
+        """Accept data of the user again.
 
         Raises NotFound without a tombstone, Conflict while the user is still being forgotten.
         """

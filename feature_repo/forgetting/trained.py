@@ -1,4 +1,4 @@
-"""Which versions have learned from a user."""
+"""Versions that were trained with a user's data."""
 
 import json
 from datetime import datetime
@@ -19,7 +19,11 @@ from portrait.registry.registry import Registry
 
 
 def trained_with(registry: Registry, log: EventLog, user: User) -> list[EmbeddingVersion]:
-    """Versions whose training snapshot names the user; where it is gone, those trained on a time when the log did."""
+    """Versions that were trained with the user.
+
+    Those whose training snapshot holds the user. Where the snapshot is gone: those trained on a time in which the log
+    already named the user.
+    """
     since = _first_seen(log, user)
     return [version for version in registry.versions.list() if _knows(log, version, user, since)]
 
@@ -35,7 +39,7 @@ def _knows(log: EventLog, version: EmbeddingVersion, user: User, since: datetime
 
 
 def _first_seen(log: EventLog, user: User) -> datetime | None:
-    """Time of the oldest event, or of the sign-up; a profile without one counts as older than everything."""
+    """Time of the user's oldest event or of the sign-up; a profile without a sign-up counts as oldest of all."""
     seen = [moment for moment in (log.read(lambda m: _in_segments(log, m, user)), _in_inbox(log, user)) if moment]
     return min(seen, default=None)
 

@@ -1,4 +1,4 @@
-"""The catalogue: every item as its newest row has it, and what has come to it since a position."""
+"""The catalogue of items: the newest row of every item, and the rows that came after a position."""
 
 import json
 from collections.abc import Mapping
@@ -43,9 +43,9 @@ class CatalogueHistory:
     """Every row that items ever had, in the order of the log."""
 
     rows: pa.Table  # in the columns of `catalogue`
-    committed_at: Integers  # int64 [n] microseconds: when each could first be seen
-    first: Booleans  # bool [n] whether it is its item's first
-    began_at: int | None  # when the log's first rows could be seen; None for an empty log
+    committed_at: Integers  # int64 [n] microseconds: when readers could first see each row
+    first: Booleans  # bool [n] whether a row is the first of its item
+    began_at: int | None  # microseconds when readers could first see a row of the log; None for an empty log
 
 
 def catalogue_history(log: EventLog) -> CatalogueHistory:
@@ -70,17 +70,17 @@ def catalogue_history(log: EventLog) -> CatalogueHistory:
 
 
 def items_position(log: EventLog) -> int:
-    """Position of the newest row of items, 0 without any; one small query."""
+    """Position of the newest row of items, 0 without any; costs one small query."""
     with log.database.reading() as session:
         following = session.scalar(select(BucketRow.next_position).where(BucketRow.bucket == ITEMS_BUCKET))
     return (FIRST_POSITION if following is None else following) - 1
 
 
 def items_since(log: EventLog, position: int) -> tuple[pa.Table, int]:
-    """Rows of items beyond a position, in the columns of `catalogue` and the order of the log, and the newest position.
+    """Rows of items beyond a position (columns of `catalogue`, order of the log), and the newest position.
 
-    Each row is the whole item as it was then. Items of the inbox count, whether they are sealed meanwhile or not. Where
-    nothing is new this costs one small query.
+    Each row is the whole item as it was then. Items of the inbox count, whether they are sealed meanwhile or not. When
+    there is nothing new this costs one small query.
     """
     newest = items_position(log)
     if newest <= position:
@@ -107,7 +107,7 @@ def items_since(log: EventLog, position: int) -> tuple[pa.Table, int]:
 
 
 def _accepted(log: EventLog, up_to: int) -> dict[int, Item]:
-    """What the inbox holds of items, by position: the given columns."""
+    """The items in the inbox by position, each with its given columns."""
     query = select(InboxRow.position, InboxRow.payload).where(
         InboxRow.bucket == ITEMS_BUCKET, InboxRow.position <= up_to
     )
@@ -117,7 +117,7 @@ def _accepted(log: EventLog, up_to: int) -> dict[int, Item]:
 
 
 def _whole(accepted: Mapping[int, Item], sealed: Mapping[int, Item]) -> dict[int, Item]:
-    """The accepted rows, each with what it does not give from the item's row before it."""
+    """The accepted rows by position, each completed from the item's row before it."""
     current: dict[tuple[str, str], Item] = {}
     whole = {}
     for position, row in sorted({**accepted, **sealed}.items()):

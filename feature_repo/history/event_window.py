@@ -1,6 +1,6 @@
-"""The events of a stretch of time, whole: what happened after a moment is what tasks ask about.
+"""Event windows: all events of a stretch of time.
 
-Histories end at N events a service, so they cannot say what somebody did in a month that lies back.
+Tasks ask what happened after a moment. Histories cannot tell: they end at N events a service.
 """
 
 from collections.abc import Sequence
@@ -35,9 +35,9 @@ def events_between(
     services: Sequence[str] = (),
     weight_above: float | None = None,
 ) -> pa.Table:
-    """Events (WINDOW) with since <= event_time < until by user, time and id; None leaves a side open.
+    """Events (WINDOW) with since <= event_time < until, sorted by user, time and id; None leaves a side open.
 
-    Only of these actions and services, and of a greater weight, where any are given.
+    Where given, only events of these actions and services and with a greater weight.
     """
     conditions = ["true"]
     given: list[object] = []

@@ -34,7 +34,7 @@ _LISTS = ("service", "item_id", "action", "weight", "event_time", "event_id")  #
 
 @dataclass(frozen=True)
 class FoldInput:
-    """What a fold of one or more buckets reads; it holds no connection, so it can travel to another process."""
+    """The input of a fold of one or more buckets; holds no connection, so it can travel to another process."""
 
     home: Path
     events: Sequence[Segment]
@@ -58,7 +58,7 @@ class Folded:
 
 
 def fold(duck: Duck, given: FoldInput) -> Folded:
-    """One history for every user whom an event or a users row names, at any time; empty when none counts.
+    """One history for every user that an event or a users row names, at any time; empty when no event counts.
 
     A user's position is the greatest among the events before `as_of` and the profile row, at least 0.
     """
@@ -67,7 +67,7 @@ def fold(duck: Duck, given: FoldInput) -> Folded:
 
 
 def fold_counted(duck: Duck, given: FoldInput) -> Folded:
-    """The fold of the tables `named_users`, `counted_events` and `counted_profiles`, of whatever counts for each user.
+    """The fold of the tables `named_users`, `counted_events` and `counted_profiles`, which hold the rows that count.
 
     `named_users` has `user_id`; the others have the columns of events, or of profiles, and `position`.
     """
@@ -86,7 +86,7 @@ def _load(duck: Duck, given: FoldInput) -> None:
     profiles = current_rows(given.home, given.users, stored_types(given.profile_schema), USERS_KEYS)
     since = "" if given.beyond is None else f"WHERE position > {given.beyond}"
     asked = "" if given.beyond is None else "AND user_id IN (FROM named_users)"
-    # By the whole second, as the online store keeps it: whoever is in a snapshot is there too, and the other way round.
+    # By the whole second, as the online store keeps it: the same users are in a snapshot and online.
     signed_up = (
         "created_time IS NULL OR date_trunc('second', created_time) < ?" if given.signed_up_before else "? IS NULL"
     )

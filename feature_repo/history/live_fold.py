@@ -1,4 +1,4 @@
-"""What has come to some users, folded into what the online store knows of them.
+"""The live fold: new rows of the log merged into users' inputs as the online store holds them.
 
 It is idempotent and free of order: an event is placed by (event_time, event_id), dropped when its id is there or when
 it is too old for its service, and the oldest of a service that has become too long leaves.
@@ -38,9 +38,10 @@ class LiveHistory:
         self.position: int = row["position"]
 
     def fold(self, event: Sequence[Any], position: int, length: int) -> bool:
-        """Put an event in its place and keep at most `length` events of its service; whether anything changed.
+        """Put an event in its place and keep at most `length` events of its service; returns whether anything changed.
 
-        A position only counts when its event stays: one that was known already may have been given another.
+        A position only counts when its event stays: an event that was known already may have been given another
+        position.
         """
         if event[EVENT_ID] in self.event_ids:
             return False
@@ -60,7 +61,7 @@ class LiveHistory:
         return True
 
     def _place(self, time: int, event_id: str) -> int:
-        """Where it belongs by (event_time, event_id)."""
+        """The index of an event in the lists, by (event_time, event_id)."""
         times = self.event_times
         if not times or time > times[-1]:
             return len(times)
@@ -78,19 +79,19 @@ _ORDER = ("position", "as_of", "computed_at")
 
 @dataclass(frozen=True)
 class LiveInputs:
-    """The inputs of n users after their rows of the log."""
+    """The inputs of n users after their new rows of the log."""
 
     table: pa.Table  # columns of FeatureRepo.read_inputs
-    position: npt.NDArray[np.int64]  # [n] greatest position among what counts
-    changed: pa.Table  # HISTORY of those whose history or profile is another now
-    profiles: pa.Table  # profile columns and the order of those whose profile is another now
+    position: npt.NDArray[np.int64]  # [n] greatest position among the rows that count
+    changed: pa.Table  # HISTORY of the users whose history or profile has changed
+    profiles: pa.Table  # profile and order columns of the users whose profile has changed
 
 
 def folded(inputs: pa.Table, rows: Sequence[LogRow], profile: Sequence[str], length: int, now: int) -> LiveInputs:
-    """The inputs of users with these rows in them, events and profile changes; `now` in microseconds.
+    """The inputs of users with these rows folded in, events and profile changes; `now` in microseconds.
 
-    `inputs` is what FeatureRepo.read_inputs says of all the rows' users, `profile` names the profile's columns in it.
-    Rows that are known already change nothing, so they may come again. All rows must fit, see `fits`.
+    `inputs` is the answer of FeatureRepo.read_inputs for the users of all rows, `profile` names the profile's columns
+    in it. Known rows change nothing, so rows may come again. All rows must fit, see `fits`.
     """
     events: dict[str, list[LogRow]] = defaultdict(list)
     changes: dict[str, list[LogRow]] = defaultdict(list)
@@ -125,7 +126,7 @@ def folded(inputs: pa.Table, rows: Sequence[LogRow], profile: Sequence[str], len
 
 
 def fits(row: LogRow, profile: pa.Schema) -> bool:
-    """Whether an event, or a profile change of these columns and types; another file may have brought others since."""
+    """Whether a row is an event, or a profile change of these columns and types; later files may bring others."""
     return row.kind == Kind.EVENTS or all(
         value is None or (name in profile.names and _is_of(value, profile.field(name).type))
         for name, value in row.content.items()
@@ -144,23 +145,23 @@ def _is_of(value: Any, kind: pa.DataType) -> bool:
 
 
 def _merge(user: dict[str, Any], row: LogRow, profile: Sequence[str], history: LiveHistory) -> None:
-    """Take a profile change over. What it leaves out keeps its value.
+    """Apply a profile change. Columns that it leaves out keep their values.
 
-    Only those beyond the history's position come here: an earlier one would undo what came after it. And each counts,
-    even one that says nothing new: the profile may have been written, and its history and vectors not any more.
+    The caller passes only changes beyond the history's position: an earlier one would undo later ones. Each counts,
+    even one without anything new: the profile may have been written and its history and vectors not.
     """
     user.update({name: row.content[name] for name in profile if name in row.content})
     history.position = max(history.position, row.position)
 
 
 def _as_of(user: dict[str, Any]) -> int:
-    """Just after all that is known; only a tie between two writes of one position is decided by it."""
+    """Just after everything known (microseconds); it only decides between two writes of one position."""
     newest = user["event_times"][-1] if user["event_times"] else 0
     return max(user["as_of"] or 0, newest + 1, (user.get("created_time") or 0) + 1)
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Times as microseconds."""
+    """The table with its time stamps as int64 microseconds."""
     for place, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
             table = table.set_column(place, field.name, table.column(place).cast(TIME).cast(pa.int64()))

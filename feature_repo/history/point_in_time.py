@@ -1,16 +1,18 @@
-"""The log replayed up to a time for each user asked for: what training sets and tasks read instead of a snapshot.
+"""Point-in-time reads: each user's inputs as of a time of its own, replayed from the log.
 
-**The seam.** `read_at(log, buckets, asked)` gives one row for each (user_id, as_of), in exactly the columns of
-`snapshot.read`; `offline_inputs.read_inputs_at` adds the teams' features, and is what goes to `Encoder.encode`.
+Training sets and tasks read them instead of a snapshot.
 
-What counts for a row, as of its time T (docs/decisions/0014):
+**The seam.** `read_users_at(log, buckets, asked)` gives one row for each (user_id, as_of), in exactly the columns of
+`Snapshot.read`; `offline_inputs.read_inputs_at` adds the teams' features, and is what goes to `Encoder.encode`.
+
+These rows count for a row as of its time T (docs/decisions/0014):
 
 - events by their own time, event_time < T, through the same fold as snapshots;
-- a profile as it was first seen before T by the clock of ingest, a later change never; and only of somebody who had
-  signed up, created_time < T;
-- at a T before the log itself began (history that was taken in in bulk) the clock of ingest says nothing: there
-  everybody's first row of the profile counts, and no later one. Where it does not say when its user signed up, it has
-  to have come with the first users that the log was given.
+- a profile as it was first seen before T by the clock of ingest, never a later change of it; and only for a user who
+  had signed up, created_time < T;
+- at a T before the log itself began (history that was ingested in bulk) the clock of ingest says nothing: there the
+  first row of each profile counts, and no later one. If that row does not say when its user signed up, it counts only
+  when it came with the first users that the log was given.
 
 With `signing_up` the rows are of users at their sign-up: a profile's first row counts, which is what they said then,
 although it can only have been ingested after it.
@@ -34,19 +36,19 @@ from portrait.feature_repo.log.profiles import schema_at, stored_types
 from portrait.feature_repo.schemas import TIME
 
 ASKED = pa.schema([("user_id", pa.string()), ("as_of", TIME)])
-"""Whom to read, and as of when. A user may be there several times, and users whom nobody knows too."""
+"""The users to read, and the times. A user may be there several times; unknown users are allowed."""
 
 MOST_ROWS = 8192
 MOST_EVENTS = 500_000
-"""Rows of a table that is handed out, and events that are looked through for it; bounds memory, changes nothing."""
+"""Most rows of a yielded table, and most events that are read for it; they bound memory and change no result."""
 
 
 class _Loaded(NamedTuple):
-    """What was loaded of the buckets: `events_of` int64 [n] how many events each row asked for may have."""
+    """The loaded rows of the buckets; `events_of` int64 [n]: how many events each row asked for may have."""
 
     given: FoldInput
-    began_at: datetime | None  # the log
-    users_since: datetime | None  # the first of its profiles
+    began_at: datetime | None  # of the log
+    users_since: datetime | None  # when its first profiles were committed
     events_of: np.ndarray
 
 
@@ -55,8 +57,8 @@ def read_at(
 ) -> Iterator[pa.Table]:
     """Users of a bucket, or of several, as they were: a row for each of `asked` (ASKED) and in its order.
 
-    They come some rows a table, in the columns of `snapshot.read`; `as_of` is the time asked for. A user of whom
-    nothing counts has empty lists, position 0 and nulls.
+    Yields tables of some rows each, in the columns of `Snapshot.read`; `as_of` is the time asked for. A user without
+    any row that counts has empty lists, position 0 and nulls.
     """
     if not asked.num_rows:
         return
@@ -95,7 +97,7 @@ def _load(duck: Duck, log: EventLog, manifest: Manifest, buckets: Collection[int
 
 
 def _portions(events_of: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Ranges of rows whose events are not too many at once."""
+    """Ranges (start, end) of rows that together have a limited number of events."""
     ends, start = np.cumsum(events_of), 0
     while start < len(ends):
         before = ends[start - 1] if start else 0

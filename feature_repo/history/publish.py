@@ -1,4 +1,4 @@
-"""What the online store still lacks: the raw features of users with positions beyond the published one."""
+"""Publishable rows: raw features of users with positions beyond the published one."""
 
 from datetime import UTC, datetime
 
@@ -14,12 +14,10 @@ from portrait.feature_repo.schemas import HISTORY
 
 
 def publishable(log: EventLog, bucket: int, beyond: int | None = None) -> tuple[pa.Table, pa.Table, int]:
-    """Histories (HISTORY) and profiles of the bucket's users with rows beyond a position, and how far they reach.
+    """Histories (HISTORY) and profiles of the bucket's users with rows beyond a position, and the position they reach.
 
-    By default those beyond what is published.
-
-    They are folded at the log's default as-of. All profile rows count, also those of users who signed up
-    later than the newest event: the online store shows what is known now.
+    The default position is the published one. The rows are folded at the log's default as-of. All profile rows count,
+    also those of users who signed up later than the newest event: the online store shows what is known now.
     """
     return log.read(
         lambda manifest: _publishable(log, manifest, bucket, beyond), lambda: sealed_manifest(log, (bucket,))

@@ -1,4 +1,4 @@
-"""Snapshots: history and profile of all users as of a time; what training and backfill read.
+"""Snapshots: history and profile of all users as of a time, for training and backfill.
 
 A snapshot exists once `snapshots/<id>.json` does; its folders below `history/` and `profile/` hold one
 Parquet file a bucket.
@@ -27,9 +27,9 @@ _ORDER_COLUMNS = frozenset(column for column, _ in ORDER)
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A cut of the log that never changes, except that users who are forgotten leave it.
+    """A cut of the log. It never changes, except that forgotten users leave it.
 
-    `events` counts those before `as_of`, `data_from` is the oldest one's time: both as of the cut.
+    `events` counts those before `as_of`, and `data_from` is the time of the oldest one, both as of the cut.
     """
 
     home: Path
@@ -44,12 +44,10 @@ class Snapshot:
 
     @property
     def history_path(self) -> Path:
-        """Folder of the history files."""
         return self.home / FOLDER / HISTORY_FOLDER / self.id
 
     @property
     def profile_path(self) -> Path:
-        """Folder of the profile files."""
         return self.home / FOLDER / PROFILE_FOLDER / self.id
 
     @property
@@ -63,7 +61,7 @@ class Snapshot:
         return inputs_schema(self.profile_schema)
 
     def read(self, bucket: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """Users of a bucket sorted by id: history, with the profile's columns (null where there is none).
+        """Users of a bucket sorted by id: history, with the profile's columns (null where there is no profile).
 
         Raises InvalidInput for an unknown column.
         """
@@ -98,7 +96,6 @@ class Snapshot:
 
 
 def file_name(bucket: int) -> str:
-    """Name of a bucket's file."""
     return f"bucket={bucket:02d}.parquet"
 
 
@@ -118,14 +115,14 @@ def snapshots(home: Path) -> list[Snapshot]:
 
 
 def recounted(snapshot: Snapshot) -> Snapshot:
-    """The snapshot with the users that its files hold by now: those who were forgotten since are missing."""
+    """The snapshot with the users that its files hold now: users who were forgotten since are missing."""
     files = {bucket: snapshot.history_path / file_name(bucket) for bucket in snapshot.buckets}
     buckets = {bucket: users for bucket, file in files.items() if (users := pq.read_metadata(file).num_rows)}
     return snapshot if buckets == snapshot.buckets else replace(snapshot, users=sum(buckets.values()), buckets=buckets)
 
 
 def save(snapshot: Snapshot) -> None:
-    """Make the snapshot exist: its JSON file appears whole."""
+    """Write the JSON file that makes the snapshot exist; it appears whole."""
     path = snapshot.home / FOLDER / f"{snapshot.id}.json"
     hidden = path.with_name(f".{path.name}")
     hidden.write_text(json.dumps(snapshot.to_json(), indent=2) + "\n")
@@ -154,7 +151,7 @@ def inputs_schema(profiles: pa.Schema) -> pa.Schema:
 
 
 def with_profile(histories: pa.Table, profiles: pa.Table, wanted: Sequence[str]) -> pa.Table:
-    """Histories with those of the wanted columns that profiles have, by user; null where there is no profile."""
+    """Histories with those wanted columns that profiles have, joined by user; null where there is no profile."""
     at = pc.index_in(histories["user_id"], value_set=profiles["user_id"])
     for column in profiles.column_names:
         if column in wanted and column not in HISTORY.names:

@@ -1,4 +1,7 @@
-"""Cutting snapshots: every bucket into a hidden folder, shown by one rename a folder and the JSON file last."""
+"""Cutting of snapshots, in this process or as tasks on Ray.
+
+Every bucket is written into a hidden folder. One rename a folder shows it, and the JSON file comes last.
+"""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -43,7 +46,7 @@ ROW_GROUP = 4096
 
 @dataclass(frozen=True)
 class CutTask:
-    """What it takes to write some buckets of a snapshot below the folder `into`."""
+    """The task of writing some buckets of a snapshot below the folder `into`."""
 
     buckets: tuple[int, ...]
     given: FoldInput
@@ -54,7 +57,7 @@ class CutTask:
 
 @dataclass(frozen=True)
 class BucketsCut:
-    """What the written buckets hold."""
+    """The counts of the written buckets."""
 
     users: dict[int, int]  # by bucket
     events: int
@@ -167,14 +170,14 @@ def _cut(log: EventLog, manifest: Manifest, as_of: datetime, snapshot_id: str, p
         created_at=computed_at,
     )
     save(_without_forgotten(log, snapshot))
-    # Again, for those who were forgotten in between; from here on it is there to be found, and others see to it.
+    # Again, for users forgotten in between. From here on a forgetting finds the snapshot and rewrites it.
     kept = _without_forgotten(log, snapshot)
     save(kept)
     return kept
 
 
 def _without_forgotten(log: EventLog, snapshot: Snapshot) -> Snapshot:
-    """Strike out of the shown files whoever was forgotten since the manifest was read, or a killed cut had begun."""
+    """The snapshot without the users who were forgotten since the manifest was read or a killed cut had begun."""
     folders = (snapshot.history_path, snapshot.profile_path)
     strike_forgotten(log, (folder / file_name(bucket) for folder in folders for bucket in snapshot.buckets))
     return recounted(snapshot)

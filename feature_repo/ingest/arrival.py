@@ -1,4 +1,4 @@
-"""A file on its way into the log: what the three kinds of tables have in common for `ingest`."""
+"""Arrival of a file in the log: the part that events, items and users files share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
@@ -20,7 +20,7 @@ from portrait.registry.progress import Progress
 
 @dataclass(frozen=True)
 class Judging:
-    """What a file is judged against, and which buckets are to be looked at again (None: all)."""
+    """The state that a file is judged against, and the buckets to judge again (None: all)."""
 
     manifest: Manifest
     moved: Collection[int] | None
@@ -29,7 +29,7 @@ class Judging:
 
 
 class Arrival(ABC):
-    """A staged file. `judge` may be called again when others have committed in between."""
+    """A staged file. `judge` may be called again after others have committed."""
 
     def __init__(self, duck: Duck, home: Path, ingest: str, source: Source, now: datetime) -> None:
         self.duck = duck
@@ -40,12 +40,11 @@ class Arrival(ABC):
 
     @abstractmethod
     def judge(self, judging: Judging) -> None:
-        """Compare with the log and write segments of what is new."""
+        """Compare the rows with the log and write segments of the new ones."""
 
     @property
     @abstractmethod
-    def segments(self) -> list[Segment]:
-        """The segments to commit."""
+    def segments(self) -> list[Segment]: ...
 
     @property
     @abstractmethod
@@ -59,11 +58,11 @@ class Arrival(ABC):
 
     @abstractmethod
     def report(self, rejects: Rejects) -> TableReport:
-        """What became of the file."""
+        """The counts of the file, with its rejects."""
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Turn an error of DuckDB that comes from the file into one clear line."""
+        """Turn an error of DuckDB that comes from the file into an InvalidInput of one line."""
         try:
             yield
         except duckdb.OutOfMemoryException:
@@ -77,7 +76,7 @@ class Arrival(ABC):
             (self.home / segment.path).unlink(missing_ok=True)
 
     def _refuse_forgotten(self, staged: str, forgotten: Tombstones) -> None:
-        """Give the rows of forgotten users that reason, whatever else is wrong with them."""
+        """Reject the rows of forgotten users with that reason, whatever else is wrong with them."""
         if not forgotten:
             return
         users = self.duck.execute(f"SELECT DISTINCT user_id FROM {staged} WHERE user_id IS NOT NULL").fetchall()

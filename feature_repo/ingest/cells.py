@@ -1,4 +1,4 @@
-"""SQL for one cell of a caller's file: to text, to a time, to a number, to a list; null when it cannot be."""
+"""SQL for one cell of a caller's file: to text, time, number or list; null when the cell cannot be read as that."""
 
 from portrait.feature_repo.ingest.source import Source
 from portrait.registry.errors import InvalidInput
@@ -69,12 +69,12 @@ def full_list(cell: str) -> str:
 
 
 def no_list(source: Source, column: str, item: str) -> str:
-    """Whether the file says something in this cell that is no list of `item`."""
+    """Whether the file has a value in this cell that is no list of `item`."""
     return f"({given(source, column)} AND {list_cell(source, column, item)} IS NULL)"
 
 
 def given(source: Source, column: str) -> str:
-    """Whether the file says anything in this cell."""
+    """Whether the file has a value in this cell."""
     if column not in source.columns:
         return "false"
     cell = source.cell(column)

@@ -1,4 +1,4 @@
-"""A CSV file as a Parquet file of text, line by line and losing none.
+"""CSV files unpacked to Parquet files of text, line by line, with no line lost.
 
 Readers made for clean files drop or bend what does not fit (extra columns, a stray quote, mixed line
 ends, a cut gzip). Here a line that is no row is set aside with its reason, and reading goes on after it.
@@ -28,7 +28,7 @@ MALFORMED = pa.schema([("row", pa.int64()), ("reason", pa.string()), ("line", pa
 
 @dataclass(frozen=True)
 class CsvLayout:
-    """How the file is to be read."""
+    """The format of a CSV file."""
 
     delimiter: str
     compressed: bool
@@ -43,7 +43,7 @@ def open_text(path: Path, compressed: bool) -> TextIO:
 
 
 def unpack_csv(path: Path, layout: CsvLayout, rows_to: Path, malformed_to: Path) -> int:
-    """Write the rows (`row`, `c0`, `c1`, ...; text) and what is none (MALFORMED); returns how many there are of both.
+    """Write the rows (`row`, `c0`, `c1`, ...; text) and the malformed lines (MALFORMED); returns how many of both.
 
     Rows are numbered from 1, malformed ones too, blank lines not. Raises GZIP_ERRORS for a cut or changed gzip.
     """
@@ -67,7 +67,7 @@ def unpack_csv(path: Path, layout: CsvLayout, rows_to: Path, malformed_to: Path)
 
 @dataclass
 class _Read:
-    """Some records in the file's order: those that are rows, and the places and reasons of the others."""
+    """Some records in the order of the file: the rows, and the places and reasons of the malformed lines."""
 
     count: int = 0
     rows: list[list[str]] = field(default_factory=list)
@@ -86,7 +86,7 @@ class _Read:
 
 
 class _Lines(Iterator[str]):
-    """Lines of a file, some of which may be given back; remembers those that a record has taken."""
+    """Lines of a file, which can be given back; remembers the lines that a record has taken."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -132,7 +132,7 @@ def _read_plain(chunk: list[str], layout: CsvLayout) -> _Read | None:
 
 
 def _read_quoted(lines: _Lines, chunk: list[str], layout: CsvLayout) -> _Read:
-    """Record by record. A record that fails costs its first line; the lines that its quote swallowed are read again."""
+    """Read record by record. A bad record costs its first line; the lines that its quote swallowed are read again."""
     lines.give_back(chunk)
     read = _Read()
     reader = csv.reader(lines, delimiter=layout.delimiter, strict=True)

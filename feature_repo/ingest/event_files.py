@@ -1,6 +1,7 @@
-"""Events on their way into the log: staged once, judged group by group, written as segments.
+"""Events files: their canonical rows, the judging of these against the log, and their segments.
 
-A group is a run of buckets with a bounded number of rows, so that memory does not grow with the file.
+A file is staged once, then judged and written group by group. A group is a run of buckets with a bounded number of
+rows, so that memory does not grow with the file.
 """
 
 from collections.abc import Collection, Sequence
@@ -85,20 +86,19 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Group:
-    """A run of buckets, both ends included, that is judged and written at once."""
+    """A run of buckets, both ends included, that is judged and written together."""
 
     first: int
     last: int
 
     @property
     def buckets(self) -> range:
-        """The buckets of the group."""
         return range(self.first, self.last + 1)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What became of a group's rows; the rejected ones are in the table `taken_rows`."""
+    """The result of a group's rows; the rejected ones are in the table `taken_rows`."""
 
     segments: list[Segment]
     accepted: int
@@ -113,7 +113,7 @@ def stage_events(duck: Duck, source: Source, now: datetime) -> None:
 
 
 def groups_of(duck: Duck) -> list[Group]:
-    """The staged good rows as runs of buckets of at most GROUP_ROWS rows, or of a single bucket."""
+    """The staged good rows as runs of buckets with at most GROUP_ROWS rows each, or with a single bucket."""
     counted = duck.execute(
         "SELECT bucket, count(*) FROM staged_events WHERE reason IS NULL GROUP BY ALL ORDER BY ALL"
     ).fetchall()
@@ -130,14 +130,14 @@ def groups_of(duck: Duck) -> list[Group]:
 
 
 def has_own_ids(duck: Duck) -> bool:
-    """Whether the file brings ids of its own: only these can collide with another user's."""
+    """Whether the file brings ids of its own; only these can be the ids of other users' events."""
     return scalar(duck, "SELECT count(*) FROM staged_events WHERE reason IS NULL AND event_id IS NOT NULL") > 0
 
 
 def note_foreign_ids(duck: Duck, home: Path, manifest: Manifest) -> None:
-    """Keep in the table `foreign_rows` the rows whose id belongs to an event of another bucket.
+    """Fill the table `foreign_rows` with the rows whose id belongs to an event of another bucket.
 
-    An id belongs to the event of the log that has it, else to the first row of the file that has it.
+    An id belongs to the event of the log that has it, or else to the first row of the file that has it.
     """
     logged = rows_of(home, manifest.of(Kind.EVENTS), {"event_id": "VARCHAR", "user_id": "VARCHAR"}, positions=False)
     duck.execute(f"""
@@ -154,7 +154,7 @@ def note_foreign_ids(duck: Duck, home: Path, manifest: Manifest) -> None:
 
 
 def judge_and_write(duck: Duck, home: Path, ingest: str, group: Group, manifest: Manifest) -> Judged:
-    """Tell new rows from duplicates and from stolen ids, and write the new ones."""
+    """Tell new rows from duplicates and from rows with another event's id, and write the new ones."""
     _identify(duck, group)
     counts = judge(duck, home, manifest.of(Kind.EVENTS, group.buckets))
     duck.execute(f"DELETE FROM taken_rows WHERE first_bucket = {group.first}")
@@ -176,7 +176,11 @@ def _identify(duck: Duck, group: Group) -> None:
 
 
 def judge(duck: Duck, home: Path, segments: Sequence[Segment]) -> dict[str, int]:
-    """Tell the rows of `arriving` from the segments' and from each other: counts by the verdict in `judged`."""
+    """Compare the rows of `arriving` with the segments and with each other.
+
+    Fills the table `judged`, whose `verdict` is "accepted", "duplicate" or "rejected"; returns the rows of each
+    verdict.
+    """
     payload = "{" + ", ".join(f"'{column}': {column}" for column in PAYLOAD) + "}"
     columns = ", ".join((*PAYLOAD, "event_id"))
     # Events of the log come before any row of the file: row 0. The first one of an id owns it.
@@ -222,7 +226,7 @@ class EventsArrival(Arrival):
         self._judged: dict[Group, Judged] = {}
 
     def judge(self, judging: Judging) -> None:
-        """Group by group; again only those with a moved bucket, or all when ids can be another user's."""
+        """Judge group by group. Again: only groups with a moved bucket, or all when ids can be other users'."""
         manifest, moved, progress = judging.manifest, judging.moved, judging.progress
         self._refuse_forgotten("staged_events", judging.forgotten)
         if self._own_ids:
@@ -238,7 +242,7 @@ class EventsArrival(Arrival):
 
     @property
     def segments(self) -> list[Segment]:
-        """One a bucket with new events."""
+        """One segment for each bucket with new events."""
         return [segment for judged in self._judged.values() for segment in judged.segments]
 
     @property
@@ -248,14 +252,13 @@ class EventsArrival(Arrival):
 
     @property
     def rejected(self) -> str:
-        """Rows that are bad by themselves, and rows with another event's id."""
+        """Bad rows, and rows with another event's id."""
         return (
             "(SELECT row, reason FROM staged_events WHERE reason IS NOT NULL "
             f"UNION ALL SELECT row, '{TAKEN}' FROM taken_rows)"
         )
 
     def report(self, rejects: Rejects) -> TableReport:
-        """Counts of the events file."""
         judged = self._judged.values()
         return TableReport(
             file=self.source.path,

@@ -1,4 +1,4 @@
-"""Ids of events that bring none: the same that file ingest gives them."""
+"""Event ids for events that bring none, equal to those that file ingest gives."""
 
 import hashlib
 import math
@@ -9,20 +9,20 @@ from functools import lru_cache
 import numpy as np
 
 ODD_WEIGHTS = 65_536
-"""Weights whose text is remembered."""
+"""Size of the cache of weights and their texts."""
 
 Payload = tuple[str, str, int, str, str, float]
 """user_id, item_id, event_time (µs), service, action, weight (a float32)."""
 
 
 class EventIds:
-    """Gives ids by content, and by the ordinal among identical events of one request."""
+    """Gives event ids by content, and by the ordinal among identical events of one request."""
 
     def __init__(self) -> None:
         self._seen: Counter[Payload] = Counter()
 
     def of(self, payload: Payload) -> str:
-        """MD5 of the event's text, as `events._identify` has it for rows of a file."""
+        """MD5 (32 hexadecimal digits) of the event's text, as `event_files._identify` makes it for rows of a file."""
         ordinal = self._seen[payload]
         self._seen[payload] = ordinal + 1
         user, item, time, service, action, weight = payload
@@ -36,7 +36,7 @@ def _with_length(text: str) -> str:
 
 
 def weight_text(weight: float) -> str:
-    """A float32 as DuckDB writes it: the shortest digits, unless Grisu's algorithm finds them in doubt.
+    """A float32 as DuckDB writes it: the shortest digits, or the double's digits where Grisu's algorithm is in doubt.
 
     Of all float32 only some powers of two beyond 2**80 and below 2**-80 read otherwise.
     """
@@ -59,6 +59,6 @@ def _odd_weight_text(weight: float) -> str:
 
 
 def _half_way(text: str, size: float, digits: int) -> bool:
-    """Whether another decimal of so many digits after the first is as near to `size`."""
+    """Whether another decimal with so many digits after the first is as near to `size`."""
     decimal = Decimal(text)
     return abs(decimal - Decimal(size)) * 2 == Decimal(10) ** (decimal.adjusted() - digits)

@@ -1,4 +1,4 @@
-"""Ingest: canonical files into the log, all of them in one commit or nothing at all."""
+"""Ingest of canonical files into the log: all of them in one commit, or nothing at all."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,7 +67,7 @@ def ingest(
 def open_files(
     log: EventLog, events: Path | None = None, items: Path | None = None, users: Path | None = None
 ) -> dict[str, Source]:
-    """Look at all files before any is read, in memory: an unusable one leaves no trace. Raises InvalidInput."""
+    """Look at all files before any is read: an unusable one leaves no trace. Raises InvalidInput."""
     files = {what: path for what, path in (("events", events), ("items", items), ("users", users)) if path is not None}
     if not files:
         raise InvalidInput("there is nothing to ingest: give --events, --items or --users")
@@ -76,11 +76,11 @@ def open_files(
 
 
 def _commit(log: EventLog, arrivals: dict[str, Arrival], working: Path, progress: Progress) -> dict[str, Rejects]:
-    """Judge against the log as it is, and commit unless it has moved meanwhile: then judge again.
+    """Judge against the log as it is, and commit; judge again when the log has moved meanwhile.
 
-    Also when a user was forgotten meanwhile: nothing of that one is then in what is written.
+    Judge again also when a user was forgotten meanwhile: the written files must hold nothing of that user.
     """
-    seal(log)  # what came one by one before is judged against, too
+    seal(log)  # the files are judged against single records too
     moved: set[int] | None = None
     for _ in range(ATTEMPTS):
         forgotten, manifest = log.tombstones(), log.manifest()
@@ -89,7 +89,7 @@ def _commit(log: EventLog, arrivals: dict[str, Arrival], working: Path, progress
         except (OSError, InvalidInput, duckdb.IOException):
             if log.holds(manifest) and log.tombstones() == forgotten:
                 raise
-            moved = None  # somebody is being forgotten: files of the log or our own were removed
+            moved = None  # a user is being forgotten: files of the log or our own were removed
             continue
         segments = [segment for arrival in arrivals.values() for segment in arrival.segments]
         guarded = {bucket for arrival in arrivals.values() for bucket in arrival.guarded}
@@ -108,7 +108,7 @@ def _commit(log: EventLog, arrivals: dict[str, Arrival], working: Path, progress
 
 
 def _judge(log: EventLog, arrivals: dict[str, Arrival], judging: Judging, working: Path) -> dict[str, Rejects]:
-    """Write the segments, and the rejects before the commit: a kill in between may show them, but never lose them."""
+    """Write the segments, then the rejects, before the commit: a kill in between may show rejects, never lose them."""
     try:
         for arrival in arrivals.values():
             arrival.judge(judging)

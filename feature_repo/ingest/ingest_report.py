@@ -1,4 +1,4 @@
-"""What an ingest did, table by table."""
+"""Ingest reports, table by table, and the files of rejected rows."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -34,13 +34,12 @@ class TableReport:
 
     @property
     def rejected_rows(self) -> int:
-        """Rejected rows of all reasons."""
         return sum(self.rejected.values())
 
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What one ingest call did; None for a table that it was not given."""
+    """The report of one ingest call; None for a table that it was not given."""
 
     events: TableReport | None = None
     items: TableReport | None = None
@@ -52,11 +51,11 @@ class IngestReport:
         return ((name, report) for name, report in named if report is not None)
 
     def read_from(self, path: Path) -> "IngestReport":
-        """The report with this path as its tables' file: what an adapter read, and not its passing conversion."""
+        """The report with this path as the file of its tables: an adapter names its source, not the converted file."""
         return IngestReport(**{name: replace(report, file=path) for name, report in self.tables()})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `--json`."""
+        """Plain values for `--json`, by table."""
         return {name: _plain(report) for name, report in self.tables()}
 
 
@@ -69,13 +68,13 @@ OWN_COLUMNS = ("row", "reason", "line")
 
 @dataclass(frozen=True)
 class Rejects:
-    """The rejected rows of one file: counts by reason, and where they are (None when there are none)."""
+    """The rejected rows of one file: counts by reason, and the file they are in (None without any)."""
 
     counts: dict[str, int]
     path: Path | None
 
     def discard(self) -> None:
-        """Remove the file: it names somebody who was forgotten while it was written."""
+        """Remove the file: it names a user who was forgotten while it was written."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
@@ -83,9 +82,9 @@ class Rejects:
 def write_rejects(duck: Duck, home: Path, working: Path, source: Source, rejected: str) -> Rejects:
     """Write the rejected rows of a source.
 
-    `rejected` is a relation of (row, reason). The file has `row` (number in the source, from 1),
-    `reason`, every column of the source as text, and `line`: the text of a CSV line that is no row at
-    all. Of a forgotten user's rows nothing but number and reason is kept. The same rejects give the same file.
+    `rejected` is a relation of (row, reason). The file has `row` (number in the source, from 1), `reason`, every column
+    of the source as text, and `line`: the text of a CSV line that is no row. Of a forgotten user's rows only number and
+    reason are kept. The same rejects give the same file.
     """
     reasons = f"(SELECT reason FROM {rejected} UNION ALL SELECT reason FROM {source.malformed})"
     counted = duck.execute(f"SELECT reason, count(*) FROM {reasons} GROUP BY ALL ORDER BY ALL").fetchall()
@@ -104,7 +103,7 @@ def write_rejects(duck: Duck, home: Path, working: Path, source: Source, rejecte
 
 
 def write_late_rejects(home: Path, working: Path, records: Sequence[str], reason: str) -> Path:
-    """Keep accepted records that turned out to be bad; the same ones give the same file."""
+    """Write a rejects file of accepted records that turned out to be bad; the same records give the same file."""
     table = pa.table({"reason": [reason] * len(records), "record": pa.array(records, pa.string())})
     staged = working / "rejects-accepted.parquet"
     pq.write_table(table, staged, compression="zstd")

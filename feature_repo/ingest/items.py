@@ -1,4 +1,4 @@
-"""What an items file must look like: `item_id`, `service`, `text`, `tags` and `vector_<modality>` columns."""
+"""Items files: columns `item_id`, `service`, `text`, `tags`, `vector_<modality>`, and the SQL that judges them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _ARROW = {"VARCHAR": pa.string(), "VARCHAR[]": pa.list_(pa.string()), "FLOAT[]":
 
 
 def known_vectors(home: Path, segments: Sequence[Segment]) -> list[str]:
-    """The `vector_<modality>` columns of the committed items, sorted."""
+    """The names of the `vector_<modality>` columns of the committed items, sorted."""
     names = {column for segment in segments for column in schema_of(home / segment.path).names}
     return sorted(column for column in names if column.startswith(VECTOR))
 
@@ -39,7 +39,7 @@ def items_schema(columns: Mapping[str, str]) -> pa.Schema:
 
 
 def items_table(source: Source, known: Sequence[str]) -> KeyedTable:
-    """Layout of the catalogue once this file is in; other columns of the file are left out.
+    """Layout of the catalogue after this file; other columns of the file are left out.
 
     Raises InvalidInput for a vector column with an unfit name.
     """
@@ -53,7 +53,7 @@ def items_table(source: Source, known: Sequence[str]) -> KeyedTable:
 
 
 def canonical_items(source: Source, table: KeyedTable, lengths: Mapping[str, int]) -> str:
-    """A SELECT of `row, bucket`, the table's columns and `reason`; `lengths` of the vectors are given."""
+    """A SELECT of `row, bucket`, the table's columns and `reason`; `lengths` are those of the vectors, by column."""
     vectors = [column for column in table.columns if column.startswith(VECTOR)]
     vector_cells = (
         (f"{list_cell(source, c, 'FLOAT')} AS {name(c)}", f"{no_list(source, c, 'FLOAT')} AS {name('no_' + c)}")
@@ -77,7 +77,7 @@ def canonical_items(source: Source, table: KeyedTable, lengths: Mapping[str, int
 def vector_lengths(
     duck: Duck, home: Path, segments: Sequence[Segment], source: Source, table: KeyedTable
 ) -> dict[str, int]:
-    """Length of each vector column: the catalogue's, else that of the file's first vector."""
+    """Length of each vector column: that of the catalogue, or else of the file's first vector."""
     lengths = {}
     for column in (c for c in table.columns if c.startswith(VECTOR)):
         known = rows_of(home, segments, {column: "FLOAT[]"}, positions=False)

@@ -1,4 +1,4 @@
-"""A users or an items file on its way into the log."""
+"""Arrival of users and items files in the log."""
 
 from abc import abstractmethod
 from collections.abc import Collection
@@ -34,10 +34,10 @@ class KeyedArrival(Arrival):
 
     @abstractmethod
     def _schema(self, table: keyed.KeyedTable) -> pa.Schema:
-        """Schema of the segment files."""
+        """Schema of the segment files of this kind."""
 
     def judge(self, judging: Judging) -> None:
-        """All over again when anything has moved: columns and types may have changed too."""
+        """Judge all rows again when anything has moved: columns and types may have changed too."""
         manifest, moved, progress = judging.manifest, judging.moved, judging.progress
         if moved is not None and {*moved}.isdisjoint(self.guarded):
             return
@@ -56,7 +56,7 @@ class KeyedArrival(Arrival):
 
     @property
     def segments(self) -> list[Segment]:
-        """Those with added and changed rows."""
+        """The segments with added and changed rows."""
         return self._segments
 
     @property
@@ -66,14 +66,13 @@ class KeyedArrival(Arrival):
 
     @property
     def rejected(self) -> str:
-        """Rows that are bad by themselves, and second rows of a key."""
+        """Bad rows, and later rows of a key with other fields."""
         return (
             f"(SELECT row, reason FROM {self._table.staged} WHERE reason IS NOT NULL UNION ALL "
             f"SELECT row, '{self._table.repeated}' FROM {self._table.judged} WHERE verdict = 'rejected')"
         )
 
     def report(self, rejects: Rejects) -> TableReport:
-        """Counts of the file."""
         verdicts = self._verdicts
         added, changed, unchanged = (verdicts.get(verdict, 0) for verdict in ("added", "changed", "unchanged"))
         return TableReport(

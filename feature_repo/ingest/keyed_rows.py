@@ -1,4 +1,4 @@
-"""Users and items on their way into the log: one current row a key, a new row only where something changed.
+"""Keyed rows of users and items: one current row a key, and a new row only where something changed.
 
 A column that a file does not have keeps its value; a cell that the file leaves empty becomes null.
 """
@@ -36,7 +36,7 @@ class KeyedTable:
 
     @property
     def repeated(self) -> str:
-        """Why a second row of a key is rejected."""
+        """The reason for which a later row of a key is rejected."""
         return f"{' and '.join(self.keys)} occurs again with other fields"
 
 
@@ -49,7 +49,7 @@ def current_rows(home: Path, segments: Sequence[Segment], columns: dict[str, str
 
 
 def judge(duck: Duck, home: Path, table: KeyedTable, segments: Sequence[Segment]) -> dict[str, int]:
-    """Fill the table `judged`; returns how many rows are added, changed, unchanged, duplicate, rejected."""
+    """Fill the table `judged`; returns the rows by verdict: added, changed, unchanged, duplicate, rejected."""
     keys = ", ".join(table.keys)
     columns = list(table.columns)
     merged = ", ".join(f"{'arriving' if c in table.present else 'kept'}.{name(c)} AS {name(c)}" for c in columns)

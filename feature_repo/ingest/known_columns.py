@@ -1,4 +1,4 @@
-"""Which profile columns and which ready vectors there are, re-read every few seconds."""
+"""Known columns of a log: further profile columns and ready vectors, read again every few seconds."""
 
 import threading
 import time
@@ -14,12 +14,12 @@ from portrait.feature_repo.log.profiles import further_columns
 from portrait.registry.errors import PortraitError
 
 SECONDS = 5.0
-"""How long what files have brought may go unnoticed."""
+"""How long new columns may go unnoticed."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the files so far have brought beside the fixed columns."""
+    """The columns that the committed files have brought beside the fixed ones."""
 
     further: Mapping[str, str] = field(default_factory=dict)  # DuckDB types of the further profile columns
     vectors: Mapping[str, int] = field(default_factory=dict)  # lengths of the catalogue's vectors, by column
@@ -49,7 +49,7 @@ class KnownColumns:
         return self._columns
 
     def refresh(self, at_once: bool = False) -> None:
-        """Read them again if they are stale, or `at_once`; who comes while somebody does so keeps the former ones.
+        """Read the columns again if they are stale, or `at_once`; while one thread reads, others keep the former ones.
 
         Raises Unavailable when the registry is away and they have never been read.
         """

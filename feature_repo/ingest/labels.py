@@ -1,6 +1,6 @@
-"""A labels file (`user_id`, `event_time` optional, label columns): staged, judged row by row, and cut into buckets.
+"""Labels files (`user_id`, `event_time` optional, label columns): staged, judged row by row, and cut into buckets.
 
-Label columns stay as they are. A row that cannot be used costs itself alone and is kept with its number and a reason.
+Label columns stay as they are. A bad row is left out alone, and kept with its number and a reason.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from portrait.registry.errors import InvalidInput
 NEEDED = ("user_id",)
 EVENT_TIME = "event_time"
 RESERVED = frozenset({"as_of", "vector"})
-"""What a training set adds to the label columns."""
+"""Columns that a training set adds to the label columns."""
 
 ROWS_AT_ONCE = 100_000
 _GRID = re.compile(r"(\d{1,6})([dh])")
@@ -30,11 +30,11 @@ _UNIT = {"d": 86_400_000_000, "h": 3_600_000_000}
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the rows; `read == kept + dropped + rejected`."""
+    """Counts of the rows; `read == kept + dropped + rejected`."""
 
     read: int
     kept: int
-    dropped: int  # good rows from before `not_before`, when those are not wanted
+    dropped: int  # good rows as of a time before `not_before`, when these are left out
     early: int  # kept or dropped: as of a time before `not_before`
 
 
@@ -95,7 +95,7 @@ class Labels:
         return "(SELECT row, reason FROM staged_labels WHERE reason IS NOT NULL)"
 
     def refuse_forgotten(self, forgotten: Tombstones) -> None:
-        """Give the rows of forgotten users that reason, whatever else is wrong with them."""
+        """Reject the rows of forgotten users with that reason, whatever else is wrong with them."""
         if not forgotten:
             return
         users = self._duck.execute("SELECT DISTINCT user_id FROM staged_labels WHERE user_id IS NOT NULL").fetchall()
@@ -122,7 +122,10 @@ class Labels:
         return scalar(self._duck, f"{query}{microseconds(moment)}")
 
     def stamp(self) -> str:
-        """A digest of who is labelled how as of when, in whatever order and file format: 16 hexadecimal digits."""
+        """A digest of users, labels and times: 16 hexadecimal digits.
+
+        The order of the rows and the format of the file do not change it.
+        """
         cells = "".join(f", {self._source.cell(column)}::VARCHAR" for column in self.columns)
         query = f"SELECT md5(to_json([user_id, as_of::VARCHAR{cells}])::VARCHAR) AS row_digest"
         reader = self._duck.execute(
@@ -159,5 +162,5 @@ class Labels:
 
 
 def label_file(folder: Path, bucket: int) -> Path:
-    """The file of a bucket's labels."""
+    """Path of the file with the labels of a bucket."""
     return folder / f"{bucket:02d}.parquet"

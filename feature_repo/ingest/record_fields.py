@@ -1,4 +1,4 @@
-"""One value of a JSON record: to text, to a time, to a number, to a list; or why not, in the words of file ingest."""
+"""Fields of JSON records: one value as text, time, number or list, or an error in the words of file ingest."""
 
 import re
 import struct
@@ -26,11 +26,11 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?(?:Z|[
 
 
 class Unfit(Exception):
-    """Why a record is bad, in words."""
+    """A bad record; the text says why."""
 
 
 def text_of(value: object, name: str, most: int = ID_BYTES) -> str | None:
-    """Text of at most so many bytes; None when null or blank. Whole numbers are taken as text."""
+    """Text of at most `most` bytes; None when null or blank. Whole numbers are taken as text. Raises UnfitRecord."""
     if value is None:
         return None
     if type(value) is int and abs(value) < 2**64:
@@ -43,7 +43,7 @@ def text_of(value: object, name: str, most: int = ID_BYTES) -> str | None:
 
 
 def time_of(value: object, name: str) -> int | None:
-    """Microseconds since 1970; None when null or blank. Without a zone it is taken as UTC."""
+    """Microseconds since 1970; None when null or blank. Without a zone it is taken as UTC. Raises UnfitRecord."""
     if value is None:
         return None
     if type(value) is not str:
@@ -61,7 +61,7 @@ def time_of(value: object, name: str) -> int | None:
 
 
 def past_time_of(value: object, name: str, latest: int) -> int | None:
-    """`time_of`, from 1900 to `latest` (microseconds since 1970)."""
+    """`time_of`, from 1900 to `latest` (microseconds since 1970); raises UnfitRecord for any other time."""
     time = time_of(value, name)
     if time is None:
         return None
@@ -73,7 +73,7 @@ def past_time_of(value: object, name: str, latest: int) -> int | None:
 
 
 def float32_of(value: object, name: str) -> float:
-    """The nearest float32; a negative zero becomes zero."""
+    """The nearest float32; a negative zero becomes zero. Raises UnfitRecord."""
     number = _number(value, name)
     if not abs(number) < LARGEST:
         raise Unfit(f"{name} is not finite")
@@ -82,7 +82,7 @@ def float32_of(value: object, name: str) -> float:
 
 
 def texts_of(value: object, name: str) -> list[str] | None:
-    """A list of text without nulls and blanks; None when nothing is left."""
+    """A list of text without nulls and blanks; None when nothing is left. Raises UnfitRecord."""
     if value is None:
         return None
     if type(value) is not list:
@@ -93,7 +93,7 @@ def texts_of(value: object, name: str) -> list[str] | None:
 
 
 def vector_of(value: object, name: str, length: int) -> list[float] | None:
-    """A list of so many float32."""
+    """A list of `length` float32; None when null. Raises UnfitRecord."""
     if value is None:
         return None
     if type(value) is not list or not all(type(number) is float or type(number) is int for number in value):
@@ -104,7 +104,7 @@ def vector_of(value: object, name: str, length: int) -> list[float] | None:
 
 
 def known_fields(record: dict[str, object], known: Sequence[str], what: str, remedy: str = "") -> None:
-    """Raise Unfit for the first field that is none of the known ones."""
+    """Raise UnfitRecord for the first field that is not among the known ones."""
     if not record.keys() <= {*known}:
         unknown = next(field for field in record if field not in known)
         raise Unfit(f"{what} has no field `{unknown[:80]}`; its fields are {', '.join(known)}{remedy}")

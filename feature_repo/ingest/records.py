@@ -1,6 +1,6 @@
-"""One JSON record, an event, a user or an item, to what the inbox takes; raises Unfit for a bad one.
+"""JSON records of events, users and items, judged and turned into rows of the inbox.
 
-A payload has the fields in an order of its own and float32 numbers, so that equal content gives equal text.
+A payload has its fields in a fixed order and float32 numbers, so that equal content gives equal text.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,7 +35,10 @@ _INT64 = 2**63
 
 
 def event_of(record: dict[str, object], ids: EventIds, latest: int) -> Arriving:
-    """An event not after `latest` (µs); one without an id gets one by its content."""
+    """An event not after `latest` (µs), as a row of the inbox; raises UnfitRecord.
+
+    An event without an id gets one by its content.
+    """
     known_fields(record, EVENT_FIELDS, "an event")
     get = record.get
     user = _needed(text_of(get("user_id"), "user_id"), "user_id")
@@ -53,7 +56,10 @@ def event_of(record: dict[str, object], ids: EventIds, latest: int) -> Arriving:
 
 
 def user_of(record: dict[str, object], further: Mapping[str, str], latest: int) -> Arriving:
-    """A sign-up or a profile change; `further` are the DuckDB types of the further columns, by name."""
+    """A sign-up or a profile change, as a row of the inbox; raises UnfitRecord.
+
+    `further` are the DuckDB types of the further columns, by name.
+    """
     fields = ("user_id", "created_time", "onboarding_items", *further)
     known_fields(record, fields, "a user", "; `portrait ingest --users FILE` with such a column brings a new one")
     user = _needed(text_of(record.get("user_id"), "user_id"), "user_id")
@@ -68,7 +74,10 @@ def user_of(record: dict[str, object], further: Mapping[str, str], latest: int) 
 
 
 def item_of(record: dict[str, object], lengths: Mapping[str, int]) -> Arriving:
-    """A new item or a change of one; `lengths` of the catalogue's vectors by column, `vector_<modality>`."""
+    """A new item or a change of one, as a row of the inbox; raises UnfitRecord.
+
+    `lengths` are those of the catalogue's vectors by column, `vector_<modality>`.
+    """
     fields = ("service", "item_id", "text", "tags", *lengths)
     remedy = f"; `portrait ingest --items FILE` with a column `{VECTOR}...` brings one"
     known_fields(record, fields, "an item", remedy)
@@ -91,7 +100,7 @@ def _needed(text: str | None, name: str) -> str:
 
 
 def _further(value: object, column: str, kind: str) -> object:
-    """A value of a further profile column."""
+    """A value of a further profile column; raises UnfitRecord for another type than `kind` (a DuckDB type)."""
     if value is None:
         return None
     match kind:
@@ -123,24 +132,22 @@ def _finite(value: float | int, column: str) -> float:
 
 
 CLOCK_SKEW = 5.0
-"""Seconds that the clock of who sends events may be ahead of ours."""
+"""Seconds that the clock of a sender of events may be ahead of ours."""
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A bad record; of no kind where that cannot be told."""
+    """A bad record; its kind is None where it cannot be told."""
 
     reason: str
     kind: Kind | None = None
 
 
 class Known(Protocol):
-    """Tells which columns there are now."""
+    """The columns of a log as they are now."""
 
     @property
-    def current(self) -> Columns:
-        """The columns."""
-        ...
+    def current(self) -> Columns: ...
 
     @property
     def stale(self) -> bool:
@@ -153,15 +160,15 @@ class Known(Protocol):
 
 
 class RecordJudge:
-    """Tells good records from bad ones; never raises because of what is in them."""
+    """Tells good records from bad ones; never raises because of the content of a record."""
 
     def __init__(self, known: Known) -> None:
         self.known = known
 
     def judge(self, kind: Kind, records: Iterable[object], skew: float = CLOCK_SKEW) -> Iterator[Arriving | Rejected]:
-        """Each record (as orjson parses it) in turn, all of one request.
+        """Judge records (as orjson parses them) in turn, all of one request.
 
-        Identical events without an id get different ids within a call, and the same ones again in the next call.
+        Identical events without an id get different ids within a call, and the same ids again in the next call.
         Users and items may raise Unavailable when the columns have never been read.
         """
         ids, latest = EventIds(), time_ns() // 1000 + round(skew * 1_000_000)

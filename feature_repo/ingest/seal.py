@@ -1,4 +1,4 @@
-"""Sealing: what has come one by one moves from the inbox to segments, judged against them as a file would be.
+"""Sealing: rows of the inbox move to segments, judged against the log as the rows of a file are.
 
 The rows keep their positions. Anyone may seal: the commit that shows the segments deletes the same rows from the inbox,
 and is given up and tried again when somebody else has committed segments in between.
@@ -42,9 +42,9 @@ def completed(
     columns: Sequence[str],
     unchanged_too: bool,
 ) -> Iterator[tuple[int, Row]]:
-    """(position, whole row) of the arrived rows, in their order: of all, or of those that change something.
+    """(position, whole row) of the arrived rows in their order: of all rows, or only of those that change something.
 
-    `current` is each key's row before the first of them.
+    `current` has the row of each key before the first arrived one.
     """
     rows = dict(current)
     for position, given in arrived:
@@ -65,11 +65,11 @@ POSITION = pa.field("position", pa.int64())
 
 @dataclass(frozen=True)
 class Sealed:
-    """What one call did."""
+    """Counts of one call of `seal`."""
 
-    rows: int = 0  # that left the inbox
-    kept: int = 0  # of them, in segments now; the others were known already, or changed nothing
-    taken: tuple[str, ...] = ()  # users of events that have another event's id: in rejects, and to be rebuilt
+    rows: int = 0  # rows that left the inbox
+    kept: int = 0  # those that are in segments now; the others were known already, or changed nothing
+    taken: tuple[str, ...] = ()  # users of rejected events with another event's id: to be rebuilt
 
 
 def seal(
@@ -77,7 +77,7 @@ def seal(
 ) -> Sealed:
     """Move all rows that the inbox holds of some buckets, or of all, to segments.
 
-    `within` is done in each commit and may raise. Raises Conflict when others were faster many times in a row.
+    `within` is called in each commit and may raise. Raises Conflict when others were faster many times in a row.
     """
     done, attempts = Sealed(), 0
     while records := read_inbox(log.database, buckets, MOST_ROWS):
@@ -93,7 +93,7 @@ def seal(
 
 
 def sealed_manifest(log: EventLog, buckets: Collection[int] | None = None) -> Manifest:
-    """The log with nothing in the inbox that precedes a row of a segment: all that is known up to each position."""
+    """The manifest once no row of the inbox precedes a row of a segment: it is complete up to each position."""
     for _ in range(ATTEMPTS):
         seal(log, buckets)
         with log.database.reading() as session:
@@ -109,7 +109,7 @@ def sealed_manifest(log: EventLog, buckets: Collection[int] | None = None) -> Ma
 
 
 def _seal(log: EventLog, records: list[InboxRecord], within: Callable[[Session], None] | None) -> Sealed | None:
-    """None when the log has moved meanwhile."""
+    """The report of one commit; None when the log has moved meanwhile."""
     manifest = log.manifest()
     by_kind: dict[Kind, list[InboxRecord]] = defaultdict(list)
     for record in records:
@@ -135,7 +135,7 @@ def _seal(log: EventLog, records: list[InboxRecord], within: Callable[[Session],
         finally:
             if not committed:
                 _discard(log.home, segments)
-                if rejects is not None:  # it may name somebody who was forgotten meanwhile
+                if rejects is not None:  # it may name a user who was forgotten meanwhile
                     rejects.unlink(missing_ok=True)
     if not committed:
         return None
@@ -242,7 +242,7 @@ def _current(
     schema: pa.Schema,
     arrived: Sequence[dict[str, object]],
 ) -> dict[tuple[str, ...], dict[str, object]]:
-    """The rows of these keys as the segments have them, times as microseconds."""
+    """The rows of these keys in the segments, by key, with times in microseconds."""
     duck.register("wanted", pa.table({key: pa.array([row[key] for row in arrived], pa.string()) for key in keys}))
     names, on = ", ".join(map(name, columns)), ", ".join(keys)
     rows = duck.execute(
@@ -253,7 +253,7 @@ def _current(
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Times as microseconds, as payloads have them."""
+    """The table with its time stamps as int64 microseconds, as payloads have them."""
     for place, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
             table = table.set_column(place, field.name, table.column(place).cast(pa.int64()))
@@ -261,7 +261,7 @@ def _plain(table: pa.Table) -> pa.Table:
 
 
 def _write(home: Path, kind: Kind, ingest: str, schema: pa.Schema, rows: pa.Table) -> list[Segment]:
-    """One positioned segment a bucket, placed where its rows are already."""
+    """One positioned segment a bucket, with the positions that its rows have already."""
     spans = rows.group_by("bucket").aggregate([("position", "min"), ("position", "max")]).to_pylist()
     of_bucket = {span["bucket"]: (span["position_min"], span["position_max"]) for span in spans}
     written = write_segments(home, kind, ingest, schema, rows.to_batches())

@@ -35,12 +35,12 @@ class Source:
 
     @property
     def shown(self) -> str:
-        """What messages call it."""
+        """The name of the file in messages."""
         return f"{self.what} file {self.path}"
 
     @property
     def malformed(self) -> str:
-        """The table (row, reason, line) of the lines that are no rows; see `prepared`."""
+        """The table (row, reason, line) of the malformed lines; see `prepared`."""
         return f"malformed_{self.what}"
 
     def cell(self, column: str) -> str:
@@ -48,7 +48,7 @@ class Source:
         return f"c{list(self.columns).index(column)}"
 
     def cells_of(self, line: str) -> set[str]:
-        """What a line of the file that is no row seems to consist of."""
+        """The cells of a malformed line, as far as they can be told."""
         delimiter = self.csv.delimiter if self.csv else ","
         return {cell.strip(" \"'\r\n") for cell in line.split(delimiter)}
 
@@ -64,7 +64,7 @@ class Source:
         )
 
     def prepared(self, duck: Duck, working: Path) -> "Source":
-        """Ready to be read: a CSV is unpacked into the folder `working`; makes the table `malformed`.
+        """The source, ready to be read: a CSV is unpacked into the folder `working`; makes the table `malformed`.
 
         Raises InvalidInput when the file cannot be read to its end or has no rows.
         """
@@ -83,7 +83,7 @@ class Source:
 
 
 def open_source(duck: Duck, path: Path, what: str, needed: Collection[str]) -> Source:
-    """Look at the file and its columns; raises InvalidInput naming the file, and the column that is missing."""
+    """Look at the file and its columns; raises InvalidInput that names the file and a missing column."""
     shown = f"{what} file {path}"
     path = path.expanduser().absolute()
     if not path.exists():

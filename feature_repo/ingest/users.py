@@ -1,4 +1,4 @@
-"""What a users file must look like: `user_id`, `created_time`, `onboarding_items` and further scalar columns."""
+"""Users files: `user_id`, `created_time`, `onboarding_items`, further scalar columns, and SQL that judges them."""
 
 import re
 from collections.abc import Mapping
@@ -35,14 +35,14 @@ _NAME = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")  # no double underscore: Feast
 
 
 def users_table(duck: Duck, source: Source, known: Mapping[str, str]) -> KeyedTable:
-    """Layout of the users table once this file is in; `known` are the further columns so far.
+    """Layout of the users table after this file; `known` are the types of the further columns before it.
 
     Raises InvalidInput for a further column with an unfit name or type.
     """
     further = [column for column in source.columns if column not in FIXED]
     types = dict(known)
     for column, kind in _types(duck, source, further).items():
-        if kind is None:  # nothing but nulls says nothing about the type
+        if kind is None:  # a column of nulls has no type of its own
             types.setdefault(column, "VARCHAR")
         else:
             types[column] = unified(types.get(column, kind), kind)
@@ -89,7 +89,7 @@ def _reason(further: Mapping[str, str], now: datetime) -> str:
 
 
 def _types(duck: Duck, source: Source, columns: list[str]) -> dict[str, str | None]:
-    """Type of each further column; None when it holds nothing but nulls."""
+    """Type of each further column; None when it holds only nulls."""
     for column in columns:
         _require_fit_name(source, column)
     if not columns:
@@ -106,7 +106,7 @@ def _types(duck: Duck, source: Source, columns: list[str]) -> dict[str, str | No
 
 
 def given_value(source: Source, column: str) -> str:
-    """The cell, null when blank."""
+    """SQL for a cell, null when it is blank."""
     return f"CASE WHEN {given(source, column)} THEN {source.cell(column)} END"
 
 
@@ -129,7 +129,7 @@ def _declared_type(source: Source, column: str) -> str:
 
 
 def _read_type(duck: Duck, source: Source, column: str) -> str:
-    """The narrowest type that every value of a CSV column has; text where a cast would lose something."""
+    """The narrowest type that fits every value of a CSV column; text where a cast would lose something."""
     tests = {
         "BOOLEAN": "bool_and(lower(v) IN ('true', 'false'))",
         # DuckDB would round 1.5 to a whole number; a leading zero belongs to a code, not to a number.

@@ -1,1 +1,1 @@
-"""The event log: ingest, segments with their manifest, the history fold and snapshots."""
+"""The event log: inbox, segments and their manifest, the tail, leases, and forgotten users."""

@@ -37,7 +37,7 @@ def rows_of(home: Path, segments: Sequence[Segment], columns: Mapping[str, str],
 
 
 def dated_rows_of(home: Path, segments: Sequence[Segment], columns: Mapping[str, str]) -> str:
-    """`rows_of` with `committed_at` too: when each row could first be seen."""
+    """`rows_of` with `committed_at` too: the time at which readers could first see each row."""
     if not segments:
         return f"(SELECT *, NULL::TIMESTAMPTZ AS committed_at FROM {rows_of(home, segments, columns)})"
     parts = (
@@ -65,7 +65,7 @@ def _positioned_rows(home: Path, segments: Sequence[Segment], selected: str) -> 
 
 
 def _named(home: Path, segments: Sequence[Segment]) -> str:
-    """Rows with their number in the file, and with the file's first position and commit."""
+    """Rows with their number in the file, and with the file's first position and time of commit."""
     paths = _paths(home, segments)
     firsts = ", ".join(str(segment.first_position) for segment in segments)
     times = texts("" if s.committed_at is None else s.committed_at.isoformat(sep=" ") for s in segments)

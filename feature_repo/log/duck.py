@@ -1,4 +1,4 @@
-"""The one way to DuckDB: bounded memory, two threads, UTC, spilling into the home."""
+"""DuckDB connections (bounded memory, two threads, UTC, spilling into the home), and SQL literals."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ def connect(memory: str, spill: Path, threads: int = THREADS, database: Path | N
 
 @contextmanager
 def enough_memory(memory: str) -> Iterator[None]:
-    """Say which setting to raise when DuckDB cannot do with `memory`."""
+    """Raise InvalidInput that names the setting to raise when DuckDB cannot do with `memory`."""
     try:
         yield
     except duckdb.OutOfMemoryException as error:
@@ -44,22 +44,22 @@ def enough_memory(memory: str) -> Iterator[None]:
 
 
 def text(value: str) -> str:
-    """A SQL string literal."""
+    """The value as a SQL string literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def name(column: str) -> str:
-    """A quoted SQL name."""
+    """The column as a quoted SQL name."""
     return '"' + column.replace('"', '""') + '"'
 
 
 def texts(values: Iterable[str]) -> str:
-    """A SQL list of string literals."""
+    """The values as a SQL list of string literals."""
     return "[" + ", ".join(map(text, values)) + "]"
 
 
 def scalar(duck: Duck, query: str) -> int:
-    """The one number that the query returns."""
+    """The one number that the query returns; 0 for no row and for null."""
     row = duck.execute(query).fetchone()
     return int(row[0]) if row and row[0] is not None else 0
 

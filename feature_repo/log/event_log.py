@@ -39,7 +39,7 @@ class EventLog:
 
     @cached_property
     def forgotten(self) -> Forgotten:
-        """Users of whom nothing may be kept."""
+        """The test for users of whom nothing may be kept."""
         return Forgotten(self.home)
 
     @property
@@ -52,9 +52,10 @@ class EventLog:
         return read_manifest(self.database)
 
     def read(self, work: Callable[[Manifest], Answer], manifest: Callable[[], Manifest] | None = None) -> Answer:
-        """What `work` makes of the segments as committed now, or of those that `manifest` gives.
+        """The result of `work` on the manifest as committed now, or on the one that `manifest` gives.
 
-        Done again when files that the manifest names are gone before they were read: somebody is being forgotten.
+        Tried again when files that the manifest names vanished before they were read: a user is being forgotten. Raises
+        Conflict after many tries.
         """
         for _ in range(ATTEMPTS):
             seen = manifest() if manifest else self.manifest()
@@ -70,12 +71,12 @@ class EventLog:
         return all((self.home / segment.path).exists() for segment in manifest.segments)
 
     def tombstones(self) -> Tombstones:
-        """Everybody who is forgotten as of now."""
+        """The tombstones of all users who are forgotten now."""
         with self.database.reading() as session:
             return self.forgotten.tombstones(session)
 
     def forgotten_among(self, user_ids: Iterable[str]) -> set[str]:
-        """Those of the users who are forgotten as of now."""
+        """Those of the users who are forgotten now."""
         with self.database.reading() as session:
             return self.forgotten.among(session, user_ids)
 
@@ -101,7 +102,7 @@ class EventLog:
         return self.read(count)
 
     def user_ids(self, *buckets: int) -> list[str]:
-        """Every user of the buckets whom the log or a users table names, sorted."""
+        """Every user of the buckets that the log or a users table names, sorted."""
 
         def ids(manifest: Manifest) -> list[str]:
             named = _named_users(self.home, manifest, buckets)
@@ -112,10 +113,10 @@ class EventLog:
         return self.read(ids)
 
     def sample_users(self, most: int, seed: int = 0) -> tuple[int, list[str]]:
-        """How many users there are, and all of them or `most` drawn at random, each with the same chance; sorted.
+        """The number of users, and all of them or `most` drawn at random, each with the same chance; sorted.
 
-        The draw depends on seed and ids alone: those with the smallest hashes are it. Not some of the buckets, which
-        would be cheaper to read: what is done bucket by bucket and was broken off would be seen wholly or not at all.
+        The draw depends on seed and ids alone: it takes those with the smallest hashes. Some buckets would be cheaper
+        to read, but work that goes bucket by bucket and was broken off would be seen as wholly done or not at all.
         """
 
         def sample(manifest: Manifest) -> tuple[int, list[str]]:

@@ -1,4 +1,4 @@
-"""Users to be forgotten, known by a keyed hash of their ids alone."""
+"""Forgotten users, known only by a keyed hash of their ids."""
 
 import hmac
 import os
@@ -16,7 +16,7 @@ from portrait.registry.database.database import Database
 
 KEY_FILE = "forget.key"
 REASON = "the user was forgotten"
-"""Why rows of a file are rejected; nothing else of them is kept."""
+"""The reason of rejected rows of forgotten users; nothing else of these rows is kept."""
 
 ASKED_AT_ONCE = 10_000
 """Digests in one query; SQLite takes no more than 32,766 parameters."""
@@ -24,7 +24,7 @@ ASKED_AT_ONCE = 10_000
 
 @dataclass(frozen=True)
 class Tombstones:
-    """Everybody who is being forgotten, or has been, at one moment; equal when they are the same people."""
+    """The users who are being forgotten or have been, at one moment; equal when they are the same users."""
 
     digests: frozenset[str]
     _digest: Callable[[str], str] = field(compare=False, repr=False)
@@ -38,9 +38,9 @@ class Tombstones:
 
 
 class Forgotten:
-    """Tells whom nothing may be accepted of.
+    """Tells of which users nothing may be accepted.
 
-    The key lies in the home, away from the database with the hashes: who has one of them alone can tell nobody.
+    The key lies in the home, away from the database with the hashes: one of them alone identifies nobody.
     """
 
     def __init__(self, home: Path) -> None:
@@ -51,7 +51,7 @@ class Forgotten:
         return hmac.digest(self._key, user_id.encode(), "sha256").hex()
 
     def among(self, session: Session, user_ids: Iterable[str]) -> set[str]:
-        """Those of the users who are being forgotten, or have been; cheap while nobody is."""
+        """Those of the users who are being forgotten, or have been; cheap while there are none."""
         if session.scalar(select(ForgottenRow.digest).limit(1)) is None:
             return set()
         users = {self.digest(user): user for user in user_ids}
@@ -62,7 +62,7 @@ class Forgotten:
         return found
 
     def tombstones(self, session: Session) -> Tombstones:
-        """All of them: for whoever judges a whole file."""
+        """All tombstones, for the judging of a whole file."""
         return Tombstones(frozenset(session.scalars(select(ForgottenRow.digest))), self.digest)
 
     @cached_property
@@ -73,7 +73,7 @@ class Forgotten:
             hidden.touch(mode=0o600)
             hidden.write_bytes(secrets.token_bytes(32))
             try:
-                os.link(hidden, path)  # unlike a rename, it leaves the key of somebody who was faster
+                os.link(hidden, path)  # unlike a rename, it keeps the key of a faster process
             except FileExistsError:
                 pass
             finally:
@@ -82,7 +82,7 @@ class Forgotten:
 
 
 def count_unfinished(database: Database) -> int:
-    """How many users have been asked to be forgotten and are not wholly."""
+    """Number of users whose forgetting was asked for and is not finished."""
     with database.reading() as session:
         unfinished = ForgottenRow.finished_at.is_(None)
         return session.scalar(select(func.count()).select_from(ForgottenRow).where(unfinished)) or 0

@@ -1,4 +1,4 @@
-"""The inbox: what comes one by one is in the log as soon as its row here has committed."""
+"""The inbox of single records: a record is in the log as soon as its row here has committed."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from portrait.registry.errors import Conflict
 
 
 class Outcome(StrEnum):
-    """What became of a record."""
+    """The outcome of a record that was sent to the inbox."""
 
     ACCEPTED = "accepted"
     KNOWN = "known"  # the same event is in the inbox already: accepted, once
-    TAKEN = "taken"  # its id is another event's
+    TAKEN = "taken"  # its id belongs to another event
     FORGOTTEN = "forgotten"  # its user was forgotten
 
 
@@ -41,7 +41,7 @@ class Arriving:
 
 
 Within = Callable[[Session, Sequence[Outcome]], None]
-"""What is done in the transaction that accepts records."""
+"""A callback inside the transaction that accepts records."""
 
 
 class InboxRecord(NamedTuple):
@@ -56,13 +56,13 @@ class InboxRecord(NamedTuple):
 
 
 def read_inbox(database: Database, buckets: Collection[int] | None, most: int) -> list[InboxRecord]:
-    """The first records of some buckets, or of all, by bucket and position."""
+    """The first `most` records of some buckets, or of all, by bucket and position."""
     with database.reading() as session:
         return select_inbox(session, None if buckets is None else InboxRow.bucket.in_(buckets), most)
 
 
 def select_inbox(session: Session, where: ColumnElement[bool] | TextClause | None, most: int) -> list[InboxRecord]:
-    """The first records that fulfil a condition, by bucket and position."""
+    """The first `most` records that fulfil a condition, by bucket and position."""
     columns = (InboxRow.bucket, InboxRow.position, InboxRow.kind, InboxRow.user_id, InboxRow.payload)
     statement = select(*columns, InboxRow.accepted_at).order_by(InboxRow.bucket, InboxRow.position).limit(most)
     if where is not None:
@@ -73,14 +73,14 @@ def select_inbox(session: Session, where: ColumnElement[bool] | TextClause | Non
 
 
 def inbox_users(database: Database) -> list[str]:
-    """Users whom records in the inbox name."""
+    """The users that records in the inbox name."""
     with database.reading() as session:
         named = select(InboxRow.user_id).where(InboxRow.user_id.is_not(None)).distinct()
         return [user for user in session.scalars(named) if user is not None]
 
 
 def count_inbox(database: Database) -> int:
-    """How many records are in no segment yet."""
+    """Number of records that are in no segment yet."""
     with database.reading() as session:
         return session.scalar(select(func.count()).select_from(InboxRow)) or 0
 
@@ -93,9 +93,9 @@ class Inbox:
         self._forgotten = forgotten
 
     def accept(self, records: Sequence[Arriving], within: Within | None = None) -> list[Outcome]:
-        """Commit what is new, and say what became of each; an event that a segment holds already is found later.
+        """Commit the new records, and return the outcome of each; events that a segment holds already are found later.
 
-        `within` is done with the outcomes in the same transaction, before the commit, and may raise. Raises
+        `within` is called with the outcomes in the same transaction, before the commit, and may raise. Raises
         Unavailable, with nothing accepted.
         """
         for _ in range(3):
@@ -113,7 +113,7 @@ class Inbox:
 
     def _accept(self, session: Session, records: Sequence[Arriving]) -> list[Outcome]:
         buckets = locked_buckets(session, {record.bucket for record in records})
-        # Behind the locks: whoever forgets a user waits for them, or is seen here.
+        # Read behind the locks: a forgetting waits for them, or its tombstone is seen here.
         forgotten = self._forgotten.among(session, {r.user_id for r in records if r.user_id is not None})
         known = _payloads(session, {r.event_id for r in records if r.event_id is not None})
         outcomes, rows = [], []

@@ -1,4 +1,4 @@
-"""Leases: which refresh shard works on which bucket, how far it has come, and the epoch that makes it the only one."""
+"""Leases of buckets: the refresh shard that holds each, its progress, and the epoch that shuts earlier holders out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from portrait.registry.errors import LeaseLost
 from portrait.registry.rows import database_now
 
 LEASE = timedelta(seconds=6)
-"""A holder that was not heard of for longer is taken for dead."""
+"""A holder that was silent for longer counts as dead."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A bucket in somebody's hands."""
+    """The lease of a bucket, as its holder has it."""
 
     bucket: int
     epoch: int
@@ -30,16 +30,16 @@ class Lease:
 
 
 class Leases:
-    """The leases of one holder; every statement is conditional on still being it."""
+    """The leases of one holder; every statement is conditional on the holder still being it."""
 
     def __init__(self, database: Database, owner: str) -> None:
         self._database = database
         self.owner = owner
 
     def hold(self, share: int, known: Mapping[int, int]) -> dict[int, Lease]:
-        """Prolong what is held, up to `share` buckets; give back or take free ones to come to that number.
+        """Prolong the held leases, up to `share` buckets; give some back or take free ones to reach that number.
 
-        `known` are the epochs of the buckets that the caller works on. One held under this name with another epoch
+        `known` are the epochs of the buckets that the caller works on. A bucket held under this name with another epoch
         is of an earlier life: it is taken anew, with a higher epoch. Returns all leases held now.
         """
         with self._database.transaction() as session:
@@ -63,7 +63,10 @@ class Leases:
             }
 
     def advance(self, epochs: Mapping[int, int], applied: Mapping[int, int], lazily: bool = False) -> None:
-        """Note how far the buckets have come; raises LeaseLost, with nothing noted, when one is not held any more."""
+        """Note how far the buckets have come.
+
+        Raises LeaseLost, with nothing noted, when one of them is not held any more.
+        """
         with self._database.transaction() as session:
             for bucket, position in sorted(applied.items()):
                 held = (LeaseRow.bucket == bucket) & (LeaseRow.epoch == epochs[bucket])
@@ -75,7 +78,7 @@ class Leases:
             require_held(session, {bucket: epochs[bucket] for bucket in applied})
 
     def give_back(self, epochs: Mapping[int, int]) -> None:
-        """Leave the buckets to others at once, instead of when the lease ends."""
+        """Give the buckets to others at once, not only when the lease ends."""
         with self._database.transaction() as session:
             now = database_now(session)
             for bucket, epoch in sorted(epochs.items()):
@@ -102,7 +105,7 @@ def require_held(session: Session, epochs: Mapping[int, int]) -> None:
 
 
 def _make_missing(session: Session) -> None:
-    """Where no shard has ever worked, what was published in bulk counts as done: a backfill has embedded it."""
+    """Add missing leases. Rows published in bulk before any shard worked count as done: a backfill embeds them."""
     now = database_now(session)
     published = dict(session.execute(select(BucketRow.bucket, BucketRow.published)).all())
     rows = []

@@ -1,4 +1,4 @@
-"""The manifest: which segments exist, where each bucket's next one starts, and the one commit that adds some.
+"""The manifest of the log: its segments, each bucket's next position, and the commit that adds segments.
 
 A segment file without a committed row does not exist for any reader.
 """
@@ -22,7 +22,7 @@ FIRST_POSITION = 1
 
 
 class Kind(StrEnum):
-    """What a segment holds."""
+    """The kind of rows in a segment."""
 
     EVENTS = "events"
     USERS = "users"
@@ -31,9 +31,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Segment:
-    """An immutable Parquet file; its row i has position `first_position + i`. Not committed yet: position 0.
+    """An immutable Parquet file; its row i has position `first_position + i`. Before its commit the position is 0.
 
-    In a `positioned` one each row brings its own position, in a column of that name, and keeps it.
+    In a `positioned` segment each row brings its own position, in a column of that name, and keeps it.
     """
 
     id: str
@@ -46,10 +46,10 @@ class Segment:
     first_position: int = 0
     last_position: int = 0
     positioned: bool = False
-    committed_at: datetime | None = None  # when its rows could first be seen
+    committed_at: datetime | None = None  # when readers could first see its rows
 
     def placed(self, first_position: int) -> "Segment":
-        """The segment once its rows have their range of positions."""
+        """The segment with its range of positions."""
         return replace(self, first_position=first_position, last_position=first_position + self.rows - 1)
 
 
@@ -64,13 +64,13 @@ class Manifest:
     committed_at: datetime | None
 
     def of(self, kind: Kind, buckets: Collection[int] | None = None) -> list[Segment]:
-        """Segments of a kind, of all buckets or of some, in the order of their positions."""
+        """The segments of a kind, in all buckets or in some, in the order of their positions."""
         if buckets is None:
             return [segment for segment in self.segments if segment.kind == kind]
         return [segment for bucket in sorted(buckets) for segment in self._by_bucket.get((kind, bucket), ())]
 
     def moved(self, commits: Mapping[int, int], buckets: Collection[int]) -> set[int]:
-        """Which of the buckets have got further segments since, given their commits now."""
+        """The buckets that have got further segments since, given their commits now."""
         return {bucket for bucket in buckets if commits.get(bucket, 0) != self.commits.get(bucket, 0)}
 
     @cached_property
@@ -81,7 +81,7 @@ class Manifest:
         return dict(found)
 
     def began_at(self, kind: Kind | None = None) -> datetime | None:
-        """When the first segment, of a kind or of any, was committed; None without any."""
+        """When the first segment, of a kind or of any, was committed; None when there is none."""
         segments = self.segments if kind is None else self.of(kind)
         return min((s.committed_at for s in segments if s.committed_at is not None), default=None)
 
@@ -92,14 +92,13 @@ class Manifest:
 
 
 def read_manifest(database: Database) -> Manifest:
-    """The manifest as committed now."""
     with database.reading() as session:
         return manifest_of(session)
 
 
 def manifest_of(session: Session) -> Manifest:
     """The manifest that a session sees."""
-    # Buckets first: a commit that falls between the two reads is then noticed by `append`.
+    # Buckets first: a commit that falls between the two reads is then noticed by `commit_segments`.
     buckets = session.scalars(select(BucketRow)).all()
     rows = session.scalars(select(SegmentRow).order_by(SegmentRow.bucket, SegmentRow.first_position)).all()
     return Manifest(
@@ -112,7 +111,7 @@ def manifest_of(session: Session) -> Manifest:
 
 
 class SomebodyForgotten(Exception):
-    """Who is forgotten is not what it was at the judgement: all of it has to be done again."""
+    """The set of forgotten users changed since the judging, which has to be done again."""
 
 
 def append(
@@ -126,13 +125,13 @@ def append(
 
     `judged` is the manifest against which duplicates were looked for; when one of the `guarded` buckets has got
     segments since then nothing is written. Returns the buckets that moved: empty when committed. Rows of the inbox
-    do not count: they are judged when they are sealed. With `forgotten`, whose rows were left out, raises
-    SomebodyForgotten, with nothing written, when they are other people by now.
+    do not count: they are judged when they are sealed. `forgotten` are the users whose rows were left out: raises
+    TombstonesChanged, with nothing written, when other users are forgotten by now.
     """
     with database.transaction() as session:
         buckets = sorted({*guarded, *(segment.bucket for segment in segments)})
         locked = locked_buckets(session, buckets) if segments else {}
-        # Behind the locks: whoever forgets a user waits for them, or is seen here.
+        # Read behind the locks: a forgetting waits for them, or its tombstone is seen here.
         if forgotten is not None and frozenset(session.scalars(select(ForgottenRow.digest))) != forgotten.digests:
             raise SomebodyForgotten
         if not segments:
@@ -144,7 +143,7 @@ def append(
 
 
 def mark_published(database: Database, bucket: int, up_to: int) -> None:
-    """Record that the bucket's positions up to `up_to` are online; never goes back."""
+    """Record that the bucket's positions up to `up_to` are online; a lower one changes nothing."""
     with database.transaction() as session:
         session.execute(
             update(BucketRow).where(BucketRow.bucket == bucket, BucketRow.published < up_to).values(published=up_to)
@@ -152,7 +151,7 @@ def mark_published(database: Database, bucket: int, up_to: int) -> None:
 
 
 def locked_buckets(session: Session, buckets: Iterable[int]) -> dict[int, BucketRow]:
-    """The rows of the buckets, made where they are missing, and nobody else's until the transaction ends."""
+    """The rows of the buckets, made where they are missing, and locked until the transaction ends."""
     # Sorted, so that two commits wait for each other instead of locking each other out.
     buckets = sorted(buckets)
     select_locked = select(BucketRow).where(BucketRow.bucket.in_(buckets)).order_by(BucketRow.bucket).with_for_update()
@@ -178,7 +177,7 @@ def _insert(session: Session, segments: Sequence[Segment], locked: Mapping[int, 
 
 
 def segment_row(segment: Segment, now: datetime) -> SegmentRow:
-    """The row by which a segment exists."""
+    """The database row of a segment that is committed at `now`."""
     return SegmentRow(**asdict(segment) | {"kind": segment.kind.value, "committed_at": now})
 
 

@@ -1,4 +1,4 @@
-"""The one partition function: log, Ray tasks, backfill resume points and refresh shards all use it."""
+"""The partition function: log, Ray tasks, backfill resume points and refresh shards all use it."""
 
 import hashlib
 

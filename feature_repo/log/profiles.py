@@ -1,4 +1,4 @@
-"""Profiles: the columns that the committed users files have brought, and every user's newest row."""
+"""Profile columns of the committed users files, with their types in DuckDB and Arrow."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -22,12 +22,12 @@ _DUCK = {arrow: duck for duck, arrow in ARROW.items()}
 
 
 def duck_type(arrow: pa.DataType) -> str:
-    """DuckDB's word for one of our Arrow types."""
+    """DuckDB's name of one of our Arrow types."""
     return _DUCK[arrow]
 
 
 def unified(first: str, second: str) -> str:
-    """The type that holds the values of both: text when they have nothing in common."""
+    """The type that holds the values of both (DuckDB types): text when they have nothing in common."""
     if first == second:
         return first
     return "DOUBLE" if {first, second} == {"BIGINT", "DOUBLE"} else "VARCHAR"
@@ -46,7 +46,7 @@ def profile_schema(log: EventLog) -> pa.Schema:
 
 
 def schema_at(home: Path, manifest: Manifest) -> pa.Schema:
-    """`profile_schema` of a manifest."""
+    """`profile_schema` as of a manifest."""
     further = further_columns(home, manifest.of(Kind.USERS))
     return pa.schema([*PROFILE_FIXED, *((column, ARROW[kind]) for column, kind in further.items())])
 

@@ -1,4 +1,4 @@
-"""Users who wait for a stored vector, because somebody had to compute theirs on read: the refresh takes them up."""
+"""Refresh requests: users whose vector was computed on read, and has to be stored by the refresh."""
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ ROWS_AT_ONCE = 1_000
 
 
 def ask(log: EventLog, users: Sequence[str]) -> None:
-    """Ask for the users' vectors; who is asked for already stays as it is, who is forgotten is not kept.
+    """Ask for stored vectors of the users; existing requests stay as they are, forgotten users are left out.
 
     Raises Unavailable.
     """
@@ -30,25 +30,25 @@ def ask(log: EventLog, users: Sequence[str]) -> None:
             session.execute(
                 insert(RefreshRequestRow).values(rows[start : start + ROWS_AT_ONCE]).on_conflict_do_nothing()
             )
-    # Only now: whoever forgets a user deletes what is there, and whoever is forgotten since is seen here.
+    # Only now: a forgetting deletes the rows that are there, and one that began since is seen here.
     if forgotten := log.forgotten_among(users):
         with database.transaction() as session:
             drop(session, forgotten)
 
 
 def buckets(session: Session) -> list[int]:
-    """Buckets in which somebody is asked for."""
+    """The buckets with requests."""
     return list(session.scalars(select(RefreshRequestRow.bucket).distinct()))
 
 
 def take(session: Session, bucket: int, limit: int) -> list[str]:
-    """Users of a bucket who are asked for, the longest waiting first; they stay until they are dropped."""
+    """Users of a bucket with requests, the longest waiting first; the requests stay until `drop`."""
     waiting = select(RefreshRequestRow.user_id).where(RefreshRequestRow.bucket == bucket)
     return list(session.scalars(waiting.order_by(RefreshRequestRow.asked_at, RefreshRequestRow.user_id).limit(limit)))
 
 
 def drop(session: Session, users: Collection[str]) -> None:
-    """End the requests for users, who have their vectors now or are forgotten."""
+    """End the requests of users, who have their vectors now or are forgotten."""
     ids = list(users)
     for start in range(0, len(ids), ROWS_AT_ONCE):
         chunk = ids[start : start + ROWS_AT_ONCE]

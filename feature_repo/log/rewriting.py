@@ -1,4 +1,4 @@
-"""Parquet files rewritten without somebody's rows: each of them whole, by one process at a time."""
+"""Rewriting of Parquet files without some users' rows: each file whole, by one process at a time."""
 
 import fcntl
 import time
@@ -19,17 +19,17 @@ from portrait.registry.errors import Conflict
 
 LOCK_FILE = "rewriting.lock"
 PATIENCE_SECONDS = 30.0
-"""How long one who rewrites waits for another."""
+"""How long one rewriting process waits for another."""
 
 
 @dataclass(frozen=True)
 class Rewriter:
-    """The one process that may rewrite files; those of others appear beside them, and stay."""
+    """The one process that may rewrite files; new files that others write beside them stay."""
 
     working: Path
 
     def strike(self, path: Path, user_ids: Collection[str]) -> int:
-        """Leave the rows of these users out of a file with a column `user_id`; returns how many there were."""
+        """Remove the rows of these users from a file with a column `user_id`; returns how many there were."""
         struck = _rows_of(path, user_ids)
         rows = _count(struck)
         if rows:
@@ -37,7 +37,7 @@ class Rewriter:
         return rows
 
     def replace(self, path: Path, table: pa.Table) -> None:
-        """Put a table in the place of a file, with row groups as large as before."""
+        """Replace a file by a table, with row groups as large as before."""
         with pq.ParquetFile(path) as file:
             groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
         hidden = self.working / path.name
@@ -49,7 +49,7 @@ class Rewriter:
 
 @contextmanager
 def rewriting(home: Path) -> Iterator[Rewriter]:
-    """Rewrite files of a home, when nobody else does; raises Conflict when somebody goes on for too long."""
+    """The right to rewrite files of a home, for one process at a time; raises Conflict after PATIENCE_SECONDS."""
     with (home / LOCK_FILE).open("a") as lock:
         _take(lock)
         with working_folder(home, "rewriting") as working:
@@ -57,9 +57,10 @@ def rewriting(home: Path) -> Iterator[Rewriter]:
 
 
 def strike_forgotten(log: EventLog, files: Iterable[Path]) -> None:
-    """Leave whoever is forgotten by now out of files with a column `user_id`.
+    """Remove the rows of users who are forgotten by now from files with a column `user_id`.
 
-    For those who have just made them: who is forgotten later is struck out by whoever forgets.
+    To be called by a process that has just made the files: the rows of users who are forgotten later are removed by the
+    forgetting itself.
     """
     if not log.tombstones():
         return
@@ -70,7 +71,7 @@ def strike_forgotten(log: EventLog, files: Iterable[Path]) -> None:
 
 
 def count_users(path: Path, user_ids: Collection[str]) -> int:
-    """How many rows of these users a file with a column `user_id` has."""
+    """Number of rows of these users in a file with a column `user_id`."""
     return _count(_rows_of(path, user_ids))
 
 

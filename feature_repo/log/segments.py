@@ -1,4 +1,4 @@
-"""Writing of segment files: a sorted stream of rows, cut into one Parquet file a bucket."""
+"""Segment files: a sorted stream of rows, written as one Parquet file a bucket."""
 
 import os
 import secrets
@@ -19,7 +19,7 @@ BATCH_ROWS = 64 * 1024
 
 
 def new_ingest_id(now: datetime) -> str:
-    """A name for one ingest: sorts by time, never the same twice."""
+    """A unique name for one ingest, which sorts by time."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(6)}"
 
 
@@ -36,10 +36,10 @@ class _OpenSegment:
 def write_segments(
     home: Path, kind: Kind, ingest: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
 ) -> list[Segment]:
-    """Write one file a bucket and return what to commit.
+    """Write one file a bucket; returns the segments to commit.
 
-    The batches have the schema's columns and `bucket` (int), sorted by bucket and, within it, as the
-    file shall be. One batch is in memory at a time. The files are on disk when this returns.
+    The batches have the schema's columns and `bucket` (int), sorted by bucket and, within it, in the order of the file.
+    One batch is in memory at a time. The files are synced to disk when this returns.
     """
     written: list[Segment] = []
     current: _OpenSegment | None = None
@@ -103,7 +103,7 @@ def _closed(done: _OpenSegment) -> Segment:
 
 
 def sync(path: Path) -> None:
-    """Have the file or folder on disk before anything that names it is committed."""
+    """Have the file or folder synced to disk; to be called before anything that names it is committed."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -17,14 +17,15 @@ from portrait.feature_repo.log.segments import FOLDERS
 STAGING = "staging"
 LOCK = "lock"
 LEFT_BEHIND = 24 * 3600.0
-"""Seconds after which an uncommitted file belongs to no living process, even if nothing says whose it was."""
+"""Seconds after which an uncommitted file counts as abandoned, even if its process is unknown."""
 
 
 @contextmanager
 def working_folder(home: Path, name: str) -> Iterator[Path]:
     """A folder of its own `home/staging/<name>-...`, removed with everything in it when the block ends.
 
-    Uncommitted segment files whose names begin with `name` belong to it: they are swept with it once it is dead.
+    Uncommitted segment files whose names begin with `name` belong to it: they are swept with it once its process is
+    dead.
     """
     parent = home / STAGING
     parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,7 @@ def working_folder(home: Path, name: str) -> Iterator[Path]:
 
 @contextmanager
 def spill_folder(home: Path) -> Iterator[Path]:
-    """Where DuckDB may spill to."""
+    """A working folder for DuckDB's spilled data."""
     with working_folder(home, "spill") as folder:
         yield folder
 
@@ -52,21 +53,21 @@ def alive(home: Path) -> list[Path]:
 
 
 def sweep(home: Path, manifest: Callable[[], Manifest], older_than: float = LEFT_BEHIND) -> list[Path]:
-    """Remove what dead processes left, and what is uncommitted and older than `older_than` seconds; returns it all."""
+    """Remove the files of dead processes, and uncommitted ones older than `older_than` seconds; returns them all."""
     before = time.time() - older_than
     dead = {folder for folder in _shown(home) if _held(folder) is False}
     owners = tuple(folder.name.rpartition("-")[0] + "-" for folder in dead)
     old = {path for path in (home / STAGING).glob("*") if _modified(path) < before}
     left = {p for p in _segment_files(home) if p.name.startswith(owners) or _modified(p) < before}
-    # Read last: whoever has committed before it died, or before it got old, has left nothing behind.
+    # Read last: files that were committed before their process died, or before they got old, are not abandoned.
     left -= {home / segment.path for segment in manifest().segments}
-    for path in [*sorted(left), *sorted(dead | old)]:  # the folders last: they say whose the files were
+    for path in [*sorted(left), *sorted(dead | old)]:  # the folders last: they name the owners of the files
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     return sorted(left | dead | old)
 
 
 def uncommitted(home: Path, manifest: Callable[[], Manifest], bucket: int) -> list[Path]:
-    """Segment files of a bucket that no row of the manifest names: left behind, or just being written."""
+    """Segment files of a bucket that no row of the manifest names: abandoned, or still being written."""
     inside = {path for path in _segment_files(home) if path.parent.name == f"bucket={bucket:02d}"}
     return sorted(inside - {home / segment.path for segment in manifest().segments})
 
@@ -80,7 +81,7 @@ def _shown(home: Path) -> list[Path]:
 
 
 def _held(folder: Path) -> bool | None:
-    """Whether the folder's process lives; None when there is no telling: it is going, or nobody's."""
+    """Whether the folder's process lives; None when it cannot be told: the folder is vanishing, or has no lock."""
     try:
         with (folder / LOCK).open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

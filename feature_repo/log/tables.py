@@ -1,4 +1,4 @@
-"""Tables of the event log: its manifest, its inbox, and who works on which bucket."""
+"""Tables of the event log: buckets, segments, inbox, leases, refresh requests and forgotten users."""
 
 from datetime import datetime
 from typing import Any
@@ -10,13 +10,13 @@ from portrait.registry.database.tables import Base, UtcDateTime
 
 
 class BucketRow(Base):
-    """The log of one bucket: where its next row goes, and how far its raw features are online."""
+    """The log of one bucket: its next position, and the position up to which its raw features are online."""
 
     __tablename__ = "buckets"
     bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     next_position: Mapped[int] = mapped_column(BigInteger, default=1)
     published: Mapped[int] = mapped_column(BigInteger, default=0)  # positions up to here are in the online store
-    commits: Mapped[int] = mapped_column(BigInteger, default=0)  # of segments: what a judgement on duplicates rests on
+    commits: Mapped[int] = mapped_column(BigInteger, default=0)  # of segments; each voids a judging of duplicates
 
 
 class SegmentRow(Base):
@@ -55,7 +55,7 @@ class InboxRow(Base):
 
 
 class LeaseRow(Base):
-    """Who refreshes a bucket, and how far. Each new holder raises the epoch, and an old epoch can write nothing."""
+    """The holder of a bucket and its progress. Each new holder raises the epoch, and an old epoch can write nothing."""
 
     __tablename__ = "leases"
     bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -68,7 +68,7 @@ class LeaseRow(Base):
 
 
 class RefreshRequestRow(Base):
-    """A user whose vector somebody had to compute on read: to be stored by the refresh."""
+    """A user whose vector was computed on read, and has to be stored by the refresh."""
 
     __tablename__ = "refresh_requests"
     user_id: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -77,10 +77,10 @@ class RefreshRequestRow(Base):
 
 
 class ForgottenRow(Base):
-    """A user to be forgotten, by a keyed hash of the id (HMAC-SHA256): nothing of such a user is accepted."""
+    """A forgotten user, by a keyed hash of the id (HMAC-SHA256): nothing of such a user is accepted."""
 
     __tablename__ = "forgotten"
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     asked_at: Mapped[datetime] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # None: still going on
-    report: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # what was found before it was deleted
+    report: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # the findings before the deletion

@@ -1,4 +1,4 @@
-"""The tail of the log: what came to some buckets after a position each, from inbox and segments, in order."""
+"""The tail of the log: the rows of some buckets after a position each, from inbox and segments, in order."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from portrait.registry.database.database import Database
 from portrait.registry.errors import Unavailable
 
 FEW_ROWS = 2_000
-"""Rows of segments that are taken one by one; a bucket with more of them is better folded anew."""
+"""Most rows of segments that are read one by one; a bucket with more rows is folded anew, which is faster."""
 
 
 class LogRow(NamedTuple):
@@ -38,20 +38,20 @@ class LogRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Tail:
-    """Rows by bucket and position, the position that each bucket is known up to with them, and who is left out."""
+    """Rows by bucket and position, and the position up to which each bucket is known with them."""
 
     rows: list[LogRow]
     up_to: dict[int, int]
-    large: dict[int, int]  # buckets with so many rows in segments that none of theirs are here, and their ends
-    backlog: dict[int, int]  # positions of each bucket that are beyond those asked for, zeros left out
-    items: int  # position of the catalogue at the same moment: items up to here may be what the rows are about
+    large: dict[int, int]  # ends of buckets that have too many rows in segments: none of their rows are here
+    backlog: dict[int, int]  # number of positions of each bucket beyond those asked for, zeros left out
+    items: int  # position of the catalogue at the same moment: the rows may be about items up to here
 
 
 LOG_END = text(f"SELECT sum(next_position) FROM {BucketRow.__tablename__}")
 
 
 def log_end(database: Database) -> int:
-    """A number that grows with every row that the log takes in; asking for it costs a third of an empty `read_tail`."""
+    """A number that grows with every row of the log; costs a third of an empty `read_tail`."""
     with database.connecting() as connection:
         return int(connection.execute(LOG_END).scalar() or 0)
 
@@ -61,8 +61,8 @@ def read_tail(
 ) -> Tail:
     """At most `most` rows after these positions; buckets have their turn in the order of `after`.
 
-    With `forgotten`, rows of users who are forgotten at that moment are left out: whoever forgets them need not wait
-    for more than that all who read have begun anew.
+    With `forgotten`, rows of users who are forgotten at that moment are left out: a forgetting only has to wait until
+    every reader has begun a new read.
     """
     with database.reading() as session:
         ends = _ends(session)
@@ -108,7 +108,7 @@ def _ends(session: Session) -> dict[int, int]:
 
 
 def _portions(backlog: Mapping[int, int], most: int) -> dict[int, int]:
-    """How many positions of each bucket are looked at, in their order, until there are `most`."""
+    """Number of positions to look at in each bucket, in their order, up to `most` together."""
     portions: dict[int, int] = {}
     for bucket, waiting in backlog.items():
         if most <= 0:

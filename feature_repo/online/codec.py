@@ -1,4 +1,4 @@
-"""The bytes that Feast keeps in its online stores, made and read without Python lists or messages per value.
+"""Codec of the values in Feast's online stores, without Python lists and without a message per value.
 
 Feast stores a feature as a serialized `feast.types.Value`. A vector's message is a constant header, given
 its length, followed by the packed little-endian floats; so a matrix is encoded by one `tobytes` and decoded
@@ -30,7 +30,7 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Order:
-    """What decides between two writes of a row, and when the value was computed; times in microseconds since 1970."""
+    """The order of a write, which decides between two writes of a row; times in microseconds since 1970."""
 
     position: int
     as_of: int
@@ -39,7 +39,7 @@ class Order:
 
 @dataclass(frozen=True)
 class VectorRows:
-    """Stored vectors of n asked users, in their order; a row that was not found is all zero."""
+    """Stored vectors of n users, in the order asked for; the row of a user without one is all zero."""
 
     found: npt.NDArray[np.bool_]  # [n]
     vectors: Vectors  # [n, d]
@@ -63,7 +63,7 @@ class StoredVector(NamedTuple):
 
 
 def microseconds(time: datetime) -> int:
-    """Exact microseconds since 1970; a naive time is UTC, as Feast has it."""
+    """Exact microseconds since 1970; a naive time is UTC, as in Feast."""
     return schemas.microseconds(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
@@ -81,22 +81,22 @@ def _key_prefix(join_key: str) -> bytes:
 
 @lru_cache
 def vector_header(dimension: int) -> bytes:
-    """What precedes the packed floats of a vector."""
+    """The constant bytes before a vector's packed floats."""
     message = Value(float_list_val=FloatList(val=[0.0] * dimension))
     return bytes(message.SerializeToString())[: -4 * dimension]
 
 
 def encode_vectors(vectors: Vectors) -> list[bytes]:
-    """The stored value of each row of float32 [n, d]."""
+    """The stored value of each row of float32 [n, d]; n values."""
     header, packed = vector_header(vectors.shape[1]), vectors.astype("<f4", copy=False).tobytes()
     size = 4 * vectors.shape[1]
     return [header + packed[start : start + size] for start in range(0, len(packed), size)]
 
 
 def vector_rows(values: Sequence[bytes | None], order: Integers, dimension: int) -> VectorRows:
-    """Rows in the order asked for, from stored values, where None, or Feast's null, is nothing.
+    """Rows in the order asked for, from n stored values; None, or Feast's null, stands for no value.
 
-    `order` int64 [m, 3] is position, as_of and computed_at of the m values that are something.
+    `order` int64 [m, 3] is position, as_of and computed_at of the m values that exist.
     """
     stored = [value for value in values if value]
     if stored and len(stored) == len(values):  # nearly every read
@@ -141,7 +141,7 @@ def encode_integers(numbers: Iterable[int]) -> list[bytes]:
 
 
 def check_order(position: Integers, as_of: Integers) -> None:
-    """Raise InvalidInput for numbers that a store could not compare exactly."""
+    """Raise InvalidInput for numbers that a store cannot compare exactly."""
     for name, numbers in (("position", position), ("as_of", as_of)):
         greatest = int(np.abs(numbers).max()) if numbers.size else 0
         if greatest >= GREATEST:

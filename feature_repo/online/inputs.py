@@ -1,4 +1,4 @@
-"""A user's history, profile and team features in the online store: written from Arrow, read back as the same table."""
+"""Inputs of models in the online store: history, profile and team features, written and read as Arrow tables."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,21 +23,20 @@ OnlineStore = PortraitSqliteOnlineStore | PortraitRedisOnlineStore
 
 @dataclass(frozen=True)
 class InputColumns:
-    """Columns of the inputs beside the history: of the profile, and by view those of teams, named view__feature."""
+    """Columns of the inputs beside the history: the profile's, and by view those of teams, named view__feature."""
 
     profile: pa.Schema
     team: dict[str, pa.Schema]
 
     @classmethod
     def of(cls, profile: FeatureView, team: Sequence[FeatureView]) -> "InputColumns":
-        """The columns of applied views."""
         further = [(f.name, arrow_type(f.dtype)) for f in profile.features if f.name != POSITION]
         columns = {view.name: [(f.column, arrow_type(f.type)) for f in team_features(view)] for view in team}
         return cls(pa.schema(further), {name: pa.schema(fields) for name, fields in columns.items()})
 
 
 def rows_of_table(table: pa.Table) -> Iterator[Row]:
-    """Rows of a view from a table with `user_id`, its features and their order (position, as_of, computed_at)."""
+    """Rows of a view from a table with `user_id`, its features and its order (position, as_of, computed_at)."""
     features = [name for name in table.column_names if name not in ("user_id", "as_of", "computed_at")]
     times = [table.column(name).cast(TIME).cast(pa.int64()).to_pylist() for name in ("as_of", "computed_at")]
     orders = map(Order, table.column(POSITION).to_pylist(), *times)
@@ -47,7 +46,7 @@ def rows_of_table(table: pa.Table) -> Iterator[Row]:
 
 
 def read_inputs(store: OnlineStore, config: RepoConfig, columns: InputColumns, user_ids: Sequence[str]) -> pa.Table:
-    """The columns of `snapshot.read` and those of teams, a row for each user in this order.
+    """The columns of `Snapshot.read` and those of teams, a row for each user in this order.
 
     A user without a row has empty lists, position 0 and nulls.
     """
@@ -61,7 +60,7 @@ def read_inputs(store: OnlineStore, config: RepoConfig, columns: InputColumns, u
 
 
 def read_newest(store: OnlineStore, config: RepoConfig, user_ids: Sequence[str]) -> tuple[Integers, Integers]:
-    """Position of each user's history, and the time of its newest event in microseconds; 0 where there is none."""
+    """Position of each user's history, and the time of its newest event in microseconds, int64 [n]; 0 for none."""
     rows = store.read_rows(config, HISTORY_VIEW, user_keys(user_ids), ["event_times"])
     position = np.array([row.order.position if row else 0 for row in rows], dtype=np.int64)
     times = (Value.FromString(row.values.get("event_times", b"")) if row else Value() for row in rows)

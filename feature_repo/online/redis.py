@@ -36,7 +36,7 @@ from portrait.registry.errors import LeaseLost, Unavailable
 # (position, as_of, computed_at) as doubles, which Redis's Lua computes with: exact below 2**53, and unlike
 # text they compare the same in every locale.
 ORDER = struct.Struct("<ddd")
-SCRIPT_ROWS = 256  # rows a script call: about a millisecond in which the server does nothing else
+SCRIPT_ROWS = 256  # rows a script call: it blocks the server for about a millisecond
 SCAN_ROWS = 2_000
 TIMES = b"_ts:"  # before a view's name: Feast's field of its time
 
@@ -107,7 +107,7 @@ class PortraitRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[mi
 
 
 class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast ships no types
-    """A script decides on the server whether a write wins: only with a greater (position, as_of)."""
+    """Feast's Redis store with a script on the server: a write wins only with a greater (position, as_of)."""
 
     _client: redis.Redis | None = None
     _client_async: redis.asyncio.Redis | None = None
@@ -158,7 +158,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
         return self.write_rows(config, view, rows_of_vectors(user_ids, vectors, position, as_of, computed_at))
 
     def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
-        """The stored vectors of these users."""
+        """The stored vectors of these users, in this order."""
         with _explained(config), self._get_client(config.online_store).pipeline(transaction=False) as pipeline:
             for command in vector_commands(config, view, user_ids):
                 pipeline.execute_command(*command)
@@ -167,11 +167,11 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
     async def read_vectors_async(
         self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int
     ) -> VectorRows:
-        """The stored vectors of these users, without blocking the event loop."""
+        """`read_vectors` without blocking the event loop."""
         return _answer(await self._ask(config, view, user_ids), dimension)
 
     def read_vector(self, config: RepoConfig, view: str, user_id: str, dimension: int) -> StoredVector | None:
-        """The stored vector of a user."""
+        """The stored vector of a user; None without one."""
         (command,) = vector_commands(config, view, [user_id])
         with _explained(config):
             vector, order = self._get_client(config.online_store).execute_command(*command)
@@ -180,7 +180,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
     async def read_vector_async(
         self, config: RepoConfig, view: str, user_id: str, dimension: int
     ) -> StoredVector | None:
-        """The stored vector of a user, without blocking the event loop: half of what several cost for one."""
+        """`read_vector` without blocking the event loop; costs half of `read_vectors_async` for one user."""
         ((vector, order),) = await self._ask(config, view, [user_id])
         return _one(vector, order, dimension)
 
@@ -193,7 +193,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
             raise _unavailable(config, error) from error
 
     def close_async(self) -> None:
-        """Close the connection of the running event loop that `read_vectors_async` has opened."""
+        """Close the connection that this event loop has opened for reads."""
         if self._pipelined is not None:
             self._pipelined.close()
 
@@ -207,7 +207,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
             return _won(*(script(keys, arguments) for keys, arguments in _calls(config, view, rows)))
 
     def raise_fences(self, config: RepoConfig, fences: Iterable[Fence]) -> None:
-        """From now on refuse rows behind fences of these buckets with lower epochs; never goes back."""
+        """Refuse from now on rows of these buckets that come with lower epochs; a fence never goes back."""
         arguments = [number for fence in fences for number in fence]
         with _explained(config):
             self._get_client(config.online_store).register_script(RAISE)([_fence_key(config)], arguments)
@@ -215,7 +215,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
     def read_rows(
         self, config: RepoConfig, view: str, keys: Sequence[bytes], features: Sequence[str]
     ) -> list[Row | None]:
-        """The stored rows of entities, with those of the features that they have; None where nothing is stored."""
+        """The stored rows of entities, with those of the features that are stored; None where nothing is stored."""
         fields, project = (
             [_order_field(view), *(_field(view, feature) for feature in features)],
             config.project.encode(),
@@ -227,7 +227,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
         return [_row(key, features, *reply) for key, reply in zip(keys, replies, strict=True)]
 
     def count_rows(self, config: RepoConfig, view: str, feature: str = VECTOR) -> int:
-        """How many entities have this feature; walks over all keys of the store."""
+        """Number of entities with this feature; walks over all keys of the store."""
         client, count = self._get_client(config.online_store), 0
         for keys in _scan(client, config, ["user_id"]):
             with _explained(config), client.pipeline(transaction=False) as pipeline:
@@ -237,11 +237,11 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
         return count
 
     def has_view(self, config: RepoConfig, view: str) -> bool:
-        """Whether there is a place for rows of a view: always, fields need none."""
+        """Whether the store has a place for rows of a view: always True, as Redis fields need none."""
         return True
 
     def delete_rows(self, config: RepoConfig, view: str, features: Sequence[str]) -> Iterator[int]:
-        """Delete a view's rows of every user, a chunk of keys at a time; yields how many each chunk had.
+        """Delete a view's rows of every user, a chunk of keys at a time; yields the number of rows of each chunk.
 
         A hash without fields is gone. Stopped in the middle and begun again, it goes on; walks over all keys.
         """
@@ -262,12 +262,12 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
         return sorted(field[len(TIMES) :].decode() for field in fields if field.startswith(TIMES))
 
     def delete_users(self, config: RepoConfig, user_ids: Sequence[str]) -> None:
-        """Delete all that is stored of users, whatever view it belongs to."""
+        """Delete everything that is stored of these users, in all views."""
         with _explained(config):
             self._get_client(config.online_store).delete(*_user_keys(config, user_ids))
 
     def purge(self, config: RepoConfig) -> list[str]:
-        """Have the server write its files anew, without what was deleted; returns what could not be done."""
+        """Have the server rewrite its files without deleted bytes; returns a sentence for each thing that failed."""
         with _explained(config):
             return purge(self._get_client(config.online_store))
 
@@ -301,7 +301,7 @@ def _unavailable(config: RepoConfig, error: redis.RedisError) -> Unavailable:
 
 
 def _calls(config: RepoConfig, view: str, rows: Iterable[Row]) -> Iterator[tuple[list[bytes], list[bytes | int | str]]]:
-    """Keys and arguments of each call of the script."""
+    """Keys and arguments of each call of the script, for at most SCRIPT_ROWS rows."""
     rows, project = iter(rows), config.project.encode()
     while chunk := list(islice(rows, SCRIPT_ROWS)):
         features = list(chunk[0].values)
@@ -330,7 +330,7 @@ def _fence_key(config: RepoConfig) -> bytes:
 
 
 def vector_commands(config: RepoConfig, view: str, user_ids: Sequence[str]) -> list[tuple[bytes, ...]]:
-    """A look-up of vector and order for each user."""
+    """The command for each user that looks up vector and order."""
     vector, order, project = _field(view, VECTOR), _order_field(view), config.project.encode()
     return [(b"HMGET", key + project, vector, order) for key in user_keys(user_ids)]
 
@@ -343,7 +343,7 @@ def _one(vector: bytes | None, order: bytes | None, dimension: int) -> StoredVec
 
 
 def _answer(replies: list[list[bytes | None]], dimension: int) -> VectorRows:
-    # Both are written together; a vector without an order is of another writer, and counts as none.
+    # Both are written together; a vector without an order comes from another writer and does not count.
     values = [vector if order else None for vector, order in replies]
     packed = b"".join([order for vector, order in replies if vector and order])
     order = np.frombuffer(packed, "<f8").astype(np.int64).reshape(-1, 3)

@@ -1,7 +1,7 @@
-"""Redis for an event loop, at a third of what redis-py's pipelines cost: one connection that all tasks share.
+"""A Redis connection that all tasks of an event loop share, at a third of the cost of redis-py's pipelines.
 
-Every command goes out at once, whoever still waits for a reply; Redis answers in the order asked. redis-py reads the
-URL (hosts, sockets, TLS, passwords), hiredis writes commands and parses replies.
+Every command goes out at once, even while other replies are waited for; Redis answers in the order asked. redis-py
+reads the URL (hosts, sockets, TLS, passwords), hiredis writes commands and parses replies.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ PATIENCE = 3.0
 """Seconds for connecting, and for a reply, unless the URL says `socket_connect_timeout` or `socket_timeout`."""
 
 SPIN_SECONDS = 200e-6
-"""How long a lone request looks for its reply itself: Redis takes less time than the loop's waking up would."""
+"""How long a lone request polls for its reply: Redis answers in less time than the loop would take to wake up."""
 
 SHARED_FOR, PROBE_EVERY = 256, 32
-"""After two requests were under way at once, so many do without that: while one looks, the others cannot even begin.
-And of lone requests every so manieth, or nobody would ever be seen beside them."""
+"""After two requests were under way at once, so many requests do not poll: while one polls, others cannot even begin.
+And one of so many lone requests does not poll either, or requests beside it would never be noticed."""
 
 READ_BYTES = 256 * 1024
 INCOMPLETE = object()
@@ -34,8 +34,9 @@ Loop = asyncio.AbstractEventLoop
 class PipelinedRedis:
     """Commands to one server, from any number of tasks and event loops; each loop has a connection of its own.
 
-    A connection that breaks, or that says nothing for too long, fails what waits for it, and the next command makes
-    a new one. What a broken connection has not answered is asked once more: only for commands that are harmless twice.
+    A connection that breaks, or is silent for too long, fails the requests that wait for it, and the next command opens
+    a new one. Commands that a broken connection has not answered are sent once more: use it only for commands that may
+    run twice.
     """
 
     def __init__(self, url: str) -> None:
@@ -54,17 +55,16 @@ class PipelinedRedis:
             try:
                 return await connection.ask(packed, len(commands))
             except redis.ConnectionError:
-                pass  # it was idle for too long for somebody on the way, or the server has started anew
+                pass  # it was idle for too long, or the server has restarted
         return await (await self._connected(loop)).ask(packed, len(commands))
 
     def close(self) -> None:
-        """Close the running loop's connection."""
         connection = self._connections.pop(asyncio.get_running_loop(), None)
         if connection is not None:
             connection.close()
 
     async def _connected(self, loop: Loop) -> "_Connection":
-        """A new connection, one for all who want it at this moment."""
+        """A new connection, shared by all tasks that want one at this moment."""
         connection = self._connections.get(loop)
         if connection is not None and connection.alive:
             return connection
@@ -72,7 +72,7 @@ class PipelinedRedis:
         if task is None:
             task = self._connecting[loop] = loop.create_task(self._connect(loop))
             task.add_done_callback(lambda _: self._connecting.pop(loop))
-        return await asyncio.shield(task)  # who gives up waiting leaves it to the others
+        return await asyncio.shield(task)  # a cancelled task leaves it to the others
 
     async def _connect(self, loop: Loop) -> "_Connection":
         address = self._address
@@ -104,7 +104,7 @@ async def _open(address: Any, loop: Loop, patience: float) -> "_Connection":
 
 
 def _greeting(address: Any) -> tuple[bytes, int]:
-    """The commands that begin a connection, and how many."""
+    """The packed commands that begin a connection, and their number."""
     commands: list[tuple[Any, ...]] = [("SELECT", int(address.db or 0))]
     if address.password:
         commands.insert(0, ("AUTH", *([address.username] if address.username else []), address.password))
@@ -112,7 +112,7 @@ def _greeting(address: Any) -> tuple[bytes, int]:
 
 
 class _Request:
-    """Replies that somebody waits for."""
+    """A request whose replies are waited for."""
 
     __slots__ = ("expected", "replies", "reply", "since")
 
@@ -122,7 +122,7 @@ class _Request:
 
 
 class _Connection(asyncio.Protocol):
-    """Bytes out, replies in; nothing else may read or write its transport."""
+    """A connection that sends bytes and hands out replies; nothing else may use its transport."""
 
     def __init__(self, loop: Loop, patience: float) -> None:
         self.alive = False
@@ -138,7 +138,7 @@ class _Connection(asyncio.Protocol):
         self._socket: int | None = None
 
     def ask(self, packed: bytes, commands: int) -> "asyncio.Future[list[Any]]":
-        """Send commands; the future has their replies, or a redis.RedisError."""
+        """Send commands; the future gets their replies, or a redis.RedisError."""
         loop = self._loop
         request = _Request(loop.create_future(), commands, loop.time())
         if not commands:
@@ -156,18 +156,17 @@ class _Connection(asyncio.Protocol):
         return request.reply
 
     def close(self) -> None:
-        """Close it; what waits fails."""
+        """Close the connection; requests that wait fail."""
         self._fail(redis.ConnectionError("the connection was closed"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ready."""
         self._transport = cast(asyncio.Transport, transport)
         if transport.get_extra_info("ssl_object") is None:
             self._socket = transport.get_extra_info("socket").fileno()
         self.alive = True
 
     def data_received(self, data: bytes) -> None:
-        """Hand out what is complete."""
+        """Hand out the replies that are complete."""
         reader, waiting = self._reader, self._waiting
         try:
             reader.feed(data)
@@ -176,15 +175,15 @@ class _Connection(asyncio.Protocol):
                 request.replies.append(reply)
                 if len(request.replies) == request.expected:
                     _hand_over(waiting.popleft())
-        except (redis.InvalidResponse, IndexError) as error:  # no Redis, or an answer to nothing
+        except (redis.InvalidResponse, IndexError) as error:  # no Redis, or a reply without a request
             self._fail(redis.ConnectionError(f"what answers is no Redis: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whoever waits is told."""
+        """Fail the requests that wait."""
         self._fail(redis.ConnectionError(str(exc or "the server closed the connection")))
 
     def _alone(self) -> bool:
-        """Whether a request that comes now is the only one under way, and mostly is."""
+        """Whether a new request is the only one under way, and usually is."""
         if self._waiting:
             self._shared = SHARED_FOR
             return False
@@ -192,7 +191,7 @@ class _Connection(asyncio.Protocol):
         return self._shared < 0 and self._shared % PROBE_EVERY != 0
 
     def _spin(self, socket: int, request: _Request) -> None:
-        """Read the reply without the loop, unless it takes long; the transport reads whatever comes later."""
+        """Read the reply without the loop, unless it takes long; the transport reads later replies."""
         end = time.perf_counter() + SPIN_SECONDS
         while not request.reply.done() and time.perf_counter() < end:
             try:
@@ -206,7 +205,7 @@ class _Connection(asyncio.Protocol):
             self.data_received(data)
 
     def _send(self, packed: bytes) -> None:
-        """At once when nobody waits; else together with what comes in the same turn of the loop, in one packet."""
+        """Send at once when no request waits; else in one packet with all that comes in this turn of the loop."""
         if not self._waiting:
             self._transport.write(packed)
             return
@@ -220,7 +219,7 @@ class _Connection(asyncio.Protocol):
         self._held.clear()
 
     def _look(self) -> None:
-        """Give up on a server that is silent for too long; one timer for all requests."""
+        """Give up on a server that is silent for too long; one timer serves all requests."""
         self._watch = None
         if not self._waiting:
             return

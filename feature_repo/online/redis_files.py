@@ -1,4 +1,4 @@
-"""The files of a Redis server, written anew so that nothing which was deleted is left in them."""
+"""Files of a Redis server, rewritten so that no deleted bytes are left in them."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ AT_WORK = ("aof_rewrite_in_progress", "aof_rewrite_scheduled", "rdb_bgsave_in_pr
 
 
 def purge(client: redis.Redis) -> list[str]:
-    """Rewrite append-only file and dump of a server that keeps them; returns what could not be done, as sentences."""
+    """Rewrite append-only file and dump of a server that keeps them; returns a sentence for each thing that failed."""
     left = []
     if client.info("persistence")["aof_enabled"]:
         left += _rewritten(client, "append-only file", client.bgrewriteaof, "aof_last_bgrewrite_status")
@@ -27,7 +27,7 @@ def purge(client: redis.Redis) -> list[str]:
 
 def _rewritten(client: redis.Redis, what: str, begin: Callable[[], object], status: str) -> list[str]:
     until = time.monotonic() + REWRITE_SECONDS
-    # One that began before the deletion may hold what was deleted: it is waited for first.
+    # A rewrite that began before the deletion may hold the deleted bytes: wait for it first.
     if not (_idle(client, until) and _begun(client, begin, until) and _idle(client, until)):
         return [f"Redis has not rewritten its {what} within {REWRITE_SECONDS:.0f} s: what was deleted is still in it"]
     if client.info("persistence")[status] != "ok":
@@ -48,6 +48,6 @@ def _begun(client: redis.Redis, begin: Callable[[], object], until: float) -> bo
         try:
             begin()
             return True
-        except redis.ResponseError:  # somebody else has just begun one
+        except redis.ResponseError:  # another client has just begun one
             if not _idle(client, until) or time.monotonic() > until:
                 return False

@@ -1,4 +1,4 @@
-"""Rows on their way into an online store: Feast's own, and matrices of vectors."""
+"""Rows of an online store: Feast's own, matrices of vectors, and the fences of refresh shards."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -29,14 +29,14 @@ FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
 
 class Fence(NamedTuple):
-    """What a refresh shard writes under: refused once the bucket's fence has been raised above its epoch."""
+    """The fence of a row: the row is refused once the fence of its bucket was raised above its epoch."""
 
     bucket: int
     epoch: int
 
 
 class Row(NamedTuple):
-    """One entity of one view: serialized key, serialized value of each feature, order; of a shard, its fence too."""
+    """One entity of one view: serialized key, serialized feature values, order, and a fence if a shard writes it."""
 
     key: bytes
     values: dict[str, bytes]
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
 
 def rows_of_feast(data: Sequence[FeastRow]) -> Iterator[Row]:
-    """What Feast hands to `online_write_batch`; the position is the feature of that name, else 0."""
+    """The rows that Feast hands to `online_write_batch`; the position is the feature of that name, else 0."""
     for key, values, event_time, created_time in data:
         as_of = microseconds(event_time)
         computed_at = as_of if created_time is None else microseconds(created_time)
@@ -57,7 +57,7 @@ def rows_of_feast(data: Sequence[FeastRow]) -> Iterator[Row]:
 
 
 def fenced(rows: Iterable[Row], fences: Sequence[Fence]) -> Iterator[Row]:
-    """The rows, each behind its fence."""
+    """The rows, each with its fence."""
     for row, fence in zip(rows, fences, strict=True):
         yield row._replace(fence=fence)
 

@@ -44,14 +44,14 @@ ON CONFLICT (entity_key, feature_name) DO UPDATE SET
 WHERE (excluded.position, excluded.as_of) > (position, as_of)
 """
 
-FENCES = "refresh_fences"  # not like a view of a project: those are looked through when a user is forgotten
+FENCES = "refresh_fences"  # not named like a view of a project: a forgetting looks through those
 MAKE_FENCES = f"CREATE TABLE IF NOT EXISTS {FENCES} (bucket INTEGER PRIMARY KEY, epoch INTEGER)"
 RAISE = f"""
 INSERT INTO {FENCES} (bucket, epoch) VALUES (?, ?)
 ON CONFLICT (bucket) DO UPDATE SET epoch = max(epoch, excluded.epoch)
 """
 DELETE = "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} LIMIT ?) RETURNING feature_name"
-# Between two transactions: writers that wait for their turn look for it now and then only.
+# A pause between two transactions: waiting writers only try now and then.
 GIVE_WAY_SECONDS = 0.01
 
 
@@ -108,7 +108,7 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
         return self.write_rows(config, view, rows_of_vectors(user_ids, vectors, position, as_of, computed_at))
 
     def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
-        """The stored vectors of these users."""
+        """The stored vectors of these users, in this order."""
         keys = user_keys(user_ids)
         stored: dict[bytes, tuple[bytes, tuple[int, ...]]] = {}
         for start in range(0, len(keys), CHUNK):
@@ -119,7 +119,7 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
         return vector_rows([entry[0] for entry in found], order, dimension)
 
     def read_vector(self, config: RepoConfig, view: str, user_id: str, dimension: int) -> StoredVector | None:
-        """The stored vector of a user: a third of what `read_vectors` costs for one."""
+        """The stored vector of a user, None without one; costs a third of `read_vectors` for one user."""
         for _, _, value, *order in self._select(config, view, [VECTOR], user_keys([user_id])):
             if value:
                 return StoredVector(decode_vector(value, dimension), *order)
@@ -143,7 +143,7 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
         return won
 
     def raise_fences(self, config: RepoConfig, fences: Iterable[Fence]) -> None:
-        """From now on refuse rows behind fences of these buckets with lower epochs; never goes back."""
+        """Refuse from now on rows of these buckets that come with lower epochs; a fence never goes back."""
         connection = self._get_conn(config)
         with self._explained(config, FENCES), _transaction(connection):
             connection.execute(MAKE_FENCES)
@@ -152,7 +152,7 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
     def read_rows(
         self, config: RepoConfig, view: str, keys: Sequence[bytes], features: Sequence[str]
     ) -> list[Row | None]:
-        """The stored rows of entities, with those of the features that they have; None where nothing is stored."""
+        """The stored rows of entities, with those of the features that are stored; None where nothing is stored."""
         found: dict[bytes, Row] = {}
         for start in range(0, len(keys), CHUNK):
             for row in self._select(config, view, features, keys[start : start + CHUNK]):
@@ -161,7 +161,7 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
         return [found.get(key) for key in keys]
 
     def count_rows(self, config: RepoConfig, view: str, feature: str = VECTOR) -> int:
-        """How many entities have this feature."""
+        """Number of entities with this feature."""
         with self._explained(config, view):
             table = _table(config, view)
             query = f"SELECT count(*) FROM {table} WHERE feature_name = ?"
@@ -169,16 +169,16 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
         return count
 
     def has_view(self, config: RepoConfig, view: str) -> bool:
-        """Whether there is a place for rows of a view: its table."""
+        """Whether the store has a place for rows of a view: its table."""
         query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
         with self._explained(config, view):
             return bool(self._get_conn(config).execute(query, (f"{config.project}_{view}",)).fetchone()[0])
 
     def delete_rows(self, config: RepoConfig, view: str, features: Sequence[str]) -> Iterator[int]:
-        """Delete a view's rows of every entity, a short transaction at a time; yields how many each had.
+        """Delete a view's rows of every entity, a short transaction at a time; yields the number of rows of each.
 
-        A row counts by the first of `features`. Stopped in the middle and begun again, it goes on; a view whose table
-        is gone has none.
+        A row counts by the first of `features`. Stopped in the middle and begun again, it goes on; a view without a
+        table has no rows.
         """
         connection, table = self._get_conn(config), _table(config, view)
         chunk = DELETE.format(table=table)
@@ -203,7 +203,7 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
             ]
 
     def delete_users(self, config: RepoConfig, user_ids: Sequence[str]) -> None:
-        """Delete all that is stored of users, whatever view it belongs to; their bytes are overwritten."""
+        """Delete everything that is stored of these users, in all views; their bytes are overwritten."""
         keys = [(key,) for key in user_keys(user_ids)]
         with self._explained(config, "any"), closing(_connect(self._get_db_path(config))) as connection:
             connection.execute("PRAGMA secure_delete = ON")
@@ -212,7 +212,7 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
                     connection.executemany(f"DELETE FROM {_table(config, view)} WHERE entity_key = ?", keys)
 
     def purge(self, config: RepoConfig) -> list[str]:
-        """Write the database anew, without what was deleted; returns what could not be done."""
+        """Rewrite the database without deleted bytes; returns a sentence for each thing that failed."""
         return compact(Path(self._get_db_path(config)))
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
@@ -222,7 +222,7 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
         super().teardown(config, tables, entities)
 
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
-        # By what the path is made of: making it takes as long as reading a row.
+        # Keyed by the parts of the path: joining them takes as long as reading a row.
         place = f"{config.repo_path}\n{config.online_store.path}"
         connections: dict[str, sqlite3.Connection] = self._local.__dict__
         if place not in connections:
@@ -258,7 +258,7 @@ def _let_in(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
     """The rows that no fence keeps out."""
     if all(row.fence is None for row in rows):
         return rows
-    connection.execute(MAKE_FENCES)  # a database that was put in place of another has none raised
+    connection.execute(MAKE_FENCES)  # a database that replaced another has no fences yet
     raised = dict(connection.execute(f"SELECT bucket, epoch FROM {FENCES}"))
     return [row for row in rows if row.fence is None or raised.get(row.fence.bucket, 0) <= row.fence.epoch]
 

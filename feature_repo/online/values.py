@@ -1,4 +1,4 @@
-"""Arrow columns to the values that Feast stores, and back; for histories and profiles, which are not vectors."""
+"""Stored values of Arrow columns, encoded and decoded; for histories and profiles, not for vectors."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,7 +30,7 @@ SECOND = 1_000_000  # microseconds; Feast's time stamps are whole seconds
 
 
 def encode_column(column: pa.ChunkedArray) -> list[bytes]:
-    """The stored value of each row; null is Feast's null, an empty message."""
+    """The stored value of each row; null becomes Feast's null, an empty message."""
     encode = _encoder(column.type)
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64())
@@ -66,7 +66,7 @@ def _decoder(kind: pa.DataType) -> Callable[[Value], Any]:
 
 
 def _decoded(field: str) -> Callable[[Value], Any]:
-    # A value of another type is one of an older schema of the view: as good as none.
+    # A value of another type comes from an older schema of the view, and counts as none.
     return lambda value: getattr(value, field) if value.WhichOneof("val") == field else None
 
 

@@ -1,4 +1,4 @@
-"""The one seam to Feast: what the floors above declare, write and read through it."""
+"""The one seam to Feast: the floors above declare, write and read through `FeatureRepo`."""
 
 import asyncio
 import time
@@ -36,7 +36,7 @@ from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.registry import Registry
 from portrait.registry.serving_state.serving_state import read_generation, record_projected
 
-COLUMNS_SECONDS = 10.0  # as long as Feast's own cache of its registry
+COLUMNS_SECONDS = 10.0  # equal to the time of Feast's own cache of its registry
 
 
 class FeatureRepo:
@@ -54,12 +54,10 @@ class FeatureRepo:
 
     @cached_property
     def config(self) -> RepoConfig:
-        """Feast's configuration of this instance."""
         return feast_config(self.settings)
 
     @cached_property
     def feast(self) -> FeatureStore:
-        """Feast itself, on its registry."""
         return FeatureStore(config=self.config)
 
     @cached_property
@@ -75,16 +73,16 @@ class FeatureRepo:
             del self.feast
 
     def apply(self) -> list[str]:
-        """Bring Feast to what registry, ingested columns and teams' files declare; returns a line for each change.
+        """Bring Feast to the state that registry, columns and teams' files declare; returns a line for each change.
 
         Right after it `feast plan` and `feast apply` have nothing to do, and the registry knows which of its
-        generations Feast shows. Killed anywhere, it is finished by the next one. Raises a RegistryUnusable, with
+        generations Feast shows. Killed at any point, it is finished by the next one. Raises RegistryUnusable, with
         nothing changed, when the registry is missing, behind, another instance's, or would lose an embedding view.
         """
         database = self.registry.database
         database.require_current()
         with apply_lock(self.settings, database):
-            generation = read_generation(database)  # first: what changes from here on may be shown or not
+            generation = read_generation(database)  # first: later changes may be shown or not
             prepare_source_files(self.settings.home, profile_schema(self.log), self.registry.versions.list())
             write_catalogue(self.log)
             self._empty_retiring_views()
@@ -95,7 +93,7 @@ class FeatureRepo:
         return changes
 
     def publish(self, progress: Progress | None = None) -> int:
-        """Put histories and profiles of all users with news into the online store; returns how many users.
+        """Put histories and profiles of all users with new rows into the online store; returns the number of users.
 
         Safe to interrupt and to run twice at once: a row is replaced by a newer one only.
         """
@@ -107,15 +105,15 @@ class FeatureRepo:
         return done
 
     def publish_bucket(self, bucket: int, beyond: int | None = None, epoch: int | None = None) -> tuple[list[str], int]:
-        """`publish` for one bucket: its users with news, and the position up to which they are online.
+        """`publish` for one bucket: its users with new rows, and the position up to which they are online.
 
-        News are what lies beyond a position, by default beyond the published one. A shard gives its epoch, under which
-        it writes: raises LeaseLost when the bucket is in other hands.
+        New rows lie beyond a position, by default beyond the published one. A shard gives its epoch, under which
+        it writes; raises LeaseLost when another shard holds the bucket.
         """
         histories, profiles, up_to = publishable(self.log, bucket, beyond)
         fence = None if epoch is None else Fence(bucket, epoch)
         if len(histories):
-            # Histories last: whoever reads a position has the profile that belongs to it, or a newer one.
+            # Histories last: a reader of a position has the profile that belongs to it, or a newer one.
             for view, table in ((PROFILE_VIEW, profiles), (HISTORY_VIEW, histories)):
                 self.online.write_rows(self.config, view, (row._replace(fence=fence) for row in rows_of_table(table)))
             self.drop_forgotten(histories["user_id"].to_pylist())
@@ -124,7 +122,7 @@ class FeatureRepo:
         return users, up_to
 
     def profile_schema(self) -> pa.Schema:
-        """The profile's columns among those of `read_inputs`."""
+        """Schema of the profile columns of `read_inputs`."""
         return self._input_columns().profile
 
     def write_vectors(
@@ -138,10 +136,10 @@ class FeatureRepo:
     ) -> int:
         """Write vectors float32 [n, d] of a version where they are newer than the stored ones; returns how many won.
 
-        `position` int64 [n]; `as_of` int64 [n] and `computed_at` in microseconds. Raises FingerprintMismatch when
-        the version's view holds another space, InvalidInput for another dimension or numbers that are not finite,
-        Conflict for a version that is retiring or retired: nothing of these vectors is left then. Nor is anything
-        left of those of forgotten users.
+        `position` int64 [n]; `as_of` int64 [n] and `computed_at` in microseconds. Raises FingerprintMismatch when the
+        version's view holds another space, InvalidInput for another dimension or numbers that are not finite, Conflict
+        for a version that is retiring or retired; then none of these vectors stays. Vectors of forgotten users do not
+        stay either.
         """
         self._require_kept(version)
         self.require_writable(version, user_ids, vectors)
@@ -149,14 +147,14 @@ class FeatureRepo:
         won = self.online.write_vectors(self.config, view, user_ids, vectors, position, as_of, computed_at)
         try:
             self._require_kept(version)
-        except Conflict:  # it began to retire meanwhile, and its vectors may have been deleted before these came
+        except Conflict:  # retiring began meanwhile, and may have deleted the vectors before these came
             self.delete_vectors(version)
             raise
         self.drop_forgotten(user_ids)
         return won
 
     def require_writable(self, version: EmbeddingVersion, user_ids: Sequence[str], vectors: Vectors) -> None:
-        """Raise FingerprintMismatch or InvalidInput for vectors that do not belong into a version's view."""
+        """Raise FingerprintMismatch or InvalidInput for vectors that do not belong in a version's view."""
         self._require_same_space(version)
         if vectors.dtype != np.float32 or vectors.shape != (len(user_ids), version.dimension):
             raise InvalidInput(
@@ -168,9 +166,10 @@ class FeatureRepo:
             raise InvalidInput(f"the vector of user {user_ids[row]!r} at version {version.id} has numbers not finite")
 
     def drop_forgotten(self, user_ids: Sequence[str]) -> set[str]:
-        """Take those who are forgotten out of the online store; to be called after every write. Returns them.
+        """Remove users who are forgotten from the online store; to be called after every write. Returns these users.
 
-        After and not before: whoever forgets a user deletes what is there, whatever comes later is seen here.
+        After the write and not before: a forgetting deletes the rows that are there, and rows that come later are found
+        here.
         """
         forgotten = self.log.forgotten_among(user_ids)
         if forgotten:
@@ -178,11 +177,11 @@ class FeatureRepo:
         return forgotten
 
     def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
-        """The stored vectors of users at a version, in this order."""
+        """The stored vectors of users at a version, in this order. Raises Unavailable."""
         return self.online.read_vectors(self.config, view_name(version.id), user_ids, version.dimension)
 
     def read_vector(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
-        """The stored vector of one user at a version, cheaper than `read_vectors`."""
+        """The stored vector of one user at a version, None without one; cheaper than `read_vectors`."""
         return self.online.read_vector(self.config, view_name(version.id), user_id, version.dimension)
 
     async def read_vector_async(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
@@ -198,14 +197,14 @@ class FeatureRepo:
         return await asyncio.to_thread(self.read_vectors, version, user_ids)
 
     def count_vectors(self, version: EmbeddingVersion) -> int:
-        """How many users have a stored vector at a version; on Redis a walk over all keys."""
+        """Number of users with a stored vector at a version; on Redis a walk over all keys."""
         return self.online.count_rows(self.config, view_name(version.id))
 
     def delete_vectors(self, version: EmbeddingVersion, progress: Progress | None = None) -> int:
         """Delete the stored vectors of a version that is being retired; returns how many there were.
 
-        In short steps, so that nobody who reads or writes other versions is held up. Killed in the middle and called
-        again, it goes on; needs no view. Raises Conflict when the version is not retiring or retired.
+        Works in short steps, so that reads and writes of other versions are not held up. Killed in the middle and
+        called again, it goes on; needs no view. Raises Conflict when the version is not retiring or retired.
         """
         state = self.registry.versions.get(version.id).state
         if state not in GONE_STATES:
@@ -223,14 +222,14 @@ class FeatureRepo:
         return self.online.has_view(self.config, view_name(version.id))
 
     def read_newest(self, user_ids: Sequence[str]) -> tuple[Integers, Integers]:
-        """What the online histories of users know: position, and time of the newest event (microseconds), int64 [n].
+        """Position of each user's online history, and time of its newest event (microseconds), int64 [n] each.
 
         A user without a history has position 0, one without events the time 0.
         """
         return read_newest(self.online, self.config, user_ids)
 
     def read_inputs(self, user_ids: Sequence[str]) -> pa.Table:
-        """What a model is fed about these users, from the online store: the columns of `snapshot.read` and the teams'.
+        """The inputs of a model for these users, from the online store: the columns of `Snapshot.read` and the teams'.
 
         One row for each user in this order; a user without a row has empty lists, position 0 and nulls.
         """
@@ -259,7 +258,7 @@ class FeatureRepo:
         return job.to_arrow().sort_by("row").select(schema.names).cast(schema)
 
     def input_schema(self) -> InputSchema:
-        """What a model trained now would be fed beside the history."""
+        """The schema of the inputs, beside the history, of a model trained now."""
         return InputSchema(
             history_length=self.settings.history_length,
             profile=profile_fields(profile_schema(self.log)),
@@ -267,7 +266,7 @@ class FeatureRepo:
         )
 
     def _empty_retiring_views(self) -> None:
-        """Delete what Feast would otherwise drop in one long step; Redis has no tables, only steps."""
+        """Delete vectors that Feast would otherwise drop in one long step; Redis has no tables, only steps."""
         if not isinstance(self.online, PortraitRedisOnlineStore):
             for version in self.registry.versions.list([VersionState.RETIRING]):
                 self.delete_vectors(version)

@@ -1,4 +1,4 @@
-"""What a refresh shard writes: histories, profiles and vectors, newer than what is stored, and behind its fences."""
+"""Fenced writes of a refresh shard: histories, profiles and vectors."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,17 +14,17 @@ from portrait.registry.records.records import EmbeddingVersion
 
 
 class FreshWrites:
-    """Writes to the online store under the epochs of the buckets; every method raises LeaseLost when one has passed."""
+    """Writes to the online store under the epochs of the buckets; all methods raise LeaseLost for an outdated epoch."""
 
     def __init__(self, repo: FeatureRepo) -> None:
         self._repo = repo
 
     def raise_fences(self, epochs: Mapping[int, int]) -> None:
-        """From now on nobody writes to these buckets under an earlier epoch."""
+        """Refuse from now on writes to these buckets under an earlier epoch."""
         self._repo.online.raise_fences(self._repo.config, [Fence(*pair) for pair in sorted(epochs.items())])
 
     def write_inputs(self, histories: pa.Table, profiles: pa.Table, epochs: Mapping[int, int]) -> None:
-        """Histories (HISTORY), and profiles with their order columns."""
+        """Write histories (HISTORY), and profiles with their order columns."""
         for view, table in ((PROFILE_VIEW, profiles), (HISTORY_VIEW, histories)):
             if table.num_rows:
                 fences = _fences(table["user_id"].to_pylist(), epochs)
@@ -40,7 +40,7 @@ class FreshWrites:
         computed_at: int,
         epochs: Mapping[int, int],
     ) -> int:
-        """Vectors float32 [n, d] of a version; returns how many won. Times are microseconds.
+        """Write vectors float32 [n, d] of a version; returns how many won. Times are microseconds.
 
         Raises InvalidInput for another dimension or numbers that are not finite, FingerprintMismatch for another space.
         """

@@ -1,6 +1,6 @@
-"""A Feast of one's own: registry and online rows of a project that no other reads, for what is only measured.
+"""A Feast instance that is only measured: its own project, the bytes that it takes, and views of numbers.
 
-Its registry, and its SQLite database, lie in a folder; on Redis it shares the server, under its project's name.
+Its registry and its SQLite database lie in a folder of its own. On Redis it shares the server, under its own project.
 """
 
 import io
@@ -40,7 +40,7 @@ SOURCES = {
     PortraitSqliteOnlineStore: "size of the database file after a checkpoint",
     PortraitRedisOnlineStore: "MEMORY USAGE of every user's hash, all fields sampled",
 }
-"""By kind of store, how the bytes are told."""
+"""By kind of store, the source of the number of bytes."""
 
 
 def held_bytes(
@@ -49,7 +49,7 @@ def held_bytes(
     """Bytes of a project's rows of these users.
 
     SQLite: pages of the whole database, tables with their indices, which is the size of its file once the write-ahead
-    log is worked in; so the database should be the project's own. Redis: what the server says of each user's hash.
+    log is worked in; so the database should hold only this project. Redis: the server's answer for each user's hash.
     """
     if isinstance(store, PortraitRedisOnlineStore):
         return _of_redis(store, config, users)
@@ -76,14 +76,14 @@ Service, View = FeatureService, FeatureView
 
 @dataclass(frozen=True)
 class Read:
-    """One answer of Feast."""
+    """One answer of Feast for one user."""
 
     values: dict[str, Any]  # by name of the feature
     nbytes: int  # of the JSON that `feast serve` would send
 
 
 class OwnInstance:
-    """Real Feast, applied and materialised, whose traces `remove` takes away."""
+    """A real Feast, applied and materialised, whose traces `remove` deletes."""
 
     def __init__(self, settings: FeatureSettings, folder: Path, project: str, users: Sequence[str]) -> None:
         """`users` are all that will ever be written."""
@@ -95,22 +95,19 @@ class OwnInstance:
 
     @property
     def config(self) -> RepoConfig:
-        """Feast's configuration of this project."""
         return self._config
 
     @cached_property
     def online(self) -> OnlineStore:
-        """The online store."""
         store: OnlineStore = get_online_store_from_config(self._config.online_store)
         return store
 
     @cached_property
     def feast(self) -> FeatureStore:
-        """Feast itself."""
         return FeatureStore(config=self._config)
 
     def begin(self, views: Sequence[FeatureView], services: Sequence[FeatureService]) -> Self:
-        """Apply them to a Feast that knows nothing else; what an earlier, killed one has left goes first."""
+        """Apply views and services to an empty Feast; removes first what an earlier, killed instance has left."""
         self.remove()
         self.folder.mkdir(parents=True)
         with _quiet():
@@ -118,12 +115,15 @@ class OwnInstance:
         return self
 
     def materialise(self, view: str, as_of: datetime) -> None:
-        """Put every user's newest row up to a time online, as a team's job does."""
+        """Put every user's newest row up to a time online, as a job of a team does."""
         with _quiet():
             self.feast.materialize(datetime(1970, 1, 2, tzinfo=UTC), as_of + timedelta(seconds=1), [view])
 
     def copy(self, online: OnlineStore, config: RepoConfig, view: FeatureView) -> int:
-        """Put the users' rows of a view online that another project has, and say how many; it must be applied here."""
+        """Copy the users' rows of a view from another project's online store; returns how many.
+
+        The view must be applied here.
+        """
         features, copied = [feature.name for feature in view.features], 0
         for start in range(0, len(self._users), CHUNK):
             keys = user_keys(self._users[start : start + CHUNK])
@@ -137,16 +137,15 @@ class OwnInstance:
 
     @property
     def kind(self) -> str:
-        """Of the online store: SQLite or Redis."""
+        """The kind of the online store: SQLite or Redis."""
         return "SQLite" if self._config.online_store.type == "sqlite" else "Redis"
 
     @property
     def held_how(self) -> str:
-        """How `held` is told."""
+        """The source of the number that `held` gives, in words."""
         return next(how for kind, how in SOURCES.items() if isinstance(self.online, kind))
 
     def service(self, name: str) -> FeatureService:
-        """A feature service as applied."""
         return self.feast.get_feature_service(name)
 
     def read(self, service: FeatureService, user_id: str) -> None:
@@ -154,7 +153,7 @@ class OwnInstance:
         self.feast.get_online_features(features=service, entity_rows=[{"user_id": user_id}])
 
     def answer(self, service: FeatureService, user_id: str) -> Read:
-        """The same, looked at."""
+        """The values and the size of the answer to a consumer's request for one user."""
         response = self.feast.get_online_features(features=service, entity_rows=[{"user_id": user_id}])
         sent = MessageToDict(response.proto, preserving_proto_field_name=True)
         values = {name: found[0] for name, found in response.to_dict().items()}
@@ -194,7 +193,7 @@ def write_numbers(
 
 
 def numbers_view(name: str, path: Path, names: Sequence[str], description: str) -> FeatureView:
-    """The view over such a file."""
+    """The view over a file of `write_numbers`."""
     source = FileSource(
         name=f"{name}_file",
         path=str(path),
@@ -207,5 +206,5 @@ def numbers_view(name: str, path: Path, names: Sequence[str], description: str) 
 
 
 def numbers_service(view: FeatureView) -> FeatureService:
-    """What the team's model reads: the whole view."""
+    """The service that the team's model reads: the whole view."""
     return FeatureService(name=f"{view.name}_model", features=[view], description=view.description)

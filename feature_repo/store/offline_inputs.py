@@ -1,6 +1,6 @@
-"""What training and backfill read: a snapshot's histories and profiles, with the teams' features as of its time.
+"""Offline inputs of models: histories, profiles and the teams' features, as of a snapshot or of a time for each user.
 
-And the same as of a time for each user, from the log itself: what training sets and tasks read.
+Training and backfill read those of a snapshot; training sets and tasks read those as of a time for each user.
 """
 
 import hashlib
@@ -26,14 +26,15 @@ JOIN_USERS = 100_000
 def read_inputs_offline(repo: FeatureRepo, snapshot: Snapshot, bucket: int) -> pa.Table:
     """`snapshot.read(bucket)` and a column `<view>__<feature>` for each of the teams' features.
 
-    Those are joined once for all users of the snapshot and kept beside it.
+    The teams' features are joined once for all users of the snapshot and kept beside it.
     """
     users = snapshot.read(bucket)
     features = repo.team_views()
     if not features:
         return users
     joined = pq.read_table(_team_snapshot(repo, snapshot) / file_name(bucket), partitioning=None)
-    at = pc.index_in(users["user_id"], value_set=joined["user_id"])  # whoever is just being forgotten is in one of them
+    # A user who is just being forgotten may be missing in one of the two.
+    at = pc.index_in(users["user_id"], value_set=joined["user_id"])
     for column in joined.column_names[1:]:
         users = users.append_column(joined.schema.field(column), joined.column(column).take(at))
     return users
@@ -42,7 +43,7 @@ def read_inputs_offline(repo: FeatureRepo, snapshot: Snapshot, bucket: int) -> p
 def read_inputs_at(
     repo: FeatureRepo, buckets: int | Collection[int], asked: pa.Table, *, signing_up: bool = False
 ) -> Iterator[pa.Table]:
-    """One row for each (user_id, as_of) of `asked` and in its order, some rows a table: what goes to `Encoder.encode`.
+    """One row for each (user_id, as_of) of `asked` and in its order, some rows a table: the input of `Encoder.encode`.
 
     `asked` has users of one bucket, or of several. The columns are those of `read_inputs_offline`, each row as of its
     own time: see `feature_repo.history.point_in_time`. Teams' features are joined by Feast, from rows before that time.
@@ -92,7 +93,7 @@ def _join(repo: FeatureRepo, snapshot: Snapshot, hidden: Path) -> None:
 
 
 def _groups(snapshot: Snapshot) -> Iterator[list[int]]:
-    """Buckets in groups of about `JOIN_USERS` users: a join has a fixed cost, and memory an end."""
+    """Buckets in groups of about `JOIN_USERS` users: a join has a fixed cost, and memory is limited."""
     group: list[int] = []
     for bucket in sorted(snapshot.buckets):
         group.append(bucket)

@@ -1,6 +1,6 @@
-"""`python -m portrait.feature_repo.store.reconcile`: bring Feast to what the registry has decided, when it is behind.
+"""The reconcile command, `python -m portrait.feature_repo.store.reconcile`: an apply when Feast is behind.
 
-Settings come from the environment. Prints nothing but what went wrong; exits with 0 when Feast is up to date, else 1.
+Settings come from the environment. Prints errors only; exits with 0 when Feast is up to date, else with 1.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""Feast is a projection of the registry: how far it is behind, and how a serving process has it brought up to date.
+"""Reconciling of Feast with the registry, in a process of its own.
 
-A change commits in the registry alone, and what is served over HTTP needs nothing else. Feast's views and services
-follow by `FeatureRepo.apply`, which records the generation that it has shown; so an apply that never came, by a crash
-or a Feast registry that was away, is seen here and made up for by whoever looks next. Needs no import of Feast.
+A change commits in the registry alone, and reads over HTTP need nothing else. Feast's views and services follow by
+`FeatureRepo.apply`, which records the generation that it has shown. An apply that never came, because of a crash or
+because Feast's registry was away, is noticed here and made up for. This module does not import Feast.
 """
 
 import os
@@ -20,10 +20,9 @@ def reconcile_in_process_of_its_own(
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m portrait.feature_repo.store.reconcile` on these settings.
 
-    Its `returncode` is 0 when Feast is up to date.
-    In a process of its own, because applying changes directory and environment of the process that does it. What it
-    complains about is in `stderr`. Raises subprocess.TimeoutExpired, after ending it, when it takes too long: an apply
-    that was cut off is finished by the next one.
+    Its `returncode` is 0 when Feast is up to date; its complaints are in `stderr`. It is a process of its own, because
+    applying changes directory and environment of its process. Raises subprocess.TimeoutExpired, after ending the
+    process, when it takes too long: the next apply finishes an apply that was cut off.
     """
     return subprocess.run(
         [sys.executable, "-m", "portrait.feature_repo.store.reconcile"],

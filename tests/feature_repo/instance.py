@@ -1,4 +1,4 @@
-"""What tests do with an instance of the feature floor: versions, promotions, vectors, and Feast's own command line."""
+"""Steps of tests with an instance of the feature floor: versions, promotions, vectors, and Feast's command line."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What other processes do to an instance: promote and apply, at once or until they are killed.
+"""Actions of other processes on an instance: promote and apply, at once or until they are killed.
 
 They are forked from a server that has imported Feast once; starting Python for each would take seconds.
 """

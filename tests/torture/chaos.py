@@ -1,4 +1,4 @@
-"""Kill -9 at random moments of the stream."""
+"""Kills at random moments of the stream: `kill -9` of every process."""
 
 import random
 import threading

@@ -1,4 +1,4 @@
-"""What has to be true after a round: the log holds every answered event once, and the online store is its fold."""
+"""Checks after a round: the log holds every answered event once, and the online store is its fold."""
 
 from collections import Counter
 from collections.abc import Mapping

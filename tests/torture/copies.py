@@ -1,4 +1,4 @@
-"""The instance of a round: a copy of the template with servers of its own, and nothing left of it afterwards."""
+"""Copied instances of rounds: a copy of the template with servers of its own, removed afterwards."""
 
 import shutil
 import tempfile

@@ -1,4 +1,4 @@
-"""What was sent to the gateway, and what it has answered for."""
+"""The ledger of events: those sent to the gateway, and those that it has acknowledged."""
 
 import threading
 from collections.abc import Sequence

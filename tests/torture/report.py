@@ -1,4 +1,4 @@
-"""Outcomes of rounds for a terminal."""
+"""Reports of rounds for a terminal."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How long it takes from nothing to serving, by stage."""
+"""Times of a restart from nothing to serving, by stage."""
 
 import time
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""One round: a copy of the instance, a stream of events, kills, and a look at what is left."""
+"""One round: a copy of the instance, a stream of events, kills, and checks of the result."""
 
 import time
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Instances of a round: copies of one that is made once, with two versions that a consumer each reads."""
+"""The template instance: made once and copied for each round, with two versions that a consumer each reads."""
 
 import shutil
 from dataclasses import dataclass

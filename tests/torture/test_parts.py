@@ -1,4 +1,4 @@
-"""The parts of the torture: what is sent and killed depends on the seed, and what is wrong is seen."""
+"""Parts of the torture: a seed decides what is sent and killed, and the checks see what is wrong."""
 
 import shutil
 from collections import Counter

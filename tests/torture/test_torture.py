@@ -1,4 +1,4 @@
-"""Three short rounds, which between them kill everything there is; `make torture` runs long ones."""
+"""Three short rounds, which together kill every process; `make torture` runs long ones."""
 
 import shutil
 from collections.abc import Iterator

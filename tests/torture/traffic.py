@@ -1,4 +1,4 @@
-"""Events of a round: of users who are known and of new ones, out of order, with ids of their own."""
+"""Events of a round: from known and new users, out of order, with ids of their own."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What every adapter does: read foreign Parquet files, write canonical tables, all of them or none."""
+"""Conversion of foreign Parquet files to canonical tables, all of them or none: the part that adapters share."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ class CanonicalFiles:
 
 
 class Conversion:
-    """One conversion into `out_dir`, as a context: the files appear when it ends well, otherwise none does.
+    """One conversion into `out_dir`, as a context: either all files appear at its end, or none.
 
     SQL runs in DuckDB; a TIMESTAMP is UTC. Raises InvalidInput, with file and column, for sources that do not fit.
     """

@@ -31,7 +31,7 @@ def convert(path: Path, out_dir: Path) -> CanonicalFiles:
 
 
 def _words(path: Path) -> pa.Array:
-    """The words of each line."""
+    """The words of each line, as a list array; raises InvalidInput for a line with fewer than two."""
     lines = _lines(path)
     words = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(pa.array(lines, pa.string())))
     for number, count in enumerate(pc.list_value_length(words).to_pylist(), start=1):

@@ -1,4 +1,4 @@
-"""Both brokers, for one behavioural suite."""
+"""Fixtures of both brokers, for one behavioural suite."""
 
 from collections.abc import Iterator
 

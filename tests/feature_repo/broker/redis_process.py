@@ -1,4 +1,4 @@
-"""A Redis server of a test's own, with an append-only file, that can be killed and started again."""
+"""A Redis server for one test, with an append-only file, that can be killed and started again."""
 
 import shutil
 import socket

@@ -1,4 +1,4 @@
-"""What every broker does: one suite over Redis Streams and the twin."""
+"""The contract of brokers: one suite over Redis Streams and the in-memory twin."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""From the broker into the inbox: exactly once, whatever dies in between, and nothing of a stale holder."""
+"""Intake from the broker into the inbox: exactly once, with a kill at any step, and nothing from a stale holder."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""A Redis that is killed while it is appended to has every acknowledged record when it comes back."""
+"""A killed Redis: every acknowledged record is there when it comes back."""
 
 import random
 import threading

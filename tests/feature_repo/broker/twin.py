@@ -1,4 +1,4 @@
-"""The broker in memory."""
+"""The in-memory twin of the broker."""
 
 import threading
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Applying: Feast's own command line finds nothing left to do, and nothing is ever dropped by mistake."""
+"""Applying: Feast's own command line has nothing left to do, and nothing is dropped by mistake."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""A copied home: applying in the copy leaves the original's vectors alone, which Feast itself would drop."""
+"""Guards of applying in a copied home: the original's vectors stay, which Feast itself would drop."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Instances in which a user is everywhere that users can be."""
+"""Fixtures of instances that hold a user in every possible place."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Killed or stopped anywhere, forgetting is finished by asking again, and ends in the same."""
+"""Interrupted forgetting: killed or stopped at any point, it is finished by asking again, in the same state."""
 
 import os
 import signal

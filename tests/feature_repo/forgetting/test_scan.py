@@ -1,4 +1,4 @@
-"""Somebody who is everywhere is nowhere afterwards, and nobody else has changed."""
+"""Forgetting of a user who is in every place: nothing of that user is left, and nobody else has changed."""
 
 import logging
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Entries of a broker that are about a user, and those that only look like it."""
+"""Stream entries as a place: those about a user, and those that only look like it."""
 
 import orjson
 

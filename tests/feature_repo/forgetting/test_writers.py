@@ -1,4 +1,4 @@
-"""Whoever was writing when somebody was forgotten does not bring that one back."""
+"""Writers during a forgetting: none of them brings the user back."""
 
 from collections.abc import Callable
 from pathlib import Path

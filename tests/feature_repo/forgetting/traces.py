@@ -1,4 +1,4 @@
-"""Where an id can still be found: in every file of a home, every table, every key of Redis."""
+"""Traces of an id: a search in every file of a home, every table and every key of Redis."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What has come to the catalogue since a position: from segments and inbox, in the log's order."""
+"""Rows of the catalogue after a position: from segments and inbox, in the log's order."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Events of a stretch of time: half-open, whole, in order, and only those that are asked for."""
+"""Event windows: half-open, complete, in order, and only the events that are asked for."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The fold against a plain Python one, whatever order and files the events came in."""
+"""The fold against a plain Python fold, for any order of events and files."""
 
 import itertools
 from collections import defaultdict

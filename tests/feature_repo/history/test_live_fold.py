@@ -1,4 +1,4 @@
-"""Event by event, in any order and however often, a history ends as the fold of the whole log leaves it."""
+"""The live fold: event by event, in any order and repeated, it ends as the fold of the whole log."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

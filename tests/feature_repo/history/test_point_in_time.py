@@ -1,4 +1,4 @@
-"""Users as they were: the same as a snapshot of that time, and nothing that came later."""
+"""Point-in-time reads: equal to a snapshot of that time, and without anything later."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

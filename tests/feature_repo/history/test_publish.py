@@ -1,4 +1,4 @@
-"""What is pending for the online store, and when it is not any more."""
+"""Publishable rows: which are pending for the online store, and until when."""
 
 from datetime import UTC, datetime, timedelta
 

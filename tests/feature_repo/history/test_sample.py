@@ -1,4 +1,4 @@
-"""Known users drawn at random: everybody with the same chance, the same ones every time."""
+"""Samples of known users: everybody has the same chance, and a seed gives the same users every time."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Snapshots: who and what is in them, that they are immutable, and that Ray cuts the same."""
+"""Snapshots: their users and content, their immutability, and the same cut on Ray."""
 
 import shutil
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Columns that need no log."""
+"""Fixed columns for a record judge without a log."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""JSON records: judged as rows of a file are, in the same words, and never with an exception."""
+"""JSON records: judged like rows of a file, in the same words, and without exceptions."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

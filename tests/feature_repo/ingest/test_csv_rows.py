@@ -1,4 +1,4 @@
-"""Hostile CSV files: every line becomes a row or a reject, none is lost, none is bent."""
+"""Hostile CSV files: every line becomes a row or a reject; none is lost or altered."""
 
 import gzip
 from pathlib import Path

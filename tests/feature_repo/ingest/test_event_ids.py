@@ -1,4 +1,4 @@
-"""Ids of events without one: what DuckDB writes, and so what a file's event gets."""
+"""Ids of events without one: equal to DuckDB's, and so to those of a file's events."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""What came one by one ends in the log as the same rows in a file would, once, at the positions that it was given."""
+"""Sealing: single records end in the log as the same rows of a file would, once, at their own positions."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

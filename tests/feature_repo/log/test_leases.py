@@ -1,4 +1,4 @@
-"""Leases on both databases: a bucket has one holder, and whoever was it before can note nothing any more."""
+"""Leases on both databases: a bucket has one holder, and an earlier holder can note nothing any more."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Requests for stored vectors: once a user, the longest waiting first, bucket by bucket."""
+"""Refresh requests: one a user, the longest waiting first, bucket by bucket."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The tail of the log: every row once, wherever it lies by now, and nothing between two positions is passed over."""
+"""The tail of the log: every row once, in inbox or segment, and no position is skipped."""
 
 import itertools
 from collections.abc import Iterator, Mapping

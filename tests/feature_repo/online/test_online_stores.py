@@ -1,4 +1,4 @@
-"""One contract for both online stores: Feast reads what they write, and what is older never wins."""
+"""The contract of both online stores: Feast reads what they write, and older rows never win."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""The event loop's Redis: order, sharing, and every way in which a server can be away and come back."""
+"""The pipelined Redis connection: order, sharing, and every way in which a server fails and comes back."""
 
 import asyncio
 import signal

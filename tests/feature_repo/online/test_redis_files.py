@@ -1,4 +1,4 @@
-"""A Redis of one's own with both kinds of files: what was deleted is in none of them afterwards."""
+"""Purging of a Redis server with both kinds of files: no deleted bytes are left in them."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""A Feast of one's own: real views in a real store, bytes as the store says, and nothing left behind."""
+"""A measured instance: real views in a real store, bytes as the store reports them, and nothing left behind."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

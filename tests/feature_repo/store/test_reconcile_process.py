@@ -1,4 +1,4 @@
-"""Feast follows the registry: what a crash has left out is made up for, and nothing that is served changes by it."""
+"""Reconciling of Feast: it follows the registry after a crash, and no served answer changes by it."""
 
 import signal
 import subprocess

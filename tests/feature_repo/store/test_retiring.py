@@ -1,4 +1,4 @@
-"""A version that is being retired: its vectors go in short steps, nobody writes to it, and no other loses anything."""
+"""Vectors of a retiring version: deleted in short steps, with no new writes and no loss for other versions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Writing the tiny foreign tables that the adapters read."""
+"""Writers of the tiny foreign tables that the adapters read."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Reviews of several services to canonical tables."""
+"""The adapter of Amazon reviews: several services to canonical tables."""
 
 from datetime import timedelta
 from pathlib import Path

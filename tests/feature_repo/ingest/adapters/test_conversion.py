@@ -1,4 +1,4 @@
-"""What holds for every adapter: clear refusals, and all files or none."""
+"""Rules of every adapter: clear refusals, and all files or none."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Listeners to canonical tables: what tasks predict stays out of the profile."""
+"""The adapter of Last.fm listeners: the labels of tasks stay out of the profile."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Invoice lines to canonical tables."""
+"""The adapter of Online Retail: invoice lines to canonical tables."""
 
 from datetime import datetime
 from pathlib import Path

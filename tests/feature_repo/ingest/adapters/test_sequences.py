@@ -1,4 +1,4 @@
-"""The leave-one-out files to canonical tables."""
+"""The adapter of leave-one-out files: sequences to canonical tables."""
 
 import gzip
 from datetime import timedelta
