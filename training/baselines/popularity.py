@@ -17,13 +17,12 @@ RECENT_DAYS = 30
 
 @dataclass(frozen=True)
 class SameForAll:
-    """One score an item."""
+    """One score for each item, the same for every user."""
 
     items: Vocabulary
     score: Float32  # [items]
 
     def scores(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `Ranker`."""
         return np.repeat(self.score[None], users.num_rows, axis=0)
 
 
@@ -33,7 +32,6 @@ class Popularity:
     name = "popularity"
 
     def fit(self, inputs: TrainingInputs, seed: int) -> SameForAll:
-        """See `RankingBaseline`; nothing is drawn."""
         bags = Bags.over(inputs)
         return SameForAll(bags.items, bags.users_per_item.astype(np.float32))
 
@@ -44,7 +42,6 @@ class RecentPopularity:
     name = "recent-popularity"
 
     def fit(self, inputs: TrainingInputs, seed: int) -> SameForAll:
-        """See `RankingBaseline`; nothing is drawn."""
         bags = Bags.over(inputs)
         counts = np.zeros(len(bags.items))
         for table in inputs.tables():

@@ -53,7 +53,6 @@ class ClueConfig:
 
     @property
     def shape(self) -> Size:
-        """The size by its name."""
         return SIZES[self.size]
 
     @property
@@ -63,5 +62,5 @@ class ClueConfig:
 
     @property
     def rate(self) -> float:
-        """The highest learning rate."""
+        """The peak learning rate."""
         return self.learning_rate or self.shape.learning_rate

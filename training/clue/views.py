@@ -1,4 +1,4 @@
-"""The two views of a user that an objective compares: which events of which of the user's services."""
+"""The two views of a user that an objective compares: spans of events of the user's services."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class Views:
         return np.flatnonzero(several | (longest >= 2))
 
     def draw(self, users: Int64, rng: np.random.Generator) -> tuple[Sequences, Sequences]:
-        """A sequence of each user, twice."""
+        """Two padded sequences of each user, in the order of `users`."""
         if self.objective == ObjectiveName.SAME_SERVICE:
             one = self._one(*self._sequences(users), rng)
             return self._crop(one, rng), self._crop(one, rng)

@@ -43,7 +43,6 @@ class BoostingModel:
         return found
 
     def write(self, folder: Path) -> None:
-        """One text file."""
         (folder / FILE).write_text(self.text)
 
 
@@ -68,5 +67,4 @@ class Boosting:
         return BoostingModel(fitted.model_to_string(num_iteration=fitted.best_iteration))
 
     def load(self, folder: Path) -> BoostingModel:
-        """From its text file."""
         return BoostingModel((folder / FILE).read_text())

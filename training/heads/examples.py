@@ -1,4 +1,4 @@
-"""What a head learns from: frozen vectors, each with a class or with an item."""
+"""Training examples of heads: frozen vectors, each with a class or with an item."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ class Labelled:
         return len(self.codes)
 
     def known(self) -> Self:
-        """Those whose class is among `names`."""
+        """The examples whose class is among `names`."""
         kept = self.codes != UNKNOWN
         return self if kept.all() else replace(self, vectors=self.vectors[kept], codes=self.codes[kept])
 
@@ -73,7 +73,6 @@ class Chosen:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Keys of the items."""
         return self.items.names
 
     def __len__(self) -> int:

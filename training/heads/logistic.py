@@ -33,7 +33,6 @@ class LogisticModel:
         return found
 
     def write(self, folder: Path) -> None:
-        """One safetensors file."""
         save_file({"weights": self.weights, "bias": self.bias}, folder / FILE)
 
 
@@ -53,7 +52,6 @@ class Logistic:
         return min(models, key=lambda model: log_loss(model.scores(validation.vectors), validation.codes))
 
     def load(self, folder: Path) -> LogisticModel:
-        """From its safetensors file."""
         return LogisticModel(**load_file(folder / FILE))
 
 

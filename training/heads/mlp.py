@@ -32,7 +32,6 @@ class MlpModel:
         return found
 
     def write(self, folder: Path) -> None:
-        """One safetensors file."""
         save_file(self.network.state_dict(), folder / FILE)
 
 

@@ -1,4 +1,4 @@
-"""A head of a consumer from pinned training sets: users split, fitted, measured with an interval, kept."""
+"""The training of a consumer's head from pinned training sets: split of users, fit, measurement, artifact."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ FEWEST = 10  # users of each part
 
 @dataclass(frozen=True)
 class HeadRequest:
-    """Which head to train."""
+    """The head to train, and the sets to train it on."""
 
     consumer: str
     version: EmbeddingVersion
@@ -43,7 +43,7 @@ class HeadRequest:
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """A kept head and how good it is on users whom it has never seen."""
+    """A kept head, and its metric on users whom it has never seen."""
 
     head: Head
     location: str  # relative to the home
@@ -62,7 +62,7 @@ class TrainedHead:
 
 
 def train_head(home: Path, request: HeadRequest) -> TrainedHead:
-    """Train a head on users apart from those that choose and those that measure, and keep it under `<home>/heads/`.
+    """Train a head, choose its settings and measure it on disjoint users, and keep it under `<home>/heads/`.
 
     The same request gives the same head. One that ranks items knows those that training users had, by the version's own
     item vectors. Raises FingerprintMismatch, with both, for training sets of two versions or of
@@ -106,7 +106,7 @@ def _telling(head: Head, test: Labelled, users: list[str]) -> tuple[dict[str, fl
 
 
 def _ranking(head: Head, test: Labelled, users: list[str]) -> tuple[dict[str, float], Interval]:
-    """Among all items; one that no training user had is a miss."""
+    """Hit rate and nDCG among all items; an item that no training user had is a miss."""
     ranks = np.full(len(test), K)
     known = np.flatnonzero(test.codes != UNKNOWN)
     for at in np.array_split(known, 1 + len(known) * len(test.names) // BLOCK):
@@ -148,7 +148,7 @@ def _chosen(examples: Labelled, items: Items) -> Chosen:
 
 
 def _nothing(users: int, items: int) -> csr_array:
-    """That nothing is left out of a ranking."""
+    """Bool [users, items] marks that leave no item out of a ranking."""
     return csr_array((users, items), dtype=np.bool_)
 
 

@@ -66,7 +66,7 @@ class TwoTowerModel:
 
     @torch.inference_mode()
     def scores(self, vectors: Float32) -> Float32:
-        """float32 [n, items]."""
+        """float32 [n, items] scores."""
         found: Float32 = self._towers(torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))).numpy()
         return found
 
@@ -99,7 +99,6 @@ class TwoTower:
         return model
 
     def load(self, folder: Path) -> TwoTowerModel:
-        """From its safetensors file."""
         weights = load_file(folder / FILE)
         towers = Towers(weights["user.0.weight"].shape[1], weights["features"], weights["log_popularity"])
         towers.load_state_dict(weights)

@@ -1,4 +1,4 @@
-"""What can be said of a version before anybody is moved to it: the evidence that the gates read. Changes nothing."""
+"""The inspection of a version: evidence about its artifact and vectors that the gates read. It changes nothing."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -50,7 +50,7 @@ def inspect_vectors(
     sample: int = 20_000,
     progress: Progress | None = None,
 ) -> VectorFacts:
-    """What the stored vectors of a version look like; without a prior none is counted as one.
+    """Facts about the stored vectors of a version; without a `prior` none is counted as one.
 
     All zero for a version without vectors. Norms and dimensions are measured over the finite vectors, collapsed
     dimensions over those of them that are not the prior.

@@ -47,7 +47,7 @@ class Cooccurrence:
         return sparse.csr_array((counts, (left, right)), shape=(self.items, self.items))
 
     def _sum(self, parts: list[Counted]) -> Counted:
-        """The same pairs, each once."""
+        """The pairs of all parts, each once with its summed count."""
         if not parts:
             return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
         left, right, counts = (np.concatenate(column) for column in zip(*parts, strict=True))

@@ -1,4 +1,4 @@
-"""What a training run reads: one snapshot, streamed bucket by bucket."""
+"""The inputs of a training run: the users of one snapshot, streamed bucket by bucket, and the catalogue."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

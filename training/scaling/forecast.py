@@ -1,4 +1,4 @@
-"""What to train with a budget, what loss to expect, and whether a run has kept such a promise."""
+"""Forecasts: the setting to train with a budget, the loss to expect, and the check against a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ from portrait.training.scaling.tables import flops
 # Dark to light and blue to yellow: an order that is seen in grey and with every kind of colour vision.
 COLOURS = ("#352A87", "#0072B2", "#1FA187", "#7AB648", "#E69F00")
 MARKERS = "osD^vP"
-MARK = "#D55E00"  # what is told apart from the rest
+MARK = "#D55E00"  # what stands out from the rest
 LOSS = "held-out loss (InfoNCE, nats)"
 
 

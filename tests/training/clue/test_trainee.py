@@ -1,4 +1,4 @@
-"""What a run of CLUE trains on: shares of the same batches, distinct items, and one set of candidates."""
+"""Batches of a CLUE run: shares of the same batches, distinct items, and one set of candidates."""
 
 from collections import Counter
 from collections.abc import Callable

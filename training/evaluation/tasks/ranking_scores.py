@@ -1,4 +1,4 @@
-"""A ranking task measured: scores of all items, hit rate and nDCG at k, and AUC against items that were drawn."""
+"""Scores of a ranking task: hit rate and nDCG at k among all items, and AUC against drawn items."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ def ranking_metrics(task: RankingTask, method: Method, seed: int) -> tuple[dict[
 
 
 def fitted_scorer(task: RankingTask, method: Method, seed: int) -> Scorer:
-    """The method with whatever it learns, a head or a ranker."""
+    """Fit the method's own ranker, or the two-tower head on its features."""
     return _ranker(task, method, seed) if method.ranks else _towers(task, method, seed)
 
 
@@ -92,7 +92,7 @@ def _areas(task: RankingTask, own: Float32, others: Float32, drawn: tuple[Int64,
 
 
 def _blocks(task: RankingTask, scorer: Scorer, drawn: tuple[Int64, Int64]) -> Iterator[_Found]:
-    """The test rows, not too many at a time."""
+    """Ranks and scores of the test rows, block by block, which bounds memory."""
     rows = max(BLOCK // len(task.items), 1)
     test = task.test
     for start in range(0, len(test.rows), rows):
@@ -175,7 +175,7 @@ def _first(asked: Asked) -> Asked:
 
 
 def _chosen(features: UserFeatures, asked: Asked, items: Items, ranked: bool) -> Chosen:
-    """One example an answer. What is hidden matters only where items are ranked, and nothing is: choosing is quick."""
+    """One example for each answer. Nothing is hidden from the rankings, which keeps the choice of an epoch quick."""
     rows, at = np.unique(asked.owner, return_inverse=True)
     vectors = _vectors(features, asked.rows.take(rows))[at]
     hidden = np.zeros((len(asked), len(items.popularity) if ranked else 0), bool)
