@@ -16,7 +16,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def whole_lines(path: Path) -> list[Any]:
-    """The JSON values of the finished lines; an unfinished last line is deleted, so that the next is not joined to it."""
+    """The JSON values of the finished lines; an unfinished last line is deleted, or the next would join it."""
     if not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)

@@ -18,14 +18,14 @@ LEAST = 2.0**-24  # lighter events are lost in float32 beside the newest one's w
 
 
 class Pooling(StrEnum):
-    """How the vectors of n items become one block."""
+    """The pooling of the vectors of n items into one block."""
 
     MEAN = "mean"  # sum / n, as in GUR
     ROOT = "root"  # sum / sqrt(n): a mean of few items is mostly noise, and is kept as small as it is uncertain
 
 
 class BlockKind(StrEnum):
-    """How a block is standardised and scored."""
+    """The kind of a block, which decides how it is standardised and scored."""
 
     VECTOR = "vector"  # centred, one scale for the block: directions keep their relative weight
     NUMBERS = "numbers"  # centred and scaled each
@@ -161,7 +161,7 @@ class BlockBuilder:
         return self._divided(self.items.sums(users.onboarding.item, users.onboarding.user, len(users)))
 
     def _divided(self, sums: Float32) -> list[Float32]:
-        """By modality: sums over counts or their roots; NaN without any item."""
+        """The pooled vectors of each modality: sums over counts or their roots; NaN without any item."""
         pooled, start, first_count = [], 0, sums.shape[-1] - len(self.layout.modalities)
         for place, (_, width) in enumerate(self.layout.modalities):
             count = sums[:, first_count + place, None]

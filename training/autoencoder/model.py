@@ -99,7 +99,7 @@ class Autoencoder(nn.Module):
 
 
 class _Places(nn.Module):
-    """Where the columns of each block are: index tensors that follow the model to its device."""
+    """The columns of each block, as index tensors that follow the model to its device."""
 
     first: Tensor  # [blocks] first column
     width: Tensor  # [blocks]

@@ -82,7 +82,7 @@ def export(
     Raises Conflict for a version that is not live, InvalidInput when the folder of `out` does not exist.
     """
     if version.state not in LIVE_STATES:
-        raise Conflict(f"version {version.id} is {version.state}: its vectors are gone or going")
+        raise Conflict(f"version {version.id} is {version.state}: only vectors of live versions can be exported")
     if not out.parent.is_dir():
         raise InvalidInput(f"there is no folder {out.parent} to write {out.name} into")
     snapshot = cut(repo.log, as_of or version.last_as_of)

@@ -49,7 +49,7 @@ def item_vectors(inputs: TrainingInputs, seed: int) -> ItemVectors:
     vocabularies, users_per_item = survey(plain, silent)
     modalities, _ = fit_modalities(plain, AutoencoderConfig(seed=seed), vocabularies, users_per_item, silent)
     if not modalities:
-        raise InvalidInput("no item has a vector: neither co-occurrence, nor text, nor a vector_ column tells of any")
+        raise InvalidInput("no item has a vector: ingest more events, or items with `text` or a vector_ column")
     vectors = side_by_side([m.vectors for m in modalities])
     table = ItemTable(tuple(m.dimension for m in modalities), vectors)
     known = Vocabularies(vocabularies.items, vocabularies.services, vocabularies.actions)

@@ -27,7 +27,7 @@ class SameForAll:
 
 
 class Popularity:
-    """By the number of users who had an item."""
+    """Items by the number of users who had them."""
 
     name = "popularity"
 
@@ -37,7 +37,7 @@ class Popularity:
 
 
 class RecentPopularity:
-    """By the number of events in the last 30 days before the fit's time; all time decides between equals."""
+    """Items by their events in the last 30 days before the fit's time; all time decides between equals."""
 
     name = "recent-popularity"
 

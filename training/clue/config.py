@@ -43,7 +43,7 @@ class ClueConfig:
         for name in ["batch_size", "most_users"]:
             if getattr(self, name) < 0 or getattr(self, name) == 1:
                 raise ValueError(
-                    f"{name}={getattr(self, name)} must be 0 or at least 2: users are told from each other"
+                    f"{name}={getattr(self, name)} must be 0 or at least 2: users are compared with each other"
                 )
         for name, least in (("vocabulary", 257), ("categories", 2), ("candidates", 2)):
             if getattr(self, name) < least:

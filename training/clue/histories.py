@@ -75,7 +75,7 @@ class ServiceHistories:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def newest(self, longest: int) -> Self:
-        """The histories with at most the newest `longest` events of every sequence, as if they were built that short."""
+        """The histories with at most the newest `longest` events of every sequence, as if built so short."""
         lengths = np.minimum(self.lengths, longest)
         ends = np.cumsum(lengths)
         # Place of each kept event: counted on from where the kept part of its sequence begins.

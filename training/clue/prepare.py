@@ -112,7 +112,7 @@ def _histories(
 
 def _categories(catalogue: pa.Table, config: ClueConfig) -> Int64:
     """int64 [items] cluster of each item's text: catalogues rarely have categories that all services share."""
-    from sklearn.cluster import MiniBatchKMeans  # late: it takes a second, and few ask for it
+    from sklearn.cluster import MiniBatchKMeans  # late: it takes a second, and few runs need it
 
     encoder = fit_text(catalogue, TEXT_DIMENSION, config.seed)
     if encoder is None:

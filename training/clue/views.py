@@ -41,7 +41,7 @@ class Views:
         return self.histories.padded(*older), self.histories.padded(*newer)
 
     def spans(self, users: Int64, rng: np.random.Generator) -> tuple[tuple[Int64, Int64], tuple[Int64, Int64]]:
-        """Where the events of each user's two views begin and end [n]: two services, or the halves of one."""
+        """(begins [n], ends [n]) of the events in each user's two views: two services, or the halves of one."""
         first, count = self._sequences(users)
         # Two different services each; where there is only one, the numbers drawn are of no use.
         a = np.floor(rng.random(len(users)) * count).astype(np.int64)

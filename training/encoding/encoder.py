@@ -97,6 +97,6 @@ def load_encoder(path: Path, expected_fingerprint: str | None = None, device: st
         raise FingerprintMismatch(
             f"the artifact at {path} encodes its probe to {probe.digest(found)}, expected was "
             f"{probe.digest(expected)}; they are {difference:.2g} apart (at most {probe.TOLERANCE}): "
-            "this code or machine would not continue its space"
+            "vectors of this code or machine would not belong to its space"
         )
     return encoder

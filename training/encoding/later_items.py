@@ -36,13 +36,13 @@ class NewItems:
         self._reading = threading.Lock()
 
     def bring(self, encoder: Learner) -> None:
-        """Have the encoder learn all items that there are now; one small query when it knows them. Safe from many threads.
+        """Have the encoder learn all items of now; one small query when it knows them. Safe from many threads.
 
         The first time it reads the whole catalogue. Raises Unavailable when the database does not answer.
         """
         if items_position(self._log) <= encoder.items_position:
             return
-        with self._reading:  # whoever has waited here finds it done
+        with self._reading:  # a thread that has waited here finds it done
             encoder.learn(*items_since(self._log, encoder.items_position))
 
 

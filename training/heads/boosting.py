@@ -52,7 +52,7 @@ class Boosting:
     examples = Labelled
 
     def fit(self, train: Labelled, validation: Labelled, seed: int) -> BoostingModel:
-        """As many trees as have the best log loss on the validation users; without any of them, 100."""
+        """Fit as many trees as have the best log loss on the validation users; without any of them, 100."""
         import lightgbm
 
         train, validation = train.known(), validation.known()

@@ -48,7 +48,7 @@ LEAST = 1e-6  # added to deviations, so that a constant dimension does no harm
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and deviation, float32 [d] each: scaling loses no information, and one learning rate does for all vectors."""
+    """Mean and deviation, float32 [d] each: scaling loses nothing, and one learning rate does for all vectors."""
 
     mean: Float32
     deviation: Float32

@@ -52,7 +52,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Items:
-    """What a ranking head knows of the items: features float32 [items, f], and int64 [items] users who had each."""
+    """The items of a ranking head: features float32 [items, f], and int64 [items] users who had each."""
 
     features: Float32  # NaN where there are none
     popularity: Int64

@@ -42,7 +42,7 @@ class Logistic:
     examples = Labelled
 
     def fit(self, train: Labelled, validation: Labelled, seed: int) -> LogisticModel:
-        """The C with the best log loss on the validation users; without any of them, C = 0.01."""
+        """Fit with the C of the best log loss on the validation users; without any of them, C = 0.01."""
         train, validation, scale = train.known(), validation.known(), Scale.of(train.vectors)
         strengths = STRENGTHS if len(validation) else (1e-2,)
         scaled = scale.apply(train.vectors)

@@ -36,7 +36,7 @@ class HeadRequest:
     data: tuple[Path, ...]
     label: str
     kind: str = "logistic"
-    name: str = ""  # of its folder; by default it says what the head is
+    name: str = ""  # of its folder; by default made from task, kind, version, data and seed
     service: str = ""  # whose items the label names, for a kind that ranks items
     seed: int = 0
 
@@ -52,7 +52,7 @@ class TrainedHead:
     users: dict[str, int]
     unlabelled: int
     unseen: int  # examples of the validation and test users, of classes or items that no training user has
-    measured: str  # the metric that tells how good it is: auc of classes, ndcg@10 of items
+    measured: str  # the metric of the interval: auc of classes, ndcg@10 of items
     interval: Interval  # of it, over test users
 
     @property
@@ -143,7 +143,7 @@ def _items(home: Path, request: HeadRequest, train: Labelled, users: list[str]) 
 def _chosen(examples: Labelled, items: Items) -> Chosen:
     known = examples.known()
     if not len(known):
-        raise InvalidInput("the users who choose had no item that a training user had: give more labels")
+        raise InvalidInput("the validation users had no item that a training user had: give more labels")
     return Chosen(known.vectors, known.codes, _nothing(len(known), len(items.names)), items)
 
 

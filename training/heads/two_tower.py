@@ -16,7 +16,7 @@ from portrait.training.metrics.ranking import full_ranks, ndcg
 
 FILE = "weights.safetensors"
 WIDTH, SPACE = 128, 64
-CHOOSE_BY = 1_000  # validation examples that are ranked every epoch, at most: more take gigabytes, and tell little more
+CHOOSE_BY = 1_000  # validation examples that are ranked every epoch, at most: more take gigabytes and add little
 SAMPLE = 2048  # items that a training step ranks, beside those of its users; all are ranked where there are fewer
 
 
@@ -81,7 +81,7 @@ class TwoTower:
     examples = Chosen
 
     def fit(self, train: Chosen, validation: Chosen, seed: int) -> TwoTowerModel:
-        """The epoch with the best nDCG@10 over all items, on the first CHOOSE_BY examples of the validation users."""
+        """Fit to the epoch with the best nDCG@10 over all items, on the first CHOOSE_BY validation examples."""
         torch.manual_seed(seed)
         ranked = slice(CHOOSE_BY)
         towers, scale = Towers.over(train.items, train.vectors.shape[1]), Scale.of(train.vectors)

@@ -20,7 +20,7 @@ NEIGHBOURS = 10
 
 @dataclass(frozen=True)
 class VersionSide:
-    """One of the two versions."""
+    """One of the two compared versions."""
 
     version: str
     fingerprint: str

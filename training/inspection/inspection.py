@@ -33,7 +33,7 @@ def inspect_version(
 
 
 def inspect_artifact(folder: Path, fingerprint: str) -> tuple[ArtifactFacts, Float32 | None]:
-    """Whether an artifact loads as the version of a fingerprint and encodes its probe, and its prior when it does."""
+    """(whether an artifact loads as the version of a fingerprint and encodes its probe, its prior if it does)."""
     try:
         from portrait.training.encoding.encoder import load_encoder  # with torch, whose absence would be a fact too
 

@@ -46,7 +46,7 @@ def _ranks(scores: Float32, relevant: Int64, hidden: Bool) -> Int64:
 
 
 def sampled_ranks(scores: Float32, relevant: Int64, hidden: Hidden, seed: int) -> Int64:
-    """Ranks as of `full_ranks`, but among the relevant item and 100 others that the seed draws from those not hidden."""
+    """Ranks as of `full_ranks`, but among the relevant item and 100 others, drawn by the seed from those not hidden."""
     rng = np.random.default_rng(seed)
     blocks = [_sampled(scores[rows], relevant[rows], _marks(hidden, rows), rng) for rows in _blocks(scores)]
     return np.concatenate(blocks)

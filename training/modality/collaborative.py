@@ -41,7 +41,7 @@ class Cooccurrence:
             self._merged = len(self._counted[0][2])
 
     def counts(self) -> sparse.csr_array:
-        """How often two items were seen together, in either order."""
+        """[items, items] counts of how often two items were seen together, in either order."""
         both = [*self._counted, *((right, left, counts) for left, right, counts in self._counted)]
         left, right, counts = self._sum(both)
         return sparse.csr_array((counts, (left, right)), shape=(self.items, self.items))

@@ -13,7 +13,7 @@ from portrait.training.modality.collaborative import unit
 
 NAME = "latent"
 MOST_EVENTS = 20_000_000
-"""Distinct (user, item) pairs in memory, at most: buckets divide users at random, so the first ones are a fair sample."""
+"""Most (user, item) pairs in memory: buckets divide users at random, so the first ones are a fair sample."""
 
 
 class Histories:
@@ -46,7 +46,7 @@ def latent(histories: Histories, dimension: int, seed: int, items: int) -> Modal
     from sklearn.utils.extmath import randomized_svd
 
     had = histories.matrix()
-    had = had[np.diff(had.indptr) >= 2]  # who had a single item says nothing of what goes together
+    had = had[np.diff(had.indptr) >= 2]  # a user with a single item shows nothing of what goes together
     seen = np.flatnonzero(np.asarray(had.sum(axis=0)).ravel())
     rank = min(dimension, len(seen) - 1, had.shape[0] - 1)
     if rank < 2:

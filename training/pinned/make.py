@@ -69,7 +69,7 @@ class Made:
     early: int  # labels as of a time before the version's training as-of
     early_dropped: bool
     before_log: int  # as of a time before the log began: profiles and items count as they were first recorded
-    unknown: int  # of users whom nobody knows
+    unknown: int  # of users whom neither log nor users table names
     priors: int  # with the prior: those, and users about whom nothing was known yet
     first_as_of: datetime
     last_as_of: datetime

@@ -66,7 +66,7 @@ def _do(work: Callable[[Job], Result], job: Job, threads: int) -> Result:
 def on_ray(
     worker: Callable[..., Any], work: Any, buckets: Sequence[int], settings: TrainingSettings
 ) -> Iterator[dict[str, Any]]:
-    """Rows that `worker(work)` makes of each bucket, as they finish; each call gets a batch with one row of `bucket`."""
+    """Rows that `worker(work)` makes of each bucket, as they finish; each call gets a batch of one `bucket`."""
     ensure_ray(settings)
     pool = ray.data.from_items([{"bucket": bucket} for bucket in buckets], override_num_blocks=len(buckets))
     results = pool.map_batches(

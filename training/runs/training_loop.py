@@ -16,7 +16,7 @@ from portrait.training.runs.session import Session
 class Schedule:
     """Number of epochs, patience, and the learning rate over time."""
 
-    epochs: int  # 0: the weights stay as they were initialised, the baseline that training has to beat
+    epochs: int  # 0: the weights stay random, as the baseline that training has to beat
     patience: int
     learning_rate: float
     seed: int

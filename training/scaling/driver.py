@@ -1,4 +1,4 @@
-"""The driver of a study, which trains its runs through Ray or in this process. A failed run does not stop the others."""
+"""The driver of a study: trains its runs through Ray or in this process. A failed run does not stop the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

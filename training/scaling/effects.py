@@ -92,7 +92,7 @@ def statements(effect: BatchEffect) -> list[str]:
 
 
 def correlation(runs: Sequence[Run], n: int = 2000, seed: int = 0) -> Correlation | None:
-    """Spearman's, over the configurations with a score, with a bootstrap interval; None with fewer than four of them."""
+    """Spearman's, over the configurations with a score, with a bootstrap interval; None with fewer than four."""
     scored = [point for point in points(runs) if point.converged and point.downstream is not None]
     if len(scored) < FEWEST_SCORES:
         return None

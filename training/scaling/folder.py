@@ -19,7 +19,7 @@ from portrait.training.runs.training_inputs import TrainingInputs
 from portrait.training.scaling.runs import RunLog
 
 STUDIES = "studies"
-HELD_OUT = 0.3  # of the users at most: a small instance, too, should have enough candidates to tell runs apart
+HELD_OUT = 0.3  # of the users at most: a small instance, too, should have enough candidates to separate runs
 GRID_SETS = ("size", "batch_size", "sequence_length", "most_users", "epochs", "epoch_steps", "seed")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 

@@ -80,7 +80,7 @@ class PowerLaw:
         return interval((self._drawn(flops) * np.exp(noise)).ravel())
 
     def residual(self, point: Point) -> float:
-        """How far a point lies above the law, as a share of it."""
+        """The point's loss above the law's, as a share of the latter."""
         return point.loss / self.loss(point.flops) - 1
 
     def decades_outside(self, flops: float) -> float:

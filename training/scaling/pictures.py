@@ -134,7 +134,7 @@ def _plain_losses(axes: Axes) -> None:
 
 
 def _steps(low: float, high: float) -> list[float]:
-    """Which multiples of a power of ten are marked; the narrower the range, the more."""
+    """The multiples of a power of ten to mark; the narrower the range, the more."""
     width = 0.1 if high < 1.3 * low else 0.2 if high < 2 * low else 0.5
     return [float(step) for step in np.arange(1, 10, width)]
 

@@ -57,7 +57,7 @@ _KINDS: dict[str, type] = {"name": str, "size": str, "finished_at": str} | dict.
 
 
 class RunLog:
-    """The CSV file of runs. Rows are only ever added; an unfinished last line is ignored, and cut off by the next writer."""
+    """The CSV file of runs. Rows are only added; readers skip an unfinished last line, the next writer cuts it off."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -10,7 +10,7 @@ from portrait.training.scaling.frontier import points
 from portrait.training.scaling.law import Interval, PowerLaw
 from portrait.training.scaling.study import Study
 
-DIGITS = 6  # of a number in the JSON: more would tell processors apart
+DIGITS = 6  # of a number in the JSON: further ones differ between processors
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -75,7 +75,7 @@ def _dense(features: Features, rows: Int64 | slice = slice(None)) -> Float32:
 
 
 def _sparse_scores(task: ClassTask, train: Features, codes: Int64, test: Features, places: list[Int64]) -> Float32:
-    """Logistic regression over raw sparse features: standardising would make them dense and give rare items most weight."""
+    """Logistic regression over raw sparse features: standardising would make them dense, and rare items heavy."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 

@@ -54,7 +54,7 @@ class Evaluation:
     folder: Path
 
     def ahead(self, line: Line) -> Interval | None:
-        """By how much the first version is higher in the same metric; None for its own lines, and without a version."""
+        """The lead of the first version in the same metric; None for its own lines, and without a version."""
         own = (one for one in self.lines if one.fingerprint is not None and one.metric == line.metric)
         version = next(own, None)
         return None if version is None or version is line else difference(version, line)

@@ -44,7 +44,7 @@ class Common:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class Counted:
-    """Which events count, for populations and answers; vectors and baselines always see all of them."""
+    """The events that count for populations and answers; vectors and baselines always see all of them."""
 
     actions: Texts = ()  # none: all
     services: Texts = ()

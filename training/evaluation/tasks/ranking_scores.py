@@ -21,13 +21,13 @@ from portrait.training.metrics.classes import Interval, auc_interval, mean_inter
 from portrait.training.metrics.ranking import auc_by_user, full_ranks
 
 BLOCK = 4_000_000  # scores that are held at once
-NEVER = np.iinfo(np.int64).max  # rank of an item that nobody could know
+NEVER = np.iinfo(np.int64).max  # rank of an item that no method could know
 Scorer: TypeAlias = Callable[[Rows], Float32]
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Of a block of test rows: the rank of each answer, and the scores of answers and of drawn items."""
+    """Results of a block of test rows: the rank of each answer, and the scores of answers and of drawn items."""
 
     ranks: Int64  # [m]
     own: Float32  # of the known answers
@@ -157,7 +157,7 @@ def _towers(task: RankingTask, method: Method, seed: int) -> Scorer:
 
 
 def _parts(task: RankingTask, seed: int) -> tuple[Asked, Asked]:
-    """What the head learns from, and what it chooses its epoch by: other users."""
+    """(answers that the head learns from, answers of other users that it chooses its epoch by)."""
     if task.choose is not None:
         return task.train, _first(task.choose)
     held = (hashed(task.train.rows.ids, f"choose-{seed}") < 0.1)[task.train.owner]

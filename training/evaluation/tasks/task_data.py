@@ -50,7 +50,7 @@ class Rows:
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """All of them, one part after the other."""
+        """The rows of all parts, one part after the other."""
         return cls(
             pa.concat_tables([part.users for part in parts]).combine_chunks(),
             np.concatenate([part.as_of for part in parts]),
@@ -72,7 +72,7 @@ class TaskData:
         return cut(self.repo.log)
 
     def sources(self, task: Task) -> list[str]:
-        """What lines depend on beside the newest snapshot and the task: items, fields, and the labels' content."""
+        """What lines depend on beside newest snapshot and task: items, fields, and a digest of the labels."""
         found = [str(items_position(self.repo.log)), str(self.repo.input_schema())]
         if isinstance(task, Answers) and task.labels is not None:
             with self._labels_file(task.labels).open("rb") as file:

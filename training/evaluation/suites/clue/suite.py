@@ -120,7 +120,7 @@ class Comparison:
 
     @cached_property
     def tasks(self) -> dict[str, CrossServiceTask]:
-        """By service; raises InvalidInput for one that too few users have."""
+        """The tasks by service; raises InvalidInput for a service that too few users have."""
         return {target: cross_service_task(self.users, target) for target in self.plan.targets}
 
     def __call__(self, job: Job, progress: Progress = silent) -> list[Line]:
@@ -292,5 +292,5 @@ def _require_same(folder: Path, inputs: TrainingInputs, plan: Plan) -> None:
     kept = json.loads(file.read_text()) if file.exists() else {}
     differing = [name for name in asked if kept.get(name) != asked[name]]
     if differing:
-        told = "; ".join(f"{name} was {kept.get(name, 'not told')}, is {asked[name]}" for name in differing)
+        told = "; ".join(f"{name} was {kept.get(name, 'not recorded')}, is {asked[name]}" for name in differing)
         raise InvalidInput(f"{folder} holds another comparison ({told}): choose another --name")

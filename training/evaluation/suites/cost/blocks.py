@@ -55,7 +55,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Shares:
-    """How events are spread over services and actions, in the last days or in all."""
+    """Shares of the services and actions among events, in the last days or in all."""
 
     days: int | None = None
 
@@ -75,7 +75,7 @@ class Shares:
 
 @dataclass(frozen=True)
 class TopItems:
-    """How often the user had each of the most used items."""
+    """Counts of the user's events with each of the most used items."""
 
     count: int
     days: int | None = None

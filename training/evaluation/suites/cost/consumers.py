@@ -47,8 +47,8 @@ def consumers_for(data_from: datetime | None, data_to: datetime) -> list[Consume
             return found
     begun = "nothing" if data_from is None else f"{data_from:%Y-%m-%d}"
     raise InvalidInput(
-        f"the suite knows what is asked of {', '.join(DATA_SETS)}, but this log goes from {begun} to "
-        f"{data_to:%Y-%m-%d}: run it where `portrait import online-retail` or `portrait demo` has taken users in"
+        f"the suite has tasks for {', '.join(DATA_SETS)}, but this log goes from {begun} to "
+        f"{data_to:%Y-%m-%d}: run it on a home of `portrait import online-retail` or `portrait demo`"
     )
 
 

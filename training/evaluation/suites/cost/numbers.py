@@ -94,7 +94,7 @@ class Cost:
         return next(one for one in self.scores if (one.consumer, one.method) == (consumer, method))
 
     def metrics(self, consumer: str, model: str | None = None) -> Metrics:
-        """How a vector compares with the consumer's own features."""
+        """The comparison of a vector's metric with that of the consumer's own features."""
         own, vector = self.score(consumer, CURATED), self.score(consumer, model or self.shared)
         if vector.low > own.high:
             return Metrics.BETTER

@@ -38,7 +38,7 @@ def as_markdown(tables: Tables, version: str) -> str:
             parts.append("\n".join([f"## {table.capitalize()}\n", HEAD, "|" + "---|" * 10, *rows]) + "\n")
     if tables.left_out:
         told = [f"- `{name}`: {why}" for name, why in tables.left_out.items()]
-        parts.append("\n".join(["## What cannot be told here\n", *told]) + "\n")
+        parts.append("\n".join(["## Not measured here\n", *told]) + "\n")
     return "\n".join(parts)
 
 
