@@ -41,7 +41,7 @@ class Mlp:
     examples = Labelled
 
     def fit(self, train: Labelled, validation: Labelled, seed: int) -> MlpModel:
-        """Fit to the epoch with the best log loss on the validation users, or on the training users if there are none."""
+        """Fit to the epoch with the best log loss on the validation users; without any, on the training users."""
         train, validation = train.known(), validation.known()
         chosen_by = validation if len(validation) else train
         torch.manual_seed(seed)

@@ -72,7 +72,7 @@ class TaskData:
         return cut(self.repo.log)
 
     def sources(self, task: Task) -> list[str]:
-        """What lines depend on beside newest snapshot and task: items, fields, and a digest of the labels."""
+        """Texts of all that lines depend on beside newest snapshot and task: items, fields, and the labels' digest."""
         found = [str(items_position(self.repo.log)), str(self.repo.input_schema())]
         if isinstance(task, Answers) and task.labels is not None:
             with self._labels_file(task.labels).open("rb") as file:
