@@ -1,1 +1,1 @@
-"""Floor 3: representation models, Ray Train runs and Ray Data backfill."""
+"""Floor 3: representation models, their training, backfill and evaluation, and the heads on top of them."""

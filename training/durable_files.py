@@ -1,4 +1,4 @@
-"""Small files that are there with all of their text or not at all, wherever a process is killed."""
+"""Durable small files: texts that are written whole or not at all, and JSON lines that outlive a killed writer."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from portrait.feature_repo.log.segments import sync
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Put the text into the file in one step; who reads meanwhile finds what was there before."""
+    """Replace the file's text in one step; a reader finds the old text or the new one."""
     scratch = path.with_suffix(".writing")
     scratch.write_text(text)
     sync(scratch)
@@ -16,7 +16,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def whole_lines(path: Path) -> list[Any]:
-    """What was written to its end; an unfinished line is struck out, so that the next one is not joined to it."""
+    """The JSON values of the finished lines; an unfinished last line is deleted, or the next would join it."""
     if not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)

@@ -6,7 +6,7 @@ from portrait.feature_repo.settings import FeatureSettings
 
 
 class TrainingSettings(FeatureSettings):
-    """Where a representation model trains, and on how much of the machine."""
+    """Settings of training and backfill: the workers, and how much of the machine they take."""
 
     num_workers: NonNegativeInt = Field(
         default=1, description="Ray Train workers; 0 trains in this process without Ray."

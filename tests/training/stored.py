@@ -1,4 +1,4 @@
-"""What a version has stored, read back for comparison."""
+"""The stored vectors of a version, read back for comparison."""
 
 from dataclasses import dataclass
 from pathlib import Path

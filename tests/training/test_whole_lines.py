@@ -1,4 +1,4 @@
-"""Lines that a killed process left: whole ones count, half of one is struck out."""
+"""JSON lines that a killed process left: whole ones count, an unfinished one is deleted."""
 
 from pathlib import Path
 

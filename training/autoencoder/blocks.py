@@ -1,6 +1,6 @@
 """The row x_u of a user: blocks of pooled item vectors, onboarding, profile and context (GUR section 3).
 
-A row is float32 with NaN where a block is absent; standardising, and making sense of absence, is the model's.
+A row is float32 with NaN where a block is absent; the model standardises rows and handles absent blocks.
 """
 
 from dataclasses import asdict, dataclass
@@ -14,18 +14,18 @@ from portrait.training.autoencoder.context import ACTIVITY, Rings, activity, log
 from portrait.training.autoencoder.item_table import ItemTable
 from portrait.training.encoding.arrays import DAY_US, NO_TIME, UNKNOWN, Float32, Float64, Int64, UserArrays
 
-LEAST = 2.0**-24  # a weight that float32 cannot tell from none beside the newest's 1
+LEAST = 2.0**-24  # lighter events are lost in float32 beside the newest one's weight of 1
 
 
 class Pooling(StrEnum):
-    """How the vectors of n items become one block."""
+    """The pooling of the vectors of n items into one block."""
 
     MEAN = "mean"  # sum / n, as in GUR
     ROOT = "root"  # sum / sqrt(n): a mean of few items is mostly noise, and is kept as small as it is uncertain
 
 
 class BlockKind(StrEnum):
-    """How a block is standardised and scored."""
+    """The kind of a block, which decides how it is standardised and scored."""
 
     VECTOR = "vector"  # centred, one scale for the block: directions keep their relative weight
     NUMBERS = "numbers"  # centred and scaled each
@@ -55,12 +55,11 @@ class Layout:
     categories: tuple[tuple[str, int], ...]  # column and size of its vocabulary
     numbers: tuple[str, ...]
     vectors: tuple[tuple[str, int], ...]  # column and length
-    pooling: Pooling = Pooling.MEAN  # what artifacts had before they told
+    pooling: Pooling = Pooling.MEAN  # artifacts from before this field have it
     latest_decay: float = 0.0  # weight of a moment beside the one after it; 0: no blocks of the latest items
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """All blocks of the row."""
         shares = self.services + self.actions
         pooled = [
             Block(f"{modality}.{days}d", BlockKind.VECTOR, width, behaviour=True)
@@ -87,21 +86,18 @@ class Layout:
 
     @property
     def width(self) -> int:
-        """Columns of a row."""
         return sum(block.width for block in self.blocks)
 
     @property
     def item_widths(self) -> tuple[int, ...]:
-        """Dimensions of the modalities."""
+        """The vector length of each modality."""
         return tuple(width for _, width in self.modalities)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for a JSON document."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Self:
-        """The layout that `to_json` wrote."""
         pairs = {k: tuple(tuple(pair) for pair in document[k]) for k in ("modalities", "categories", "vectors")}
         singles = {k: tuple(document[k]) for k in ("windows_days", "numbers")}
         pooling = Pooling(document.get("pooling", Pooling.MEAN))
@@ -165,7 +161,7 @@ class BlockBuilder:
         return self._divided(self.items.sums(users.onboarding.item, users.onboarding.user, len(users)))
 
     def _divided(self, sums: Float32) -> list[Float32]:
-        """By modality: sums over counts or their roots; NaN without any item."""
+        """The pooled vectors of each modality: sums over counts or their roots; NaN without any item."""
         pooled, start, first_count = [], 0, sums.shape[-1] - len(self.layout.modalities)
         for place, (_, width) in enumerate(self.layout.modalities):
             count = sums[:, first_count + place, None]
@@ -177,7 +173,7 @@ class BlockBuilder:
         return pooled
 
     def _mix(self, users: UserArrays) -> Float64:
-        """Shares of the services and actions."""
+        """[n, services + actions] share of each among the user's events."""
         events, n = users.events, len(users)
         services = shares(events.user, events.service, n, self.layout.services)
         actions = shares(events.user, events.action, n, self.layout.actions)

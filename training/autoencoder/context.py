@@ -1,4 +1,4 @@
-"""What a user's events say beside their items: how many, how lately, at what times, of what kinds."""
+"""Activity, recency, rhythm and shares of a user's events: the context beside the item vectors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +48,7 @@ ACTIVITY: tuple[Callable[[Events, Rings], Float64], ...] = (
 
 
 def activity(users: UserArrays, rings: Rings) -> Float64:
-    """[n, width] logarithms of the ACTIVITY."""
+    """[n, 4 * (windows + 1)] logarithms of the ACTIVITY measures."""
     return log(np.column_stack([count(users.events, rings) for count in ACTIVITY]))
 
 
@@ -62,7 +62,7 @@ def recency(users: UserArrays, rings: Rings) -> Float64:
 
 
 def moments_after(user: Int64, time: Int64) -> Int64:
-    """[n] at how many later times the user of each event has further ones: what happens at once is equally late."""
+    """[events] number of later distinct times at which the same user has events; simultaneous events get the same."""
     if not len(user):
         return np.empty(0, np.int64)
     begins = np.append(False, (time[1:] != time[:-1]) | (user[1:] != user[:-1]))

@@ -1,4 +1,4 @@
-"""The autoencoder as a family: how it is prepared, trained, stored and loaded."""
+"""The `autoencoder` family: preparation, training, artifact and loading."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,11 +37,10 @@ class AutoencoderFamily:
     revision = 1
 
     def configure(self, overrides: Mapping[str, str]) -> AutoencoderConfig:
-        """The default config with overrides."""
         return override(AutoencoderConfig(), overrides)
 
     def config_from_json(self, document: Mapping[str, Any]) -> AutoencoderConfig:
-        """The config of a JSON document; its lists are tuples."""
+        """The config of a JSON document, whose lists become tuples."""
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}
         return AutoencoderConfig(**values)
 
@@ -50,7 +49,6 @@ class AutoencoderFamily:
         prepare(inputs, config, folder, progress)
 
     def trainee(self, folder: Path, config: AutoencoderConfig, device: torch.device) -> AutoencoderTrainee:
-        """The model with its rows."""
         return AutoencoderTrainee(Prepared(folder), config, device)
 
     @torch.no_grad()
@@ -96,7 +94,6 @@ class AutoencoderFamily:
         )
 
     def representation(self, content: Content, device: str) -> "AutoencoderRepresentation":
-        """The model of an artifact."""
         return AutoencoderRepresentation(content, device)
 
 
@@ -129,14 +126,14 @@ class AutoencoderRepresentation:
         return self._weight_bytes + self.rows.builder.items.nbytes + self._later.nbytes
 
     def represent(self, users: pa.Table, as_of: Int64) -> tuple[Float32, Bool]:
-        """Vectors, and whether any block of the user is there."""
+        """Vectors [n, dimension], and bool [n]: whether the user has any block."""
         rows = self.rows.of(users, as_of)
         with torch.inference_mode():
             vectors: Float32 = self.model.encode(torch.from_numpy(rows).to(self.device)).cpu().numpy()
         return vectors, np.asarray(~np.isnan(rows).all(axis=1))
 
     def learn(self, items: pa.Table) -> None:
-        """Know these items from now on, each by the first of its rows that gives it a vector; known ones stay."""
+        """Learn the items that are not known yet, each from the first of its rows that gives it a vector."""
         keys, vectors = told(items, self.rows.batcher.items, self._later.vectors)
         if keys:
             self.rows = self.rows.knowing(keys, vectors)
@@ -144,7 +141,7 @@ class AutoencoderRepresentation:
 
 @dataclass(frozen=True)
 class Rows:
-    """Users to rows, as far as items are known: replaced as one when further items are, so that no reader sees half."""
+    """Turns users into rows over the known items. Learning replaces it as a whole, so that no reader sees half."""
 
     batcher: Batcher
     builder: BlockBuilder
@@ -154,7 +151,7 @@ class Rows:
         return self.builder.rows(self.batcher.arrays(users, as_of))
 
     def knowing(self, keys: list[str], vectors: Float32) -> "Rows":
-        """The same with these further items; only the newest may be asked, by one thread at a time."""
+        """A builder that knows these further items too. Only the newest may be extended, by one thread at a time."""
         items = self.builder.items.grown(vectors)
         return Rows(self.batcher.knowing(keys), BlockBuilder(self.builder.layout, items))
 

@@ -1,4 +1,4 @@
-"""The coordinates of z: distances between vectors are those of what they tell about the users.
+"""The coordinates of z, in which distances between vectors are those between the users' blocks.
 
 Training fixes what z keeps, but not how far apart it puts two users: an autoencoder is as good with any invertible map
 of z. So after training z is mapped to where its squared distances are those of the best linear guess of the blocks from
@@ -18,11 +18,11 @@ from portrait.training.autoencoder.config import AutoencoderConfig
 from portrait.training.autoencoder.model import Autoencoder
 from portrait.training.encoding.arrays import Float64
 
-LEAST = 1e-6  # of the largest: what a direction of z, or of what it tells, counts for at least
+LEAST = 1e-6  # least variance of a direction, as a share of the largest one's
 
 
 class Geometry:
-    """Second moments of z and of what it should tell, chunk by chunk."""
+    """Second moments of z and of the blocks that it should tell, summed chunk by chunk."""
 
     def __init__(self, model: Autoencoder, blocks: Sequence[Block], numbers: float, categories: float) -> None:
         """Weights in the distance of a block of numbers and of a category, beside 1 of a block of vectors."""
@@ -42,7 +42,7 @@ class Geometry:
         self._z_z, self._z_told = self._z_z + z.T @ z, self._z_told + z.T @ told
 
     def map(self, seed: int) -> Float64:
-        """[dimension, dimension] what z is to be multiplied by, from the left."""
+        """[dimension, dimension] matrix by which z is multiplied from the left."""
         z, told = self._z / self._users, self._told / self._users
         variance, directions = np.linalg.eigh(self._z_z / self._users - np.outer(z, z))
         whiten = directions / np.sqrt(_bounded(variance))
@@ -60,7 +60,7 @@ class Geometry:
         return told
 
     def _category_scales(self, means: Float64) -> Float64:
-        """[columns] what gives each category its weight, whatever the shares of its values."""
+        """[columns] factors that give each category its weight, whatever the shares of its values."""
         scales, start = np.ones(len(means)), len(self._weights)
         for size in self._model.places.code_sizes:
             shares = means[start : start + size]
@@ -76,7 +76,7 @@ def _bounded(values: Float64) -> Float64:
 
 
 def settle(model: Autoencoder, blocks: Sequence[Block], rows: Iterable[Tensor], config: AutoencoderConfig) -> None:
-    """Give z these coordinates, in the weights of the encoder; the decoder undoes them first and tells the same."""
+    """Write these coordinates into the encoder's weights; the decoder undoes them, so its output stays the same."""
     geometry = Geometry(model, blocks, config.numbers_distance, config.category_distance)
     for chunk in rows:
         geometry.add(chunk)

@@ -1,4 +1,4 @@
-"""The item vectors that a user's rows are pooled from: those of the artifact, and those learnt after training."""
+"""The table of item vectors that rows are pooled from: the artifact's, then those learnt after training."""
 
 from copy import copy
 

@@ -33,7 +33,7 @@ class Autoencoder(nn.Module):
         self.embeddings = nn.ModuleList(nn.Embedding(size + 1, EMBEDDING_WIDTH) for size in sizes)
         self.encoder = _perceptron((inputs, *hidden, dimension))
         self.decoder = _perceptron((dimension, *reversed(hidden), dense + sum(sizes)))
-        # Straight ways beside both halves: lower loss, and z stays readable by the linear heads on top of it.
+        # Linear shortcuts beside both halves: lower loss, and z stays readable by the linear heads on top of it.
         self.encoder_shortcut = nn.Linear(inputs, dimension)
         self.decoder_shortcut = nn.Linear(dimension, dense + sum(sizes))
         self.register_buffer("row_mean", torch.zeros(width))
@@ -43,7 +43,7 @@ class Autoencoder(nn.Module):
         self.register_buffer("z_scale", torch.ones(dimension))
 
     def encode(self, rows: Tensor) -> Tensor:
-        """Rows to z as the world sees it: mean 0 and deviation 1 in each dimension over the training users."""
+        """Rows to z as it is stored: mean 0 and deviation 1 in each dimension over the training users."""
         return (self.compress(rows) - self.z_mean) / self.z_scale
 
     def compress(self, rows: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class Autoencoder(nn.Module):
 
 
 class _Places(nn.Module):
-    """Where the columns of each block are: index tensors that follow the model to its device."""
+    """The columns of each block, as index tensors that follow the model to its device."""
 
     first: Tensor  # [blocks] first column
     width: Tensor  # [blocks]

@@ -1,4 +1,4 @@
-"""Everything before gradient descent: modality encoders, then the rows of all users in one file."""
+"""Preparation of an autoencoder run: modality encoders, then the rows of all users in one file."""
 
 import json
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def prepare(inputs: TrainingInputs, config: AutoencoderConfig, folder: Path, pro
 
 
 class Prepared:
-    """What `prepare` left in a folder."""
+    """The prepared data of a run, read from its folder."""
 
     def __init__(self, folder: Path) -> None:
         document = json.loads((folder / "prepared.json").read_text())
@@ -118,7 +118,7 @@ def fit_modalities(
 
 
 def _with_vectors(vocabularies: Vocabularies, modalities: list[Modality]) -> tuple[Vocabularies, list[Modality]]:
-    """Only the items that have a vector: the others could not be told from unknown ones."""
+    """Keep the items that have a vector; the model cannot tell the others from unknown items."""
     known = np.zeros(len(vocabularies.items), dtype=bool)
     for modality in modalities:
         known |= ~np.isnan(modality.vectors[:, 0])
@@ -148,7 +148,7 @@ def _layout(
 
 
 def _rows(inputs: TrainingInputs, batcher: Batcher, builder: BlockBuilder, progress: Progress) -> Iterator[Float32]:
-    """Rows of the users of whom something is known."""
+    """[n, width] rows of each chunk, without users of whom nothing is known."""
     for chunk in inputs.chunks(progress, "computing blocks"):
         rows = builder.rows(batcher.arrays(chunk, inputs.as_of_us))
         yield rows[~np.isnan(rows).all(axis=1)]
@@ -165,7 +165,6 @@ class _Moments:
         self.codes = {name: np.zeros(max(size, 1)) for name, size in layout.categories}
 
     def add(self, rows: Float32) -> None:
-        """Count these rows in."""
         wide = rows.astype(np.float64)
         present = ~np.isnan(wide)
         wide[~present] = 0
@@ -178,7 +177,7 @@ class _Moments:
                 self.codes[block.name] += np.bincount(codes, minlength=len(self.codes[block.name]))
 
     def standardisation(self) -> dict[str, Float32]:
-        """The model's buffers of the same names."""
+        """The model's buffers by name: row_mean and row_scale [width], code_entropy [categories], float32."""
         count = np.maximum(self.count, 1)
         mean = self.sum / count
         variance = np.maximum(self.squares / count - mean**2, 0)
@@ -200,6 +199,6 @@ class _Moments:
 
 
 def _entropy(counts: Float64) -> float:
-    """Nats; at least .1 so that a field with one value does not weigh without bound."""
+    """Entropy in nats; at least 0.1, so that a field with one value does not get an unbounded weight."""
     shares = counts[counts > 0] / max(counts.sum(), 1)
     return max(float(-(shares * np.log(shares)).sum()), 0.1)

@@ -58,7 +58,7 @@ class AutoencoderTrainee:
         return loss
 
     def held_out_loss(self) -> float:
-        """The same corruption every time, so that epochs compare."""
+        """Mean loss of the held-out users, with the same corruption every time, so that epochs compare."""
         generator = torch.Generator().manual_seed(self.config.seed)
         chunks = [self.held_out[start : start + 4096] for start in range(0, len(self.held_out), 4096)]
         losses = [float(self._loss(self._read(chunk), generator)) * len(chunk) for chunk in chunks]
@@ -71,8 +71,8 @@ class AutoencoderTrainee:
         return (losses * weights).nansum() / weights.nansum()
 
     def _corruption(self, rows: int, generator: torch.Generator | None) -> Tensor:
-        """[rows, blocks] what to take away: blocks at random; all behaviour of some users, as of one who is new; and
-        all modalities but one of others, as of items that are new and have nothing but a text.
+        """[rows, blocks] marks of the blocks to hide: some at random; all behaviour of some users, as if they were new;
+        and all modalities but one of others, as if their items were new and had only a text.
         """
         blocks = torch.rand(rows, len(self.behaviour), generator=generator) < self.config.block_dropout
         cold, single = torch.rand(2, rows, 1, generator=generator) < self.config.cold_start

@@ -2,7 +2,8 @@
 
 A bucket is the unit of work and of resuming: its vectors go to one Parquet file and to the online store, then its
 number is recorded. Done twice it changes nothing: the same snapshot gives the same vectors, and a write to the online
-store wins only when it is newer.
+store wins only when it is newer. A pass over stale users alone embeds those without a vector, those with newer events,
+and those for whom an event has crossed the edge of a window.
 """
 
 import time
@@ -58,12 +59,12 @@ def windows_moved(users: pa.Table, since: np.ndarray, as_of: int, window_days: S
 
 
 SHARD_SECONDS = 30.0
-"""How long a backfill waits for the refresh; a shard that was not heard of for as long counts as gone."""
+"""How long a backfill waits for the refresh shards; one that has been silent for as long counts as gone."""
 
 
 @dataclass(frozen=True)
 class BackfillReport:
-    """What one pass did."""
+    """Counts and times of one pass."""
 
     version: str
     snapshot: str
@@ -81,7 +82,7 @@ class BackfillReport:
 
 @dataclass(frozen=True)
 class Pass:
-    """What every worker of a pass has to know."""
+    """The settings of one pass, sent to every worker."""
 
     settings: TrainingSettings
     version: str
@@ -144,7 +145,7 @@ class BucketEmbedder:
         return len(users), written
 
     def _bring_forward(self, user_ids: list[str], written: int, as_of: int) -> None:
-        """Users whom the refresh has embedded already, from more events but as of an earlier time: once more as of now.
+        """Embed again, as of this pass, users whom the refresh has embedded from more events but as of an earlier time.
 
         From here on the refresh encodes as of this pass by itself, as it has seen that the pass has begun.
         """
@@ -191,7 +192,7 @@ def backfill(
     version = registry.versions.get(version_id)
     if version.state not in LIVE_STATES:
         raise Conflict(f"version {version.id} is {version.state}: only live versions can be backfilled")
-    # What comes from now on is the refresh's, what came before is in the snapshot: no event is between the two.
+    # The refresh takes the events from now on, the snapshot holds those before: none falls between the two.
     _await_shards(registry, registry.backfills.announce(version.id), version.id, progress or silent)
     snapshot = cut(repo.log, as_of)
     record = registry.backfills.begin(version.id, snapshot.id, snapshot.as_of, snapshot.users)

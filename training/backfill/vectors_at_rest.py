@@ -1,4 +1,4 @@
-"""Vectors at rest: `embeddings/<version>/<snapshot>/bucket=NN.parquet`, what training sets and `export` read."""
+"""Vectors at rest: `embeddings/<version>/<snapshot>/bucket=NN.parquet`, read by training sets and `export`."""
 
 import shutil
 from collections.abc import Iterator
@@ -23,17 +23,16 @@ from portrait.training.encoding.later_items import NewItems
 
 
 def version_folder(home: Path, version_id: str) -> Path:
-    """Where the vectors of a version lie; the path of its Feast view's source."""
+    """The folder of a version's vectors, which is also the source path of its Feast view."""
     return home / "embeddings" / version_id
 
 
 def stale_folder(folder: Path) -> Path:
-    """Vectors of a pass over stale users only: not all users of the snapshot."""
+    """The folder of a pass over stale users alone, which lacks the other users of the snapshot."""
     return folder.with_name(f"{folder.name}-stale")
 
 
 def bucket_file(folder: Path, bucket: int) -> Path:
-    """The file of one bucket."""
     return folder / f"bucket={bucket:02d}.parquet"
 
 
@@ -52,7 +51,7 @@ def write_vectors(
     as_of: int,
     computed_at: int,
 ) -> None:
-    """Write a bucket's vectors: float32 [n, d], positions int64 [n], times in microseconds. Visible whole or not."""
+    """Write a bucket's vectors: float32 [n, d], positions int64 [n], times in microseconds. The file appears whole."""
     rows = len(vectors)
     table = pa.Table.from_arrays(
         [
@@ -80,10 +79,10 @@ def export(
     """Write `user_id` and `vector` of every user of log and users table as of a time (default: the last backfill's).
 
     Vectors come from a backfill of the same snapshot where there is one, and are computed otherwise.
-    Raises Conflict for a version without vectors to come, InvalidInput when the folder of `out` does not exist.
+    Raises Conflict for a version that is not live, InvalidInput when the folder of `out` does not exist.
     """
     if version.state not in LIVE_STATES:
-        raise Conflict(f"version {version.id} is {version.state}: its vectors are gone or going")
+        raise Conflict(f"version {version.id} is {version.state}: only vectors of live versions can be exported")
     if not out.parent.is_dir():
         raise InvalidInput(f"there is no folder {out.parent} to write {out.name} into")
     snapshot = cut(repo.log, as_of or version.last_as_of)

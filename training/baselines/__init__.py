@@ -1,1 +1,1 @@
-"""The plain known methods that a representation has to beat: fitted on training users alone, one small file each."""
+"""Baselines that a representation has to beat: known methods, fitted on the training users alone, a file each."""

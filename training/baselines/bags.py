@@ -1,4 +1,4 @@
-"""Users as sparse bags of the items that training users had: what most methods of collaborative filtering read."""
+"""Bags of items: users as sparse rows over the training users' items, the input of collaborative filtering."""
 
 from dataclasses import dataclass, replace
 from typing import Self

@@ -1,4 +1,4 @@
-"""What a baseline is: fitted on training users as of a time, then asked about any users as of any time."""
+"""Interfaces of baselines: fitted on training users as of a time, then asked about any users as of any time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,8 +30,8 @@ class UserFeatures(Protocol):
     def of(self, users: pa.Table, as_of: int | Int64) -> Features:
         """[n, d] of users in the columns of `snapshot.read`, as of a time in microseconds since 1970 (or one each).
 
-        Events at or after it do not count. A user of whom nothing is known gets zeros, or what the method has learnt
-        to say of nobody; a user who was not there at the fit is folded in.
+        Events at or after it do not count. A user of whom nothing is known gets zeros, or the method's own
+        default; a user who was not in the fit is folded in.
         """
         ...
 
@@ -42,7 +42,7 @@ class Ranker(Protocol):
     items: Vocabulary  # keys of `portrait.training.encoding.vocabulary.item_keys`: those that a training user had
 
     def scores(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """[n, items] float32, the higher the sooner; what the user had already is scored as well."""
+        """[n, items] float32, higher is better; items that the user had already are scored too."""
         ...
 
 
@@ -66,13 +66,13 @@ class RankingBaseline(Protocol):
     name: str
 
     def fit(self, inputs: TrainingInputs, seed: int) -> Ranker:
-        """As for features."""
+        """Learn from the users of `inputs` as of its time, as `FeatureBaseline.fit` does."""
         ...
 
 
 @contextmanager
 def single_blas() -> Iterator[None]:
-    """One thread of linear algebra: what brings threads of its own would otherwise fight it."""
+    """Limit BLAS to one thread inside the block: a library with threads of its own would compete with it."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, "blas"):
@@ -80,5 +80,4 @@ def single_blas() -> Iterator[None]:
 
 
 def as_float32(rows: np.ndarray) -> Float32:
-    """Contiguous float32."""
     return np.ascontiguousarray(rows, dtype=np.float32)

@@ -35,12 +35,11 @@ RANKINGS = {
 
 
 def feature_baseline(name: str) -> FeatureBaseline:
-    """The feature baseline of this name; nothing heavy is imported before."""
+    """The feature baseline of this name; its module is imported only now."""
     return cast(FeatureBaseline, _made(FEATURES, name))
 
 
 def ranking_baseline(name: str) -> RankingBaseline:
-    """The ranking baseline of this name."""
     return cast(RankingBaseline, _made(RANKINGS, name))
 
 

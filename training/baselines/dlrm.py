@@ -1,4 +1,4 @@
-"""DLRM-style: dense features and embeddings meet in dot products, and an MLP makes a click of them.
+"""DLRM: dense features and embeddings, their pairwise dot products, and an MLP that scores an item.
 
 Naumov et al., "Deep learning recommendation model for personalization and recommendation systems" (2019, arXiv
 1906.00091): a bottom MLP for the dense features, one embedding a sparse feature, all pairwise dot products, a top MLP;
@@ -45,7 +45,7 @@ class DlrmModel(nn.Module):
         self.register_buffer("pairs", torch.triu_indices(vectors, vectors, offset=1))
 
     def users(self, batch: Batch) -> Tensor:
-        """[b, 3 + fields, 32]: what there is of a user, the bottom MLP's output first."""
+        """[b, 3 + fields, 32] vectors of a user, the bottom MLP's output first."""
         had = embedding_bag(batch.items, self.had.weight, batch.starts, mode="mean")
         picked = embedding_bag(batch.picks, self.picked.weight, batch.pick_starts, mode="mean")
         vectors = torch.stack([self.bottom(batch.dense), had, picked], dim=1)
@@ -62,19 +62,17 @@ class DlrmModel(nn.Module):
 
 @dataclass(frozen=True)
 class DlrmRanker:
-    """The fitted model, and how users are read."""
+    """The fitted model with the reader of its users."""
 
     describer: Describer
     model: DlrmModel
 
     @property
     def items(self) -> Vocabulary:
-        """See `Ranker`."""
         return self.describer.items
 
     @torch.inference_mode()
     def scores(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `Ranker`."""
         described, items = self.describer(users, as_of), len(self.items)
         vectors = self.model.users(batch_of(described, np.arange(len(described))))
         found = np.empty((len(described), items), np.float32)
@@ -92,7 +90,6 @@ class Dlrm:
     name = "dlrm"
 
     def fit(self, inputs: TrainingInputs, seed: int) -> DlrmRanker:
-        """See `RankingBaseline`."""
         describer = Describer(inputs)
         users = describer(pa.concat_tables(inputs.tables()), inputs.as_of_us)
         rng = np.random.default_rng(seed)

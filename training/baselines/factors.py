@@ -1,4 +1,4 @@
-"""Linear factors of the users' TF-IDF bags: truncated SVD and non-negative factors.
+"""TF-IDF bags of items, and their linear factors: truncated SVD and non-negative factors.
 
 SVD: Deerwester et al., 1990; as a recommender ("PureSVD") Cremonesi, Koren & Turrin, RecSys'10. NMF: Lee & Seung,
 Nature 1999; one of the baselines of GUR (arXiv 2403.00584).
@@ -27,18 +27,17 @@ class TfidfFeatures:
     transform: Any  # scikit-learn's fitted TfidfTransformer
 
     def of(self, users: pa.Table, as_of: int | Int64) -> sparse.csr_array:
-        """See `UserFeatures`; zeros for users without a known item."""
+        """Sparse rows [n, items] of length 1; zeros for users without a known item."""
         return sparse.csr_array(self.transform.transform(self.bags.counts(users, as_of)))
 
 
 class Tfidf:
-    """The bag itself: nothing is compressed, nothing is lost but order and time."""
+    """TF-IDF weights of the user's bag: only order and time are lost."""
 
     name = "tfidf"
     suits = Suits.LINEAR
 
     def fit(self, inputs: TrainingInputs, seed: int) -> TfidfFeatures:
-        """See `FeatureBaseline`; nothing is drawn."""
         from sklearn.feature_extraction.text import TfidfTransformer
 
         bags = Bags.over(inputs)
@@ -51,22 +50,20 @@ ITERATIONS = 200  # of NMF
 
 @dataclass(frozen=True)
 class FactorFeatures:
-    """A user's coordinates [n, 64] in the factors, and the items that these stand for."""
+    """Coordinates [n, 64] of users in the factors, which rank items too."""
 
     bags: TfidfFeatures
     factors: Any  # scikit-learn's fitted decomposition
 
     @property
     def items(self) -> Vocabulary:
-        """See `Ranker`."""
         return self.bags.bags.items
 
     def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `UserFeatures`."""
         return as_float32(self.factors.transform(self.bags.of(users, as_of)))
 
     def scores(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `Ranker`: the bag as the factors would rebuild it."""
+        """float32 [n, items]: the bag as the factors rebuild it."""
         return as_float32(self.of(users, as_of) @ self.factors.components_)
 
 
@@ -77,7 +74,6 @@ class Svd:
     suits = Suits.LINEAR
 
     def fit(self, inputs: TrainingInputs, seed: int) -> FactorFeatures:
-        """See `FeatureBaseline`."""
         from sklearn.decomposition import TruncatedSVD
 
         bags = Tfidf().fit(inputs, seed)
@@ -92,7 +88,6 @@ class Nmf:
     suits = Suits.LINEAR
 
     def fit(self, inputs: TrainingInputs, seed: int) -> FactorFeatures:
-        """See `FeatureBaseline`."""
         from sklearn.decomposition import NMF
         from sklearn.exceptions import ConvergenceWarning
 

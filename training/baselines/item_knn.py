@@ -31,11 +31,9 @@ class ItemKnn:
 
     @property
     def items(self) -> Vocabulary:
-        """See `Ranker`."""
         return self.bags.items
 
     def scores(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `Ranker`."""
         arrays = self.bags.arrays(users, as_of)
         owner = arrays.events.user
         lengths = np.bincount(owner, minlength=len(arrays))
@@ -51,7 +49,6 @@ class DecayedItemKnn:
     name = "item-knn"
 
     def fit(self, inputs: TrainingInputs, seed: int) -> ItemKnn:
-        """See `RankingBaseline`; nothing is drawn."""
         bags = Bags.over(inputs)
         items = len(bags.items)
         together = sparse.csr_array((items, items), dtype=np.float32)

@@ -51,32 +51,30 @@ class HybridModel(nn.Module):
         self.register_buffer("word_starts", torch.from_numpy(starts))
 
     def users(self, batch: Batch) -> Tensor:
-        """[b, 64]."""
+        """float32 [b, 64] vectors of the users."""
         had = embedding_bag(batch.items, self.as_feature.weight, batch.starts, mode="mean")
         picked = embedding_bag(batch.picks, self.picked.weight, batch.pick_starts, mode="mean")
         return cast(Tensor, had + picked + self.category(batch.categories).sum(dim=1))
 
     def item_rows(self) -> Tensor:
-        """[items, 64]."""
+        """float32 [items, 64] vectors of all items."""
         words = embedding_bag(self.get_buffer("words"), self.word.weight, self.get_buffer("word_starts"), mode="mean")
         return self.item.weight + words
 
 
 @dataclass(frozen=True)
 class Hybrid:
-    """The fitted model, and how users are read."""
+    """The fitted model with the reader of its users."""
 
     describer: Describer
     model: HybridModel
 
     @property
     def items(self) -> Vocabulary:
-        """See `Ranker`."""
         return self.describer.items
 
     @torch.inference_mode()
     def scores(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `Ranker`."""
         described = self.describer(users, as_of)
         vectors = self.model.users(batch_of(described, np.arange(len(described))))
         found: Float32 = (vectors @ self.model.item_rows().T + self.model.bias.weight.T).numpy()
@@ -89,7 +87,6 @@ class LightFm:
     name = "lightfm"
 
     def fit(self, inputs: TrainingInputs, seed: int) -> Hybrid:
-        """See `RankingBaseline`."""
         describer = Describer(inputs)
         users = describer(pa.concat_tables(inputs.tables()), inputs.as_of_us)
         rng = np.random.default_rng(seed)
@@ -121,7 +118,7 @@ def _warp(model: HybridModel, batch: Batch, item: Int64, negatives: Int64) -> Te
 
 
 def _words(catalogue: pa.Table, items: Vocabulary) -> tuple[Int64, Int64, int]:
-    """Codes of the words of each item one after the other, where each item's begin, and how many words there are."""
+    """(codes of the words of all items in a row, start of each item's, number of distinct words)."""
     from sklearn.feature_extraction.text import CountVectorizer
 
     codes = items.encode(catalogue_keys(catalogue))

@@ -22,7 +22,7 @@ from portrait.training.runs.training_inputs import TrainingInputs
 
 @dataclass(frozen=True)
 class ItemVectors:
-    """Item vectors of all modalities, and how users are read over them."""
+    """Item vectors of all modalities, with the reader of users over them."""
 
     batcher: Batcher
     table: ItemTable
@@ -44,12 +44,12 @@ class ItemVectors:
 
 
 def item_vectors(inputs: TrainingInputs, seed: int) -> ItemVectors:
-    """Fit the modality encoders on the users and catalogue; raises InvalidInput when they say nothing of any item."""
+    """Fit the modality encoders on the users and catalogue; raises InvalidInput when no item gets a vector."""
     plain = replace(inputs, schema=replace(inputs.schema, profile=(), team=()), exclude=())
     vocabularies, users_per_item = survey(plain, silent)
     modalities, _ = fit_modalities(plain, AutoencoderConfig(seed=seed), vocabularies, users_per_item, silent)
     if not modalities:
-        raise InvalidInput("no item has a vector: neither co-occurrence, nor text, nor a vector_ column tells of any")
+        raise InvalidInput("no item has a vector: ingest more events, or items with `text` or a vector_ column")
     vectors = side_by_side([m.vectors for m in modalities])
     table = ItemTable(tuple(m.dimension for m in modalities), vectors)
     known = Vocabularies(vocabularies.items, vocabularies.services, vocabularies.actions)
@@ -63,7 +63,6 @@ class MeanOfEvents:
     items: ItemVectors
 
     def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `UserFeatures`."""
         arrays = self.items.batcher.arrays(users, as_of)
         return self.items.mean(arrays.events.user, arrays.events.item, len(arrays))
 
@@ -75,7 +74,6 @@ class MeanOfPicks:
     items: ItemVectors
 
     def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `UserFeatures`."""
         arrays = self.items.batcher.arrays(users, as_of)
         return self.items.mean(arrays.onboarding.user, arrays.onboarding.item, len(arrays))
 
@@ -87,7 +85,6 @@ class MeanItems:
     suits = Suits.LINEAR
 
     def fit(self, inputs: TrainingInputs, seed: int) -> MeanOfEvents:
-        """See `FeatureBaseline`."""
         return MeanOfEvents(item_vectors(inputs, seed))
 
 
@@ -98,5 +95,4 @@ class MeanOnboarding:
     suits = Suits.LINEAR
 
     def fit(self, inputs: TrainingInputs, seed: int) -> MeanOfPicks:
-        """See `FeatureBaseline`."""
         return MeanOfPicks(item_vectors(inputs, seed))

@@ -1,6 +1,6 @@
 """Training examples of the rankers that learn: a user as of an event, and the item of that event.
 
-The items that describe a user come from before the event alone, so nothing that is asked for is also told.
+The items that describe a user come from before the event alone, so the answer is never among them.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ NEWEST = 50  # events that describe a user
 
 @dataclass(frozen=True)
 class Described:
-    """n users as both rankers read them; ragged bags are flat codes and where each user's begin."""
+    """n users as both rankers read them; bags are flat codes with the start of each user's."""
 
     items: Int64  # codes, user after user, oldest first
     starts: Int64  # [n]
@@ -101,7 +101,7 @@ def batch_of(users: Described, rows: Int64, counts: Int64 | None = None) -> Batc
 
 
 def _ragged(values: Int64, starts: Int64, lengths: Int64) -> tuple[Int64, Int64]:
-    """The slices of flat values, one after the other, and where each begins."""
+    """(slices of the flat values in a row, start of each slice)."""
     begins = np.cumsum(lengths) - lengths
     places = np.repeat(starts - begins, lengths) + np.arange(int(lengths.sum()))
     return values[places], begins

@@ -1,4 +1,4 @@
-"""PMF: users and items as vectors whose products are what users do.
+"""PMF: a matrix factorisation of what users did into vectors of users and of items.
 
 Probabilistic matrix factorisation (Salakhutdinov & Mnih, NeurIPS'07) is for ratings; events are no ratings, so the
 confidence-weighted form is fitted (Hu, Koren & Volinsky, ICDM'08) by alternating least squares, as `implicit` has it.
@@ -28,18 +28,16 @@ ITERATIONS = 15
 
 @dataclass(frozen=True)
 class PmfFeatures:
-    """A user's vector [n, 64]: the least-squares answer to the user's bag, also for users who are new."""
+    """Vectors [n, 64] of users: the least-squares solution for each user's bag, new users included."""
 
     bags: Bags
     model: "AlternatingLeastSquares"
 
     @property
     def items(self) -> Vocabulary:
-        """See `Ranker`."""
         return self.bags.items
 
     def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `UserFeatures`."""
         if not users.num_rows:
             return np.empty((0, self.model.factors), np.float32)
         bags = sparse.csr_matrix(self.bags.had(users, as_of))
@@ -48,7 +46,6 @@ class PmfFeatures:
         return as_float32(found)
 
     def scores(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `Ranker`."""
         return as_float32(self.of(users, as_of) @ self.model.item_factors.T)
 
 
@@ -59,7 +56,6 @@ class Pmf:
     suits = Suits.LINEAR
 
     def fit(self, inputs: TrainingInputs, seed: int) -> PmfFeatures:
-        """See `FeatureBaseline`."""
         from implicit.cpu.als import AlternatingLeastSquares
 
         bags = Bags.over(inputs)

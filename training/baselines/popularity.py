@@ -17,34 +17,31 @@ RECENT_DAYS = 30
 
 @dataclass(frozen=True)
 class SameForAll:
-    """One score an item."""
+    """One score for each item, the same for every user."""
 
     items: Vocabulary
     score: Float32  # [items]
 
     def scores(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `Ranker`."""
         return np.repeat(self.score[None], users.num_rows, axis=0)
 
 
 class Popularity:
-    """By the number of users who had an item."""
+    """Items by the number of users who had them."""
 
     name = "popularity"
 
     def fit(self, inputs: TrainingInputs, seed: int) -> SameForAll:
-        """See `RankingBaseline`; nothing is drawn."""
         bags = Bags.over(inputs)
         return SameForAll(bags.items, bags.users_per_item.astype(np.float32))
 
 
 class RecentPopularity:
-    """By the number of events in the last 30 days before the fit's time; all time decides between equals."""
+    """Items by their events in the last 30 days before the fit's time; all time decides between equals."""
 
     name = "recent-popularity"
 
     def fit(self, inputs: TrainingInputs, seed: int) -> SameForAll:
-        """See `RankingBaseline`; nothing is drawn."""
         bags = Bags.over(inputs)
         counts = np.zeros(len(bags.items))
         for table in inputs.tables():

@@ -1,6 +1,6 @@
 """The autoencoder with random weights: its blocks through a network that has learnt nothing.
 
-What training adds is what the trained one does better (random features: Rahimi & Recht, NeurIPS'07).
+Its distance from the trained one is what training adds (random features: Rahimi & Recht, NeurIPS'07).
 """
 
 import tempfile
@@ -26,7 +26,7 @@ class EncoderFeatures:
     encoder: Encoder
 
     def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `UserFeatures`; the prior for users of whom nothing is known."""
+        """Vectors [n, dimension]; the prior for users of whom nothing is known."""
         return self.encoder.encode(users, as_of)
 
 
@@ -37,7 +37,6 @@ class RandomEncoder:
     suits = Suits.LINEAR
 
     def fit(self, inputs: TrainingInputs, seed: int) -> EncoderFeatures:
-        """See `FeatureBaseline`."""
         with tempfile.TemporaryDirectory() as folder:
             here = TrainingSettings(home=Path(folder), num_workers=0)
             model = train(FAMILY, ["epochs=0", f"seed={seed}"], inputs, here)

@@ -26,7 +26,7 @@ BATCH, EPOCHS, RATE = 256, 25, 1e-3
 
 
 class MultVae(nn.Module):
-    """Encoder and decoder."""
+    """Encoder and decoder of Mult-VAE."""
 
     def __init__(self, items: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class MultVae(nn.Module):
         return mean, spread
 
     def loss(self, bags: sparse.csr_array, kl_weight: float) -> Tensor:
-        """The negative evidence bound, a user's mean."""
+        """Negative evidence lower bound in nats, the mean over users."""
         mean, spread = self.encode(bags)
         code = mean + torch.randn_like(mean) * (spread / 2).exp()
         logs = log_softmax(self.decoder(code), dim=1)
@@ -68,19 +68,17 @@ class VaeFeatures:
 
     @property
     def items(self) -> Vocabulary:
-        """See `Ranker`."""
         return self.bags.items
 
     @torch.inference_mode()
     def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `UserFeatures`."""
         bags = self.bags.had(users, as_of)
         found: Float32 = self.model.encode(bags)[0].numpy()
         return found
 
     @torch.inference_mode()
     def scores(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `Ranker`: logits of the softmax."""
+        """float32 [n, items] logits of the softmax."""
         found: Float32 = self.model.decoder(torch.from_numpy(self.of(users, as_of))).numpy()
         return found
 
@@ -92,7 +90,6 @@ class VaeCf:
     suits = Suits.LINEAR
 
     def fit(self, inputs: TrainingInputs, seed: int) -> VaeFeatures:
-        """See `FeatureBaseline`."""
         bags = Bags.over(inputs)
         rows = bags.training(inputs)
         rows = rows[np.flatnonzero(np.diff(rows.indptr))]

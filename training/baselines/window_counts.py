@@ -36,7 +36,7 @@ class WindowCounts:
     bags: Bags
 
     def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `UserFeatures`; recency is NaN for users without events."""
+        """float32 [n, 23]; recency is NaN for users without events."""
         return window_counts(self.bags.arrays(users, as_of))
 
 
@@ -47,7 +47,6 @@ class Rfm:
     suits = Suits.BOOSTING
 
     def fit(self, inputs: TrainingInputs, seed: int) -> WindowCounts:
-        """See `FeatureBaseline`; there is nothing to learn."""
         return WindowCounts(Bags.over(inputs))
 
 
@@ -58,25 +57,23 @@ class RecencyAlone:
     bags: Bags
 
     def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `UserFeatures`."""
         arrays = self.bags.arrays(users, as_of)
         newest = _ages(arrays, _rings(arrays))[:, :1]
         return as_float32(np.where(np.isnan(newest), LONG_AGO, newest))
 
 
 class Recency:
-    """The one number that everybody knows about churn."""
+    """Days since the last event, the simplest predictor of churn."""
 
     name = "recency"
     suits = Suits.LINEAR
 
     def fit(self, inputs: TrainingInputs, seed: int) -> RecencyAlone:
-        """See `FeatureBaseline`; there is nothing to learn."""
         return RecencyAlone(Bags.over(inputs))
 
 
 def window_counts(users: UserArrays) -> Float32:
-    """What `WindowCounts` says of users, in the order of `WINDOW_COUNTS`."""
+    """float32 [n, 23] numbers of users, in the order of `WINDOW_COUNTS`."""
     rings = _rings(users)
     member = np.where(users.created == NO_TIME, np.nan, (users.as_of - users.created) / DAY_US)
     return as_float32(np.column_stack([activity(users, rings), _ages(users, rings), np.log1p(member)]))

@@ -1,4 +1,4 @@
-"""What a training step reads: distinct items as tokens, and two views of each user as sequences of them."""
+"""The batch of a training step: distinct items as tokens, and two views of each user as sequences of them."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -30,11 +30,11 @@ class Sequences:
 
     @property
     def lengths(self) -> Tensor:
-        """int64 [k] events of each."""
+        """int64 [k] number of events of each user."""
         return (self.items >= 0).sum(dim=1)
 
     def newest(self, events: int) -> Self:
-        """The last columns; views."""
+        """The newest `events` columns, as views."""
         return type(self)(*(tensor[:, -events:] for tensor in (self.items, self.actions, self.gaps)))
 
     def followed_by(self, others: "Sequences") -> Self:
@@ -51,7 +51,6 @@ class Sequences:
         )
 
     def to(self, device: torch.device | str) -> Self:
-        """The same on another device."""
         return type(self)(*(tensor.to(device) for tensor in (self.items, self.actions, self.gaps)))
 
 
@@ -69,7 +68,6 @@ class Batch:
         return len(self.first)
 
     def to(self, device: torch.device | str) -> Self:
-        """The same on another device."""
         return type(self)(
             self.tokens.to(device),
             self.first.to(device),

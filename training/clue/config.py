@@ -43,7 +43,7 @@ class ClueConfig:
         for name in ["batch_size", "most_users"]:
             if getattr(self, name) < 0 or getattr(self, name) == 1:
                 raise ValueError(
-                    f"{name}={getattr(self, name)} must be 0 or at least 2: users are told from each other"
+                    f"{name}={getattr(self, name)} must be 0 or at least 2: users are compared with each other"
                 )
         for name, least in (("vocabulary", 257), ("categories", 2), ("candidates", 2)):
             if getattr(self, name) < least:
@@ -53,7 +53,6 @@ class ClueConfig:
 
     @property
     def shape(self) -> Size:
-        """The size by its name."""
         return SIZES[self.size]
 
     @property
@@ -63,5 +62,5 @@ class ClueConfig:
 
     @property
     def rate(self) -> float:
-        """The highest learning rate."""
+        """The peak learning rate."""
         return self.learning_rate or self.shape.learning_rate

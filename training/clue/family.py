@@ -1,4 +1,4 @@
-"""CLUE as a family: how it is prepared, trained, stored and loaded."""
+"""The `clue` family: preparation, training, artifact and loading."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,11 +30,9 @@ class ClueFamily:
     revision = 1
 
     def configure(self, overrides: Mapping[str, str]) -> ClueConfig:
-        """The default config with overrides."""
         return override(ClueConfig(), overrides)
 
     def config_from_json(self, document: Mapping[str, Any]) -> ClueConfig:
-        """The config of a JSON document."""
         return ClueConfig(**document)
 
     def prepare(self, inputs: TrainingInputs, config: ClueConfig, folder: Path, progress: Progress) -> None:
@@ -42,7 +40,6 @@ class ClueFamily:
         prepare(inputs, config, folder, progress)
 
     def trainee(self, folder: Path, config: ClueConfig, device: torch.device) -> ClueTrainee:
-        """The model with its sequences."""
         return ClueTrainee(Prepared(folder), config, device)
 
     @torch.no_grad()
@@ -81,7 +78,6 @@ class ClueFamily:
         )
 
     def representation(self, content: Content, device: str) -> ClueRepresentation:
-        """The model of an artifact."""
         return ClueRepresentation(content, device)
 
 

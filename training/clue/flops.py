@@ -1,6 +1,6 @@
-"""What training costs: floating-point operations of the matrices and of attention, a multiply-add counted as two.
+"""Training FLOPs of CLUE: those of the matrices and of attention, a multiply-add counted as two.
 
-The backward pass costs twice the forward one. What gradient caching encodes a second time buys memory, not learning,
+The backward pass costs twice the forward one. The second encoding of gradient caching buys memory, not learning,
 and is left out, as are the [n, n] cosines of the loss. Padding is computed, so it counts.
 """
 

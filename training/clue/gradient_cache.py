@@ -2,7 +2,7 @@
 
 The loss needs the vectors of all users at once, but not their graphs. So: encode everything in chunks without graphs;
 take the loss's gradient with respect to the vectors; run the encoders again, chunk by chunk, and push it through. It
-first gathers on the item vectors, since a distinct item is encoded once however many sequences it stands in.
+is first summed at the item vectors, since a distinct item is encoded once however many sequences it stands in.
 Items and sequences are encoded in groups of like length: most texts and histories are shorter than the longest.
 """
 
@@ -20,7 +20,7 @@ from portrait.training.clue.model import Clue
 def step(
     model: Clue, objective: nn.Module, batch: Batch, chunk: int | None = None, world: int = 1, autocast: bool = False
 ) -> Tensor:
-    """Add the gradients of this worker's share to the parameters; the loss of the whole batch, the same on all workers.
+    """Add the gradients of this worker's share to the parameters; returns the whole batch's loss, equal on all workers.
 
     `chunk` tokens or events, padding included, have graphs at a time; None: all of them, which spares encoding twice.
     Fused attention on a GPU takes at most 65,535 rows in one call (pytorch issue 146704): more need chunks.

@@ -1,4 +1,4 @@
-"""Users as one sequence of events per service, flat: what CLUE is trained on and encodes from."""
+"""Histories by service: users as one flat sequence of events per service, the input of CLUE."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -59,7 +59,6 @@ class ServiceHistories:
 
     @classmethod
     def none(cls) -> Self:
-        """The histories of nobody."""
         nothing = np.empty(0, np.int64)
         return cls(nothing, nothing, np.zeros(1, np.int64), nothing, nothing, nothing)
 
@@ -68,7 +67,7 @@ class ServiceHistories:
 
     @property
     def lengths(self) -> Int64:
-        """[k] events of each sequence."""
+        """int64 [k] number of events of each sequence."""
         return np.diff(self.starts)
 
     def arrays(self) -> dict[str, Int64]:
@@ -76,7 +75,7 @@ class ServiceHistories:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def newest(self, longest: int) -> Self:
-        """The same with at most the newest `longest` events of every sequence: what `of` gives for that length."""
+        """The histories with at most the newest `longest` events of every sequence, as if built so short."""
         lengths = np.minimum(self.lengths, longest)
         ends = np.cumsum(lengths)
         # Place of each kept event: counted on from where the kept part of its sequence begins.
@@ -88,7 +87,7 @@ class ServiceHistories:
 
     @classmethod
     def joined(cls, parts: Sequence["ServiceHistories"], users: Sequence[int]) -> "ServiceHistories":
-        """Histories of several tables of users as those of one; `users` counts the rows of each."""
+        """The histories of several tables of users as one; `users` counts the rows of each table."""
         parts, users = [cls.none(), *parts], [0, *users]
         first = np.cumsum([0, *users])
         starts = np.cumsum([0, *(len(part.items) for part in parts)])
@@ -105,7 +104,7 @@ class ServiceHistories:
     def padded(self, begins: Int64, ends: Int64, shuffle: np.random.Generator | None = None) -> Sequences:
         """The events from `begins` to before `ends` [rows] as one sequence each, padded at the left.
 
-        Each keeps its action and its gap when they are shuffled; the first has none, wherever it was cut.
+        Shuffled events keep their action and gap; the first event of a cut has no gap.
         """
         width = int((ends - begins).max(initial=1))
         places = ends[:, None] - np.arange(width, 0, -1)  # [rows, width], the newest last
@@ -132,7 +131,7 @@ def _behaviour(events: Events) -> tuple[Int64, Int64, Int64, Int64, Int64]:
 
 
 def _begins(user: Int64, service: Int64) -> Int64:
-    """Where a sequence begins among events ordered by user and service."""
+    """Places at which sequences begin among events ordered by user and service."""
     if not len(user):
         return np.empty(0, np.int64)
     changes = (np.diff(user) != 0) | (np.diff(service) != 0)

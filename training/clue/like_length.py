@@ -1,4 +1,4 @@
-"""Rows in groups of like length, so that little of what is encoded is padding."""
+"""Groups of rows of like length, which keep padding small."""
 
 from collections.abc import Iterator
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 WORTH = 512
-"""Places of padding that a group of its own has to spare: about what a group costs, however small it is."""
+"""Places of padding that a further group must save: about the fixed cost of a group."""
 
 
 def of_like_length(lengths: Tensor, most: int | None = None) -> Iterator[tuple[Tensor, int]]:
-    """(rows int64 [k], their greatest length, at least 1): every row of `lengths` int64 [n] once.
+    """Yield (rows int64 [k], their greatest length, at least 1); every row of `lengths` int64 [n] comes once.
 
     A group has at most `most` places (rows times their greatest length), or a single row; None: as many as it takes.
     Which rows come together depends on nothing else: gradient caching encodes the same groups twice.
@@ -29,7 +29,7 @@ def of_like_length(lengths: Tensor, most: int | None = None) -> Iterator[tuple[T
 
 
 def in_order(parts: list[Tensor], rows: list[Tensor]) -> Tensor:
-    """[n, ...] what was made of the groups, in the order of the rows that they came from."""
+    """[n, ...] results of the groups, put back into the order of the rows."""
     together = torch.cat(parts)
     places = torch.empty(len(together), dtype=torch.int64, device=together.device)
     places[torch.cat(rows)] = torch.arange(len(together), device=together.device)

@@ -1,4 +1,4 @@
-"""Text of items -> item vectors -> one vector per service of a user -> the user's vector (CLUE section 3)."""
+"""The CLUE model: item texts -> item vectors -> one vector per service -> the user's vector (CLUE section 3)."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -12,13 +12,13 @@ from portrait.training.clue.batch import GAPS, Sequences
 from portrait.training.clue.sizes import Size
 from portrait.training.clue.transformer import Transformer, embedding, linear, masked_mean, places
 
-FIRST_TEMPERATURE = 0.07  # both as in CLIP; CLUE does not tell its own
+FIRST_TEMPERATURE = 0.07  # both as in CLIP; CLUE does not report its own
 LEAST_TEMPERATURE = 0.01
 
 
 @dataclass(frozen=True)
 class Shape:
-    """All that decides which weights a model has."""
+    """The sizes that decide which weights a model has."""
 
     layers: int
     width: int
@@ -41,7 +41,7 @@ class Shape:
         return asdict(self)
 
     def transformer(self) -> Transformer:
-        """One of the two."""
+        """A new transformer of this shape."""
         return Transformer(self.layers, self.width, self.heads, self.feed_forward)
 
 
@@ -119,5 +119,5 @@ class Clue(nn.Module):
         return functional.normalize(total, dim=1)
 
     def temperature(self) -> Tensor:
-        """Scalar above 0.01. The bound is added, not cut off: from as near to it as may be there is a way back."""
+        """Scalar above 0.01. The bound is added, not clamped, so that the gradient is never zero."""
         return LEAST_TEMPERATURE + self.log_temperature.exp()

@@ -1,8 +1,8 @@
-"""What a model is trained for: a user in two services, a user in two views of one service, or the categories of items.
+"""Training objectives: contrast between two services, contrast between two crops of one, or categories of items.
 
 An objective maps two views of each user, float32 [n, 2, dimension] of length 1, to a scalar loss in nats:
-`objective(views, temperature, users, categories)`; the last two are those of `Batch`, for all n. Which views are drawn
-is the data side's part.
+`objective(views, temperature, users, categories)`; the last two are those of `Batch`, for all n. `Views` decides which
+views are drawn.
 """
 
 from enum import StrEnum
@@ -35,12 +35,12 @@ class Contrast(nn.Module):
     def forward(
         self, views: Tensor, temperature: Tensor, users: Tensor | None = None, categories: Tensor | None = None
     ) -> Tensor:
-        """InfoNCE between the views."""
+        """InfoNCE between the two views, in nats."""
         return info_nce(views[:, 0], views[:, 1], temperature, users)
 
 
 class CategoryPrediction(nn.Module):
-    """Tell from one view the categories of the items of the other."""
+    """Predicts the categories of one view's items from the other view."""
 
     def __init__(self, dimension: int, categories: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Everything before gradient descent: the tokenizer, the items as tokens, and the sequences of all users."""
+"""Preparation of a CLUE run: the tokenizer, the items as tokens, and the sequences of all users."""
 
 import json
 from copy import copy
@@ -54,7 +54,7 @@ def prepare(inputs: TrainingInputs, config: ClueConfig, folder: Path, progress: 
 
 
 class Prepared:
-    """What `prepare` left in a folder. The arrays stay in their files, so that workers of a machine share them."""
+    """The prepared data of a run, read from its folder. Arrays stay memory-mapped, so that workers share them."""
 
     def __init__(self, folder: Path) -> None:
         document = json.loads((folder / "prepared.json").read_text())
@@ -66,11 +66,11 @@ class Prepared:
 
     @staticmethod
     def is_whole(folder: Path) -> bool:
-        """Whether all is there that is read; what an older Portrait prepared may lack some."""
+        """Whether the folder has every file that is read; an older Portrait wrote fewer."""
         return all((folder / name).exists() for name in FILES)
 
     def cut(self, longest: int) -> "Prepared":
-        """The same with the newest `longest` events of every sequence; shares the rest."""
+        """A copy with the newest `longest` events of every sequence; the rest is shared."""
         other = copy(self)
         other.histories = self.histories.newest(longest)
         return other
@@ -90,7 +90,7 @@ def _require_enough(histories: ServiceHistories, config: ClueConfig, inputs: Tra
 
 
 def _with_text(vocabularies: Vocabularies, catalogue: pa.Table) -> tuple[Vocabularies, pa.Table]:
-    """Only the items of which anything is written, and their rows of the catalogue in the order of the vocabulary."""
+    """The items that have a text, and their rows of the catalogue in the order of the vocabulary."""
     written = np.array([bool(text.strip()) for text in documents(catalogue)], dtype=bool)
     catalogue = catalogue.filter(pa.array(written))
     codes = vocabularies.items.encode(catalogue_keys(catalogue))
@@ -111,8 +111,8 @@ def _histories(
 
 
 def _categories(catalogue: pa.Table, config: ClueConfig) -> Int64:
-    """A cluster of its text for each item: catalogues rarely bring categories that all services share."""
-    from sklearn.cluster import MiniBatchKMeans  # late: it takes a second, and few ask for it
+    """int64 [items] cluster of each item's text: catalogues rarely have categories that all services share."""
+    from sklearn.cluster import MiniBatchKMeans  # late: it takes a second, and few runs need it
 
     encoder = fit_text(catalogue, TEXT_DIMENSION, config.seed)
     if encoder is None:

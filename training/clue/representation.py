@@ -1,4 +1,4 @@
-"""A trained CLUE, loaded: users to the normalised mean of their services' vectors."""
+"""The loaded CLUE model: users to the normalised mean of their services' vectors."""
 
 from dataclasses import dataclass
 
@@ -49,20 +49,20 @@ class ClueRepresentation:
         return self._weight_bytes + self._known.items.nbytes
 
     def represent(self, users: pa.Table, as_of: Int64) -> tuple[Float32, Bool]:
-        """Vectors, and whether the user has any event, or pick, of an item that has a text."""
+        """Vectors [n, dimension], and bool [n]: whether the user has an event or pick of an item with a text."""
         known = self._known
         histories = ServiceHistories.of(known.batcher.arrays(users, as_of), self.clue.shape.sequence_length)
         vectors = portraits(self.clue, histories, known.items.rows, histories.user, users.num_rows)
         return vectors, np.bincount(histories.user, minlength=users.num_rows) > 0
 
     def learn(self, items: pa.Table) -> None:
-        """Know these items from now on, each by the first of its rows that has a text; known ones stay."""
+        """Learn the items that are not known yet, each from the first of its rows that has a text."""
         keys, vectors = told(items, self._known.batcher.items, self._vectors)
         if keys:
             self._known = self._known.knowing(keys, vectors)
 
     def _vectors(self, items: pa.Table) -> Float32:
-        """[n, width] of rows of the catalogue, NaN where nothing is written."""
+        """[n, width] vectors of rows of the catalogue, NaN where an item has no text."""
         tokens = self._tokenizer.encode(documents(items), self.clue.shape.text_length)
         vectors = item_vectors(self.clue, tokens)
         vectors[~(tokens > 0).any(axis=1)] = np.nan
@@ -71,13 +71,13 @@ class ClueRepresentation:
 
 @dataclass(frozen=True)
 class Known:
-    """The items as far as they are known: replaced as one when further ones are, so that no reader sees half."""
+    """The known items with their vectors. Learning replaces it as a whole, so that no reader sees half."""
 
     batcher: Batcher
     items: GrowingRows
 
     def knowing(self, keys: list[str], vectors: Float32) -> "Known":
-        """The same with these further items; only the newest may be asked, by one thread at a time."""
+        """The known items and these further ones. Only the newest may be extended, by one thread at a time."""
         return Known(self.batcher.knowing(keys), self.items.grown(torch.from_numpy(vectors)))
 
 

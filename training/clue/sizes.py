@@ -1,4 +1,4 @@
-"""How large a model is, and how such a model is trained: the published table, and sizes below it for a CPU."""
+"""Sizes of CLUE models with their training recipe: the published table, and smaller ones for a CPU."""
 
 from dataclasses import dataclass
 

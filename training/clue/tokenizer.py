@@ -1,4 +1,4 @@
-"""Texts of items as tokens: byte-level BPE, trained on the catalogue, so that no text is ever unknown."""
+"""The tokenizer of item texts: byte-level BPE, trained on the catalogue, so that no text is ever unknown."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
@@ -10,7 +10,7 @@ from portrait.training.encoding.arrays import Int64
 
 PADDING = "<pad>"  # token 0
 FEWEST = 2  # times that a pair of tokens has to occur to become one
-CHUNK = 4096  # texts at once; the tokenizer tells much more of each than its tokens, which is dropped
+CHUNK = 4096  # texts at once; the tokenizer returns much more of each than its tokens, which is dropped
 
 
 class ItemTokenizer:
@@ -39,11 +39,9 @@ class ItemTokenizer:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The tokenizer that `to_json` described."""
         return cls(Tokenizer.from_str(text))
 
     def to_json(self) -> str:
-        """All that it is, as JSON."""
         described: str = self._tokenizer.to_str()
         return described
 

@@ -21,7 +21,7 @@ from portrait.training.runs.training_loop import Schedule
 
 BETAS, EPSILON = (0.9, 0.98), 1e-6  # of AdamW: LMRec
 CHUNK = 32_768  # tokens or events that are encoded at once where no graph is kept
-HELD_OUT = 7  # seed of who is held out, and of their views: the same whatever else a run is asked for
+HELD_OUT = 7  # seed that draws the held-out users and their views: the same for every config
 
 
 class ClueTrainee:
@@ -117,7 +117,7 @@ class ClueTrainee:
 
 
 def divided(users: Int64, config: ClueConfig) -> tuple[Int64, Int64]:
-    """Who is held out, the same users whatever the seed, and who may be trained on: in a fixed random order."""
+    """(held-out users, training users): the same for every seed, the latter in a fixed random order."""
     shuffled = np.random.default_rng(HELD_OUT).permutation(users)
     aside = min(max(int(len(users) * config.held_out), 2), config.candidates, len(users) - 2)
     return np.sort(shuffled[:aside]), shuffled[aside:]

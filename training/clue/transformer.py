@@ -37,7 +37,7 @@ def masked_mean(states: Tensor, valid: Tensor) -> Tensor:
 
 
 def embedding(rows: int, width: int) -> nn.Embedding:
-    """A table of small random vectors."""
+    """An embedding table, initialised with a deviation of 0.02."""
     table = nn.Embedding(rows, width)
     nn.init.normal_(table.weight, std=EMBEDDING_DEVIATION)
     return table

@@ -1,4 +1,4 @@
-"""The two views of a user that an objective compares: which events of which of the user's services."""
+"""The two views of a user that an objective compares: spans of events of the user's services."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class Views:
         return np.flatnonzero(several | (longest >= 2))
 
     def draw(self, users: Int64, rng: np.random.Generator) -> tuple[Sequences, Sequences]:
-        """A sequence of each user, twice."""
+        """Two padded sequences of each user, in the order of `users`."""
         if self.objective == ObjectiveName.SAME_SERVICE:
             one = self._one(*self._sequences(users), rng)
             return self._crop(one, rng), self._crop(one, rng)
@@ -41,7 +41,7 @@ class Views:
         return self.histories.padded(*older), self.histories.padded(*newer)
 
     def spans(self, users: Int64, rng: np.random.Generator) -> tuple[tuple[Int64, Int64], tuple[Int64, Int64]]:
-        """Where the events of each user's two views begin and end [n]: two services, or the halves of one."""
+        """(begins [n], ends [n]) of the events in each user's two views: two services, or the halves of one."""
         first, count = self._sequences(users)
         # Two different services each; where there is only one, the numbers drawn are of no use.
         a = np.floor(rng.random(len(users)) * count).astype(np.int64)

@@ -1,1 +1,1 @@
-"""Encoding."""
+"""Encoding of users into vectors: encoder, artifact, families, vocabularies and items that appear after training."""

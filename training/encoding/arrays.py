@@ -1,4 +1,4 @@
-"""Users as flat numpy arrays: what every representation model is computed from. Imports only numpy."""
+"""Users as flat numpy arrays, the input of every representation model. Imports only numpy."""
 
 from dataclasses import dataclass
 

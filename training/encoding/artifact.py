@@ -35,7 +35,7 @@ SHOWN = 12  # digits of a digest that a message shows
 
 @dataclass(frozen=True)
 class Content:
-    """All that encoding needs; the fingerprint is a digest of it and of nothing else."""
+    """The content of an artifact, all that encoding needs; the fingerprint is a digest of it and of nothing else."""
 
     family: str
     revision: int  # of the family's encoding code

@@ -1,4 +1,4 @@
-"""The one encode: training, backfill, refresh and compute-on-read turn users into vectors here."""
+"""The encoder of a version: training, backfill, refresh and compute-on-read turn users into vectors with it."""
 
 import threading
 from copy import copy
@@ -37,7 +37,7 @@ class Encoder:
         return self._items_position
 
     def learn(self, items: pa.Table, position: int) -> None:
-        """Know items that appeared after training: rows of the catalogue, in its order, up to a position.
+        """Learn items that appeared after training: rows of the catalogue, in its order, up to a position.
 
         `items` has `service`, `item_id`, `text`, `tags` and any `vector_<modality>`. The first row that gives an item a
         vector counts, for good: nothing moves within a version. Items of the artifact keep its vectors, rows that are
@@ -49,7 +49,7 @@ class Encoder:
                 self._items_position = position
 
     def knowing(self, items: pa.Table, position: int) -> "Encoder":
-        """An encoder beside this one that has learnt these rows too; this one goes on as it is.
+        """A second encoder that has learnt these rows too; this one does not change.
 
         They share what they know: of encoders made from one another only the newest may learn further.
         """
@@ -97,6 +97,6 @@ def load_encoder(path: Path, expected_fingerprint: str | None = None, device: st
         raise FingerprintMismatch(
             f"the artifact at {path} encodes its probe to {probe.digest(found)}, expected was "
             f"{probe.digest(expected)}; they are {difference:.2g} apart (at most {probe.TOLERANCE}): "
-            "this code or machine would not continue its space"
+            "vectors of this code or machine would not belong to its space"
         )
     return encoder

@@ -1,4 +1,4 @@
-"""The times of single users: when they signed up, and as of when they are encoded. Imports only numpy and pyarrow."""
+"""Encoding times of users, and time columns as microseconds. Imports only numpy and pyarrow."""
 
 import numpy as np
 import pyarrow as pa

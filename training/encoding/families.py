@@ -1,4 +1,4 @@
-"""Families of representation models. A new one is a class that fits `Family`, and a line in FAMILIES."""
+"""Families of representation models and their interfaces. A new one is a class that fits `Family` and a line here."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -28,11 +28,11 @@ class Representation(Protocol):
         ...
 
     def represent(self, users: pa.Table, as_of: Int64) -> tuple[Float32, Bool]:
-        """Vectors [n, dimension], and whether anything is known of each user as of the time."""
+        """Vectors [n, dimension], and bool [n]: whether anything is known of the user as of the time."""
         ...
 
     def learn(self, items: pa.Table) -> None:
-        """Know these rows of the catalogue from now on; items known already stay as they are.
+        """Learn these rows of the catalogue; items that are known already do not change.
 
         Called by one thread at a time, while others represent users.
         """
@@ -52,7 +52,7 @@ FAMILIES = {
 
 
 class Family(Protocol):
-    """What training, artifacts and encoding ask of a kind of model. `config` is its frozen dataclass."""
+    """A kind of representation model, as training, artifacts and encoding use it. `config` is its frozen dataclass."""
 
     name: str
     revision: int  # raise it when the same weights would encode to other vectors

@@ -16,7 +16,7 @@ from portrait.training.encoding.vocabulary import Codes, catalogue_keys
 
 
 class Learner(Protocol):
-    """What NewItems needs of an Encoder."""
+    """An encoder as `NewItems` uses it."""
 
     @property
     def items_position(self) -> int:
@@ -24,7 +24,7 @@ class Learner(Protocol):
         ...
 
     def learn(self, items: pa.Table, position: int) -> None:
-        """Know rows of the catalogue, up to a position."""
+        """Learn rows of the catalogue, up to a position."""
         ...
 
 
@@ -36,17 +36,17 @@ class NewItems:
         self._reading = threading.Lock()
 
     def bring(self, encoder: Learner) -> None:
-        """Have the encoder know all items there are now; one small query when it does. Safe from many threads.
+        """Have the encoder learn all items of now; one small query when it knows them. Safe from many threads.
 
         The first time it reads the whole catalogue. Raises Unavailable when the database does not answer.
         """
         if items_position(self._log) <= encoder.items_position:
             return
-        with self._reading:  # whoever has waited here finds it done
+        with self._reading:  # a thread that has waited here finds it done
             encoder.learn(*items_since(self._log, encoder.items_position))
 
 
-FIRST_ROOM = 64  # further rows, at least; and an eighth of all whenever it is full
+FIRST_ROOM = 64  # rows to make room for, at least; an eighth of all rows when that is more
 
 
 class GrowingRows:
@@ -56,7 +56,7 @@ class GrowingRows:
     """
 
     def __init__(self, first: Tensor) -> None:
-        self._room = first  # whose first rows are ...
+        self._room = first  # allocated memory; `rows` are its first ones
         self.rows = first
 
     def __len__(self) -> int:

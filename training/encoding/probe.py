@@ -1,4 +1,4 @@
-"""Made-up users whose vectors are stored with an artifact: loading it checks that they still come out the same."""
+"""The probe of an artifact: made-up users and their vectors, which loading encodes again and compares."""
 
 import hashlib
 from pathlib import Path
@@ -48,7 +48,7 @@ def probe_users(content: Content, as_of: int) -> tuple[pa.Table, Int64]:
 
 
 def save(folder: Path, users: pa.Table, as_of: Int64, vectors: Float32) -> None:
-    """Store a probe and what it encodes to."""
+    """Store probe users, their as-of times and their vectors."""
     pq.write_table(users, folder / "probe.parquet")
     save_file({"as_of": as_of, "vectors": vectors}, folder / "probe.safetensors")
 
@@ -60,12 +60,12 @@ def load(folder: Path) -> tuple[pa.Table, Int64, Float32]:
 
 
 def difference(found: Float32, expected: Float32) -> float:
-    """The largest difference of a number; infinite between vectors of different shapes."""
+    """The largest absolute difference; infinite between vectors of different shapes."""
     return float(np.abs(found - expected).max()) if found.shape == expected.shape else float("inf")
 
 
 def digest(vectors: Float32) -> str:
-    """The start of the SHA-256 of what a probe was encoded to, for messages."""
+    """The first digits of the vectors' SHA-256, for messages."""
     return hashlib.sha256(np.ascontiguousarray(vectors).tobytes()).hexdigest()[:SHOWN]
 
 

@@ -1,4 +1,4 @@
-"""From the columns of `snapshot.read` to arrays: the only place that knows both."""
+"""The batcher from columns of `snapshot.read` to arrays: the only module that knows both."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -22,7 +22,7 @@ HISTORY_COLUMNS = ("services", "item_ids", "actions", "weights", "event_times")
 
 @dataclass(frozen=True)
 class Vocabularies:
-    """What the codes of a model stand for."""
+    """The vocabularies behind the codes of a model."""
 
     items: Vocabulary  # "service<US>item_id", the most used first
     services: Vocabulary
@@ -30,7 +30,7 @@ class Vocabularies:
     categories: dict[str, Vocabulary] = field(default_factory=dict)  # by column
 
     def to_json(self) -> dict[str, object]:
-        """Plain values; items are kept beside their vectors instead."""
+        """Plain values without the items, which are stored beside their vectors."""
         return {
             "services": self.services.values,
             "actions": self.actions.values,
@@ -61,7 +61,7 @@ class Batcher:
         self._picks = Codes({}, 0).grown([item_id(key) for key in vocabularies.items.values])
 
     def knowing(self, keys: Sequence[str]) -> "Batcher":
-        """A batcher that knows these further items too; they get the next codes, and this one goes on as it is."""
+        """A batcher that knows these further items too; they get the next codes, and this one does not change."""
         other = copy(self)
         other.items = self.items.grown(keys)
         other._picks = self._picks.grown([item_id(key) for key in keys])

@@ -1,4 +1,4 @@
-"""Text values and the codes that models know them by."""
+"""Vocabularies, which give text values their codes, and the keys of items."""
 
 from collections.abc import Iterable, Sequence
 
@@ -66,7 +66,7 @@ def item_keys(services: pa.Array, item_ids: pa.Array) -> pa.Array:
 
 
 def item_key(service: str, item_id: str) -> str:
-    """The same of one."""
+    """The key of one item, as `item_keys` makes it."""
     return f"{service}{SEPARATOR}{item_id}"
 
 

@@ -1,1 +1,1 @@
-"""How good a representation is: frozen vectors, light heads, users whom no part of it has seen."""
+"""Evaluation of representations: frozen vectors under light heads, measured on users whom no part has seen."""

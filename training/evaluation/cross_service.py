@@ -1,6 +1,6 @@
 """CLUE's transfer task: rank one service's items for users by what they did in it, in their other services, or both.
 
-Users are disjoint: those whom a head is trained on, chosen by and measured on, and the encoder has seen the first only.
+Training, validation and test users are disjoint, and the encoder has seen the training users only.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ FEWEST = 20  # users of each part
 
 
 class Seen(StrEnum):
-    """What of a user the vector is made from."""
+    """The services whose events a user's vector is made from."""
 
     OWN = "own"  # the service itself, before the event that is asked for
     OTHER = "other"
@@ -45,7 +45,7 @@ class Examples:
     def seen(self, service: str, what: Seen, clock: bool) -> pa.Table:
         """The users with the events that may be seen: those before the one that is asked for.
 
-        Without a `clock` that the services share nobody can say what of the others came before, and all of it counts.
+        Without a `clock` that the services share, the order between them is unknown, and all other events are seen.
         """
         flat = self.users["services"].combine_chunks().flatten()
         own = np.asarray(pc.equal(flat, service))

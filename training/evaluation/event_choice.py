@@ -1,4 +1,4 @@
-"""Users as they would be if only some of their events had happened."""
+"""Choice of events: users with only some of their events, or without their onboarding picks."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Relative gains beside those of a paper: whether they are about as large, and a picture."""
+"""Relative gains beside those of a paper, as text, as numbers and as a picture."""
 
 import math
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ LINEAR = 20.0  # per cent: beyond it the axis is logarithmic, as an ablation can
 
 @dataclass(frozen=True)
 class Gain:
-    """Of one thing over another, relative, with its 95% interval; the paper's, where it tells one.
+    """Relative gain of one method over another with its 95% interval, and the paper's gain if it reports one.
 
-    Over nothing there is no gain: its value is not finite.
+    A gain over 0 has no value: it is not finite.
     """
 
     what: str
@@ -27,13 +27,13 @@ class Gain:
 
     @property
     def size(self) -> str:
-        """Whether it is between half and twice the paper's; nothing where one of them is not to be had."""
+        """Whether it is between half and twice the paper's; empty where one of them is missing."""
         if self.paper is None or not math.isfinite(self.value):
             return ""
         return "holds" if 0.5 <= self.value / self.paper <= 2 else "does not hold"
 
     def numbers(self) -> dict[str, float | str | None]:
-        """Plain values for a report's JSON, None for what is not to be had."""
+        """Plain values for a report's JSON, None for missing ones."""
         ours = {"gain": self.value, "gain_low": self.low, "gain_high": self.high}
         known = {name: value if math.isfinite(value) else None for name, value in ours.items()}
         return {**known, "paper_gain": self.paper, "size": self.size}
@@ -45,7 +45,7 @@ class Gain:
 
 
 def draw_gains(gains: Sequence[Gain], path: Path) -> None:
-    """Two bars a gain, ours with its interval and the paper's; none of ours where it is not to be had."""
+    """Draw two bars a gain, ours with its interval and the paper's; a gain without a value gets no bar of ours."""
     figure = Figure(figsize=(9, 1.5 + 0.42 * len(gains)), layout="constrained")  # no pyplot: nothing global
     axes = figure.subplots()
     places = np.arange(len(gains))[::-1]

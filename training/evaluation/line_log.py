@@ -1,4 +1,4 @@
-"""What was measured, a line a metric, and how lines outlive a killed run."""
+"""Logs of measurements that outlive a killed run: lines of a task by method, and measurements of a suite by key."""
 
 import json
 from collections.abc import Callable
@@ -32,12 +32,12 @@ class Line:
 
 
 def difference(one: Line, other: Line) -> Interval:
-    """By how much the one is higher, and how sure that is: users who are easy or hard are so for both."""
+    """By how much `one` is higher, with its 95% interval over the same resamples of users for both."""
     return _compared(one, other, np.subtract)
 
 
 def gain(one: Line, other: Line) -> Interval:
-    """The same as a share of the other's value."""
+    """The difference as a share of the other's value, with its interval."""
     return _compared(one, other, lambda ours, theirs: ours / theirs - 1)
 
 
@@ -60,11 +60,11 @@ class LineLog:
         ]
 
     def of(self, method: str, fingerprint: str | None) -> list[Line]:
-        """What was measured of a method, or of a version by its fingerprint."""
+        """The lines of a method, or of a version by its fingerprint."""
         return [line for line in self._lines if (line.method, line.fingerprint) == (method, fingerprint)]
 
     def add(self, lines: list[Line]) -> None:
-        """All metrics of a method at once: half of them are never found."""
+        """Append all metrics of a method at once, so that a reader never finds half of them."""
         with self._path.open("a") as file:
             file.write(json.dumps([asdict(line) for line in lines]) + "\n")
         self._lines += lines
@@ -87,7 +87,7 @@ class Kept:
         return key in self._known
 
     def once(self, key: str, measure: Callable[[], Measured]) -> Measured:
-        """What was measured under a key, or what `measure` finds now."""
+        """The measurement under a key; `measure` makes it where there is none."""
         if key not in self._known:
             measured = json.loads(json.dumps(measure()))
             with self._path.open("a") as file:

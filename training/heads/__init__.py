@@ -1,11 +1,10 @@
-"""Light downstream models on frozen vectors: what a consumer trains on one version, and what tasks measure with.
+"""Heads: light downstream models on the frozen vectors of one version, trained by consumers and by tasks.
 
-A vector comes in; probabilities of classes, or scores of items, come out. Never anything of the encoder.
+A head turns vectors into probabilities of classes or into scores of items, and knows nothing of the encoder.
 
-examples.py     what is learned from: vectors with a class, or an item, each
-kinds.py        the registry of kinds and what each has to be able to do
-logistic.py, mlp.py, boosting.py, two_tower.py; scale.py and descent.py are what they share
+examples.py     training examples: vectors with a class, or with an item, each
+kinds.py        the kinds by name, and their interface
+logistic.py, mlp.py, boosting.py, two_tower.py: the kinds; descent.py: gradient descent and scale, which they share
 head.py         a fitted model with what it was fitted on: `fit`, `scores`, `predict`, `save`, `load_head`
-measures.py     AUC, accuracy, log loss, and a bootstrap interval over users
 trained.py      a consumer's head from pinned training sets: users split, fitted, measured, kept
 """

@@ -43,7 +43,6 @@ class BoostingModel:
         return found
 
     def write(self, folder: Path) -> None:
-        """One text file."""
         (folder / FILE).write_text(self.text)
 
 
@@ -53,7 +52,7 @@ class Boosting:
     examples = Labelled
 
     def fit(self, train: Labelled, validation: Labelled, seed: int) -> BoostingModel:
-        """As many trees as have the best log loss on the validation users; without any of them, 100."""
+        """Fit as many trees as have the best log loss on the validation users; without any of them, 100."""
         import lightgbm
 
         train, validation = train.known(), validation.known()
@@ -68,5 +67,4 @@ class Boosting:
         return BoostingModel(fitted.model_to_string(num_iteration=fitted.best_iteration))
 
     def load(self, folder: Path) -> BoostingModel:
-        """From its text file."""
         return BoostingModel((folder / FILE).read_text())

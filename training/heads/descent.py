@@ -1,4 +1,4 @@
-"""Gradient descent of a small network, stopped by what the validation users say."""
+"""Gradient descent of small networks with early stopping, and the scale that standardises their vectors."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -48,14 +48,14 @@ LEAST = 1e-6  # added to deviations, so that a constant dimension does no harm
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and deviation float32 [d]: it costs no information and lets one learning rate do for all vectors."""
+    """Mean and deviation, float32 [d] each: scaling loses nothing, and one learning rate does for all vectors."""
 
     mean: Float32
     deviation: Float32
 
     @classmethod
     def of(cls, vectors: Float32) -> Self:
-        """Of the training users."""
+        """The scale of vectors float32 [n, d], those of the training users."""
         return cls(vectors.mean(axis=0), vectors.std(axis=0) + np.float32(LEAST))
 
     def apply(self, vectors: Float32) -> Float32:

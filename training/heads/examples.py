@@ -1,4 +1,4 @@
-"""What a head learns from: frozen vectors, each with a class or with an item."""
+"""Training examples of heads: frozen vectors, each with a class or with an item."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -45,14 +45,14 @@ class Labelled:
         return len(self.codes)
 
     def known(self) -> Self:
-        """Those whose class is among `names`."""
+        """The examples whose class is among `names`."""
         kept = self.codes != UNKNOWN
         return self if kept.all() else replace(self, vectors=self.vectors[kept], codes=self.codes[kept])
 
 
 @dataclass(frozen=True)
 class Items:
-    """What a ranking head knows of the items: features float32 [items, f], and int64 [items] users who had each."""
+    """The items of a ranking head: features float32 [items, f], and int64 [items] users who had each."""
 
     features: Float32  # NaN where there are none
     popularity: Int64
@@ -73,7 +73,6 @@ class Chosen:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Keys of the items."""
         return self.items.names
 
     def __len__(self) -> int:

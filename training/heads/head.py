@@ -24,7 +24,7 @@ DOCUMENT = "head.json"
 
 @dataclass(frozen=True)
 class About:
-    """What a head was fitted on, and what it scored."""
+    """The version and the data that a head was fitted on, and its metrics."""
 
     version: str
     fingerprint: str  # of the vectors
@@ -76,7 +76,7 @@ class Head:
 
 
 def fit(kind: str, about: About, train: Labelled | Chosen, validation: Labelled | Chosen, seed: int = 0) -> Head:
-    """A head of a kind on the training users; what is to be chosen, such as epochs, the validation users choose.
+    """Fit a head of a kind on the training users; the validation users choose its settings, such as epochs.
 
     Raises NotFound for an unknown kind, InvalidInput where parts do not fit the kind, each other or `about`.
     """
@@ -106,7 +106,7 @@ def load_head(folder: Path) -> Head:
 
 
 def read_document(folder: Path) -> dict[str, Any]:
-    """What an artifact says of itself; raises NotFound or InvalidInput."""
+    """The document of an artifact; raises NotFound or InvalidInput."""
     path = folder / DOCUMENT
     if not path.is_file():
         raise NotFound(f"there is no head at {folder}: train one, or restore the folder from a backup")

@@ -1,4 +1,4 @@
-"""Kinds of heads. A new one is a class that fits `Kind`, and a line in KINDS."""
+"""Kinds of heads. A new one is a class with `examples`, `fit` and `load`, and a line in KINDS."""
 
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +16,7 @@ KINDS = {
 
 
 class Model(Protocol):
-    """A fitted head, without a word about what it was fitted on."""
+    """A fitted model, without a record of what it was fitted on."""
 
     def scores(self, vectors: Float32) -> Float32:
         """float32 [n, classes] probabilities that sum to 1, or [n, items] scores; higher is better."""
@@ -28,12 +28,12 @@ class Model(Protocol):
 
 
 class Kind(Protocol):
-    """How heads of a kind are fitted and loaded."""
+    """Fits and loads heads of one kind."""
 
     examples: type  # what it learns from: Labelled or Chosen
 
     def fit(self, train: Any, validation: Any, seed: int) -> Model:
-        """A model of the training users; whatever is chosen, the validation users choose. Equal seeds, equal models.
+        """Fit a model on the training users; the validation users choose its settings. Equal seeds give equal models.
 
         Both parts are of the type `examples`, with the same `names`; examples of no known class are left out.
         """

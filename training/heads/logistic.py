@@ -33,7 +33,6 @@ class LogisticModel:
         return found
 
     def write(self, folder: Path) -> None:
-        """One safetensors file."""
         save_file({"weights": self.weights, "bias": self.bias}, folder / FILE)
 
 
@@ -43,7 +42,7 @@ class Logistic:
     examples = Labelled
 
     def fit(self, train: Labelled, validation: Labelled, seed: int) -> LogisticModel:
-        """The C with the best log loss on the validation users; without any of them, C = 0.01."""
+        """Fit with the C of the best log loss on the validation users; without any of them, C = 0.01."""
         train, validation, scale = train.known(), validation.known(), Scale.of(train.vectors)
         strengths = STRENGTHS if len(validation) else (1e-2,)
         scaled = scale.apply(train.vectors)
@@ -53,7 +52,6 @@ class Logistic:
         return min(models, key=lambda model: log_loss(model.scores(validation.vectors), validation.codes))
 
     def load(self, folder: Path) -> LogisticModel:
-        """From its safetensors file."""
         return LogisticModel(**load_file(folder / FILE))
 
 

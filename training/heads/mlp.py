@@ -32,7 +32,6 @@ class MlpModel:
         return found
 
     def write(self, folder: Path) -> None:
-        """One safetensors file."""
         save_file(self.network.state_dict(), folder / FILE)
 
 
@@ -42,7 +41,7 @@ class Mlp:
     examples = Labelled
 
     def fit(self, train: Labelled, validation: Labelled, seed: int) -> MlpModel:
-        """The epoch with the best log loss on the validation users; without any of them, on the training users."""
+        """Fit to the epoch with the best log loss on the validation users; without any, on the training users."""
         train, validation = train.known(), validation.known()
         chosen_by = validation if len(validation) else train
         torch.manual_seed(seed)
@@ -61,7 +60,7 @@ class Mlp:
         return model
 
     def load(self, folder: Path) -> MlpModel:
-        """From its safetensors file, whose shapes say how wide it is."""
+        """The model of a safetensors file; its shapes give the width."""
         weights = load_file(folder / FILE)
         width, dimension = weights["0.weight"].shape
         network = _network(dimension, width, len(weights["3.bias"]))

@@ -1,4 +1,4 @@
-"""A head of a consumer from pinned training sets: users split, fitted, measured with an interval, kept."""
+"""The training of a consumer's head from pinned training sets: split of users, fit, measurement, artifact."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,21 +29,21 @@ FEWEST = 10  # users of each part
 
 @dataclass(frozen=True)
 class HeadRequest:
-    """Which head to train."""
+    """The head to train, and the sets to train it on."""
 
     consumer: str
     version: EmbeddingVersion
     data: tuple[Path, ...]
     label: str
     kind: str = "logistic"
-    name: str = ""  # of its folder; by default it says what the head is
+    name: str = ""  # of its folder; by default made from task, kind, version, data and seed
     service: str = ""  # whose items the label names, for a kind that ranks items
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """A kept head and how good it is on users whom it has never seen."""
+    """A kept head, and its metric on users whom it has never seen."""
 
     head: Head
     location: str  # relative to the home
@@ -52,7 +52,7 @@ class TrainedHead:
     users: dict[str, int]
     unlabelled: int
     unseen: int  # examples of the validation and test users, of classes or items that no training user has
-    measured: str  # the metric that tells how good it is: auc of classes, ndcg@10 of items
+    measured: str  # the metric of the interval: auc of classes, ndcg@10 of items
     interval: Interval  # of it, over test users
 
     @property
@@ -62,7 +62,7 @@ class TrainedHead:
 
 
 def train_head(home: Path, request: HeadRequest) -> TrainedHead:
-    """Train a head on users apart from those that choose and those that measure, and keep it under `<home>/heads/`.
+    """Train a head, choose its settings and measure it on disjoint users, and keep it under `<home>/heads/`.
 
     The same request gives the same head. One that ranks items knows those that training users had, by the version's own
     item vectors. Raises FingerprintMismatch, with both, for training sets of two versions or of
@@ -106,7 +106,7 @@ def _telling(head: Head, test: Labelled, users: list[str]) -> tuple[dict[str, fl
 
 
 def _ranking(head: Head, test: Labelled, users: list[str]) -> tuple[dict[str, float], Interval]:
-    """Among all items; one that no training user had is a miss."""
+    """Hit rate and nDCG among all items; an item that no training user had is a miss."""
     ranks = np.full(len(test), K)
     known = np.flatnonzero(test.codes != UNKNOWN)
     for at in np.array_split(known, 1 + len(known) * len(test.names) // BLOCK):
@@ -143,12 +143,12 @@ def _items(home: Path, request: HeadRequest, train: Labelled, users: list[str]) 
 def _chosen(examples: Labelled, items: Items) -> Chosen:
     known = examples.known()
     if not len(known):
-        raise InvalidInput("the users who choose had no item that a training user had: give more labels")
+        raise InvalidInput("the validation users had no item that a training user had: give more labels")
     return Chosen(known.vectors, known.codes, _nothing(len(known), len(items.names)), items)
 
 
 def _nothing(users: int, items: int) -> csr_array:
-    """That nothing is left out of a ranking."""
+    """Bool [users, items] marks that leave no item out of a ranking."""
     return csr_array((users, items), dtype=np.bool_)
 
 

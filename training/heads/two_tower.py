@@ -16,7 +16,7 @@ from portrait.training.metrics.ranking import full_ranks, ndcg
 
 FILE = "weights.safetensors"
 WIDTH, SPACE = 128, 64
-CHOOSE_BY = 1_000  # validation examples that are ranked every epoch, at most: more take gigabytes, and tell little more
+CHOOSE_BY = 1_000  # validation examples that are ranked every epoch, at most: more take gigabytes and add little
 SAMPLE = 2048  # items that a training step ranks, beside those of its users; all are ranked where there are fewer
 
 
@@ -66,7 +66,7 @@ class TwoTowerModel:
 
     @torch.inference_mode()
     def scores(self, vectors: Float32) -> Float32:
-        """float32 [n, items]."""
+        """float32 [n, items] scores."""
         found: Float32 = self._towers(torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))).numpy()
         return found
 
@@ -81,7 +81,7 @@ class TwoTower:
     examples = Chosen
 
     def fit(self, train: Chosen, validation: Chosen, seed: int) -> TwoTowerModel:
-        """The epoch with the best nDCG@10 over all items, on the first CHOOSE_BY examples of the validation users."""
+        """Fit to the epoch with the best nDCG@10 over all items, on the first CHOOSE_BY validation examples."""
         torch.manual_seed(seed)
         ranked = slice(CHOOSE_BY)
         towers, scale = Towers.over(train.items, train.vectors.shape[1]), Scale.of(train.vectors)
@@ -99,7 +99,6 @@ class TwoTower:
         return model
 
     def load(self, folder: Path) -> TwoTowerModel:
-        """From its safetensors file."""
         weights = load_file(folder / FILE)
         towers = Towers(weights["user.0.weight"].shape[1], weights["features"], weights["log_popularity"])
         towers.load_state_dict(weights)

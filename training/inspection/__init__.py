@@ -1,1 +1,1 @@
-"""Inspection."""
+"""Inspection of versions: the evidence for the gates, and the difference between two versions."""

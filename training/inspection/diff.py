@@ -1,4 +1,4 @@
-"""What separates two versions: whom they cover, what they were measured at, and how far their spaces have moved."""
+"""The difference between two versions: coverage, metrics, and how far their spaces are apart."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ NEIGHBOURS = 10
 
 @dataclass(frozen=True)
 class VersionSide:
-    """One of the two versions."""
+    """One of the two compared versions."""
 
     version: str
     fingerprint: str
@@ -58,7 +58,6 @@ class VersionDiff:
     norm_drift: float | None  # mean of |norm at b - norm at a| / norm at a
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
         return asdict(self)
 
 
@@ -116,7 +115,7 @@ def _vectors(repo: FeatureRepo, version: EmbeddingVersion, users: Sequence[str])
 
 
 def _own(repo: FeatureRepo, version: EmbeddingVersion, stored: VectorRows) -> Bool:
-    """Users with a vector that says something of them. Priors are all alike: they would be each other's neighbours."""
+    """Bool [n]: users with a finite vector other than the prior. Priors are all alike and would be neighbours."""
     own: Bool = stored.found & np.isfinite(stored.vectors).all(axis=1)
     try:
         prior = load_prior(repo.settings.home / version.artifact)

@@ -1,4 +1,4 @@
-"""What can be said of a version before anybody is moved to it: the evidence that the gates read. Changes nothing."""
+"""The inspection of a version: evidence about its artifact and vectors that the gates read. It changes nothing."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -33,7 +33,7 @@ def inspect_version(
 
 
 def inspect_artifact(folder: Path, fingerprint: str) -> tuple[ArtifactFacts, Float32 | None]:
-    """Whether an artifact loads as the version of a fingerprint and encodes its probe, and its prior when it does."""
+    """(whether an artifact loads as the version of a fingerprint and encodes its probe, its prior if it does)."""
     try:
         from portrait.training.encoding.encoder import load_encoder  # with torch, whose absence would be a fact too
 
@@ -50,7 +50,7 @@ def inspect_vectors(
     sample: int = 20_000,
     progress: Progress | None = None,
 ) -> VectorFacts:
-    """What the stored vectors of a version look like; without a prior none is counted as one.
+    """Facts about the stored vectors of a version; without a `prior` none is counted as one.
 
     All zero for a version without vectors. Norms and dimensions are measured over the finite vectors, collapsed
     dimensions over those of them that are not the prior.

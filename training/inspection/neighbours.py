@@ -1,4 +1,4 @@
-"""How alike two spaces are, whatever their axes: whom a user is near to, and what the best rotation leaves."""
+"""Likeness of two spaces whatever their axes: overlap of neighbours, and cosine after the best rotation."""
 
 import numpy as np
 

@@ -1,1 +1,1 @@
-"""Metrics."""
+"""Metrics of classification and of ranking, their bootstrap intervals, and the split of users."""

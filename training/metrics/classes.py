@@ -1,4 +1,4 @@
-"""How good probabilities of classes are, and how sure that is: a bootstrap over users."""
+"""Metrics of classification, and bootstrap intervals over users."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def accuracy(scores: Float32, codes: Int64) -> float:
 
 
 def auc(scores: Float32, codes: Int64) -> float:
-    """Of two classes the area under the curve of the second; of more the mean over each class against the others.
+    """Area under the ROC curve: of the second of two classes; of more, the mean over each class against the others.
 
     Classes that all or none of the examples have do not count; NaN when none is left.
     """
@@ -54,7 +54,7 @@ def auc(scores: Float32, codes: Int64) -> float:
 
 
 def measures(scores: Float32, codes: Int64) -> dict[str, float]:
-    """AUC, accuracy and log loss, those that the examples have."""
+    """AUC, accuracy and log loss, without those that are undefined for the examples."""
     found = {"auc": auc(scores, codes), "accuracy": accuracy(scores, codes), "log_loss": log_loss(scores, codes)}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
@@ -75,7 +75,7 @@ def auc_interval(scores: Float32, codes: Int64, users: Sequence[str], seed: int 
 
 
 def mean_interval(values: Float64, owner: Int64, seed: int = 0) -> Interval:
-    """The mean of values [n], with its 95% interval; `owner` int64 [n] says whose each is."""
+    """The mean of values [n], with its 95% interval; `owner` int64 [n] is the user of each."""
     _, owner = np.unique(owner, return_inverse=True)
     sums, counts = np.bincount(owner, values), np.bincount(owner).astype(np.float64)
     users = len(sums)

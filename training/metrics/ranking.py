@@ -1,4 +1,4 @@
-"""Ranking measures with one relevant item a row: recall and nDCG at k, over all items or among sampled negatives."""
+"""Metrics of ranking: recall and nDCG at k with one relevant item a row, and the area under the curve by user."""
 
 from collections.abc import Iterator
 from typing import TypeAlias
@@ -46,7 +46,7 @@ def _ranks(scores: Float32, relevant: Int64, hidden: Bool) -> Int64:
 
 
 def sampled_ranks(scores: Float32, relevant: Int64, hidden: Hidden, seed: int) -> Int64:
-    """The same among the relevant item and 100 others, drawn evenly from those not hidden; the seed decides which."""
+    """Ranks as of `full_ranks`, but among the relevant item and 100 others, drawn by the seed from those not hidden."""
     rng = np.random.default_rng(seed)
     blocks = [_sampled(scores[rows], relevant[rows], _marks(hidden, rows), rng) for rows in _blocks(scores)]
     return np.concatenate(blocks)
@@ -74,7 +74,7 @@ def ndcg(ranks: Int64, k: int = K) -> Float64:
 
 
 def auc_by_user(scores: Float64, truth: np.ndarray, owner: Int64) -> tuple[Float64, Int64]:
-    """Area under the curve within each user that has both truths, ties by half, and whose each is.
+    """(areas under the ROC curve, users): one for each user that has both truths; ties count by half.
 
     The mean of it is the GAUC of Zhou et al. (KDD'18): how well items are told apart for one user, whatever a model's
     scores say of another.

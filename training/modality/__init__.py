@@ -15,5 +15,4 @@ class Modality:
 
     @property
     def dimension(self) -> int:
-        """Length of a vector."""
         return int(self.vectors.shape[1])

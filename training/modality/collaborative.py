@@ -41,13 +41,13 @@ class Cooccurrence:
             self._merged = len(self._counted[0][2])
 
     def counts(self) -> sparse.csr_array:
-        """How often two items were seen together, in either order."""
+        """[items, items] counts of how often two items were seen together, in either order."""
         both = [*self._counted, *((right, left, counts) for left, right, counts in self._counted)]
         left, right, counts = self._sum(both)
         return sparse.csr_array((counts, (left, right)), shape=(self.items, self.items))
 
     def _sum(self, parts: list[Counted]) -> Counted:
-        """The same pairs, each once."""
+        """The pairs of all parts, each once with its summed count."""
         if not parts:
             return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
         left, right, counts = (np.concatenate(column) for column in zip(*parts, strict=True))

@@ -13,11 +13,11 @@ from portrait.training.modality.collaborative import unit
 
 NAME = "latent"
 MOST_EVENTS = 20_000_000
-"""Distinct items of users that are held in memory: buckets are a random division of users, the first ones will do."""
+"""Most (user, item) pairs in memory: buckets divide users at random, so the first ones are a fair sample."""
 
 
 class Histories:
-    """Which items users had, bucket by bucket."""
+    """The items that users had, added bucket by bucket."""
 
     def __init__(self, items: int) -> None:
         self.items = items
@@ -25,7 +25,7 @@ class Histories:
         self._held = 0
 
     def add(self, user: Int64, item: Int64, users: int) -> None:
-        """Take events of users numbered from 0 to `users` - 1 in."""
+        """Add the events of users numbered from 0 to `users` - 1."""
         if self._held >= MOST_EVENTS:
             return
         known = (item != UNKNOWN) & (item < self.items)
@@ -41,12 +41,12 @@ class Histories:
 
 
 def latent(histories: Histories, dimension: int, seed: int, items: int) -> Modality | None:
-    """Unit vectors of the items; None where hardly any stand beside one another."""
+    """Unit vectors of the items; None where hardly any item shares a user with another."""
     from sklearn.feature_extraction.text import TfidfTransformer  # seconds that no process which only encodes waits for
     from sklearn.utils.extmath import randomized_svd
 
     had = histories.matrix()
-    had = had[np.diff(had.indptr) >= 2]  # who had a single item says nothing of what goes together
+    had = had[np.diff(had.indptr) >= 2]  # a user with a single item shows nothing of what goes together
     seen = np.flatnonzero(np.asarray(had.sum(axis=0)).ravel())
     rank = min(dimension, len(seen) - 1, had.shape[0] - 1)
     if rank < 2:

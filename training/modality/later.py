@@ -1,4 +1,4 @@
-"""Vectors of items that appear after training, from what the catalogue says of them."""
+"""Vectors of items that appear after training, from the catalogue alone."""
 
 from collections.abc import Collection
 
@@ -13,10 +13,10 @@ from portrait.training.modality.text import TextEncoder
 
 
 class LaterItems:
-    """What a version can tell of items that it was not trained with.
+    """The vectors that a version can give to items that it was not trained with.
 
-    Their text through its text encoder, and the ready vectors of the modalities that it was trained with as such. What
-    only behaviour tells, as `collaborative` does, is absent.
+    Texts go through its text encoder, and ready vectors count in modalities that were ready at training. Modalities of
+    behaviour, such as `collaborative`, are absent.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """The `text` modality: TF-IDF over the words of an item's text and tags, factored by a truncated SVD.
 
-What was fitted is kept with the version, so that an item which appears later gets the vector that its text would have
+The encoder is kept with the version, so that an item which appears later gets the vector that its text would have
 got at training.
 """
 

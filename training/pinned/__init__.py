@@ -3,5 +3,5 @@
 make.py            labels file -> training set, bucket by bucket, in this process or through Ray
 bucket.py          one bucket: the log replayed, encoded as of each label's time
 encoders_as_of.py  the version's encoder with those items only that there were at a time
-stamp.py           what a set says of itself, and reading sets that belong together
+stamp.py           the origin of a set in its metadata, and the reader of sets that belong together
 """

@@ -27,7 +27,7 @@ ROW_GROUP = 16_384
 
 @dataclass(frozen=True)
 class Work:
-    """What every worker has to know."""
+    """The settings of a training set, sent to every worker."""
 
     settings: TrainingSettings
     version: str
@@ -46,7 +46,7 @@ class BucketDone:
 
 
 class BucketLabeller:
-    """Does one bucket after the other; lives in this process or as an actor of a Ray Data pool."""
+    """Labels one bucket after the other; lives in this process or as an actor of a Ray Data pool."""
 
     def __init__(self, work: Work) -> None:
         self._work = work

@@ -1,4 +1,4 @@
-"""A version's encoder as it was at a time: it knows the items of its artifact, and those that had come until then."""
+"""A version's encoders as of times: each knows the items of the artifact, and those that had come until then."""
 
 from collections.abc import Callable
 

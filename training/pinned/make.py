@@ -1,4 +1,4 @@
-"""Making a pinned training set: bucket by bucket, and shown as one file when all of it is there."""
+"""The making of a pinned training set, bucket by bucket; it appears as one file when all of it is done."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -46,7 +46,7 @@ LABELS, VECTORS = "labels", "vectors"
 
 @dataclass(frozen=True)
 class Request:
-    """What to make."""
+    """The training set to make."""
 
     consumer: str
     version: EmbeddingVersion
@@ -58,7 +58,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Made:
-    """What a training set holds, and what became of the labels file."""
+    """Counts of a finished training set and of its labels file."""
 
     stamp: Stamp
     out: Path
@@ -68,8 +68,8 @@ class Made:
     rejects: Path | None
     early: int  # labels as of a time before the version's training as-of
     early_dropped: bool
-    before_log: int  # as of a time before the log began: profiles and items count as they were first told
-    unknown: int  # of users whom nobody knows
+    before_log: int  # as of a time before the log began: profiles and items count as they were first recorded
+    unknown: int  # of users whom neither log nor users table names
     priors: int  # with the prior: those, and users about whom nothing was known yet
     first_as_of: datetime
     last_as_of: datetime
@@ -194,7 +194,7 @@ def _groups(staged: _Staged, manifest: Manifest) -> Iterator[list[int]]:
 
 
 def _show(log: EventLog, work: Work, stamp: Stamp, out: Path) -> int:
-    """Put the buckets' files into one and let it appear; returns its rows. Nobody forgotten meanwhile is in it."""
+    """Join the buckets' files into one that appears whole, without users forgotten meanwhile; returns its rows."""
     forgotten = log.tombstones()
     files = sorted(work.into.glob("*.parquet"))
     schema = pq.read_schema(files[0]).with_metadata(stamp.metadata())

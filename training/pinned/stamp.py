@@ -1,4 +1,4 @@
-"""What a training set says of itself, in the metadata of its Parquet file; and reading sets that belong together."""
+"""The stamp of a training set in its Parquet metadata, and the reader of sets that belong together."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ PREFIX = "portrait."
 
 @dataclass(frozen=True)
 class Stamp:
-    """Where a training set comes from."""
+    """The origin of a training set."""
 
     version: str
     fingerprint: str
     consumer: str
     grid: str
-    data_stamp: str  # digest of who is labelled how as of when; equal labels at two versions have equal ones
+    data_stamp: str  # digest of users, labels and times; equal labels at two versions have equal ones
 
     def metadata(self) -> dict[str, str]:
         """Keys and values for the file: `portrait.version` and so on."""
@@ -88,7 +88,7 @@ def read_sets(paths: Sequence[Path], label: str) -> TrainingSet:
 
 
 def _matrix(vectors: pa.ChunkedArray) -> Float32:
-    """[n, d], copied once."""
+    """float32 [n, d], copied once."""
     found = np.empty((len(vectors), vectors.type.list_size), dtype=np.float32)
     start = 0
     for chunk in vectors.chunks:

@@ -1,4 +1,4 @@
-"""Overriding the fields of a frozen config dataclass from text, as `--set name=value` gives it."""
+"""Overrides of the fields of a frozen config dataclass by text, as `--set name=value` gives it."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Gradient descent in its place: workers of Ray Train, or this process."""
+"""The fitting of weights, by workers of Ray Train or in this process."""
 
 import os
 from pathlib import Path
@@ -85,7 +85,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _worker(loop: dict[str, Any]) -> None:
-    """What every worker of Ray Train runs."""
+    """The training loop of one worker of Ray Train."""
     from ray.train.torch import get_device
 
     torch.set_num_threads(loop["cpus"])

@@ -1,4 +1,4 @@
-"""Independent jobs through Ray, as many at a time as there is room for, or one after the other in this process."""
+"""Parallel jobs: independent ones through Ray tasks or in turn in this process, and buckets through a Ray Data pool."""
 
 import os
 from collections import deque
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def in_turn(work: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[tuple[Job, Result | Exception]]:
-    """Each job with what the work made of it; one that fails does not stop the others."""
+    """Yield each job with its result or its error; one that fails does not stop the others."""
     for job in jobs:
         try:
             yield job, work(job)
@@ -27,7 +27,7 @@ def in_turn(work: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[tupl
 def side_by_side(
     work: Callable[[Job], Result], jobs: Sequence[Job], settings: TrainingSettings, at_once: int | None = None
 ) -> Iterator[tuple[Job, Result | Exception]]:
-    """The same through Ray, begun in their order, as they end; the work goes to every machine once.
+    """Run the jobs through Ray and yield them as they end; they begin in order, and `work` goes to each machine once.
 
     `at_once` None: as many as there is room for, which on a Ray started here is one for each processor.
     """
@@ -66,7 +66,7 @@ def _do(work: Callable[[Job], Result], job: Job, threads: int) -> Result:
 def on_ray(
     worker: Callable[..., Any], work: Any, buckets: Sequence[int], settings: TrainingSettings
 ) -> Iterator[dict[str, Any]]:
-    """Rows of what `worker(work)` makes of each bucket, as they finish; it is called with a column `bucket` of one."""
+    """Rows that `worker(work)` makes of each bucket, as they finish; each call gets a batch of one `bucket`."""
     ensure_ray(settings)
     pool = ray.data.from_items([{"bucket": bucket} for bucket in buckets], override_num_blocks=len(buckets))
     results = pool.map_batches(

@@ -1,4 +1,4 @@
-"""A training run of any family: prepare, fit, write the artifact. Killed, it goes on where it was."""
+"""A training run of any family: prepare, fit, draw the losses, write the artifact. Killed, it goes on where it was."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ from portrait.training.settings import TrainingSettings
 
 
 def draw_losses(epochs: list[dict[str, Any]], path: Path) -> None:
-    """Training and held-out loss by epoch, as PNG; the best epoch is marked."""
+    """Draw training and held-out loss by epoch, as PNG; the best epoch is marked."""
     figure = Figure(figsize=(7, 4), layout="constrained")  # no pyplot: nothing global, no display
     axes = figure.subplots()
     numbers = [line["epoch"] + 1 for line in epochs]
@@ -47,7 +47,7 @@ WATCH_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A finished run: what registering its version needs."""
+    """A finished run, with all that the registration of its version needs."""
 
     run: str
     family: str
@@ -156,13 +156,13 @@ def _publish(
 
 
 def _item_side(family: Family, content: Content) -> dict[str, Any]:
-    """Which modality encoders stand behind a model, and the revision of the code that encodes."""
+    """The modality encoders behind a model, and the revision of the code that encodes."""
     encoders = {name: {"items": len(v), "dimension": v.shape[1]} for name, v in content.item_vectors.items()}
     return {"modality_encoders": encoders, "encoder_revision": family.revision}
 
 
 def _request(family: Family, config: dict[str, Any], inputs: TrainingInputs) -> str:
-    """Equal for runs that would end in the same model."""
+    """A digest that is equal for runs that would end in the same model."""
     data = [inputs.snapshot, inputs.items_position, inputs.visible.to_json(), inputs.onboarding]
     asked = [FORMAT, family.name, family.revision, config, *data]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Where a training loop runs: the seam to Ray Train, and its twin in one process."""
+"""Sessions of a training loop: the seam to Ray Train, and its twin in one process."""
 
 import json
 import os
@@ -16,7 +16,7 @@ KEPT = 2  # checkpoints; a worker may have to go back one further than the newes
 
 
 class Session(Protocol):
-    """What the loop needs of the place where it runs."""
+    """The place where a training loop runs."""
 
     rank: int
     world: int
@@ -33,14 +33,13 @@ class Session(Protocol):
 class MetricLog:
     """An append-only JSONL file; after a crash an epoch may stand in it twice, the later line counts.
 
-    Others write and read meanwhile, so what a killed writer left unfinished stays: passed over, on a line of its own.
+    Other processes write and read meanwhile, so a line that a killed writer left unfinished stays, and is skipped.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def write(self, event: str, **values: Any) -> None:
-        """Append one line."""
         line = json.dumps({"event": event, "time": time.time(), "pid": os.getpid(), **values})
         with self.path.open("a+b") as file:
             file.seek(-1 if file.tell() else 0, os.SEEK_END)

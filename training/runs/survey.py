@@ -1,4 +1,4 @@
-"""First pass over a snapshot: which items, services, actions and categories there are."""
+"""The first pass over a snapshot: its items, services, actions and categories."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Models of comparisons: trained in a folder of their own, not registered, and not trained again."""
+"""Models of comparisons, which are not registered: each is trained once in the folder of its comparison."""
 
 import json
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ def trained_once(
     settings: TrainingSettings,
     progress: Progress,
 ) -> Encoder:
-    """The encoder that a note of this name in the folder stands for; it is trained where there is none yet.
+    """The encoder that a note of this name in the folder points to; it is trained first where there is none.
 
-    The name has to say all that tells the training from others in the folder.
+    The name must differ from those of all other trainings in the folder.
     """
     note = folder / f"{quote(name, safe='')}.json"  # services may be called anything
     if not note.exists():

@@ -1,4 +1,4 @@
-"""What a training run reads: one snapshot, streamed bucket by bucket."""
+"""The inputs of a training run: the users of one snapshot, streamed bucket by bucket, and the catalogue."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class TrainingInputs:
     catalogue: pa.Table  # service, item_id, text, tags, vector_*
     schema: InputSchema
     exclude: tuple[str, ...] = ()  # fields that the model must not see; `onboarding_items` may be one
-    items_position: int = 0  # of the catalogue's newest row: the snapshot's id says nothing of items
+    items_position: int = 0  # of the catalogue's newest row: the snapshot's id does not depend on items
 
     @property
     def visible(self) -> InputSchema:

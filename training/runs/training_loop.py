@@ -1,4 +1,4 @@
-"""The training loop of every family: epochs, early stopping, and a state from which it goes on bit for bit."""
+"""The training loop of every family: epochs, early stopping, and the state from which it goes on bit for bit."""
 
 import math
 import time
@@ -14,9 +14,9 @@ from portrait.training.runs.session import Session
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long to train, and how fast to learn when."""
+    """Number of epochs, patience, and the learning rate over time."""
 
-    epochs: int  # 0: the weights stay as they were initialised, the baseline that training has to beat
+    epochs: int  # 0: the weights stay random, as the baseline that training has to beat
     patience: int
     learning_rate: float
     seed: int
@@ -53,7 +53,7 @@ class Trainee(Protocol):
 
 @dataclass
 class State:
-    """Where training stands after an epoch; all that a resumed run needs."""
+    """The state of training after an epoch, with all that a resumed run needs."""
 
     epoch: int
     model: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Folders of unfinished runs: found again by what was asked for, and held by one driver at a time."""
+"""Workspaces of unfinished runs: folders that are found again by their request, and held by one driver at a time."""
 
 import fcntl
 import json

@@ -1,10 +1,9 @@
-"""The scaling study: which runs to make, training them, what they say, and what to train next (CLUE).
+"""The scaling study: the grid of runs, their training, the law that they follow, and what to train next (CLUE).
 
-    grid.py      options or TOML -> settings, cheapest first      setting.py   what tells a run apart
-        |                                                         cost.py      what a step costs on these users
+    grid.py      options or TOML -> settings, cheapest first      setting.py   a run's name, and the cost of its steps
         |        folder.py    what all runs share: a snapshot, prepared once, and a config
     driver.py    trains each setting that is not in the log, through Ray or in this process
-        |-- training.py  one run: counted.py counts what it computes, downstream.py scores it with a frozen head
+        |-- training.py  one run: counts what it computes; downstream.py scores it with a frozen head
         |
     runs.py      one CSV row a run, safe against a killed writer
         |

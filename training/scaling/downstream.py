@@ -1,4 +1,4 @@
-"""A downstream score that any instance has: how well one view of a user ranks the items of the other (CLUE section 4).
+"""The downstream score of a run: how well one view of a user ranks the items of the other (CLUE section 4).
 
 The features are frozen, the head is a ridge regression in closed form, and its users are others than those it is
 scored on, as CLUE's protocol wants. The views are the pretext's: two services of a user, or the halves of one. What is
@@ -37,7 +37,7 @@ def recall(trainee: ClueTrainee, head_users: Int64) -> float | None:
 
 @dataclass(frozen=True)
 class _Task:
-    """The users of whom one view lies in this service: the vector of their other view, and the view's items."""
+    """The users with one view in this service: the vector of their other view, and the view's items."""
 
     service: int
     vectors: Float64  # [n, dimension]

@@ -1,4 +1,4 @@
-"""Training the runs of a study: through Ray, or in this process. A run that fails does not stop the others."""
+"""The driver of a study: trains its runs through Ray or in this process. A failed run does not stop the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,14 +26,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs to train any run of a study."""
+    """Trains any run of a study; sent to the workers."""
 
     prepared: Path
     config: ClueConfig
     gpu: bool
 
     def __call__(self, setting: Setting) -> Run:
-        """Train it."""
         device = torch.device("cuda" if self.gpu else "cpu")
         return train_run(Prepared(self.prepared), self.config, setting, device)
 

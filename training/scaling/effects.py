@@ -1,4 +1,4 @@
-"""What the runs say beside the law: batch against model size, and pretext loss against downstream score (CLUE)."""
+"""Effects beside the law: batch against model size, and pretext loss against downstream score (CLUE)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ FEWEST_SCORES = 4
 
 
 class Equal(StrEnum):
-    """What the compared runs have in common."""
+    """The quantity that the compared runs have in common."""
 
     COMPUTE = "compute"  # a larger model makes fewer steps
     STEPS = "steps"  # a larger model or batch costs more
@@ -25,7 +25,7 @@ class Equal(StrEnum):
 
 @dataclass(frozen=True)
 class Gain:
-    """What the largest size has over the smallest one with a batch."""
+    """The gain of the largest size over the smallest one at one batch."""
 
     batch: int
     nats: float  # loss of the smallest less that of the largest
@@ -52,7 +52,7 @@ class BatchEffect:
 
     @property
     def sizes(self) -> tuple[str, ...]:
-        """By parameters."""
+        """Names of the sizes, by their parameters."""
         return tuple(dict.fromkeys(cell.first.size for cell in self.cells))
 
 
@@ -77,7 +77,7 @@ def batch_effect(runs: Sequence[Run], equal: Equal) -> BatchEffect | None:
 
 
 def statements(effect: BatchEffect) -> list[str]:
-    """What was measured, a sentence a batch."""
+    """The measured gains in words, a sentence for each batch."""
     sentences = []
     for gain in effect.gains:
         direction = "lower" if gain.nats > 0 else "higher"
@@ -92,7 +92,7 @@ def statements(effect: BatchEffect) -> list[str]:
 
 
 def correlation(runs: Sequence[Run], n: int = 2000, seed: int = 0) -> Correlation | None:
-    """Over the configurations with a score, with a bootstrap interval; None with fewer than four of them."""
+    """Spearman's, over the configurations with a score, with a bootstrap interval; None with fewer than four."""
     scored = [point for point in points(runs) if point.converged and point.downstream is not None]
     if len(scored) < FEWEST_SCORES:
         return None
@@ -149,14 +149,14 @@ def _gain(batch: int, small: Point, large: Point, spread: float | None) -> Gain:
 
 
 def _spread(cells: tuple[Point, ...]) -> float | None:
-    """Pooled over the cells; None when no cell has two seeds."""
+    """Deviation between seeds, pooled over the cells; None when no cell has two seeds."""
     squares = sum((run.loss - cell.loss) ** 2 for cell in cells for run in cell.runs)
     freedom = sum(len(cell.runs) - 1 for cell in cells)
     return float(np.sqrt(squares / freedom)) if freedom else None
 
 
 def _spearman(one: Float64, other: Float64) -> Float64:
-    """[n] of the rows of two arrays [n, m]; NaN where a row is constant."""
+    """float64 [n] rank correlations of the rows of two arrays [n, m]; NaN where a row is constant."""
     ranks = [rankdata(values, axis=1) for values in (one, other)]
     a, b = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
     size = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))

@@ -1,4 +1,4 @@
-"""Fitting the power law to the frontier, and how sure of it one may be."""
+"""The fit of the power law to the frontier, with its bootstrap and its warnings."""
 
 from collections.abc import Sequence
 from dataclasses import replace

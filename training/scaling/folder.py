@@ -1,4 +1,4 @@
-"""The folder of a study in the home: what all its runs share, the log of runs, the report."""
+"""The folder of a study in the home: its basis, the prepared data, the log of runs, the report."""
 
 import fcntl
 import json
@@ -19,20 +19,20 @@ from portrait.training.runs.training_inputs import TrainingInputs
 from portrait.training.scaling.runs import RunLog
 
 STUDIES = "studies"
-HELD_OUT = 0.3  # of the users at most: a small instance, too, should have enough candidates to tell runs apart
+HELD_OUT = 0.3  # of the users at most: a small instance, too, should have enough candidates to separate runs
 GRID_SETS = ("size", "batch_size", "sequence_length", "most_users", "epochs", "epoch_steps", "seed")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 @dataclass(frozen=True)
 class Basis:
-    """What all runs of a study share; losses of others do not compare."""
+    """The data and config that all runs of a study share; losses of other studies do not compare."""
 
     snapshot: str  # its id
     users: int  # of the snapshot
     as_of: datetime
     config: ClueConfig  # GRID_SETS of it mean nothing
-    items: int | None = None  # position of the newest row of the catalogue; None: begun before it was written down
+    items: int | None = None  # position of the newest row of the catalogue; None: the study is older than this field
 
 
 class StudyFolder:
@@ -58,7 +58,7 @@ class StudyFolder:
 
     @property
     def basis(self) -> Basis | None:
-        """What the study was begun with; None before it."""
+        """The basis that the study was begun with; None before that."""
         path = self.path / "study.json"
         if not path.exists():
             return None
@@ -67,7 +67,7 @@ class StudyFolder:
         return Basis(document["snapshot"], document["users"], as_of, config, document.get("items"))
 
     def begin(self, basis: Basis) -> None:
-        """Write down what all runs share, before the first of them."""
+        """Store the basis, before the first run."""
         document = {**asdict(basis), "as_of": basis.as_of.isoformat()}
         write_whole(self.path / "study.json", json.dumps(document, indent=1) + "\n")
 
@@ -81,13 +81,13 @@ class StudyFolder:
         return tuple(lines)
 
     def prepared(self, longest: int = 1) -> Path | None:
-        """The prepared data with sequences of at least this length; None when they are still to be made."""
+        """The prepared data with sequences of at least this length; None when there are none yet."""
         folders = [path for path in self.path.glob("prepared-*") if Prepared.is_whole(path)]
         made = {int(path.name.rpartition("-")[2]): path for path in folders}
         return min(((length, path) for length, path in made.items() if length >= longest), default=(0, None))[1]
 
     def prepare(self, inputs: TrainingInputs, config: ClueConfig, progress: Progress) -> Path:
-        """Make them with the config's sequence length, and remove those that were there."""
+        """Prepare the data with the config's sequence length, and remove those that were there."""
         scratch, final = self.path / "preparing", self.path / f"prepared-{config.sequence_length}"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()

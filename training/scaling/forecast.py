@@ -1,4 +1,4 @@
-"""What to train with a budget, what loss to expect, and whether a run has kept such a promise."""
+"""Forecasts: the setting to train with a budget, the loss to expect, and the check against a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from portrait.training.scaling.runs import Run
 from portrait.training.scaling.setting import Setting, StepCost
 
 REACH = 1.0  # decades beyond the frontier: a forecast further off is an opinion
-FEWEST = 2  # users of a run, and of a batch: they are told from each other
+FEWEST = 2  # users of a run, and of a batch: they are compared with each other
 QUANTITIES = ("parameters", "batch", "tokens", "users", "sequence_length")
 
 
@@ -62,12 +62,12 @@ class Check:
 
     @property
     def error(self) -> float:
-        """How far the run lies above what was predicted, as a share of it."""
+        """The run's loss above the predicted one, as a share of the latter."""
         return self.actual / self.predicted - 1
 
 
 def trends(law: PowerLaw) -> dict[str, Trend]:
-    """How the best configuration grows with compute, by quantity.
+    """The growth of the best configuration with compute, by quantity.
 
     A straight line through logarithms over the frontier. Its slope is kept between 0 and 1: nothing shrinks when
     compute grows, and nothing grows faster; with few points noise would say otherwise.

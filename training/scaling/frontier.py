@@ -1,4 +1,4 @@
-"""From runs to the lower envelope of loss over compute."""
+"""The frontier of a study: the lower envelope of loss over compute."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Point:
 
     @property
     def flops(self) -> float:
-        """Mean over the seeds."""
+        """FLOPs of training, mean over the seeds."""
         return math.fsum(run.flops for run in self.runs) / len(self.runs)
 
     @property
@@ -63,7 +63,7 @@ def frontier(runs: Sequence[Run]) -> tuple[Point, ...]:
 
 
 def on_frontier(flops: Float64, loss: Float64) -> Bool:
-    """[n] which points lose less than every point of at most their compute, up to EQUAL_COMPUTE.
+    """Bool [n]: points with less loss than every point of at most their compute, up to EQUAL_COMPUTE.
 
     Not the convex hull: that would drop points which are the best for their money, only because better ones lie on
     both sides, and it is the best for each amount of money that the law speaks of (Hoffmann et al. 2022 section 3.1).

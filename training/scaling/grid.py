@@ -1,4 +1,4 @@
-"""The runs of a study as a grid: every combination of a few values."""
+"""The grid of a study's runs: every combination of a few values."""
 
 import math
 import tomllib
@@ -60,7 +60,7 @@ class Grid:
 
 
 def remaining(settings: Sequence[Setting], log: RunLog) -> list[Setting]:
-    """Those that the log does not hold, in their order."""
+    """The settings that the log does not hold, in their order."""
     finished = log.finished()
     return [setting for setting in settings if setting.name not in finished]
 
@@ -132,7 +132,7 @@ def _number(value: Any) -> float:
 
 
 def _whole(value: Any, least: int = 1) -> int:
-    """Also of 1e5, which is how people write large numbers."""
+    """The whole number of a value; 1e5 is one too, as people write large numbers so."""
     wanted = f"a whole number from {least} on"
     try:
         number = float(value)

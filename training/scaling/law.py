@@ -1,4 +1,4 @@
-"""The power law of loss over compute, as a fit has found it."""
+"""The power law of loss over compute, with the intervals of its fit."""
 
 import math
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ _NOISE_SEED = 0
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a number lies with a probability of 95%."""
+    """The middle 95% of a number's resamplings."""
 
     low: float
     high: float
@@ -58,7 +58,7 @@ class PowerLaw:
 
     @property
     def intervals(self) -> dict[str, Interval]:
-        """Of each parameter by its name, from the resampled runs."""
+        """The interval of each parameter by its name, from the resampled runs."""
         irreducible, log_coefficient, exponent = self.draws.T
         return {
             "irreducible": interval(irreducible),
@@ -71,16 +71,16 @@ class PowerLaw:
         return float(self.irreducible + self.coefficient * flops**-self.exponent)
 
     def confidence(self, flops: float) -> Interval:
-        """Where the law lies at this compute, from the resampled runs."""
+        """The interval of the law at this compute, from the resampled runs."""
         return interval(self._drawn(flops))
 
     def prediction(self, flops: float) -> Interval:
-        """Where a single new run lies: wider than `confidence` by the scatter of runs around the law."""
+        """The interval of a single new run: wider than `confidence` by the scatter of runs around the law."""
         noise = np.random.default_rng(_NOISE_SEED).normal(scale=self.run_scatter, size=(20, len(self.draws)))
         return interval((self._drawn(flops) * np.exp(noise)).ravel())
 
     def residual(self, point: Point) -> float:
-        """How far a point lies above the law, as a share of it."""
+        """The point's loss above the law's, as a share of the latter."""
         return point.loss / self.loss(point.flops) - 1
 
     def decades_outside(self, flops: float) -> float:

@@ -18,7 +18,7 @@ from portrait.training.scaling.tables import flops
 # Dark to light and blue to yellow: an order that is seen in grey and with every kind of colour vision.
 COLOURS = ("#352A87", "#0072B2", "#1FA187", "#7AB648", "#E69F00")
 MARKERS = "osD^vP"
-MARK = "#D55E00"  # what is told apart from the rest
+MARK = "#D55E00"  # what stands out from the rest
 LOSS = "held-out loss (InfoNCE, nats)"
 
 
@@ -134,7 +134,7 @@ def _plain_losses(axes: Axes) -> None:
 
 
 def _steps(low: float, high: float) -> list[float]:
-    """Which multiples of a power of ten are marked; the narrower the range, the more."""
+    """The multiples of a power of ten to mark; the narrower the range, the more."""
     width = 0.1 if high < 1.3 * low else 0.2 if high < 2 * low else 0.5
     return [float(step) for step in np.arange(1, 10, width)]
 

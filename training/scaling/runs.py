@@ -46,7 +46,7 @@ class Run:
 
     @property
     def setting(self) -> Setting:
-        """What was trained."""
+        """The setting that was trained."""
         return Setting(self.size, self.users, self.sequence_length, self.batch, self.steps, self.seed)
 
 
@@ -57,7 +57,7 @@ _KINDS: dict[str, type] = {"name": str, "size": str, "finished_at": str} | dict.
 
 
 class RunLog:
-    """Rows are only ever added. A last line without its end is a dead writer's: unseen, and cut off by the next."""
+    """The CSV file of runs. Rows are only added; readers skip an unfinished last line, the next writer cuts it off."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -89,7 +89,7 @@ class RunLog:
         return self._parsed(content[: content.rfind(b"\n") + 1])
 
     def finished(self) -> frozenset[str]:
-        """Names of the runs that need not be made again."""
+        """Names of the runs in the log."""
         return frozenset(run.name for run in self.read())
 
     def _parsed(self, content: bytes) -> list[Run]:

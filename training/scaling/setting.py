@@ -1,4 +1,4 @@
-"""What tells one run of a study from another, and what it costs."""
+"""The setting of a run: its name in the log, and the cost of its steps."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -79,8 +79,9 @@ PARAMETERS: Mapping[str, int] = {name: non_embedding_parameters(size) for name, 
 
 
 def drawn_cost(prepared: Prepared, config: ClueConfig) -> StepCost:
-    """The mean over a few drawn batches: how many distinct items they hold and how long they are padded depends on the
-    data. A batch larger than all users is taken as so many times their cost.
+    """The mean over a few drawn batches, as their distinct items and their padding depend on the data.
+
+    A batch larger than all users is taken as so many times their cost.
     """
     smallest = min(PARAMETERS, key=lambda name: PARAMETERS[name])  # what is drawn does not depend on the size
 

@@ -1,4 +1,4 @@
-"""All that a set of runs says."""
+"""The analysis of a study: law, checks, forecasts and effects of its runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

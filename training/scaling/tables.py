@@ -10,7 +10,7 @@ from portrait.training.scaling.frontier import points
 from portrait.training.scaling.law import Interval, PowerLaw
 from portrait.training.scaling.study import Study
 
-DIGITS = 6  # of a number in the JSON: more would tell processors apart
+DIGITS = 6  # of a number in the JSON: further ones differ between processors
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -20,18 +20,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def flops(value: float) -> str:
-    """As 1.23e15."""
+    """The number as text, such as 1.23e15."""
     mantissa, _, power = f"{value:.2e}".partition("e")
     return f"{mantissa}e{int(power)}"
 
 
 def between(interval: Interval, digits: int = 3) -> str:
-    """As 1.234 to 1.345."""
+    """The interval as text, such as 1.234 to 1.345."""
     return f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
 
 
 def law_table(law: PowerLaw) -> str:
-    """Each parameter with its interval."""
+    """A row for each parameter with its interval."""
     at = law.intervals
     coefficient = at["coefficient"]
     rows = [
@@ -43,7 +43,7 @@ def law_table(law: PowerLaw) -> str:
 
 
 def frontier_table(law: PowerLaw) -> str:
-    """Each point that the law was fitted to."""
+    """A row for each point that the law was fitted to."""
     rows = [
         (
             point.configuration,
@@ -61,7 +61,7 @@ def frontier_table(law: PowerLaw) -> str:
 
 
 def check_table(study: Study) -> str:
-    """Each held-out run against the law."""
+    """A row for each held-out run beside the law."""
     rows = [
         (
             check.name,
@@ -80,7 +80,7 @@ def check_table(study: Study) -> str:
 
 
 def forecast_table(study: Study) -> str:
-    """What to train with each budget."""
+    """A row for each budget: the setting to train, and the expected loss."""
     rows = [
         (
             flops(forecast.budget),
@@ -100,7 +100,7 @@ def forecast_table(study: Study) -> str:
 
 
 def trend_table(study: Study) -> str:
-    """How the best configuration grows."""
+    """A row for each quantity that grows with compute."""
     rows = [
         (trend.quantity.replace("_", " "), f"{trend.exponent:.2f}", f"{10**trend.exponent:.2f}")
         for trend in study.trends.values()
@@ -117,7 +117,7 @@ def batch_table(effect: BatchEffect) -> str:
 
 
 def run_table(study: Study) -> str:
-    """Every configuration."""
+    """A row for each configuration."""
     rows = [
         (
             point.configuration,

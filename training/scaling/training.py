@@ -1,4 +1,4 @@
-"""Training one run of a study: its weights are thrown away, what it tells is kept."""
+"""The training of one run of a study: its cost is counted, its loss is kept, its weights are thrown away."""
 
 import math
 import time
@@ -45,7 +45,7 @@ class CountedTrainee:
         return math.fsum(last) / len(last)
 
     def batches(self, epoch: int, rank: int, world: int) -> Iterator[Batch]:
-        """The first `steps` of them."""
+        """The first `steps` batches."""
         return islice(self.trainee.batches(epoch, rank, world), self.steps)
 
     def backward(self, batch: Batch) -> Tensor:
@@ -71,7 +71,7 @@ class MemorySession:
         self.metrics: dict[str, float] = {}
 
     def restore(self) -> dict[str, Any] | None:
-        """It always begins."""
+        """None: a run of a study always begins anew."""
         return None
 
     def report(self, metrics: dict[str, float], state: dict[str, Any]) -> None:

@@ -87,7 +87,7 @@ def test_the_command_prints_the_page(measured: Tables, instance: Portrait, tmp_p
     here = Commands(tmp_path / "printed", home)
     done = here("evaluate", "autoencoder-1", "--suite", "gur", PORTRAIT_NUM_WORKERS="0")
     assert done.code == 0, done.err
-    assert "Established users" in done.out and "What cannot be told here" in done.out and "report: " in done.out
+    assert "Established users" in done.out and "Not measured here" in done.out and "report: " in done.out
     found = here("evaluate", "autoencoder-1", "--suite", "gur", "--json", PORTRAIT_NUM_WORKERS="0").json
     assert len(found["results"]) == len(measured.results) and list(found["left_out"]) == [RETAIL]
 

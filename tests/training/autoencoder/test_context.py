@@ -1,4 +1,4 @@
-"""What a user's events say beside their items."""
+"""Context features: activity, recency, rhythm and shares of a user's events."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Coordinates of z: what the vectors tell is unchanged, how far apart they are is what they tell."""
+"""Coordinates of z: the decoder's output stays, and distances are those between the users' blocks."""
 
 from dataclasses import replace
 

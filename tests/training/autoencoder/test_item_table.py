@@ -1,4 +1,4 @@
-"""Items and their codes grow without a copy, and without those noticing who read meanwhile."""
+"""Item tables and codes grow without a copy, and readers meanwhile notice nothing."""
 
 import numpy as np
 import pyarrow as pa

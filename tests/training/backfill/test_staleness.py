@@ -1,4 +1,4 @@
-"""Whose windows moved: by hand on one user, and against a plain loop on random ones."""
+"""Moved windows: by hand on one user, and against a plain loop on random ones."""
 
 import numpy as np
 import pyarrow as pa

@@ -50,7 +50,7 @@ def gradients(*modules: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def largest_difference(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
-    """Of any parameter's gradient, in units of that gradient's size."""
+    """The largest difference of a parameter's gradient, in units of that gradient's size."""
     assert found.keys() == expected.keys()
     assert all(expected[name].norm() > 0 for name in expected)
     return max(float((found[name] - expected[name]).norm() / expected[name].norm()) for name in expected)

@@ -1,4 +1,4 @@
-"""The torch-only core runs on a machine that has nothing else of ours."""
+"""The torch-only core of CLUE: it runs where no other module of Portrait is."""
 
 import ast
 import shutil

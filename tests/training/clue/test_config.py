@@ -1,4 +1,4 @@
-"""What a run of CLUE can be asked for, and what it refuses."""
+"""The config of CLUE: what it accepts, and what it refuses."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""Groups of like length: every row once, little padding, and what was made of them back in order."""
+"""Groups of like length: every row once, little padding, and the results back in order."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What a run of CLUE trains on: shares of the same batches, distinct items, and one set of candidates."""
+"""Batches of a CLUE run: shares of the same batches, distinct items, and one set of candidates."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Make = Callable[..., ClueTrainee]
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What was prepared for each objective."""
+    """The prepared data of each objective."""
     made = {name: tmp_path_factory.mktemp(name) for name in ObjectiveName}
     for name, folder in made.items():
         prepare(inputs(population()), replace(CONFIG, objective=name), folder, lambda *_, **__: None)

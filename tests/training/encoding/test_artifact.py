@@ -102,7 +102,7 @@ def test_code_that_encodes_otherwise_is_refused(either: TrainedModel, monkeypatc
     changed = {"autoencoder": ("autoencoder.model.CLIP", 0.5), "clue": ("clue.histories.NO_EVENT", 86_400)}
     name, value = changed[either.family]
     monkeypatch.setattr(f"portrait.training.{name}", value)
-    with pytest.raises(FingerprintMismatch, match="would not continue its space"):
+    with pytest.raises(FingerprintMismatch, match="would not belong to its space"):
         load_encoder(either.path, either.fingerprint)
 
 

@@ -1,4 +1,4 @@
-"""Who is asked for what, and what of them may be seen."""
+"""Cross-service examples: who is asked for what, and which events may be seen."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""What is kept of a suite: measured once, by stamp, and not by half."""
+"""Kept measurements of a suite: made once for each stamp, and never read by half."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What comes at or after the label's time cannot be found in its vector; one grid step later it can.
+"""No leakage: a signal at or after the label's time is not in its vector; one grid step later it is.
 
 Labels are drawn at random. Then a signal that says them is planted at the label's time T: in events, in a change of
 the profile, in the texts of items that everybody had used before. A head on the training set as of T must not find it.

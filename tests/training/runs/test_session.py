@@ -1,4 +1,4 @@
-"""What a run logs of its epochs, killed or not."""
+"""The log of a run's epochs, killed or not."""
 
 from pathlib import Path
 

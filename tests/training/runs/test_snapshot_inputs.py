@@ -1,4 +1,4 @@
-"""What tells inputs of one instance apart: its users by the snapshot, its items by their newest row."""
+"""Identity of training inputs: their users by the snapshot, their items by the newest row."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What a study prepares once, and when it is prepared again."""
+"""The prepared data of a study: made once, and when they are made again."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The way ahead: which setting a budget should go to, what it will reach, and when nobody can know."""
+"""Forecasts: which setting a budget should go to, what it will reach, and when nobody can know."""
 
 from dataclasses import replace
 

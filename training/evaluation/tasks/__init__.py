@@ -1,1 +1,1 @@
-"""Tasks."""
+"""Evaluation tasks: their kinds and files, the data that they are built from, and the methods measured on them."""

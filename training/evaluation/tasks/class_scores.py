@@ -1,4 +1,4 @@
-"""A class task measured: features, a light head, and AUC or accuracy with their intervals."""
+"""Scores of a class task: features, a light head, and AUC or accuracy with their intervals."""
 
 import warnings
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def class_metrics(task: ClassTask, method: Method, seed: int) -> tuple[dict[str,
 
 
 def class_predictions(task: ClassTask, method: Method, seed: int) -> Tested:
-    """A head of each fold, fitted and asked."""
+    """Fit a head on each fold, and predict the fold's tested rows."""
     parts = [_tested(task, fold, method, seed) for fold in task.folds]
     scores = np.concatenate([part.scores for part in parts])
     codes = np.concatenate([part.codes for part in parts])
@@ -75,7 +75,7 @@ def _dense(features: Features, rows: Int64 | slice = slice(None)) -> Float32:
 
 
 def _sparse_scores(task: ClassTask, train: Features, codes: Int64, test: Features, places: list[Int64]) -> Float32:
-    """Logistic regression over raw sparse features: standardising would fill them up, and weigh what is rare most."""
+    """Logistic regression over raw sparse features: standardising would make them dense, and rare items heavy."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 

@@ -33,13 +33,12 @@ class Examples:
         return len(self.labels)
 
     def take(self, places: Int64) -> "Examples":
-        """Some of them, in this order."""
         return Examples(self.rows.take(places), [self.labels[place] for place in places.tolist()])
 
 
 @dataclass(frozen=True)
 class Fold:
-    """What methods may learn from, and what they are measured on."""
+    """The inputs and examples that methods may learn from, and the examples that they are measured on."""
 
     inputs: TrainingInputs  # of the training users alone, or as of the training cut
     train: Examples

@@ -1,4 +1,4 @@
-"""A task measured: the version, and the baselines beside it. Finished lines are on disk, so a killed run goes on."""
+"""The evaluation of versions and baselines on a task. Finished lines are on disk, so a killed run goes on."""
 
 import json
 import time
@@ -54,7 +54,7 @@ class Evaluation:
     folder: Path
 
     def ahead(self, line: Line) -> Interval | None:
-        """By how much the first version is higher in the same metric; None for its own lines, and without a version."""
+        """The lead of the first version in the same metric; None for its own lines, and without a version."""
         own = (one for one in self.lines if one.fingerprint is not None and one.metric == line.metric)
         version = next(own, None)
         return None if version is None or version is line else difference(version, line)
@@ -124,7 +124,7 @@ def evaluate(
 
 
 def build(task: Task, data: TaskData) -> Built:
-    """Users, times and answers of a task; raises InvalidInput when the data cannot tell them."""
+    """Users, times and answers of a task; raises InvalidInput when the data do not suffice."""
     builders: dict[type, Callable[[Any, TaskData], Built]] = {
         LabelTask: label_task,
         ChurnTask: churn_task,
@@ -165,7 +165,7 @@ def recipe(version: EmbeddingVersion) -> list[str]:
 
 
 def measured(built: Built, method: Method, fingerprint: str | None, task: Task) -> list[Line]:
-    """All metrics, the one that the task names first."""
+    """Measure a method: a line for each metric, the one that the task names first."""
     started = time.monotonic()
     metrics: dict[str, Interval]
     if isinstance(built, ClassTask):
@@ -184,12 +184,12 @@ def measured(built: Built, method: Method, fingerprint: str | None, task: Task) 
 
 
 def _short(resamples: tuple[float, ...]) -> tuple[float, ...]:
-    """A thousand of them are kept for each line."""
+    """Six digits each, as a line keeps a thousand of them."""
     return tuple(round(value, 6) for value in resamples)
 
 
 def register(repo: FeatureRepo, version: EmbeddingVersion, done: Evaluation) -> None:
-    """The values that bear the version's fingerprint as its evaluations, each once for the same data."""
+    """Record the lines of the version's fingerprint as its evaluations, each once for the same data."""
     versions = repo.registry.versions
     known = {(one.task, one.metric, one.data_stamp) for one in versions.evaluations(version.id)}
     for line in done.lines:
@@ -206,11 +206,11 @@ def register(repo: FeatureRepo, version: EmbeddingVersion, done: Evaluation) -> 
 
 
 def stamp_of(task: Task, data: TaskData) -> str:
-    """Which data and which question: another one when either changes."""
+    """The stamp of data and task; it changes when either changes."""
     return f"{data.newest.id}-{_digest(task, data.sources(task))}"
 
 
 def _digest(task: Task, sources: list[str]) -> str:
-    """Short, and another one when the task asks for something else or of something else."""
+    """A short digest that changes when the task's question or its sources change."""
     asked = {name: value for name, value in asdict(task).items() if name not in ("description", "baselines")}
     return sha256(json.dumps([REVISION, asked, sources], sort_keys=True, default=str).encode()).hexdigest()[:8]

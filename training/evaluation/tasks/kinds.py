@@ -1,4 +1,4 @@
-"""What a task can be: one frozen dataclass a kind, whose fields are the keys of its TOML file.
+"""Kinds of tasks: one frozen dataclass a kind, whose fields are the keys of its TOML file.
 
 All windows are half-open: events count from a cut on and before its end.
 """
@@ -44,7 +44,7 @@ class Common:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class Counted:
-    """Which events count, for populations and answers; vectors and baselines always see all of them."""
+    """The events that count for populations and answers; vectors and baselines always see all of them."""
 
     actions: Texts = ()  # none: all
     services: Texts = ()
@@ -53,7 +53,7 @@ class Counted:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class Answers:
-    """Where a class a user comes from: a labels file, or a profile field."""
+    """The source of the users' classes: a labels file, or a profile field."""
 
     labels: str | None = None  # NAME of labels/NAME.parquet in the home, or a path beside the task's file
     column: str | None = None  # of the labels file
@@ -67,13 +67,13 @@ class Answers:
 
     @property
     def field(self) -> str:
-        """The name of what is asked for."""
+        """The name of the column or profile field that is asked for."""
         return self.profile or self.column or ""
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class LabelTask(Common, Answers):
-    """Tell a class that users have from their vectors; users are disjoint."""
+    """Predict a class of users from their vectors; training and test users are disjoint."""
 
     kind: Literal["label"]
     split: Literal["folds", "users"] = "folds"  # every user tested once, or one user in five
@@ -85,7 +85,7 @@ class LabelTask(Common, Answers):
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class Cuts:
-    """Learn at some moments, be measured at a later one."""
+    """Cuts in time: methods learn at some moments, and are measured at a later one."""
 
     train_cuts: Moments
     test_cut: Moment
@@ -99,7 +99,7 @@ class Cuts:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class ChurnTask(Common, Counted, Cuts):
-    """Who was active and will not be: no counted event in the `horizon_days` from the cut on."""
+    """Predict which active users will leave: no counted event in the `horizon_days` from the cut on."""
 
     kind: Literal["churn"]
     active_days: Days
@@ -114,7 +114,7 @@ class ChurnTask(Common, Counted, Cuts):
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class InteractTask(Common, Counted, Cuts):
-    """Which items will a user have an event with soon: those against items drawn for the same user."""
+    """Predict the items that a user will have an event with soon, against items drawn for the same user."""
 
     kind: Literal["interact"]
     horizon_days: Days = 7
@@ -155,7 +155,7 @@ class NextItemTask(Common, Counted):
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class FirstHoursTask(Common, Counted):
-    """What users do right after they sign up, from what they said then; learnt on those who came before the cut."""
+    """Predict users' items right after sign-up from what they said then; learnt on those who came before the cut."""
 
     kind: Literal["first_hours"]
     cut: Moment
@@ -183,7 +183,7 @@ class CrossServiceTask(Common):
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class NeighboursTask(Common, Answers):
-    """Are a user's nearest users of the same cluster: nDCG@k by cosine; nothing is trained."""
+    """Compare the clusters of a user's nearest users with the user's own: nDCG@k by cosine; nothing is trained."""
 
     kind: Literal["neighbours"]
     as_of: Moment | None = None

@@ -1,4 +1,4 @@
-"""Versions that a task must not be measured on: those that have seen what it asks for."""
+"""Checks against leakage: a version that has seen the answers of a task must not be measured on it."""
 
 from portrait.registry.database.tables import GONE_STATES
 from portrait.registry.errors import Conflict, InvalidInput

@@ -1,4 +1,4 @@
-"""What is measured: a version's vectors, and the baselines. A version comes as it is; baselines are fitted."""
+"""Methods that tasks measure: the vectors of versions, which are taken as they are, and baselines, which are fitted."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from portrait.training.runs.training_inputs import TrainingInputs
 
 WITHOUT_ITEMS = ("recency", "rfm")
 BY_TOWERS = ("mean-items", "mean-onboarding", "random-encoder")
-"""Features that are ranked with by the same head as a version's vectors; the others rank by themselves."""
+"""Features that rank items through the same head as a version's vectors; the other baselines rank by themselves."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Method:
     encoder: Encoder | None = None  # of a version
 
     def features(self, inputs: TrainingInputs, seed: int) -> UserFeatures:
-        """Fitted on the inputs, unless it is a version."""
+        """Features of users, fitted on the inputs unless the method is a version."""
         if self.encoder is not None:
             return EncoderFeatures(self.encoder)
         return feature_baseline(self.name).fit(inputs, seed)
@@ -33,12 +33,11 @@ class Method:
         return self.encoder is None and self.name in RANKINGS
 
     def ranker(self, inputs: TrainingInputs, seed: int) -> Ranker:
-        """Fitted on the inputs."""
+        """The method's own ranker, fitted on the inputs."""
         return ranking_baseline(self.name).fit(inputs, seed)
 
 
 def baseline_method(name: str) -> Method:
-    """The method of a baseline."""
     if name in RANKINGS and name not in FEATURES:
         return Method(name)
     return Method(name, feature_baseline(name).suits)

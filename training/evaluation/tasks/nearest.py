@@ -1,4 +1,4 @@
-"""Whether near users are alike: nDCG@k of each user's nearest others by their cluster (GUR, table 2)."""
+"""The neighbours task: nDCG@k of each user's nearest others by their cluster (GUR, table 2)."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,7 +57,7 @@ def _one_each(examples: Examples) -> Examples:
 
 
 def neighbour_ndcg(vectors: Features, cluster: Int64, k: int) -> tuple[Float64, Int64]:
-    """nDCG@k by cosine of each user whose cluster has others, and who that is; equal cosines in the order of rows."""
+    """(nDCG@k by cosine, row) of each user whose cluster has others; equal cosines keep the order of rows."""
     unit = _unit_sparse(vectors) if sparse.issparse(vectors) else unit_rows(vectors)
     sizes = np.bincount(cluster)[cluster] - 1
     discounts = 1 / np.log2(2 + np.arange(k))

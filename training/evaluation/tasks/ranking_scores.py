@@ -1,4 +1,4 @@
-"""A ranking task measured: scores of all items, hit rate and nDCG at k, and AUC against items that were drawn."""
+"""Scores of a ranking task: hit rate and nDCG at k among all items, and AUC against drawn items."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ from portrait.training.metrics.classes import Interval, auc_interval, mean_inter
 from portrait.training.metrics.ranking import auc_by_user, full_ranks
 
 BLOCK = 4_000_000  # scores that are held at once
-NEVER = np.iinfo(np.int64).max  # rank of an item that nobody could know
+NEVER = np.iinfo(np.int64).max  # rank of an item that no method could know
 Scorer: TypeAlias = Callable[[Rows], Float32]
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Of a block of test rows: the rank of each answer, and the scores of answers and of drawn items."""
+    """Results of a block of test rows: the rank of each answer, and the scores of answers and of drawn items."""
 
     ranks: Int64  # [m]
     own: Float32  # of the known answers
@@ -40,7 +40,7 @@ def ranking_metrics(task: RankingTask, method: Method, seed: int) -> tuple[dict[
 
 
 def fitted_scorer(task: RankingTask, method: Method, seed: int) -> Scorer:
-    """The method with whatever it learns, a head or a ranker."""
+    """Fit the method's own ranker, or the two-tower head on its features."""
     return _ranker(task, method, seed) if method.ranks else _towers(task, method, seed)
 
 
@@ -92,7 +92,7 @@ def _areas(task: RankingTask, own: Float32, others: Float32, drawn: tuple[Int64,
 
 
 def _blocks(task: RankingTask, scorer: Scorer, drawn: tuple[Int64, Int64]) -> Iterator[_Found]:
-    """The test rows, not too many at a time."""
+    """Ranks and scores of the test rows, block by block, which bounds memory."""
     rows = max(BLOCK // len(task.items), 1)
     test = task.test
     for start in range(0, len(test.rows), rows):
@@ -157,7 +157,7 @@ def _towers(task: RankingTask, method: Method, seed: int) -> Scorer:
 
 
 def _parts(task: RankingTask, seed: int) -> tuple[Asked, Asked]:
-    """What the head learns from, and what it chooses its epoch by: other users."""
+    """(answers that the head learns from, answers of other users that it chooses its epoch by)."""
     if task.choose is not None:
         return task.train, _first(task.choose)
     held = (hashed(task.train.rows.ids, f"choose-{seed}") < 0.1)[task.train.owner]
@@ -175,7 +175,7 @@ def _first(asked: Asked) -> Asked:
 
 
 def _chosen(features: UserFeatures, asked: Asked, items: Items, ranked: bool) -> Chosen:
-    """One example an answer. What is hidden matters only where items are ranked, and nothing is: choosing is quick."""
+    """One example for each answer. Nothing is hidden from the rankings, which keeps the choice of an epoch quick."""
     rows, at = np.unique(asked.owner, return_inverse=True)
     vectors = _vectors(features, asked.rows.take(rows))[at]
     hidden = np.zeros((len(asked), len(items.popularity) if ranked else 0), bool)

@@ -1,4 +1,4 @@
-"""Tasks whose answer is an item: what comes next, what will be had within a week, what new users begin with."""
+"""Tasks whose answer is an item: the next one, those within a horizon, and those that new users begin with."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -39,7 +39,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Items that were not had, for AUC."""
+    """The draw of items that were not had, for AUC."""
 
     negatives: int  # for each answer
     by_popularity: bool
@@ -54,12 +54,12 @@ class RankingTask:
     popularity: Int64  # [items] training users who had each
     train: Asked
     test: Asked
-    had: sparse.csr_array  # [items of the test rows] what is not ranked: shape [n, items]
+    had: sparse.csr_array  # [test rows, items] 1 for items that are not ranked
     k: int
     drawn: Drawn | None
     as_of: datetime
     known_before: datetime | None
-    choose: Asked | None = None  # what heads choose by; None: one training user in ten
+    choose: Asked | None = None  # answers that heads choose their epoch by; None: of one training user in ten
 
 
 def interact_task(task: InteractTask, data: TaskData) -> RankingTask:
@@ -122,14 +122,14 @@ class _Ranked:
         return cls(bags, Vocabulary([bags.items.values[column] for column in columns.tolist()]), columns)
 
     def had(self, rows: Rows) -> sparse.csr_array:
-        """[n, items] what each user had before the time."""
+        """[n, items] 1 where the user had the item before the time."""
         return sparse.csr_array(self.bags.had(rows.users, rows.as_of)[:, self.columns])
 
 
 def _after(
     task: InteractTask | NextItemTask, data: TaskData, ranked: _Ranked, cut: datetime, new: bool, first: bool
 ) -> Asked:
-    """What users who were active before a cut had in the horizon after it."""
+    """Items that users who were active before a cut had in the horizon after it."""
     active = data.events(task, cut - timedelta(days=task.active_days), cut)["user_id"].combine_chunks().unique()
     rows = data.rows_at(active, np.full(len(active), microseconds(cut)))
     horizon = task.horizon_days * 86_400_000_000
@@ -190,7 +190,7 @@ def _leave_one_out(task: NextItemTask, data: TaskData) -> RankingTask:
 
 
 def _counted(task: Counted, users: pa.Table) -> Bool:
-    """Which events of the histories count."""
+    """Bool [events] marks of the events that count."""
     flat = {name: users[name].combine_chunks().flatten() for name in ("services", "actions", "weights")}
     found = np.ones(len(flat["weights"]), bool)
     if task.actions:
@@ -214,7 +214,7 @@ def _joined(parts: list[Asked]) -> Asked:
 
 
 def only_answered(asked: Asked) -> Asked:
-    """Without the rows that have no answer."""
+    """The answers without the rows that have none."""
     rows, owner = np.unique(asked.owner, return_inverse=True)
     return Asked(asked.rows.take(rows), owner, asked.item)
 

@@ -1,4 +1,4 @@
-"""What tasks are built from: the log, the profiles and the labels of one instance."""
+"""The data of tasks: log, profiles and labels of one instance."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -42,17 +42,15 @@ class Rows:
 
     @property
     def ids(self) -> list[str]:
-        """User ids."""
         found: list[str] = self.users["user_id"].to_pylist()
         return found
 
     def take(self, places: Int64) -> "Rows":
-        """Some of them, in this order."""
         return Rows(self.users.take(pa.array(places)).combine_chunks(), self.as_of[places])
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """All of them, one part after the other."""
+        """The rows of all parts, one part after the other."""
         return cls(
             pa.concat_tables([part.users for part in parts]).combine_chunks(),
             np.concatenate([part.as_of for part in parts]),
@@ -74,7 +72,7 @@ class TaskData:
         return cut(self.repo.log)
 
     def sources(self, task: Task) -> list[str]:
-        """What lines depend on but for the newest snapshot and the task: items, fields, and the labels' content."""
+        """Texts of all that lines depend on beside newest snapshot and task: items, fields, and the labels' digest."""
         found = [str(items_position(self.repo.log)), str(self.repo.input_schema())]
         if isinstance(task, Answers) and task.labels is not None:
             with self._labels_file(task.labels).open("rb") as file:
@@ -98,7 +96,7 @@ class TaskData:
         return replace(found, tables=lambda: map(change, tables()), users=users, snapshot=f"{found.snapshot}-{what}")
 
     def rows(self, as_of: datetime | None = None) -> Rows:
-        """Everybody, or everybody as of a time: a profile that changed after it is as it was."""
+        """All users as they are now, or as they were at a time."""
         if as_of is None:
             return self._newest_rows
         known = self._rows(as_of)
@@ -195,12 +193,12 @@ def places_of(user_ids: pa.Array, among: pa.Table) -> Int64:
 
 
 def without(user_ids: pa.Array) -> Callable[[pa.Table], pa.Table]:
-    """Takes these users out of a table."""
+    """A function that takes these users out of a table."""
     return lambda table: table.filter(pc.invert(pc.is_in(table["user_id"], value_set=user_ids)))
 
 
 def flags(user_ids: pa.Array, among: pa.Array) -> Bool:
-    """Which of the users are among others."""
+    """Bool [n]: which of the users are among the others."""
     return np.asarray(pc.is_in(user_ids, value_set=among))
 
 

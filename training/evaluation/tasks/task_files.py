@@ -1,4 +1,4 @@
-"""Tasks from TOML files: those that come with Portrait, by name, and anybody's own, by path."""
+"""Task files in TOML: those that come with Portrait by name, any other by path."""
 
 import tomllib
 from dataclasses import fields
@@ -34,7 +34,7 @@ def load_task(name_or_file: str) -> Task:
 
 
 def read_task(path: Path) -> Task:
-    """The task of a file; raises InvalidInput with file, key, value and what may be there."""
+    """The task of a file; raises InvalidInput with file, key, value and what is allowed."""
     document = _document(path)
     kind = document.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
@@ -70,7 +70,7 @@ def _beside(path: Path, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _told(error: ValidationError) -> str:
-    """The first thing that is wrong: key, value, and what may be there."""
+    """The first error as text: key, value, and what is allowed."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     said = str(first["msg"]).removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""CLUE's transfer between services as a task: what `training.evaluation.cross_service` builds, beside all baselines."""
+"""CLUE's transfer between services as a ranking task, on which all baselines can be measured."""
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,7 @@ def transfer_task(task: CrossServiceTask, data: TaskData) -> RankingTask:
 
 
 def _asked(built: Built, task: CrossServiceTask, part: Part, latest: int) -> Asked:
-    """What may be seen of the users of a part; events are chosen by place, so one time does for all."""
+    """The users of a part with the events that may be seen; events are chosen by place, so one time does for all."""
     examples = built.parts[part]
     users = examples.seen(task.target, Seen(task.seen), task.clock)
     moments = users["event_times"].combine_chunks().flatten().to_numpy()

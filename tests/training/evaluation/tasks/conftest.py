@@ -25,7 +25,7 @@ def instance(registered_home: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def data(instance: "Portrait") -> TaskData:
-    """What tasks are built from."""
+    """The data of tasks."""
     return TaskData(instance.repo)
 
 

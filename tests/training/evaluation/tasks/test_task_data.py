@@ -1,4 +1,4 @@
-"""What tasks read: labels as they are written, users as they were, and a stamp that changes with the answers."""
+"""The data of tasks: labels as they are written, users as they were, and a stamp that changes with the answers."""
 
 import gzip
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""Clue."""
+"""The `clue` suite: pretext tasks compared by the transfer between services."""

@@ -1,4 +1,4 @@
-"""The comparison as a page: a table a service, and which of the paper's orderings hold."""
+"""The report of the comparison: a table for each service, and which of the paper's orderings hold."""
 
 import json
 import math
@@ -23,7 +23,7 @@ NAMES = {
 }
 
 
-ORDERED = ("recall", "ndcg_sampled")  # what orderings are told by
+ORDERED = ("recall", "ndcg_sampled")  # metrics that orderings are judged by
 PICTURED = "ndcg_sampled"  # the steadiest of the metrics
 CROSS, SAME, CATEGORY = ObjectiveName.CROSS_SERVICE, ObjectiveName.SAME_SERVICE, ObjectiveName.CATEGORY
 CLAIMS: tuple[tuple[str, tuple[str, Seen], tuple[str, Seen], float | None], ...] = (
@@ -33,11 +33,11 @@ CLAIMS: tuple[tuple[str, tuple[str, Seen], tuple[str, Seen], float | None], ...]
     (f"both beat the own history ({CROSS})", (CROSS, Seen.BOTH), (CROSS, Seen.OWN), 0.542 / 0.458 - 1),
     ("never having seen the service beats random weights", (UNSEEN, Seen.OWN), (RANDOM, Seen.OWN), None),
 )
-"""CLUE section 5: which is better by how much in recall@10, pretext tasks and what other services add."""
+"""CLUE section 5: orderings of pretext tasks and of seen services, with the paper's relative gain in recall@10."""
 
 
 class Mean(NamedTuple):
-    """Over seeds."""
+    """Mean and spread of a metric over seeds."""
 
     mean: float
     spread: float  # standard deviation; 0 for one seed
@@ -48,18 +48,18 @@ class Mean(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """An ordering of the paper, here."""
+    """An ordering of the paper, measured here."""
 
     said: str
     target: str
     better: Mean
     worse: Mean
     error: float  # standard error of the difference, over the test users and over seeds
-    paper: float | None  # its gain, where it tells one
+    paper: float | None  # its gain, if it reports one
 
     @property
     def gain(self) -> Gain:
-        """With twice its error; without a value where the worse one is never right."""
+        """The relative gain with twice its standard error; without a value where the worse one scores 0."""
         what = f"{self.target}: {self.said}"
         if self.worse.mean == 0:
             return Gain(what, math.nan, math.nan, math.nan, self.paper)
@@ -68,7 +68,7 @@ class Claim(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Whether it can be seen: the difference of means against twice its standard error."""
+        """Whether the ordering holds: the difference of means against twice its standard error."""
         difference = self.better.mean - self.worse.mean
         if abs(difference) <= 2 * self.error:
             return "not told apart"
@@ -76,12 +76,12 @@ class Claim(NamedTuple):
 
 
 def means(lines: Sequence[Line], metric: str) -> dict[tuple[str, str, Seen], Mean]:
-    """By service, method and what was seen."""
+    """Means over seeds by service, method and what was seen."""
     return {key: _mean(values) for key, values in _by_user(lines, metric).items()}
 
 
 def _by_user(lines: Sequence[Line], metric: str) -> dict[tuple[str, str, Seen], Float64]:
-    """[seeds, users]."""
+    """float64 [seeds, users] values by service, method and what was seen."""
     values: dict[tuple[str, str, Seen], list[Float64]] = defaultdict(list)
     for line in lines:
         values[line.target, line.method, line.seen].append(line.values(metric))
@@ -94,14 +94,14 @@ def _mean(values: Float64) -> Mean:
 
 
 def _error(better: Float64, worse: Float64) -> float:
-    """Of the difference of means: other test users, whom both were measured on, and other seeds would give another."""
+    """Standard error of the difference of means, over the test users, who are the same for both, and over seeds."""
     differences = better.mean(axis=0) - worse.mean(axis=0)
     seeds = sum(_mean(values).spread ** 2 / len(values) for values in (better, worse))
     return float(np.sqrt(differences.var(ddof=1) / len(differences) + seeds))
 
 
 def claims(lines: Sequence[Line], metric: str = "recall") -> list[Claim]:
-    """Those of CLAIMS that were measured, service by service."""
+    """The measured ones of CLAIMS, service by service."""
     found, made = _by_user(lines, metric), []
     for target in dict.fromkeys(line.target for line in lines):
         for said, better, worse, paper in CLAIMS:
@@ -112,7 +112,7 @@ def claims(lines: Sequence[Line], metric: str = "recall") -> list[Claim]:
 
 
 def write_report(lines: Sequence[Line], folder: Path) -> Path:
-    """report.md, gains.png and numbers.json in the folder; the page's path."""
+    """Write report.md, gains.png and numbers.json into the folder; returns the page's path."""
     (folder / "numbers.json").write_text(json.dumps(plain_numbers(lines), indent=1) + "\n")
     if found := claims(lines, PICTURED):
         draw_gains([claim.gain for claim in found], folder / "gains.png")
@@ -132,7 +132,6 @@ def _numbers(claim: Claim) -> dict[str, Any]:
 
 
 def as_markdown(lines: Sequence[Line]) -> str:
-    """Tables and orderings."""
     parts = ["![gains](gains.png)\n"] if claims(lines, PICTURED) else []
     for target in dict.fromkeys(line.target for line in lines):
         users = next(len(line.ranks) for line in lines if line.target == target)

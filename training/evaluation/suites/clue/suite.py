@@ -43,7 +43,7 @@ METRICS = ("recall", "ndcg", "recall_sampled", "ndcg_sampled")  # all at 10; sam
 
 @dataclass(frozen=True)
 class Plan:
-    """What to compare."""
+    """The services, seeds and methods to compare."""
 
     targets: tuple[str, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -66,17 +66,17 @@ class Line:
 
     @property
     def key(self) -> Key:
-        """What it measures."""
+        """(service, what is seen, method, seed)."""
         return self.target, self.seen, self.method, self.seed
 
     def values(self, metric: str) -> Float64:
-        """[users] one of METRICS."""
+        """float64 [users] values of one of METRICS."""
         measure, _, sampled = metric.partition("_")
         ranks = np.array(self.ranks_sampled if sampled else self.ranks, dtype=np.int64)
         return recall(ranks) if measure == "recall" else ndcg(ranks)
 
     def summary(self) -> dict[str, str | int | float]:
-        """What it measures, and the means over the users."""
+        """The fields of its key, and the means over the users."""
         means = {metric: float(self.values(metric).mean()) for metric in METRICS}
         what: dict[str, str | int | float]
         what = {"target": self.target, "seen": self.seen, "method": self.method, "seed": self.seed}
@@ -85,7 +85,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Method:
-    """How vectors of users are made."""
+    """A way to make vectors of users."""
 
     name: str
     seed: int
@@ -95,13 +95,13 @@ class Method:
 
     @property
     def keys(self) -> list[Key]:
-        """Of its lines."""
+        """Keys of its lines."""
         return [(target, seen, self.name, self.seed) for target in self.targets for seen in Seen]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A method, and what is still to be measured of it."""
+    """A method with the keys that are still to be measured."""
 
     method: Method
     missing: tuple[Key, ...]
@@ -109,7 +109,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What measuring any method needs; it goes to workers."""
+    """Everything that measuring a method needs; it is sent to workers."""
 
     inputs: TrainingInputs
     users: pa.Table
@@ -120,7 +120,7 @@ class Comparison:
 
     @cached_property
     def tasks(self) -> dict[str, CrossServiceTask]:
-        """By service; raises InvalidInput for one that too few users have."""
+        """The tasks by service; raises InvalidInput for a service that too few users have."""
         return {target: cross_service_task(self.users, target) for target in self.plan.targets}
 
     def __call__(self, job: Job, progress: Progress = silent) -> list[Line]:
@@ -147,7 +147,7 @@ def compare(
     users = pa.concat_tables(inputs.tables()).combine_chunks()
     given = replace(inputs, tables=lambda: iter([users]))
     comparison = Comparison(given, users, _TextVectors(inputs.catalogue), plan, folder, settings)
-    if not comparison.tasks:  # what cannot be asked is said before anything is trained
+    if not comparison.tasks:  # an impossible task is refused before anything is trained
         raise InvalidInput("there is no service to rank the items of: give one")
     lines = _read(log)
     methods = list(_methods(plan))
@@ -249,7 +249,7 @@ def _after(users: pa.Table) -> int:
 
 
 class _TextVectors:
-    """TF-IDF and SVD of the catalogue: what every head knows of items, and the plain user vector."""
+    """TF-IDF and SVD vectors of the catalogue: every head's features of items, and the plain user vector."""
 
     def __init__(self, catalogue: pa.Table) -> None:
         encoder = fit_text(catalogue, TEXT_DIMENSION, seed=0)
@@ -292,5 +292,5 @@ def _require_same(folder: Path, inputs: TrainingInputs, plan: Plan) -> None:
     kept = json.loads(file.read_text()) if file.exists() else {}
     differing = [name for name in asked if kept.get(name) != asked[name]]
     if differing:
-        told = "; ".join(f"{name} was {kept.get(name, 'not told')}, is {asked[name]}" for name in differing)
+        told = "; ".join(f"{name} was {kept.get(name, 'not recorded')}, is {asked[name]}" for name in differing)
         raise InvalidInput(f"{folder} holds another comparison ({told}): choose another --name")

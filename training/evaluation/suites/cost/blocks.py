@@ -23,14 +23,14 @@ HOURS, WEEKDAYS = 24, 7
 
 
 class Block(Protocol):
-    """Some features of one idea."""
+    """Hand-made features of one idea."""
 
     def names(self, bags: Bags) -> list[str]:
-        """One for each number, fit for Feast."""
+        """One name for each number, valid in Feast."""
         ...
 
     def of(self, users: UserArrays, bags: Bags) -> Float64:
-        """[n, names], finite."""
+        """float64 [n, names], finite."""
         ...
 
 
@@ -41,7 +41,6 @@ class Windows:
     service: str | None = None
 
     def names(self, bags: Bags) -> list[str]:
-        """Those of the window counts."""
         before = "" if self.service is None else f"{_plain(self.service)}_"
         return [before + name for name in WINDOW_COUNTS]
 
@@ -56,7 +55,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Shares:
-    """How events are spread over services and actions, in the last days or in all."""
+    """Shares of the services and actions among events, in the last days or in all."""
 
     days: int | None = None
 
@@ -76,13 +75,12 @@ class Shares:
 
 @dataclass(frozen=True)
 class TopItems:
-    """How often the user had each of the most used items."""
+    """Counts of the user's events with each of the most used items."""
 
     count: int
     days: int | None = None
 
     def names(self, bags: Bags) -> list[str]:
-        """By rank of the item."""
         within = "all" if self.days is None else f"{self.days}d"
         return [f"item_{rank}_{within}" for rank in range(1, min(self.count, len(bags.items)) + 1)]
 
@@ -102,14 +100,14 @@ class Hours:
         return [*(f"hour_{hour:02d}" for hour in range(HOURS)), *(f"weekday_{day}" for day in range(WEEKDAYS))]
 
     def of(self, users: UserArrays, bags: Bags) -> Float64:
-        """Shares."""
+        """Shares of the user's events."""
         found: Float64 = rhythm(users.events, len(users))
         return found
 
 
 @dataclass(frozen=True)
 class Habits:
-    """What an event of the user's is like, and how regular they are."""
+    """Weight of the user's events, and how regular they are."""
 
     def names(self, bags: Bags) -> list[str]:
         """Weights of events; events a day of activity; days between events."""
@@ -163,11 +161,10 @@ class CuratedFeatures:
 
     @property
     def names(self) -> list[str]:
-        """One for each column of `of`."""
+        """One name for each column of the features."""
         return [name for block in self.blocks for name in block.names(self.bags)]
 
     def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        """See `UserFeatures`."""
         arrays = self.bags.arrays(users, as_of)
         return as_float32(np.concatenate([block.of(arrays, self.bags) for block in self.blocks], axis=1))
 

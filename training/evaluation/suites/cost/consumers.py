@@ -12,7 +12,7 @@ from portrait.training.evaluation.tasks.task_files import load_task
 
 @dataclass(frozen=True)
 class Consumer:
-    """A downstream model: what it is asked, and its own features."""
+    """A downstream model: its task and its own features."""
 
     name: str  # of its view and its service
     task: Task
@@ -39,7 +39,7 @@ DATA_SETS: Mapping[str, Mapping[str, tuple[str, tuple[Block, ...]]]] = {
 
 
 def consumers_for(data_from: datetime | None, data_to: datetime) -> list[Consumer]:
-    """The five of the data set whose times these are; raises InvalidInput when it is none that is known."""
+    """The five consumers of the data set with these times; raises InvalidInput when no known one has them."""
     for data_set in DATA_SETS.values():
         found = [Consumer(name, load_task(task), blocks) for name, (task, blocks) in data_set.items()]
         cuts = [moment for one in found for moment in _cuts(one.task)]
@@ -47,8 +47,8 @@ def consumers_for(data_from: datetime | None, data_to: datetime) -> list[Consume
             return found
     begun = "nothing" if data_from is None else f"{data_from:%Y-%m-%d}"
     raise InvalidInput(
-        f"the suite knows what is asked of {', '.join(DATA_SETS)}, but this log goes from {begun} to "
-        f"{data_to:%Y-%m-%d}: run it where `portrait import online-retail` or `portrait demo` has taken users in"
+        f"the suite has tasks for {', '.join(DATA_SETS)}, but this log goes from {begun} to "
+        f"{data_to:%Y-%m-%d}: run it on a home of `portrait import online-retail` or `portrait demo`"
     )
 
 
@@ -61,7 +61,7 @@ def _cuts(task: Task) -> list[datetime]:
 
 
 def answers_begin(consumers: Sequence[Consumer]) -> datetime:
-    """When the first tested answer begins: a model that they share must not have seen what comes from then on."""
+    """The time of the first tested answer: a model that consumers share must not have seen anything from then on."""
     return min(
         one.task.test_cut for one in consumers if isinstance(one.task, Cuts | NextItemTask) and one.task.test_cut
     )

@@ -1,4 +1,4 @@
-"""The vectors that are compared: of a registered version, and of models that are trained for this suite alone."""
+"""The models that are compared: a registered version, and models that are trained for this suite alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,18 +31,18 @@ class Model:
 
     @classmethod
     def of(cls, version: EmbeddingVersion, home: Path) -> "Model":
-        """A registered version; its training took what the registry says."""
+        """The model of a registered version, with the seconds of training that the registry has."""
         artifact, seconds = str(home / version.artifact), version.metrics.get("seconds", 0.0)
         return cls(version.id, version.family, version.fingerprint, version.dimension, artifact, seconds)
 
     def encoder(self, log: EventLog) -> Encoder:
-        """Loaded anew, with the items that the log has had since."""
+        """A fresh encoder that knows all items of the log."""
         encoder = load_encoder(Path(self.artifact), self.fingerprint)
         NewItems(log).bring(encoder)
         return encoder
 
     def as_version(self) -> EmbeddingVersion:
-        """A record such as the registry would have of it, for views and readers of the suite's own."""
+        """A record as the registry would have it, for the suite's own views and readers."""
         return EmbeddingVersion(
             id=f"{self.family}-{self.dimension}",
             family=self.family,

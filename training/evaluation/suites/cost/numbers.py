@@ -1,4 +1,4 @@
-"""All that the suite has measured, and what follows from it."""
+"""The numbers of the suite: its measurements, and the changes and verdicts that follow from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from portrait.training.evaluation.suites.cost.stores import Held
 PAPER = -0.5
 """GUR: infrastructure and feature cost of the artist-preference model, at equal metrics."""
 
-ROUGHLY = 0.5  # of the paper's figure is the same rough size; more than the figure is too
+ROUGHLY = 0.5  # share of the paper's figure from which on a change is of the same rough size
 
 
 HEADS = "training, five heads"
-INPUT_VIEWS = 2  # history and profile: what the one model is fed has to be kept too
+INPUT_VIEWS = 2  # history and profile: the shared model's inputs have to be kept too
 
 
 class Verdict(StrEnum):
-    """Whether the paper's claim is seen."""
+    """Whether the measurements confirm the paper's claim."""
 
     HOLDS = "holds"
     SIGN = "sign alone"
@@ -53,7 +53,7 @@ class Reads:
 
 @dataclass(frozen=True)
 class Change:
-    """One measure, in sum over the consumers."""
+    """One measure of both sides, summed over the consumers."""
 
     what: str
     unit: str
@@ -62,12 +62,12 @@ class Change:
 
     @property
     def relative(self) -> float:
-        """-0.5: half of it."""
+        """Relative change from curated to shared: -0.5 is half the cost."""
         return self.shared / self.curated - 1
 
     @property
     def verdict(self) -> Verdict:
-        """Against the paper's figure."""
+        """The change judged against the paper's figure."""
         if self.relative <= PAPER * ROUGHLY:
             return Verdict.HOLDS
         return Verdict.SIGN if self.relative < 0 else Verdict.FAILS
@@ -80,7 +80,7 @@ class Cost:
     data: str  # id of the snapshot
     users: int
     store: str  # kind of the online store
-    held_how: str  # how bytes are told
+    held_how: str  # how bytes are measured
     shared: str  # the model that the five read
     models: Sequence[Model]
     scores: Sequence[Score]
@@ -91,11 +91,10 @@ class Cost:
     feast_seconds: float  # of Feast materialising the shared vectors
 
     def score(self, consumer: str, method: str) -> Score:
-        """Of one side of a consumer."""
         return next(one for one in self.scores if (one.consumer, one.method) == (consumer, method))
 
     def metrics(self, consumer: str, model: str | None = None) -> Metrics:
-        """How a vector compares with the consumer's own features."""
+        """The comparison of a vector's metric with that of the consumer's own features."""
         own, vector = self.score(consumer, CURATED), self.score(consumer, model or self.shared)
         if vector.low > own.high:
             return Metrics.BETTER
@@ -103,21 +102,20 @@ class Cost:
 
     @property
     def vector(self) -> Held:
-        """The shared vector in the store."""
+        """Bytes and seconds of the shared vectors in the store."""
         return self.held(self.shared)
 
     def held(self, model: str) -> Held:
-        """A model's vectors in the store."""
         return next(one for one in self.vectors if one.name == model)
 
     @property
     def model(self) -> Model:
-        """The shared one."""
+        """The model that the five consumers share."""
         return next(one for one in self.models if one.name == self.shared)
 
     @property
     def representation_seconds(self) -> float:
-        """What the shared side pays once for all: training, and embedding everybody."""
+        """Seconds that the shared side pays once: training, and embedding all users."""
         return self.model.train_seconds + self.vector.compute_seconds + self.vector.write_seconds
 
     @property

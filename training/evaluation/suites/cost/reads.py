@@ -1,4 +1,4 @@
-"""How long reads take: one client, one user a request, all kinds of reads in turns so that a busy machine hits all."""
+"""The latency of reads: one client, one user a request, all kinds in turns so that a busy machine hits all alike."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Latency:
-    """Of requests one after the other."""
+    """Latency of requests made one after the other."""
 
     p50_ms: float
     p99_ms: float
@@ -20,13 +20,12 @@ class Latency:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> "Latency":
-        """From the seconds of each request."""
         p50, p99 = np.percentile(np.asarray(seconds), (50, 99)) * 1e3
         return cls(float(p50), float(p99), len(seconds) / sum(seconds), len(seconds))
 
 
 def latencies(reads: Mapping[str, Callable[[str], object]], users: Sequence[str], requests: int) -> dict[str, Latency]:
-    """Of every kind of read, for users drawn at random; the first requests of each are not counted."""
+    """The latency of every kind of read, for users drawn at random; the first requests of each are not counted."""
     drawn = np.random.default_rng(0).choice(np.asarray(users, dtype=object), requests).tolist()
     taken: dict[str, list[float]] = {name: [] for name in reads}
     for read in reads.values():

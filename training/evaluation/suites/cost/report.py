@@ -19,7 +19,7 @@ COLOURS = ("#352A87", "#0072B2", "#1FA187", "#7AB648", "#E69F00")
 
 
 def draw_cost(cost: Cost, path: Path) -> None:
-    """Two panels: relative cost of the shared vector, and metrics over dimension."""
+    """Draw two panels: relative cost of the shared vector, and metrics over dimension."""
     figure = Figure(figsize=(11, 5), layout="constrained")  # no pyplot: nothing global, no display
     left, right = figure.subplots(1, 2)
     _changes(left, cost)
@@ -85,12 +85,12 @@ def plain_numbers(cost: Cost) -> dict[str, Any]:
 
 
 def shown(value: float) -> str:
-    """A figure with as many digits as it deserves."""
+    """The number as text with about three significant digits."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def change_row(change: Change) -> tuple[str, str, str, str, str]:
-    """Measure, both sides, the change, the verdict."""
+    """Cells of a row: measure, both sides, the change, the verdict."""
     what = f"{change.what} ({change.unit})"
     return what, shown(change.curated), shown(change.shared), f"{change.relative:+.0%}", change.verdict.value
 
@@ -166,7 +166,7 @@ def dimension_rows(cost: Cost) -> list[tuple[str, ...]]:
 
 
 def metric_row(cost: Cost, consumer: str) -> tuple[str, str, str, str, str]:
-    """Consumer, metric, both sides with their intervals, and how they compare."""
+    """Cells of a row: consumer, metric, both sides with their intervals, and how they compare."""
     own = _interval(cost, consumer, CURATED), _interval(cost, consumer, cost.shared)
     return consumer, cost.score(consumer, CURATED).metric, *own, cost.metrics(consumer).value
 
@@ -199,7 +199,7 @@ def _once(cost: Cost) -> str:
 
 
 def _pays(cost: Cost) -> str:
-    """From how many such consumers on the representation's own seconds are saved by their heads."""
+    """Text: from how many consumers on their faster heads save the seconds of the representation."""
     [heads] = [one for one in cost.changes if one.what == HEADS]
     saved = (heads.curated - heads.shared) / len(cost.reads)
     if saved <= 0:

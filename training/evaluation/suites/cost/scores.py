@@ -1,4 +1,4 @@
-"""A consumer's model on features or vectors: its metric with the interval, and the seconds that it took."""
+"""Scores of a consumer's model on features or vectors: its metric with the interval, and its seconds."""
 
 import time
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from portrait.training.runs.training_inputs import TrainingInputs
 
 @dataclass(frozen=True)
 class Score:
-    """One side of one consumer."""
+    """Metric and seconds of one side of one consumer."""
 
     consumer: str
     method: str  # curated, or a model's name
@@ -36,7 +36,7 @@ class Score:
 
 
 def measured(consumer: Consumer, built: Built, method: Method) -> Score:
-    """Fit a head on the features of a method and test it; raises InvalidInput where the metric cannot be told."""
+    """Fit a head on the features of a method and test it; raises InvalidInput where the metric is undefined."""
     task, watch = consumer.task, Stopwatch()
     clocked = _Clocked(method.name, method.suits, method.encoder, method, watch)
     started = time.perf_counter()
@@ -81,7 +81,6 @@ class _Timed:
     watch: Stopwatch
 
     def of(self, users: pa.Table, as_of: int | Int64) -> Features:
-        """See `UserFeatures`."""
         started = time.perf_counter()
         found = self.features.of(users, as_of)
         self.watch.seconds += time.perf_counter() - started

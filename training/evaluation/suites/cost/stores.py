@@ -1,4 +1,4 @@
-"""Both sides in a real online store: five views of hand-made features, or one view of vectors."""
+"""Stores of both sides in a real online store: five views of hand-made features, or one view of vectors."""
 
 import time
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ INPUTS = "raw inputs"
 
 @dataclass(frozen=True)
 class Held:
-    """A view in the online store, and what putting all users there took."""
+    """A view in the online store, with the bytes and seconds that all users took."""
 
     name: str  # consumer, or model
     numbers: int  # that a user has
@@ -54,7 +54,6 @@ class Held:
 
     @property
     def bytes_per_user(self) -> float:
-        """Bytes a user."""
         return self.bytes / self.users
 
 
@@ -66,7 +65,7 @@ class CuratedStore:
         self.instance = OwnInstance(settings, folder / "curated", CURATED, users.ids)
 
     def fill(self, consumers: Sequence[tuple[Consumer, CuratedFeatures]], as_of: datetime) -> list[Held]:
-        """Apply, compute and materialise all of them; what each took."""
+        """Apply, compute and materialise all features; returns what those of each consumer took."""
         users, ids = self._rows.users, self._rows.users["user_id"].combine_chunks()
         files = {one.name: self.instance.folder / "features" / f"{one.name}.parquet" for one, _ in consumers}
         views = [numbers_view(one.name, files[one.name], of.names, one.task.description) for one, of in consumers]
@@ -88,7 +87,7 @@ class CuratedStore:
         return found
 
     def service(self, consumer: str) -> Service:
-        """By which a consumer reads."""
+        """The Feast service that a consumer reads."""
         return self.instance.service(f"{consumer}_model")
 
 
@@ -101,7 +100,7 @@ class VectorStore:
         self.instance = OwnInstance(repo.settings, folder / "shared", SHARED, users.ids)
 
     def fill_by_feast(self) -> float:
-        """Have Feast materialise the vectors, as it does features; seconds of that alone."""
+        """Have Feast materialise the vectors, as it does features; returns the seconds of that alone."""
         self._begin()
         self._write_files(self._vectors(), time.time_ns() // 1000)
         started = time.perf_counter()
@@ -136,7 +135,7 @@ class VectorStore:
         return Held(INPUTS, columns, len(self._rows), self.instance.held() - before, 0.0, seconds)
 
     def service(self, consumer: str) -> Service:
-        """By which a consumer reads."""
+        """The Feast service that a consumer reads."""
         return self.instance.service(consumer)
 
     @property

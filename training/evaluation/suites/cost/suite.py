@@ -1,4 +1,4 @@
-"""The suite: every part is measured once and kept, so that a killed run goes on with what is missing."""
+"""The run of the cost suite: every part is measured once and kept, so that a killed run goes on with the rest."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -38,10 +38,10 @@ SAMPLE = 50  # answers whose bytes are counted
 
 
 class VectorReader(Protocol):
-    """Portrait's own way to a consumer's vector."""
+    """Portrait's own reader of a consumer's vector."""
 
     def read(self, consumer: str, user: str) -> object:
-        """One look-up."""
+        """Look up the vector of one user."""
         ...
 
     def nbytes(self, consumer: str, user: str) -> int:
@@ -51,7 +51,7 @@ class VectorReader(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared."""
+    """The version and the dimensions to compare."""
 
     version: EmbeddingVersion | None  # read by the five; None: the model trained here whose dimension is nearest to 120
     dimensions: tuple[int, ...]
@@ -179,7 +179,7 @@ class _Suite:
             store.instance.remove()
 
     def _online(self, model: Model) -> Measured:
-        """Both sides in the store, and read by turns; nothing of it stays there."""
+        """Fill both sides into the store and read them by turns; everything is removed from it again."""
         rows, names = self._data.rows(), [one.name for one in self._consumers]
         curated = CuratedStore(self._settings, self._folder, rows)
         shared = VectorStore(self._repo, self._folder, rows, model, names)
@@ -246,7 +246,7 @@ def _mean(sizes: Iterable[int]) -> int:
 
 
 def _digest(consumers: Sequence[Consumer], plan: Plan) -> str:
-    """Short, and another one when something else would be measured."""
+    """A short digest that changes when something else would be measured."""
     version = plan.version.fingerprint if plan.version is not None else None
     asked = [REVISION, [repr(one) for one in consumers], version, sorted(plan.overrides)]
     return sha256(json.dumps(asked).encode()).hexdigest()[:8]

@@ -1,1 +1,1 @@
-"""Gur."""
+"""The `gur` suite: the representation beside the methods of GUR's tables."""

@@ -1,4 +1,4 @@
-"""What the paper says of its representation beside other methods, and which built-in tasks ask the same here."""
+"""The claims of GUR about its representation and other methods, with the built-in tasks that ask the same here."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -40,7 +40,7 @@ AREA, NEAREST = "auc_by_user", "ndcg@50"
 
 
 def _lost(share: float) -> float:
-    """The gain of the whole over what has lost a share of the metric."""
+    """The relative gain of the whole over a variant that loses this share of the metric."""
     return 1 / (1 - share) - 1
 
 
@@ -63,7 +63,7 @@ CLAIMS = (
     Claim(Table.NEIGHBOURS, "same country", COUNTRY, NEAREST, "mean-items", 0.055),
     Claim(Table.ABLATION, "which items within 7 days", WEEK, AREA, Variant.NO_ITEMS, _lost(0.042)),
     Claim(Table.ABLATION, "same favourites", TASTE, NEAREST, Variant.NO_ITEMS, _lost(0.371)),
-    # The paper's measure are neighbours of the same onboarding cluster; there is none here, but there are new users.
+    # The paper measures neighbours of one onboarding cluster; there are no such clusters here, but new users.
     Claim(Table.ABLATION, "first hours, onboarding done", FIRST, AREA, Variant.NO_ONBOARDING, _lost(0.138)),
     Claim(Table.ABLATION, "same country", COUNTRY, NEAREST, Variant.NO_STATIC, _lost(0.121)),
 )

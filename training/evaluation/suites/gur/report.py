@@ -1,4 +1,4 @@
-"""The suite's page: a table a table of the paper, a picture, and the numbers as JSON."""
+"""The suite's page: a table for each of the paper's, a picture, and the numbers as JSON."""
 
 import json
 from dataclasses import asdict
@@ -13,7 +13,7 @@ HEAD = "| question | data | metric | representation | beside | its value | gain 
 
 
 def write_report(tables: Tables, version: str, folder: Path) -> Path:
-    """report.md, gains.png and numbers.json in the folder; the page's path."""
+    """Write report.md, gains.png and numbers.json into the folder; returns the page's path."""
     (folder / "numbers.json").write_text(json.dumps(plain_numbers(tables), indent=1) + "\n")
     draw_gains([one.gain for one in tables.results], folder / "gains.png")
     page = folder / "report.md"
@@ -22,7 +22,6 @@ def write_report(tables: Tables, version: str, folder: Path) -> Path:
 
 
 def plain_numbers(tables: Tables) -> dict[str, Any]:
-    """All results as plain values."""
     return {"results": [_numbers(one) for one in tables.results], "left_out": tables.left_out}
 
 
@@ -32,7 +31,6 @@ def _numbers(one: Result) -> dict[str, Any]:
 
 
 def as_markdown(tables: Tables, version: str) -> str:
-    """The page."""
     parts = [f"# GUR's tables, by the recipe of {version}\n", "![gains](gains.png)\n"]
     for table in Table:
         rows = [_row(one) for one in tables.results if one.claim.table == table]
@@ -40,7 +38,7 @@ def as_markdown(tables: Tables, version: str) -> str:
             parts.append("\n".join([f"## {table.capitalize()}\n", HEAD, "|" + "---|" * 10, *rows]) + "\n")
     if tables.left_out:
         told = [f"- `{name}`: {why}" for name, why in tables.left_out.items()]
-        parts.append("\n".join(["## What cannot be told here\n", *told]) + "\n")
+        parts.append("\n".join(["## Not measured here\n", *told]) + "\n")
     return "\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""The suite run: per task the representation, its ablations and the baselines; what is finished lies on disk.
+"""The run of the GUR suite: per task the representation, its ablations and the baselines; finished lines are on disk.
 
 A version has seen the time of most tasks' answers, so its recipe is trained again on what each task's baselines are
 fitted on: the same users and events, nothing later.
@@ -44,13 +44,13 @@ class Result:
 
     @cached_property
     def gain(self) -> Gain:
-        """With its interval over the users that both were tested on."""
+        """The gain with its interval over the users that both were tested on."""
         found = gain(self.ours, self.other)
         return Gain(f"{self.task}: over {self.claim.than}", found.value, found.low, found.high, self.claim.gain)
 
     @property
     def sign(self) -> str:
-        """Whether ours is better, as the paper's is; told apart are the two where no gain is outside the interval."""
+        """Whether ours is better, as in the paper; where the interval holds 0 the two are not told apart."""
         if not (self.gain.low > 0 or self.gain.high < 0):
             return "not told apart"
         return "holds" if self.gain.value > 0 else "does not hold"
@@ -58,10 +58,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Tables:
-    """All that the instance's data can tell."""
+    """The results of all claims that the instance's data can answer."""
 
     results: list[Result]
-    left_out: dict[str, str]  # task or variant: why it cannot be told
+    left_out: dict[str, str]  # task or variant: why it was not measured
 
 
 def run(
@@ -72,9 +72,9 @@ def run(
     progress: Progress | None = None,
     claims: Sequence[Claim] = CLAIMS,
 ) -> Tables:
-    """Measure every claim that data and family can tell, and register what the recipe reached with the version.
+    """Measure every claim that data and family allow, and register the recipe's metrics with the version.
 
-    Raises InvalidInput when they can tell none.
+    Raises InvalidInput when they allow none.
     """
     progress = progress or silent
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def run(
 
 
 def _untrainable(version: EmbeddingVersion) -> dict[str, str]:
-    """Variants that there are none of in the version's family, and why."""
+    """Variants that the version's family cannot be trained as, and why."""
     if ITEM_DIMENSION in version.config:
         return {}
     return {Variant.NO_ITEMS: f"{version.family} knows items by their encoder alone, nothing is left without it"}
@@ -160,7 +160,7 @@ def _encoder(
 
 
 def _varied(inputs: TrainingInputs, version: EmbeddingVersion, variant: str) -> tuple[TrainingInputs, list[str]]:
-    """Inputs and config of a variant."""
+    """(inputs, config overrides) of a variant."""
     hidden = {*version.config.get("exclude", ())}
     overrides = recipe(version)
     if variant == Variant.NO_ITEMS:

@@ -160,7 +160,7 @@ def test_a_folder_holds_one_comparison(given: TrainingInputs, folder: Path, tmp_
     assert (folder / "lines.jsonl").read_text() == before
     older = shutil.copytree(folder, tmp_path / "older")
     (older / "plan.json").unlink()  # as older folders are
-    with pytest.raises(InvalidInput, match="snapshot was not told"):
+    with pytest.raises(InvalidInput, match="snapshot was not recorded"):
         lines_of(given, older)
 
 

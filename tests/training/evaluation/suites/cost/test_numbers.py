@@ -1,4 +1,4 @@
-"""What follows from the figures: changes beside the paper's, verdicts, metrics within intervals."""
+"""Conclusions from the figures: changes beside the paper's, verdicts, metrics within intervals."""
 
 import numpy as np
 import pytest
