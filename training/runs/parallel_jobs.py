@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-import ray.data
 import torch
 
 from portrait.feature_repo.ray_cluster import ensure_ray
@@ -33,9 +32,7 @@ def side_by_side(
     """
     if not jobs:
         return
-    import ray
-
-    from portrait.feature_repo.ray_cluster import ensure_ray
+    import ray  # takes a second, and jobs in turn do not need it
 
     own = not (ray.is_initialized() or settings.ray_address or os.environ.get("RAY_ADDRESS"))
     ensure_ray(settings)
@@ -67,6 +64,8 @@ def on_ray(
     worker: Callable[..., Any], work: Any, buckets: Sequence[int], settings: TrainingSettings
 ) -> Iterator[dict[str, Any]]:
     """Rows that `worker(work)` makes of each bucket, as they finish; each call gets a batch of one `bucket`."""
+    import ray.data
+
     ensure_ray(settings)
     pool = ray.data.from_items([{"bucket": bucket} for bucket in buckets], override_num_blocks=len(buckets))
     results = pool.map_batches(
