@@ -15,6 +15,10 @@ from sqlalchemy.exc import OperationalError
 if TYPE_CHECKING:  # tests of the lower floors need not wait for Feast and torch
     from portrait.infra.portrait import Portrait
 
+# Two workers on two cores: more threads of torch and BLAS would only wait for each other (a baseline of embeddings took
+# 83 s instead of 22). Before anything imports them; processes and Ray workers that tests start have it from here.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
 if not urlsplit(REDIS_URL).path.strip("/"):
     # The tests empty their database: never the one that everybody uses, and each of pytest's workers has its own.
