@@ -1,4 +1,4 @@
-"""Composition: one Portrait instance, its parts built on first use and handed down by constructor."""
+"""The composition of one Portrait instance: its parts, built on first use and handed down by constructor."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Self

@@ -1,4 +1,4 @@
-"""All settings of one instance: those of every floor, from the environment."""
+"""Settings of one instance: those of every floor, from the environment."""
 
 import getpass
 from typing import Any

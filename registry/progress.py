@@ -1,4 +1,4 @@
-"""How long work tells where it is."""
+"""Progress: the callback by which long work reports how far it has come."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""The registry as the floors above see it."""
+"""The registry: one object with all of its parts, for the floors above."""
 
 from typing import Self
 

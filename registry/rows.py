@@ -1,4 +1,4 @@
-"""Rows by name, locked or not, and the generation: the few SQL phrases that every change of the registry is made of.
+"""Queries that every change of the registry shares: rows by name, locks, the generation and the clock of the database.
 
 Locks are taken in one order everywhere, so that two changes never wait for each other: consumer, its assignment,
 version, backfill, and the instance last. On SQLite a transaction has the only write lock from its start.

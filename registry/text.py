@@ -1,4 +1,4 @@
-"""What people may write into the registry; both databases then accept it (SQLite checks no length, Postgres no NUL)."""
+"""Checks of text that people write into the registry (SQLite checks no length, Postgres accepts no NUL)."""
 
 from portrait.registry.errors import InvalidInput
 

@@ -1,4 +1,4 @@
-"""Threads for work that waits, with a bound on how much of it may pile up."""
+"""Thread pools with a bound on the work that may wait."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""The demo: the whole path with progress, ending with tables and a picture."""
+"""The command that walks the whole path with progress, and ends with tables and a picture."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Commands that measure representations on tasks."""
+"""The command that measures representations on tasks and runs the comparisons of the papers, and its tables."""
 
 from collections.abc import Iterator
 from enum import StrEnum

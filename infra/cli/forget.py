@@ -1,4 +1,4 @@
-"""The command that forgets a user."""
+"""The command that forgets a user, and its tables."""
 
 from collections.abc import Iterator
 from typing import Annotated

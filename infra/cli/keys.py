@@ -1,4 +1,4 @@
-"""Commands about who may do what, and who did: keys, audit."""
+"""Commands about API keys and the audit: keys, audit, and their tables."""
 
 from collections.abc import Iterable
 from typing import Annotated

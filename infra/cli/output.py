@@ -1,4 +1,4 @@
-"""What a command prints: tables for people, or JSON on a standard output that nothing else writes to."""
+"""Output of commands: tables for people, or JSON on a standard output that nothing else writes to."""
 
 import os
 import sys

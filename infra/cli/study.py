@@ -1,4 +1,4 @@
-"""Commands that learn from many small trainings: study scaling."""
+"""The command `portrait study scaling`, and its tables."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Commands about the life of embedding versions: versions, diff, retire, export."""
+"""Commands about the life of embedding versions: versions, diff, fail, retire, export."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What the demo shows at its end: tables for the terminal and a map of the users. Pure functions of their arguments."""
+"""The report of the demo: tables for the terminal and a map of the users."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

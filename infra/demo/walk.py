@@ -1,4 +1,4 @@
-"""The whole path on one machine: events to log, features, two trained versions, vectors, consumers, and their reads.
+"""The demo's walk: events to log, features, two trained versions, vectors, consumers and their reads; and its home.
 
 Every part is the real one: Feast, Ray Train, Ray Serve, SQLAlchemy, Parquet, with the embedded defaults.
 """

@@ -1,4 +1,4 @@
-"""The state of an instance at a glance: its log, and its live versions with coverage, bytes and who reads them."""
+"""The status of an instance: its log, its versions and its gateways; and the wait until gateways follow a change."""
 
 import time
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A scaling study on an instance: which runs are wanted, training those that are missing, and what all of them say."""
+"""A scaling study on an instance: the runs to train, the law fitted to all runs, and the report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

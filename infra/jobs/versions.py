@@ -1,4 +1,4 @@
-"""The steps that commands and the demo share: take data in, train a version, bring an instance up."""
+"""Jobs of data and versions: ingest, import, training, comparisons and evaluation."""
 
 import subprocess
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Migrations: bring a database to the schema of this code."""
+"""Migrations: they bring a database to the schema of this code."""
 
 import threading
 import uuid

@@ -1,4 +1,4 @@
-"""What commands show of consumers and their promotions."""
+"""Tables of consumers, their promotions, gates and heads."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""What commands show of data: files taken in, the state of the whole, embeddings."""
+"""Tables of ingested files, of the status of an instance, and of embeddings."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What commands show of training sets and of heads that were trained on them."""
+"""Tables of training sets and of heads trained on them."""
 
 from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""How tables for the terminal look."""
+"""Layout of tables for the terminal, and short texts for times, sizes and numbers."""
 
 import json
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What commands show of embedding versions."""
+"""Tables of embedding versions and of the difference of two."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING

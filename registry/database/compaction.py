@@ -1,4 +1,4 @@
-"""SQLite files written anew, so that nothing which was deleted is left in free pages or in the write-ahead log."""
+"""Compaction of SQLite files: afterwards no deleted row is left in free pages or in the write-ahead log."""
 
 import sqlite3
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""The registry's database: one engine, short transactions, and the checks that make it safe to rely on."""
+"""The registry's database: one engine, short transactions, a limit on waiting, and checks of the schema."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""What the drivers' errors mean to a person: SQLAlchemy errors into our own tree, with what to do."""
+"""Translation of SQLAlchemy errors into our own, which say what to do."""
 
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, OperationalError, StatementError
 

@@ -1,4 +1,4 @@
-"""Rules about the artifact of a version and the space that it spans.
+"""Rules about a version's artifact, its fingerprint and its state.
 
 What speaks against a version does not age: only evidence that speaks for it must be recent.
 """

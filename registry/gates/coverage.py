@@ -1,4 +1,4 @@
-"""Rules about whose vectors there are."""
+"""Rules about coverage: how many of the users have a stored vector."""
 
 import math
 

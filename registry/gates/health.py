@@ -1,4 +1,4 @@
-"""The rule about what the vectors look like."""
+"""The rule about the health of vectors: finite numbers, sane norms, few priors, dimensions in use."""
 
 from portrait.registry.gates.rule import Facts, accept, current_vectors, reject, wait
 from portrait.registry.gates.wording import percent, told_apart

@@ -1,4 +1,4 @@
-"""Rules about the time by which vectors trail what has happened."""
+"""Rules about lag: the time by which vectors trail the log and the histories of their users."""
 
 from portrait.registry.gates.rule import Facts, accept, current_vectors, wait
 from portrait.registry.gates.wording import span, told_apart

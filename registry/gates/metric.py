@@ -1,4 +1,4 @@
-"""Rules about the consumer's own model on the version, and how well it does."""
+"""Rules about the consumer's head on a version and the consumer's metric."""
 
 import math
 from collections.abc import Sequence

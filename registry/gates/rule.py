@@ -1,4 +1,4 @@
-"""What a rule is, and the facts that all rules look at."""
+"""The protocol of a gate, the facts that all gates look at, and their three answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Shares and times as people read them."""
+"""Wording of shares and lengths of time for people."""
 
 from collections.abc import Callable
 

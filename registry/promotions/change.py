@@ -1,4 +1,4 @@
-"""One change of what a consumer reads, under the lock of the consumer's row."""
+"""One change of a consumer's assignment under the lock of the consumer's row, and the preconditions of changes."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The way back of a consumer: the stable versions that rollbacks walk through, and the windows that keep them alive."""
+"""Rollback windows: the versions that a consumer may go back to, and until when they are kept alive."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

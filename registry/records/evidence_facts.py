@@ -1,4 +1,4 @@
-"""Evidence about a version: what the upper floors measured before a promotion, for the gates to judge."""
+"""Evidence about a version: facts that the upper floors measure before a promotion, for the gates to judge."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

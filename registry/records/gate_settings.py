@@ -1,4 +1,4 @@
-"""What a consumer asks of a version before it reads it: the settings of each gate, with defaults that suit most."""
+"""Settings of one consumer's promotion gates, with defaults that suit most."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What an API key may do."""
+"""Grants of API keys: the scopes, and the consumer that a scope is granted for."""
 
 from collections.abc import Iterable
 from contextlib import suppress

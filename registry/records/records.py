@@ -1,4 +1,4 @@
-"""What the registry hands out: frozen copies of rows, safe to keep and to share between threads."""
+"""Records that the registry returns: frozen copies of rows, safe to keep and to share between threads."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What a gate says."""
+"""Verdicts of the promotion gates."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""What serving polls: one number, and when it has grown, everything that it needs to route a request."""
+"""The serving state: the generation that serving polls, and everything that it needs to route a request."""
 
 from dataclasses import dataclass, field
 

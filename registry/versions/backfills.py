@@ -1,4 +1,4 @@
-"""Backfills: which users of a snapshot a version has embedded, bucket by bucket, so that a killed pass resumes."""
+"""Backfills: the users of a snapshot that a version has embedded, bucket by bucket, so that a killed pass resumes."""
 
 import builtins
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Retirements: the end of a version's life, which nothing that still reads the version lets begin."""
+"""Retirements: the end of a version's life, refused while anything pins the version."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Events, users and items in: plain Starlette routes, as they are hot; serving.api.documentation describes them."""
+"""Routes that take events, users and items: plain Starlette, as they are hot;  describes them."""
 
 import orjson
 from starlette.requests import Request

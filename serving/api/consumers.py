@@ -1,4 +1,4 @@
-"""Consumers: what they read comes from memory, changes go to the registry."""
+"""Routes of consumers: reads come from memory, changes go to the registry."""
 
 from fastapi import APIRouter
 

@@ -1,4 +1,4 @@
-"""OpenAPI: FastAPI's own document, with the hot routes that FastAPI does not know and our problems in it.
+"""The OpenAPI document: FastAPI's own, with the hot routes that FastAPI does not know and our problems in it.
 
 The hot routes are declared a second time here, as FastAPI would; nothing calls these functions. A test
 holds both to each other by sending what the document allows.

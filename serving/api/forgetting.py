@@ -1,4 +1,4 @@
-"""Forgetting users."""
+"""The route that forgets a user."""
 
 from datetime import datetime
 from typing import Annotated

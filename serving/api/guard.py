@@ -1,4 +1,4 @@
-"""The door of the API: no route under /v1 runs before its caller has been let in, and no body is read before."""
+"""The guard of the API: every caller under /v1 is let in before a route runs and before a body is read."""
 
 import logging
 from collections.abc import Callable, Coroutine

@@ -1,4 +1,4 @@
-"""Heads of consumers."""
+"""Routes of consumers' heads."""
 
 from fastapi import APIRouter
 

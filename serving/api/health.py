@@ -1,4 +1,4 @@
-"""Whether the gateway lives, whether it can answer, and its metrics."""
+"""Routes of liveness, readiness and metrics."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""API keys."""
+"""Routes of API keys and of the audit."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What the HTTP API asks of the registry, beyond the state that it keeps in memory.
+"""The protocol of the operations that the HTTP API calls, beyond the state in memory.
 
 Everything here may wait: for the database, and a promotion for a model to load. `actor` is who asked, as the
 audit and the history keep it.

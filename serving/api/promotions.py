@@ -1,4 +1,4 @@
-"""Promotions, canaries, rollback, and their history."""
+"""Routes of promotions, canaries, rollback and their history."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What a client may send: other types than what is stored, and nothing beyond what is named here."""
+"""Bodies of requests: types apart from what is stored, without any further fields, and limits on their size."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal

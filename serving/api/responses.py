@@ -1,4 +1,4 @@
-"""What a client gets: made from the registry's records, and from nothing else that is stored."""
+"""Bodies of answers, made from the registry's records."""
 
 from datetime import datetime
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""What reading embeddings, and asking after the gateway, takes and gives."""
+"""Bodies of embedding reads and of the health checks."""
 
 from datetime import datetime
 from typing import Annotated, Literal

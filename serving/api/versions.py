@@ -1,4 +1,4 @@
-"""Embedding versions: what there is, how two of them differ, and the end of one."""
+"""Routes of embedding versions: all of them, one, the difference of two, and retirement."""
 
 from fastapi import APIRouter
 

@@ -1,4 +1,4 @@
-"""What comes over HTTP into the log: judged here, then made durable in groups."""
+"""Arrivals over HTTP: records are judged here, then made durable in groups."""
 
 import asyncio
 from collections import Counter

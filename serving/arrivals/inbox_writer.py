@@ -1,4 +1,4 @@
-"""Group commit: whatever waits is accepted in one transaction, and only then are its requests answered."""
+"""Group commit: the records that wait are accepted in one transaction, then their requests are answered."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""What the client returns: one user's embedding, and a batch of them."""
+"""Answers of the client: one user's embedding, and a batch of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Sending events, users and items, apart from who sends: both clients share every line of it."""
+"""Sending of events, users and items: bodies, receipts and pauses, shared by both clients."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The HTTP protocol, apart from who sends it: the sync and the async client share every line of it."""
+"""The HTTP protocol of the client: paths, answers and errors, shared by the sync and the async client."""
 
 import importlib.util
 from collections.abc import Iterator, Sequence

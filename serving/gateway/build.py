@@ -1,4 +1,4 @@
-"""The real parts of a gateway, put together from settings: what a replica builds, and `portrait get`."""
+"""The parts of a gateway, built from settings: for a replica, and for `portrait get`."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -1,4 +1,4 @@
-"""What Ray Serve puts before every replica's HTTP server: hot requests are not watched for clients that hang up.
+"""Middleware that keeps Ray Serve from watching hot requests for clients that hang up.
 
 Serve would watch by a task of its own for every request, which costs a read a tenth. A read is done within
 milliseconds; and a request with a body is watched as ever, because it waits for its client.

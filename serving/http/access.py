@@ -1,4 +1,4 @@
-"""Who may do what over HTTP: API keys from the polled state, checked without a query."""
+"""Access over HTTP: API keys from the polled state, checked without a query."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""FastAPI with a shortcut: its middleware and router cost a read more than the read itself."""
+"""A FastAPI application with a shortcut for hot requests: middleware and router cost more than the read itself."""
 
 import logging
 import time

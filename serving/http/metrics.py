@@ -1,4 +1,4 @@
-"""What /metrics shows: requests by endpoint and status, their latency, and where vectors came from."""
+"""Metrics of the gateway: requests by endpoint and status, their latency, sources of vectors, and freshness."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""How fresh vectors are: what waits to be refreshed, and how long it has taken; for /metrics and `portrait status`."""
+"""Freshness of vectors: the backlog of the refresh and its delays, for /metrics and `portrait status`."""
 
 import time
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What people do to an instance, by command line or HTTP: evidence first, then the registry, then Feast follows."""
+"""Operations on an instance, by command line or HTTP: evidence first, then the registry, then Feast follows."""
 
 import logging
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What a gateway does beside answering: lets Feast follow the registry, and ends retirements that were cut short."""
+"""The reconciler of a gateway: it lets Feast follow the registry and ends retirements that were cut short."""
 
 import logging
 import threading

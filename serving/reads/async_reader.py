@@ -1,4 +1,4 @@
-"""The reader for an event loop: waiting happens elsewhere, and what computes is bounded."""
+"""The reader for an event loop: it never blocks the loop, and bounds what is computed."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""An answer in columns: what the reader returns and what becomes JSON or Arrow."""
+"""Batches of embeddings in columns: the reader returns them, and they become JSON or Arrow."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The encoders of the versions being served, loaded once each and kept while memory allows."""
+"""The encoders of the versions being served: a cache within a memory budget, and their upkeep with new items."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""What the online store has told about the users of a request, and which of it will not do."""
+"""Look-ups in the online store, and the rows of an answer that have to be computed."""
 
 import time
 from collections.abc import Sequence

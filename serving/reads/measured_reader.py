@@ -1,4 +1,4 @@
-"""The reader of `portrait get` and of the gateway over an online store that is only measured: no registry is asked."""
+"""The reader over an online store that is only measured: it asks no registry and computes nothing."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Reading embeddings: stored where there is a vector, computed where something is known, the prior elsewhere."""
+"""The reader of embeddings: the stored vector, else a computed one, else the prior of the version."""
 
 import time
 from collections.abc import Sequence

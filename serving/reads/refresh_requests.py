@@ -1,4 +1,4 @@
-"""Asking the refresh to store what a gateway had to compute on read, without an answer ever waiting for it."""
+"""Requests to the refresh: vectors that a gateway computed on read are to be stored; no answer waits for it."""
 
 import logging
 import threading

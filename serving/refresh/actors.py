@@ -1,4 +1,4 @@
-"""Refresh shards as named Ray actors, and who sees to it that they live."""
+"""Refresh shards as named Ray actors, and the group that keeps them alive."""
 
 import hashlib
 import logging

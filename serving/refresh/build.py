@@ -1,4 +1,4 @@
-"""The real parts of a refresh shard, put together from settings."""
+"""The parts of a refresh shard, built from settings."""
 
 from portrait.feature_repo.broker.redis_streams import open_broker
 from portrait.feature_repo.ingest.known_columns import KnownColumns

@@ -1,4 +1,4 @@
-"""What a shard does now and then: versions refreshed in batches, users who were asked for, sealing."""
+"""Chores of a shard: versions refreshed in batches, vectors asked for by gateways, sealing."""
 
 import logging
 import time

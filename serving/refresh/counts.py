@@ -1,4 +1,4 @@
-"""What a shard counts: rows, time by stage, and from acceptance to readable by version. Told in its heartbeat."""
+"""Counters of a shard: rows, time by stage, and delays from acceptance to a readable vector, by version."""
 
 import time
 from bisect import bisect_left

@@ -1,4 +1,4 @@
-"""The buckets that a shard holds, and how far it has come in each."""
+"""The buckets that a shard holds, and the positions that it has reached in each."""
 
 import threading
 import time

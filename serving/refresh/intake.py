@@ -1,4 +1,4 @@
-"""The broker's streams of the held buckets, taken into the inbox before the log is read."""
+"""Intake of a shard: entries of the held buckets' broker streams, taken into the inbox before the log is read."""
 
 from portrait.feature_repo.broker.broker import Broker
 from portrait.feature_repo.broker.intake import take_in, trim_behind

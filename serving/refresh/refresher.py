@@ -1,4 +1,4 @@
-"""One micro-batch of the refresh: rows of the log into histories, profiles and vectors of their users."""
+"""The refresher: micro-batches of log rows go into histories, profiles and vectors of their users."""
 
 import logging
 import time

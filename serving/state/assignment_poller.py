@@ -1,4 +1,4 @@
-"""What every consumer reads now, kept in memory: a thread polls the registry and replaces one immutable state."""
+"""The assignments in memory: a thread polls the registry and replaces one immutable state."""
 
 import logging
 import socket

@@ -1,4 +1,4 @@
-"""What a gateway starts with: the registry's word, or what is kept on disk while the registry is away."""
+"""The first state of a gateway: the registry's, or the copy on disk while the registry is away."""
 
 from portrait.registry.database.database import Database
 from portrait.registry.errors import RegistryBehind, RegistryForeign, Unavailable

@@ -1,4 +1,4 @@
-"""What follows a new state, away from the poller and from readers: it is kept on disk, then the registry is told."""
+"""The heartbeat: a thread that keeps a new state on disk, then tells the registry what is served."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Which version a user of a consumer reads: worked out once for every new state, looked up by every request."""
+"""Routing of users to versions: worked out once for every new state, looked up by every request."""
 
 import math
 from collections.abc import Sequence
