@@ -29,7 +29,7 @@ class RefreshLag:
     name = "refresh-lag"
 
     def check(self, facts: Facts) -> Verdict:
-        """Wait for the refresh, or for a backfill in its place."""
+        """Wait for the refresh, or for a backfill instead."""
         vectors = current_vectors(self, facts)
         if isinstance(vectors, Verdict):
             return vectors
@@ -45,7 +45,7 @@ class RefreshLag:
 
 
 class LagIsTold:
-    """How far the vectors of an earlier version trail. It never stops a rollback: old vectors beat broken ones."""
+    """The lag of an earlier version. It never stops a rollback: old vectors beat broken ones."""
 
     name = "lag-is-told"
 

@@ -1,4 +1,4 @@
-"""Routes that take events, users and items: plain Starlette, as they are hot;  describes them."""
+"""Routes that take events, users and items: plain Starlette, as they are hot; `documentation` describes them."""
 
 import orjson
 from starlette.requests import Request
