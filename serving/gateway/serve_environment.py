@@ -60,7 +60,7 @@ def _haproxy_environment(settings: ServingSettings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(settings.haproxy_stats_port or free_port("")),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(settings.haproxy_metrics_port or free_port("")),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port(settings.host)),
-        # By default the controller checks replicas ten times a second, which delays reads a millisecond or two each time.
+        # By default the controller checks replicas ten times a second, which delays reads by a millisecond or two.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
         # HAProxy would send a log line for each request to the proxy actor, which parses it in Python; see /metrics.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
