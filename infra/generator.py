@@ -1,8 +1,8 @@
 """Generated users with planted tastes: the demo's default data, and the tests' small data.
 
-Everything that a representation has to find again is planted here: a taste a user, which may drift into another;
-sessions of one taste in three services whose items share nothing but the words of their titles; onboarding picks;
-a profile that says a little about taste; and activity that fades in the users who are about to leave.
+A representation has to find again what is planted here: a taste for each user, which may drift into another; sessions
+of one taste in three services, whose items share only the words of their titles; onboarding picks; a profile that says
+a little about the taste; and activity that fades in the users who are about to leave.
 """
 
 from dataclasses import dataclass
@@ -72,11 +72,11 @@ def generate(
     """Write `users` generated users, in seconds, to `out`; the same arguments give the same tables.
 
     Everybody likes two words of every taste. `pickiness` is the share of events whose item has one of them in its
-    title: what a model can find of a user beyond the taste, in all services, and the more of it the better it reads.
+    title: a model that reads titles can find this of a user beyond the taste, in all services.
 
-    2% of the users have nothing but an id, 5% only what they said at sign-up, and 1% only events (no row in the
-    users table). Labels (`taste`, at the end of the log; `churned`, after it) exist for all but those with nothing.
-    Raises InvalidInput when `users` or `events_per_user` is not positive, or `pickiness` no share.
+    2% of the users have nothing but an id, 5% only their answers at sign-up, and 1% only events (no row in the users
+    table). All users have labels (`taste`, at the end of the log; `churned`, after it), except those with only an id.
+    Raises InvalidInput when `users` or `events_per_user` is not positive, or `pickiness` is not between 0 and 1.
     """
     if not 0 <= pickiness <= 1:
         raise InvalidInput(f"pickiness={pickiness} is the share of events that follow a user's words: from 0 to 1")
@@ -201,7 +201,7 @@ def _events(
     order = np.lexsort((session, time))
     session, time = session[order], time[order]
     item = _items(rng, catalogue, service[session], taste[session])
-    if pickiness:  # nothing is drawn without it, so that the tables of old arguments stay what they are
+    if pickiness:  # without it nothing is drawn here, so that the same arguments give the same tables as ever
         item = _of_liked_words(rng, catalogue, user[session], service[session], taste[session], item, pickiness)
     return _event_table(people, catalogue, user[session], item, time, service[session], follows[session])
 
@@ -232,7 +232,7 @@ def _of_liked_words(
     item: IntArray,
     pickiness: float,
 ) -> IntArray:
-    """The items, but a share of them drawn among those with a word that the user likes, by popularity again."""
+    """Replace a share of the items by items with a word that the user likes, drawn by popularity."""
     words = np.array([len(text.split()) for text in TASTES.values()]).min()
     liked = np.argsort(rng.random((user.max() + 1, words)), axis=1)[:, :2]
     word = liked[user, rng.integers(2, size=len(user))]
@@ -294,7 +294,7 @@ def _profiles(rng: np.random.Generator, people: _People, catalogue: _Catalogue) 
 
 
 def _onboarding(rng: np.random.Generator, people: _People, catalogue: _Catalogue) -> pa.Array:
-    """Three to five picks of the first taste; a third of the users skip that page, but never the silent ones."""
+    """Three to five picks of the first taste; none for unknown users and for a third of those with events."""
     skips = people.unknown | (~people.silent & (rng.random(len(people)) < 0.33))
     picks = np.where(skips, 0, rng.integers(3, 6, len(people)))
     taste = np.repeat(people.first_taste, picks)

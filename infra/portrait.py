@@ -1,4 +1,4 @@
-"""Composition: one Portrait instance, its parts built on first use and handed down by constructor."""
+"""The composition of one Portrait instance: its parts, built on first use and handed down by constructor."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -47,26 +47,26 @@ class Portrait:
 
     @cached_property
     def registry(self) -> Registry:
-        """Versions, consumers, assignments, promotions; acting for the person of the settings."""
+        """The registry, acting for the `actor` of the settings."""
         return Registry(self.database, self.settings.actor)
 
     @cached_property
     def log(self) -> "EventLog":
-        """The event log with profiles and catalogue."""
+        """The event log with the profiles and the catalogue."""
         from portrait.feature_repo.log.event_log import EventLog
 
         return EventLog(self.database, self.settings)
 
     @cached_property
     def repo(self) -> "FeatureRepo":
-        """The seam to Feast."""
+        """The feature repo: the one seam to Feast."""
         from portrait.feature_repo.store.feature_repo import FeatureRepo
 
         return FeatureRepo(self.settings, self.registry, self.log)
 
     @cached_property
     def reader(self) -> "EmbeddingReader":
-        """What `portrait get` reads with, and the gateway too."""
+        """The reader of `portrait get`, with the newest assignments; a gateway has one like it."""
         from portrait.serving.gateway.build import build_reader
 
         reader = build_reader(self.settings, self.registry, self.repo)
@@ -75,7 +75,7 @@ class Portrait:
 
     @cached_property
     def operations(self) -> "Operations":
-        """What the command line and the gateway do to an instance."""
+        """The operations on the instance, as the command line and the gateway call them."""
         from portrait.serving.operations.operations import Operations
 
         return Operations(self.registry, self.repo, self.repo.apply)

@@ -1,4 +1,4 @@
-"""All settings of one instance: those of every floor, from the environment."""
+"""Settings of one instance: those of every floor, from the environment."""
 
 import getpass
 from typing import Any
@@ -15,7 +15,7 @@ class Settings(ServingSettings):
     actor: str = Field(default_factory=getpass.getuser, description="Who is written into the promotion history.")
 
     def __init__(self, **values: Any) -> None:
-        """Values come from the environment where they are not given. Raises InvalidInput naming what is wrong."""
+        """Values that are not given come from the environment. Raises InvalidInput, which names the wrong variables."""
         try:
             super().__init__(**values)
         except ValidationError as error:

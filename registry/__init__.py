@@ -1,1 +1,1 @@
-"""Floor 1: embedding versions, consumers, assignments and promotions, kept in SQL. Knows no Feast, torch or Ray."""
+"""Floor 1: the registry of versions, consumers, assignments and promotions, in SQL. Imports no Feast, torch or Ray."""

@@ -3,15 +3,15 @@
 PortraitError
 ├── InvalidInput              the caller's data or arguments; the command line exits with 2
 ├── NotFound                  an unknown version, consumer, user, snapshot
-├── Conflict                  somebody else was faster, or the state forbids it
+├── Conflict                  another change came first, or the present state forbids this one
 │   ├── FingerprintMismatch   two embedding spaces were about to be mixed
-│   ├── LeaseLost             another shard has taken a bucket over
+│   ├── LeaseLost             another shard holds the bucket now
 │   └── GateRefused           a gate does not let a promotion pass; it carries every verdict
 ├── AccessDenied              the HTTP API does not let the caller do this
-│   ├── Unauthenticated       no key, or none that is known
-│   └── Forbidden             the key's scopes do not reach so far
+│   ├── Unauthenticated       no key was given, or an unknown one
+│   └── Forbidden             the key's scopes do not allow it
 └── Unavailable               a database, store or server does not answer
-    └── RegistryUnusable      the registry database must not be relied upon
+    └── RegistryUnusable      the registry database cannot be used
         ├── RegistryMissing   there is no database, or it has no tables of ours
         ├── RegistryBehind    it is not at the revision that this code needs
         └── RegistryForeign   it belongs to another instance than the Feast project
@@ -60,11 +60,11 @@ class AccessDenied(PortraitError):
 
 
 class Unauthenticated(AccessDenied):
-    """No key was given, or none that is known."""
+    """No key was given, or an unknown one."""
 
 
 class Forbidden(AccessDenied):
-    """The key is known, but its scopes do not reach so far."""
+    """The key is known, but its scopes do not allow this."""
 
 
 class Unavailable(PortraitError):
@@ -72,7 +72,7 @@ class Unavailable(PortraitError):
 
 
 class RegistryUnusable(Unavailable):
-    """The registry database cannot be relied upon."""
+    """The registry database cannot be used."""
 
 
 class RegistryMissing(RegistryUnusable):

@@ -1,4 +1,4 @@
-"""The registry as the floors above see it."""
+"""The registry: one object with all of its parts, for the floors above."""
 
 from typing import Self
 
@@ -15,11 +15,11 @@ from portrait.registry.versions.retirements import Retirements
 from portrait.registry.versions.versions import Versions
 
 NOBODY = "portrait"
-"""Actor of what the system does by itself."""
+"""Actor of changes that the system makes by itself."""
 
 
 class Registry:
-    """All of the registry over one database, acting for one person, key or job: who is kept with every change."""
+    """All of the registry over one database, for one actor (a person, key or job) who is kept with every change."""
 
     def __init__(self, database: Database, actor: str = NOBODY) -> None:
         """Raises InvalidInput for an actor that the audit cannot name."""
@@ -46,5 +46,4 @@ class Registry:
         return Registry(self.database, actor)
 
     def close(self) -> None:
-        """Give back all connections."""
         self.database.close()

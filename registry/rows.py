@@ -1,4 +1,4 @@
-"""Rows by name, locked or not, and the generation: the few SQL phrases that every change of the registry is made of.
+"""Queries that every change of the registry shares: rows by name, locks, the generation and the clock of the database.
 
 Locks are taken in one order everywhere, so that two changes never wait for each other: consumer, its assignment,
 version, backfill, and the instance last. On SQLite a transaction has the only write lock from its start.
@@ -25,9 +25,9 @@ Row = TypeVar("Row", bound=Base)
 
 
 def bump(session: Session, *, projected: bool = True) -> int:
-    """Raise the generation, which serving polls, and return it; holds the instance row until the commit.
+    """Raise the generation, which serving polls, and return it; the instance row stays locked until the commit.
 
-    A change that is not `projected`, one of keys for instance, leaves Feast as up to date as it was.
+    `projected` is false for a change that Feast does not show, of keys for instance: Feast does not fall behind by it.
     """
     next_one = Instance.generation + 1
     values: dict[str, Any] = {"generation": next_one}
@@ -98,7 +98,7 @@ def _named(session: Session, kind: type[Row], name: str, word: str, lock: bool) 
 
 
 def database_now(session: Session) -> datetime:
-    """The server's clock: those of two hosts may be further apart than a lease or a heartbeat lasts."""
+    """The time on the database server, in UTC; the clocks of two hosts may differ by more than a lease lasts."""
     if session.get_bind().dialect.name == "sqlite":
         return datetime.now(UTC)
     moment: datetime = session.execute(select(func.clock_timestamp())).scalar_one()

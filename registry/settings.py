@@ -11,7 +11,7 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
 def require_url(url: str) -> str:
-    """The same text; raises ValueError, which settings turn into a complaint, unless it is empty or a URL."""
+    """`url` itself; raises ValueError, which settings turn into a complaint, unless it is empty or a URL."""
     try:
         make_url(url or "sqlite://")
     except (ArgumentError, ValueError):
@@ -44,6 +44,6 @@ class RegistrySettings(HomeSettings):
 
     @property
     def database_url(self) -> str:
-        """The SQLAlchemy URL in force."""
+        """The SQLAlchemy URL to use: `registry_url` or else a SQLite file in the home, with psycopg 3 for Postgres."""
         url = self.registry_url or f"sqlite:///{self.home / 'registry.db'}"
         return url.replace("postgresql://", "postgresql+psycopg://", 1)

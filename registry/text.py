@@ -1,4 +1,4 @@
-"""What people may write into the registry; both databases then accept it (SQLite checks no length, Postgres no NUL)."""
+"""Checks of text that people write into the registry (SQLite checks no length, Postgres accepts no NUL)."""
 
 from portrait.registry.errors import InvalidInput
 
@@ -16,7 +16,10 @@ def one_line(what: str, value: str, limit: int) -> str:
 
 
 def free_text(what: str, value: str, limit: int = 4096) -> str:
-    """`value` without surrounding blanks, possibly empty or several lines; raises InvalidInput for other controls."""
+    """`value` without surrounding blanks; it may be empty or have several lines.
+
+    Raises InvalidInput for more than `limit` characters, and for control characters other than line ends and tabs.
+    """
     text = value.strip()
     if len(text) > limit:
         raise InvalidInput(f"{what} has {len(text)} characters: give at most {limit}")

@@ -1,1 +1,1 @@
-"""Floor 4: the Ray Serve gateway and the Python client; `serving.client` loads neither torch, Ray nor Feast."""
+"""Floor 4: the Ray Serve gateway, the refresh, and the Python client, which loads neither torch, Ray nor Feast."""

@@ -1,4 +1,4 @@
-"""Threads for work that waits, with a bound on how much of it may pile up."""
+"""Thread pools with a bound on the work that may wait."""
 
 import asyncio
 import threading
@@ -12,9 +12,9 @@ Answer = TypeVar("Answer")
 
 
 class BoundedThreads:
-    """At most `threads` pieces of work at once, at most `limit` under way or waiting.
+    """A pool that runs at most `threads` pieces of work at once, and takes at most `limit` under way or waiting.
 
-    What goes to `pool` itself is not counted.
+    Work that is submitted to `pool` directly is not counted.
     """
 
     def __init__(self, name: str, threads: int, limit: int) -> None:
@@ -23,11 +23,11 @@ class BoundedThreads:
         self._free = threading.BoundedSemaphore(limit)
 
     def submit(self, work: Callable[[], Answer]) -> Future[Answer]:
-        """Start the work as soon as a thread is free; raises Unavailable, at once, when too much of it waits."""
+        """Start the work as soon as a thread is free; raises Unavailable at once when too much work waits."""
         if not self._free.acquire(blocking=False):
             raise Unavailable(f"too many requests wait for {self._name}: try again in a moment")
         running = self.pool.submit(work)
-        # Given back by the work itself: a caller that hung up does not make room for another.
+        # Released by the work itself: a caller that hung up does not make room for another.
         running.add_done_callback(lambda _: self._free.release())
         return running
 

@@ -1,7 +1,7 @@
 """Starting and stopping the gateway on Ray Serve from a plain script.
 
-`running = start(ServingSettings())` returns when `running.url` answers; `running.stop()` ends it, and
-`run_forever` does both around a signal.
+`running = start(ServingSettings())` returns when `running.url` answers; `running.stop()` ends it. `run_forever`
+starts the gateway and stops it on a signal.
 """
 
 import os
@@ -28,7 +28,7 @@ APPLICATION = "portrait"
 
 @dataclass(frozen=True)
 class Running:
-    """A gateway that answers at `url`."""
+    """A running gateway, which answers at `url`."""
 
     url: str
     owns_ray: bool  # whether stopping it stops Ray too
@@ -59,14 +59,14 @@ class Running:
 def start(settings: ServingSettings, build: "Build | None" = None, build_shard: "BuildShard | None" = None) -> Running:
     """Start the gateway and its refresh shards, and return when it answers; raises Conflict when the port is taken.
 
-    Uses the Ray of this process when there is one, the cluster at `ray_address` when that is set, and a
-    Ray of its own otherwise. `build` makes the parts of each replica, `build_shard` those of a shard: the real ones
-    unless a test or a benchmark gives others.
+    Uses the Ray of this process when there is one, the cluster at `ray_address` when that is set, and a Ray of its own
+    otherwise. `build` makes the parts of each replica and `build_shard` those of a shard; tests and benchmarks give
+    their own, the default are the real ones.
     """
     settings = settings.model_copy(update={"port": settings.port or flags.free_port(settings.host)})
     if not settings.ray_address:
         flags.require_free(settings.host, settings.port)
-    # Only now: Ray takes seconds, and a port that is taken should be told at once.
+    # Imported only now: Ray takes seconds, and a taken port should be reported at once.
     import ray
     from ray import serve
 
@@ -97,14 +97,14 @@ def run_forever(
     build: "Build | None" = None,
     announce: Callable[[Running], object] = lambda running: None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then stop cleanly; `announce` is called once it answers."""
+    """Serve until SIGINT or SIGTERM, then stop cleanly; `announce` is called once the gateway answers."""
     asked = threading.Event()
 
     def ask(_signal: int, _frame: FrameType | None) -> None:
         asked.set()
 
     with start(settings, build) as running:
-        # Set after Ray has started, whose own handler would end this process and leave HAProxy behind.
+        # Set after Ray has started: Ray's own handler would end this process and leave HAProxy behind.
         previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         announce(running)
         asked.wait()

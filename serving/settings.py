@@ -6,7 +6,7 @@ from portrait.training.settings import TrainingSettings
 
 
 class ServingSettings(TrainingSettings):
-    """How the gateway listens and reads. Ports of 0 mean any free one."""
+    """Settings of the gateway and of the refresh. Port 0 means any free port."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
     production: bool = Field(default=False, description="Refuse to start without API keys.")

@@ -9,23 +9,22 @@ from portrait.infra.cli.output import console, plain, print_json, say
 
 Gates = Annotated[
     list[str] | None,
-    typer.Option("--gate", help="A limit, max_prior_share=0.2 for instance; `name=` puts the default back. Repeat."),
+    typer.Option("--gate", help="Gate setting, such as max_prior_share=0.2; `name=` puts the default back; repeat."),
 ]
 
-MAX_AGE = "Seconds; an older vector is computed anew on read, and flagged where that fails. 0: any age."
+MAX_AGE = "Seconds; an older vector is computed anew on read, or flagged as stale if that fails. 0: any age."
 
 consumer_app = typer.Typer(help="Declare consumers: downstream models that read embeddings.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
     app.command("consumers")(list_consumers)
     app.add_typer(consumer_app, name="consumer")
     app.command()(status)
 
 
 def list_consumers(as_json: Json = False) -> None:
-    """Consumers and the version that each reads now."""
+    """List consumers and the version that each reads now."""
     from portrait.infra.portrait import Portrait
     from portrait.infra.tables.consumers import consumers_table
     from portrait.registry.serving_state.serving_state import read_state
@@ -45,10 +44,12 @@ def add(
     owner: Annotated[str, typer.Option(help="Team or person who answers for it.")] = "",
     task: Annotated[str, typer.Option(help="What the downstream model does.")] = "",
     gates: Gates = None,
-    wants_head: Annotated[bool, typer.Option("--wants-head", help="Promote only versions with a head of its.")] = False,
+    wants_head: Annotated[
+        bool, typer.Option("--wants-head", help="Promote only versions that have a head of this consumer.")
+    ] = False,
     max_age: Annotated[float, typer.Option(help=MAX_AGE)] = 0.0,
 ) -> None:
-    """Declare a consumer."""
+    """Declare a consumer: a downstream model that reads embeddings."""
     from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
@@ -63,11 +64,12 @@ def change(
     task: Annotated[str | None, typer.Option(help="What the downstream model does.")] = None,
     gates: Gates = None,
     wants_head: Annotated[
-        bool | None, typer.Option("--wants-head/--no-wants-head", help="Promote only versions with a head of its.")
+        bool | None,
+        typer.Option("--wants-head/--no-wants-head", help="Promote only versions that have a head of this consumer."),
     ] = None,
     max_age: Annotated[float | None, typer.Option(help=MAX_AGE)] = None,
 ) -> None:
-    """Change a consumer's fields."""
+    """Change the given fields of a consumer; the others stay."""
     from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
@@ -77,7 +79,7 @@ def change(
 
 @consumer_app.command("show")
 def show(name: Consumer, as_json: Json = False) -> None:
-    """A consumer with what its gates ask for."""
+    """Show a consumer, its assignment and its gate settings."""
     from portrait.infra.portrait import Portrait
     from portrait.infra.tables.consumers import consumer_table
 
@@ -91,7 +93,7 @@ def show(name: Consumer, as_json: Json = False) -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """The log, the live versions with coverage, bytes and what keeps them alive, and the gateways."""
+    """Show the log, the versions with their coverage, size and pins, the gateways and the refresh."""
     from portrait.infra.jobs.status import read_status
     from portrait.infra.portrait import Portrait
     from portrait.infra.tables.data import status_tables

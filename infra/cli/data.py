@@ -20,7 +20,6 @@ class DataSet(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
     app.command("import")(import_data)
     for command in (ingest, snapshot, env, apply):
         app.command()(command)
@@ -32,9 +31,9 @@ def ingest(
     users: Annotated[Path | None, typer.Option(help="Users, Parquet or CSV.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Take canonical tables into the event log, the catalogue and the profiles.
+    """Ingest canonical tables into the event log, the catalogue and the profiles.
 
-    Bad rows go to a file in rejects/ with a reason; the same file twice changes nothing.
+    Bad rows go to a file in rejects/ with a reason; ingesting the same file again changes nothing.
     """
     from portrait.feature_repo.ingest.ingest import open_files
     from portrait.infra.jobs.versions import take_in
@@ -43,7 +42,7 @@ def ingest(
     from portrait.infra.tables.data import ingest_table
 
     settings = Settings()
-    open_files(Portrait(settings).log, events, items, users)  # a file that cannot be used leaves not even a home
+    open_files(Portrait(settings).log, events, items, users)  # before the home is made: an unusable file leaves none
     with Portrait.prepare(settings) as portrait, progress_bar() as progress:
         report = take_in(portrait, events, items, users, progress)
     if as_json:
@@ -53,11 +52,11 @@ def ingest(
 
 
 def import_data(
-    data_set: Annotated[DataSet, typer.Argument(help="Which adapter.")],
+    data_set: Annotated[DataSet, typer.Argument(help="Name of the data set.")],
     path: Annotated[Path, typer.Argument(help="The data set's file or folder.")],
     as_json: Json = False,
 ) -> None:
-    """Take a public data set in through its adapter; labels go to a file in the home's labels/ folder."""
+    """Ingest a public data set through its adapter; its labels go to a file in the home's labels/ folder."""
     from portrait.infra.jobs.versions import import_data_set
     from portrait.infra.portrait import Portrait
     from portrait.infra.tables.data import ingest_table
@@ -73,7 +72,7 @@ def import_data(
 
 
 def snapshot(as_of: AsOf = None, as_json: Json = False) -> None:
-    """Cut history and profile of all users as of a time; what training and backfill read."""
+    """Cut a snapshot: history and profile of all users as of a time, which training and backfill read."""
     from portrait.feature_repo.history.snapshot_cut import cut
     from portrait.infra.portrait import Portrait
 
@@ -98,7 +97,7 @@ def env() -> None:
 
 
 def apply(as_json: Json = False) -> None:
-    """Bring databases to the newest schema and Feast to what the registry says; `feast plan` is empty right after."""
+    """Bring databases to the newest schema, and Feast to the registry's state; `feast plan` then shows no change."""
     from portrait.infra.portrait import Portrait
 
     with Portrait.prepare() as portrait, progress_bar() as progress:

@@ -14,26 +14,25 @@ OfVersion = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
     app.command()(dataset)
 
 
 def dataset(
     consumer: Consumer,
-    labels: Annotated[Path, typer.Option(help="Labels, Parquet or CSV: user_id, event_time if any, label columns.")],
+    labels: Annotated[Path, typer.Option(help="Labels, Parquet or CSV: user_id, maybe event_time, label columns.")],
     out: Annotated[Path, typer.Option("--out", help="Parquet file to write: the labels, as_of and vector.")],
     version: OfVersion = None,
     grid: Annotated[
-        str, typer.Option(help="Label times are rounded down to it: 1d, 1h, or 0 for the times themselves.")
+        str, typer.Option(help="Grid to which label times are rounded down: 1d, 1h, or 0 for exact times.")
     ] = "1d",
     after_training: Annotated[
-        bool, typer.Option("--after-training", help="Leave labels from before the version's training time out.")
+        bool, typer.Option("--after-training", help="Leave out labels from before the version's training time.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Give each label the vector that the version would have served just before it: a pinned training set.
+    """Make a pinned training set: each label with the vector that the version would have served just before it.
 
-    Bad rows go to a file in rejects/ with number and reason. Killed, it leaves nothing that a reader sees.
+    Bad rows go to a file in rejects/ with their number and reason. A killed run leaves no incomplete file.
     """
     from portrait.infra.jobs.datasets import make_dataset
     from portrait.infra.portrait import Portrait

@@ -1,4 +1,4 @@
-"""The demo: the whole path with progress, ending with tables and a picture."""
+"""The command that walks the whole path with progress, and ends with tables and a picture."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,6 @@ from portrait.infra.cli.output import console, notices, progress_bar
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's command."""
     app.command()(demo)
 
 
@@ -19,7 +18,9 @@ def demo(
         typer.Option("--data", help="Real data instead of generated users.", metavar="DATA_SET PATH"),
     ] = None,
     users: Annotated[int, typer.Option(help="How many users to generate.", min=100)] = 3000,
-    home: Annotated[Path | None, typer.Option(help="Folder of the demo (default .portrait-demo); made anew.")] = None,
+    home: Annotated[
+        Path | None, typer.Option(help="Folder of the demo (default .portrait-demo); an earlier demo in it is deleted.")
+    ] = None,
 ) -> None:
     """Walk the whole path: ingest, train two versions, embed, promote, serve, roll back."""
     from portrait.infra.demo.report import show

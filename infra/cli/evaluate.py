@@ -1,4 +1,4 @@
-"""Commands that measure representations on tasks."""
+"""The command that measures representations on tasks and runs the comparisons of the papers, and its tables."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # torch is not needed to draw a table
 
 
 def task_table(found: "Evaluation") -> Table:
-    """Methods and their metrics with intervals, the version first; how far it is ahead of each, user by user."""
+    """Methods and their metrics with intervals, the version first; and the version's lead over each, user by user."""
     title = f"{found.task}, as of {day(found.as_of)}"
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("method")
@@ -45,7 +45,7 @@ def task_table(found: "Evaluation") -> Table:
 
 
 def cost_tables(cost: "Cost") -> Iterator[Table]:
-    """Both sides in sum, the consumers' metrics, and the dimensions."""
+    """Tables of the total costs of both sides, of the consumers' metrics, and of the dimensions."""
     from portrait.training.evaluation.suites.cost.report import change_row, dimension_rows, metric_row
 
     title = f"five consumers, {cost.users:,} users, {cost.store}: features of their own, or {cost.shared}"
@@ -66,7 +66,7 @@ def _table(title: str, head: tuple[str, ...], rows: "Iterator[tuple[str, ...]] |
 
 
 class Suite(StrEnum):
-    """Comparisons of the papers."""
+    """Comparisons from the papers."""
 
     CLUE = "clue"
     COST = "cost"
@@ -81,11 +81,10 @@ READ_BY = {
     "--dimensions": [COST],
     **{option: [CLUE] for option in ("--target", "--seeds", "--clock", "--unseen", "--name", "--as-of")},
 }
-"""What each option is for; where all modes read one, it is not here."""
+"""The modes that read each option; options that all modes read are left out."""
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
     app.command()(evaluate)
 
 
@@ -95,35 +94,40 @@ def evaluate(
     task: Annotated[
         str | None, typer.Option(help="A built-in task by name, or a TOML file; see docs/transfer.md.")
     ] = None,
-    baselines: Annotated[str, typer.Option(help="Measured beside it: all, none, or names, comma-separated.")] = "all",
+    baselines: Annotated[
+        str, typer.Option(help="Baselines to measure beside it: all, none, or names, comma-separated.")
+    ] = "all",
     beside: Annotated[
-        list[str] | None, typer.Option(help="Another version to be measured on the same data; repeat.")
+        list[str] | None, typer.Option(help="Another version to measure on the same data; repeat.")
     ] = None,
-    suite: Annotated[Suite | None, typer.Option(help="Or: which comparison of the papers to run.")] = None,
-    target: Annotated[list[str] | None, typer.Option(help="Suite: service whose items are ranked; repeat.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Suite: trainings of each kind.")] = 3,
+    suite: Annotated[Suite | None, typer.Option(help="Comparison from the papers to run, instead of a task.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Suite clue: service whose items are ranked; repeat.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Suite clue: trainings of each kind.")] = 3,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Suite: override a config field of what it trains; repeat.")
+        list[str] | None,
+        typer.Option("--set", help="Suites clue and cost: override a config field of their models, epochs=5; repeat."),
     ] = None,
     clock: Annotated[
-        bool, typer.Option(help="Suite: whether the times of different services can be compared; --no-clock if not.")
+        bool, typer.Option(help="Suite clue: whether the times of different services can be compared.")
     ] = True,
     unseen: Annotated[
         bool,
-        typer.Option(help="Suite: also measure encoders whose training saw nothing of the service: one more a target."),
+        typer.Option(help="Suite clue: for each target, also train and measure encoders without its service."),
     ] = False,
     name: Annotated[
-        str, typer.Option(help="Suite: folder under studies/ in the home; the same name goes on.")
+        str, typer.Option(help="Suite clue: folder under studies/ in the home; the same name resumes it.")
     ] = "services",
     dimensions: Annotated[
-        str, typer.Option(help="Suite cost: dimensions of the models that it trains, comma-separated.")
+        str, typer.Option(help="Suite cost: dimensions of the models to train, comma-separated.")
     ] = "32,64,120,256",
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a version on a task beside the plain known methods; or run a comparison of the papers.
+    """Measure a version on a task beside baselines, or run a comparison from the papers.
 
-    Killed, the same command goes on with what is not measured yet.
+    A killed run is resumed by the same command.
     """
     if (task is None) == (suite is None):
         raise InvalidInput("give --task NAME_OR_FILE, --suite clue with --target SERVICE, --suite cost or --suite gur")
@@ -145,7 +149,7 @@ def evaluate(
 
 
 def _require_read(context: typer.Context, mode: str) -> None:
-    """Refuse an option that the mode would leave unread."""
+    """Raise InvalidInput for a given option that the mode does not read."""
     for parameter in context.command.params:
         source, modes = context.get_parameter_source(parameter.name or ""), READ_BY.get(parameter.opts[0], [mode])
         if mode not in modes and source is not None and source.name == "COMMANDLINE":

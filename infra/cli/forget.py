@@ -1,4 +1,4 @@
-"""The command that forgets a user."""
+"""The command that forgets a user, and its tables."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -13,7 +13,7 @@ from portrait.infra.tables.layout import moment, table_of
 
 
 def forgetting_tables(report: ForgettingReport) -> Iterator[Table]:
-    """What was found where, and then what is left and where."""
+    """A table of the data that was found by place, and one of the data that is left."""
     found = table_of(f"{report.subject}, forgotten {moment(report.finished_at)}", "place", "found and deleted")
     for place, count in report.found.items():
         found.add_row(place, f"{count:,}")
@@ -31,16 +31,15 @@ def forgetting_tables(report: ForgettingReport) -> Iterator[Table]:
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's command."""
     app.command()(forget)
 
 
 def forget(
     user: Annotated[str, typer.Argument(help="Id of the user.")],
-    lift: Annotated[bool, typer.Option("--lift", help="Accept what comes of a forgotten user from now on.")] = False,
+    lift: Annotated[bool, typer.Option("--lift", help="Accept records of a forgotten user again.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete everything about a user, and refuse what comes later; repeated, it goes on where it was cut short."""
+    """Delete all data of a user and refuse later records; run it again to finish an interrupted run."""
     from portrait.infra.cli.forget import forgetting_tables
     from portrait.infra.portrait import Portrait
 

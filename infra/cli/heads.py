@@ -15,7 +15,7 @@ head_app = typer.Typer(help="Heads: downstream models trained on the vectors of 
 
 
 class HeadKind(StrEnum):
-    """Kinds of heads: three tell classes apart, the last ranks items."""
+    """Kinds of heads: three classifiers, and one that ranks items."""
 
     LOGISTIC = "logistic"
     MLP = "mlp"
@@ -24,7 +24,6 @@ class HeadKind(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
     app.add_typer(head_app, name="head")
 
 
@@ -32,15 +31,15 @@ def register(app: typer.Typer) -> None:
 def add(
     consumer: Consumer,
     version: Version,
-    fingerprint: Annotated[str, typer.Option(help="Of the vectors that it was trained on, as every answer carries.")],
-    task: Annotated[str, typer.Option(help="What it was measured on.")],
-    data_stamp: Annotated[str, typer.Option(help="Which data: a name or digest; metrics compare within one stamp.")],
-    as_of: Annotated[str, typer.Option("--as-of", help="Time of the vectors that it was measured on (UTC).")],
-    metric: Annotated[list[str], typer.Option("--metric", help="A metric, auc=0.76 for instance; repeat.")],
-    location: Annotated[str, typer.Option(help="Where it lives: a path or a URL.")],
+    fingerprint: Annotated[str, typer.Option(help="Fingerprint of the vectors it was trained on; answers carry it.")],
+    task: Annotated[str, typer.Option(help="Task that it was measured on.")],
+    data_stamp: Annotated[str, typer.Option(help="Name or digest of the data; metrics compare within one stamp.")],
+    as_of: Annotated[str, typer.Option("--as-of", help="As-of time of the vectors it was measured on (UTC).")],
+    metric: Annotated[list[str], typer.Option("--metric", help="Metric, such as auc=0.76; repeat.")],
+    location: Annotated[str, typer.Option(help="Where the head is stored: a path or a URL.")],
     as_json: Json = False,
 ) -> None:
-    """Keep a head that was trained elsewhere, with what it scored; promotion gates read it."""
+    """Register a head that was trained elsewhere, with its metrics, for the promotion gates."""
     from portrait.infra.portrait import Portrait
     from portrait.registry.consumers.heads import NewHead
 
@@ -67,17 +66,19 @@ def add(
 @head_app.command("train")
 def train(
     consumer: Consumer,
-    data: Annotated[list[Path], typer.Option(help="Training set of `portrait dataset`; repeat, all of one version.")],
-    label: Annotated[str, typer.Option(help="Column of the labels; also the task's name in the registry.")],
-    kind: Annotated[HeadKind, typer.Option(help="What kind of model.")] = HeadKind.LOGISTIC,
+    data: Annotated[
+        list[Path], typer.Option(help="Training set made by `portrait dataset`; repeat, all of one version.")
+    ],
+    label: Annotated[str, typer.Option(help="Column with the labels; also the task's name in the registry.")],
+    kind: Annotated[HeadKind, typer.Option(help="Kind of model.")] = HeadKind.LOGISTIC,
     name: Annotated[
-        str, typer.Option(help="Folder under heads/CONSUMER/ in the home (default: says what it is).")
+        str, typer.Option(help="Folder under heads/CONSUMER/ in the home (default: a descriptive name).")
     ] = "",
-    service: Annotated[str, typer.Option(help="Kind two-tower: service whose items the label names.")] = "",
+    service: Annotated[str, typer.Option(help="Kind two-tower: service of the items that the labels name.")] = "",
     version: OfVersion = None,
     as_json: Json = False,
 ) -> None:
-    """Train a head on a pinned training set, measure it on users whom it has not seen, keep it and register it."""
+    """Train a head on a pinned training set, measure it on users that it has not seen, and register it."""
     from portrait.infra.jobs.datasets import train_and_register
     from portrait.infra.portrait import Portrait
     from portrait.infra.tables.datasets import trained_head_table
@@ -93,7 +94,7 @@ def train(
 
 @head_app.command("list")
 def list_heads(consumer: Consumer, as_json: Json = False) -> None:
-    """The heads of a consumer, oldest first."""
+    """List the heads of a consumer, oldest first."""
     from portrait.infra.portrait import Portrait
     from portrait.infra.tables.consumers import heads_table
 

@@ -1,4 +1,4 @@
-"""Commands about who may do what, and who did: keys, audit."""
+"""Commands about API keys and the audit: keys, audit, and their tables."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -16,7 +16,7 @@ from portrait.registry.records.records import ApiKey
 
 
 def keys_table(keys: Iterable[ApiKey]) -> Table:
-    """Keys of the HTTP API and what they may do."""
+    """API keys and their grants."""
     table = table_of("API keys", "id", "name", "may", "made", "by", "revoked")
     for key in keys:
         may = "\n".join(map(str, key.grants))
@@ -25,7 +25,7 @@ def keys_table(keys: Iterable[ApiKey]) -> Table:
 
 
 def audit_table(events: Iterable[AuditEvent]) -> Table:
-    """What was changed or refused, oldest first."""
+    """Changes and refused attempts, in the order given."""
     table = table_of("Audit", "when", "who", "what", "on", "outcome", "detail")
     for event in events:
         detail = "  ".join(f"{name} {shown(value)}" for name, value in event.detail.items() if value not in ("", None))
@@ -39,21 +39,20 @@ Consumers = Annotated[list[str] | None, typer.Option(metavar="CONSUMER", help="A
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
     app.add_typer(keys_app, name="keys")
     app.command()(audit)
 
 
 @keys_app.command("add")
 def add(
-    name: Annotated[str, typer.Argument(help="Who will use it; kept with all that it does.")],
+    name: Annotated[str, typer.Argument(help="Who will use the key; the audit shows this name.")],
     read: Consumers = None,
     promote: Consumers = None,
     write_events: Annotated[bool, typer.Option("--write-events", help="May send events.")] = False,
     administer: Annotated[bool, typer.Option("--administer", help="May do everything.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a key that may read embeddings of consumers, promote them, write events, or administer; shown once."""
+    """Make a key that may read or promote consumers, send events, or administer; it is shown only once."""
     from portrait.infra.portrait import Portrait
     from portrait.registry.records.grants import Grant, Scope
 
@@ -65,13 +64,13 @@ def add(
     if as_json:
         print_json({"id": key.id, "name": key.name, "grants": [str(grant) for grant in key.grants], "key": text})
         return
-    notices().print(f"key {key.id} of {key.name}; it is shown this once and stored nowhere:")
+    notices().print(f"key {key.id} of {key.name}; it is shown only this once and stored nowhere:")
     say(text)
 
 
 @keys_app.command("list")
 def list_keys(as_json: Json = False) -> None:
-    """Keys with what they may do, the revoked ones too."""
+    """List API keys and their grants, the revoked ones too."""
     from portrait.infra.cli.keys import keys_table
     from portrait.infra.portrait import Portrait
 
@@ -85,7 +84,7 @@ def list_keys(as_json: Json = False) -> None:
 
 @keys_app.command("revoke")
 def revoke(id: Annotated[str, typer.Argument(help="Id of the key, from `portrait keys list`.")]) -> None:
-    """Make a key worthless; gateways know it within a second."""
+    """Revoke a key for good; every gateway follows within a second."""
     from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
@@ -95,10 +94,10 @@ def revoke(id: Annotated[str, typer.Argument(help="Id of the key, from `portrait
 
 def audit(
     since: Annotated[str | None, typer.Option("--since", help="Only events from this time on (UTC).")] = None,
-    last: Annotated[int | None, typer.Option("--last", min=1, help="Only so many of the newest events.")] = None,
+    last: Annotated[int | None, typer.Option("--last", min=1, help="Only this number of newest events.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Every change and every refused attempt, oldest first; --json writes one event a line."""
+    """List every change and every refused attempt, oldest first; --json prints one event a line."""
     if since and last:
         raise InvalidInput("--since with --last: give one of them")
     import orjson

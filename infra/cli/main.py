@@ -1,4 +1,4 @@
-"""`portrait`: the command line. Nothing heavy is imported before a command runs, so `--help` answers at once."""
+"""The `portrait` command line. Nothing heavy is imported before a command runs, so `--help` answers at once."""
 
 import sys
 

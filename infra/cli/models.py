@@ -18,7 +18,6 @@ class Family(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
     for command in (train, backfill):
         app.command()(command)
 
@@ -26,9 +25,9 @@ def register(app: typer.Typer) -> None:
 def train(
     family: Annotated[Family, typer.Argument(help="Family of representation models.")],
     as_of: AsOf = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Leave this profile or team field out; repeat.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Profile or team field to leave out; repeat.")] = None,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a config field: epochs=5; repeat.")
+        list[str] | None, typer.Option("--set", help="Override a config field, such as epochs=5; repeat.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -52,11 +51,11 @@ def backfill(
     version: Version,
     as_of: AsOf = None,
     stale: Annotated[
-        bool, typer.Option("--stale", help="Only users whose windows have moved since their vector.")
+        bool, typer.Option("--stale", help="Embed only users whose windows have moved since their vector was computed.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Embed all users at a version, offline and online; goes on where a killed one stopped."""
+    """Embed all users at a version, offline and online; a killed backfill resumes where it stopped."""
     from portrait.infra.portrait import Portrait
     from portrait.training.backfill.backfill import backfill as run
 

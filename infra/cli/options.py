@@ -14,11 +14,11 @@ AsOf = Annotated[
     str | None,
     typer.Option("--as-of", help="Only events before this time count (UTC; default: just after the newest event)."),
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.")]
+Reason = Annotated[str, typer.Option("--reason", help="Reason for the change; the history keeps it.")]
 
 
 def parse_time(value: str | None, option: str = "--as-of") -> datetime | None:
-    """An ISO 8601 date or time as UTC; without a zone it is taken as UTC."""
+    """An ISO 8601 date or time in UTC, without a zone taken as UTC; raises InvalidInput for any other text."""
     if value is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a command prints: tables for people, or JSON on a standard output that nothing else writes to."""
+"""Output of commands: tables for people, or JSON on a standard output that nothing else writes to."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ _clean: TextIO | None = None
 
 
 def claim_stdout() -> TextIO:
-    """The real standard output; from now on whatever libraries print (Ray does) goes to standard error."""
+    """The real standard output; from now on the output of libraries such as Ray goes to standard error."""
     global _clean
     if _clean is None:
         sys.stdout.flush()
@@ -32,23 +32,23 @@ def claim_stdout() -> TextIO:
 
 
 def console() -> Console:
-    """Tables for people, on standard output; as wide as the terminal, or as a page where there is none."""
+    """A console for tables on standard output; as wide as the terminal, or PAGE characters without one."""
     out = claim_stdout()
     return Console(file=out, highlight=False, width=None if out.isatty() else PAGE)
 
 
 def say(*lines: str) -> None:
-    """Sentences for people, on standard output, each on a line of its own however long."""
+    """Print lines for people on standard output, without wrapping them."""
     console().print(*lines, sep="\n", soft_wrap=True, markup=False)
 
 
 def notices() -> Console:
-    """Progress and remarks, on standard error."""
+    """A console for progress and remarks on standard error."""
     return Console(stderr=True, highlight=False)
 
 
 def print_json(value: object) -> None:
-    """One JSON document on standard output."""
+    """Print one JSON document on standard output."""
     import orjson
 
     out = claim_stdout()
@@ -57,7 +57,7 @@ def print_json(value: object) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, times, paths and enums as plain JSON values."""
+    """The value with dataclasses, times, paths and enums as plain JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, dict):
@@ -86,9 +86,9 @@ def progress_bar() -> Iterator["Progress"]:
 
     def show(step: str, done: int, total: int, note: str = "") -> None:
         if not tasks:
-            bars.start()  # and not before: even bars of nothing leave an empty line
+            bars.start()  # not earlier: even a display without bars leaves an empty line
         if step not in tasks or bars.tasks[tasks[step]].finished:
-            for earlier in bars.tasks:  # a training that stopped early has ended all the same
+            for earlier in bars.tasks:  # earlier steps are over, even a training that stopped early
                 bars.update(earlier.id, total=earlier.completed)
             tasks[step] = bars.add_task(step, total=total)
         bars.update(tasks[step], completed=done, total=total, description=f"{step} {note}".strip())

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Pass over what gates say (wants --reason); never over a broken artifact."),
+    typer.Option("--force", help="Pass over gates that refuse (needs --reason); never over a broken artifact."),
 ]
 Expected = Annotated[
-    int | None, typer.Option("--expect", help="Refuse unless the consumer is at this revision (`portrait consumers`).")
+    int | None,
+    typer.Option("--expect", help="Refuse unless the consumer is at this revision; `portrait consumers` shows it."),
 ]
 
-canary_app = typer.Typer(help="End a canary: make it the stable version, or give it up.", no_args_is_help=True)
+canary_app = typer.Typer(help="End a canary: make it the stable version, or abort it.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
     app.add_typer(canary_app, name="canary")
     for command in (promote, rollback, history):
         app.command()(command)
@@ -33,9 +33,10 @@ def promote(
     consumer: Consumer,
     version: Version,
     canary: Annotated[
-        float | None, typer.Option("--canary", help="Only this share of the users, 0.05 for instance; again to widen.")
+        float | None,
+        typer.Option("--canary", help="Move only this share of the users, such as 0.05; repeat to change the share."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what every gate says; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show every gate's verdict; change nothing.")] = False,
     force: Force = False,
     reason: Reason = "",
     expect: Expected = None,
@@ -71,7 +72,7 @@ def finish(
 
 @canary_app.command("abort")
 def abort(consumer: Consumer, reason: Reason = "", expect: Expected = None, as_json: Json = False) -> None:
-    """Give the canary up; all users are back on the stable version."""
+    """Abort the canary; all users are back on the stable version."""
     from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
@@ -82,7 +83,7 @@ def abort(consumer: Consumer, reason: Reason = "", expect: Expected = None, as_j
 def rollback(
     consumer: Consumer, reason: Reason = "", force: Force = False, expect: Expected = None, as_json: Json = False
 ) -> None:
-    """Put a consumer back on the version before its last promotion, once that is shown to work; moves no data."""
+    """Put a consumer back on the version before its last promotion, if that still works; moves no data."""
     from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
@@ -94,10 +95,10 @@ def rollback(
 
 def history(
     consumer: Consumer,
-    at: Annotated[str | None, typer.Option("--at", help="Which version was in production at this time (UTC).")] = None,
+    at: Annotated[str | None, typer.Option("--at", help="Show what the consumer read at this time (UTC).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Who moved a consumer, when, from which version to which, and why; with --at what it read at that time."""
+    """List the changes of a consumer's assignment: when, from which version to which, by whom and why."""
     from portrait.infra.portrait import Portrait
     from portrait.infra.tables.consumers import gates_table, history_table
 

@@ -9,7 +9,6 @@ from portrait.infra.cli.output import claim_stdout, console, notices
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
     app.command()(get)
     app.command()(serve)
 
@@ -17,10 +16,10 @@ def register(app: typer.Typer) -> None:
 def get(
     consumer: Annotated[str, typer.Argument(help="Name of the consumer.")],
     users: Annotated[list[str], typer.Argument(help="User ids.")],
-    strict: Annotated[bool, typer.Option("--strict", help="An unknown user is an error instead of the prior.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail for an unknown user, without the prior.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Fetch embeddings by user id, as the gateway would answer."""
+    """Print embeddings of users, as the gateway would answer them."""
     from portrait.infra.portrait import Portrait
     from portrait.infra.tables.data import embeddings_table
 
@@ -40,7 +39,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (default 127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option(help="Port (default 8000).")] = None,
 ) -> None:
-    """Answer embeddings over HTTP by Ray Serve until interrupted."""
+    """Serve embeddings over HTTP with Ray Serve until interrupted."""
     from portrait.infra.settings import Settings
     from portrait.serving.http.access import require_safe
     from portrait.serving.running import run_forever
@@ -49,7 +48,7 @@ def serve(
     claim_stdout()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = Settings().model_copy(update=given)
-    # Before Ray starts: a registry that cannot be used, and a gateway that would be open to strangers.
+    # Checked before Ray starts: the registry can be used, and the gateway is not open to strangers.
     state, warning = first_state(settings)
     remarks = [remark for remark in (warning, require_safe(settings, state.keys.values())) if remark]
     run_forever(

@@ -1,4 +1,4 @@
-"""Commands that learn from many small trainings: study scaling."""
+"""The command `portrait study scaling`, and its tables."""
 
 import sys
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from portrait.training.scaling.tables import between, flops
 
 
 def study_tables(outcome: Outcome) -> Iterator[Table]:
-    """The runs in one line, the law, its checks, its forecasts."""
+    """Tables of the runs, the law, its checks and its forecasts."""
     study = outcome.study
     runs = table_of("Runs", "trained now", "there before", "failed", "held out of the fit", "FLOPs of all")
     total = flops(sum(run.flops for run in (*study.runs, *study.held_out)))
@@ -35,7 +35,7 @@ def study_tables(outcome: Outcome) -> Iterator[Table]:
 
 
 def warnings_of(study: Study) -> list[str]:
-    """What speaks against relying on the law or on a forecast, a line each; why there is no law."""
+    """Warnings about the law and its forecasts, one a line; without a law, why there is none."""
     law = [f"warning: {warning}" for warning in study.law.warnings] if study.law else [study.refusal]
     return [*law, *(f"{flops(one.budget)} FLOPs: {note}" for one in study.forecasts for note in one.notes)]
 
@@ -74,33 +74,32 @@ def _short(interval: Interval) -> str:
     return f"{interval.low:.3g} to {interval.high:.3g}"
 
 
-studies = typer.Typer(no_args_is_help=True, help="Train many small models, and learn from them what to train next.")
+studies = typer.Typer(no_args_is_help=True, help="Train many small models to plan larger ones.")
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
     app.add_typer(studies, name="study")
 
 
 @studies.command()
 def scaling(
-    name: Annotated[str, typer.Option(help="Name of the study; the same again goes on with it.")] = "scaling",
+    name: Annotated[str, typer.Option(help="Name of the study; the same name resumes it.")] = "scaling",
     sizes: Annotated[str | None, typer.Option(help="Named sizes of the model: pico,nano,micro.")] = None,
-    users: Annotated[str | None, typer.Option(help="Users to train on: 2000,20000.")] = None,
+    users: Annotated[str | None, typer.Option(help="Numbers of training users: 2000,20000.")] = None,
     sequence_lengths: Annotated[
-        str | None, typer.Option("--lengths", "--sequence-lengths", help="Events of a service, the newest: 32,64.")
+        str | None, typer.Option("--lengths", "--sequence-lengths", help="Newest events of each service: 32,64.")
     ] = None,
-    batches: Annotated[str | None, typer.Option(help="Users of a step: 64,256.")] = None,
+    batches: Annotated[str | None, typer.Option(help="Users in a step: 64,256.")] = None,
     steps: Annotated[str | None, typer.Option(help="Steps of a run: 200,2000.")] = None,
-    budgets: Annotated[str | None, typer.Option(help="Or FLOPs of a run, that steps use up: 1e11,1e12.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Seeds: 0,1 repeats every run (default: 0).")] = None,
-    grid: Annotated[Path | None, typer.Option(help="TOML file with any of these; an option comes before it.")] = None,
+    budgets: Annotated[str | None, typer.Option(help="FLOPs of a run, instead of --steps: 1e11,1e12.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds: 0,1 trains every run twice (default: 0).")] = None,
+    grid: Annotated[Path | None, typer.Option(help="TOML file with any of these; options override it.")] = None,
     budget: Annotated[
-        list[str] | None, typer.Option(help="FLOPs to look ahead to: what to train, which loss to expect; repeat.")
+        list[str] | None, typer.Option(help="FLOPs of a later training, for which to forecast run and loss; repeat.")
     ] = None,
     hold_out: Annotated[
         list[str] | None,
-        typer.Option(help="A run that the law does not see and is checked by, trained if it is missing; repeat."),
+        typer.Option(help="Run that checks the law and is not fitted; trained if it is missing; repeat."),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Override a field of CLUE's config for all runs; repeat.")
@@ -109,12 +108,12 @@ def scaling(
         int | None, typer.Option(min=1, help="Runs at a time (default: as many as there is room for).")
     ] = None,
     local: Annotated[bool, typer.Option("--local", help="Train in this process, without Ray.")] = False,
-    report_only: Annotated[bool, typer.Option("--report-only", help="Train nothing; report what is there.")] = False,
+    report_only: Annotated[bool, typer.Option("--report-only", help="Train nothing; report finished runs.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train CLUE in many sizes, fit the law of loss over compute, and say what to train next.
+    """Train CLUE in many sizes, fit a law of loss over compute, and forecast larger trainings.
 
-    One row a run goes into studies/NAME/runs.csv; a killed study, started again, trains only what is missing.
+    Each run becomes a row in studies/NAME/runs.csv; a killed study, started again, trains only the missing runs.
     """
     from portrait.infra.cli.study import study_tables, warnings_of
     from portrait.infra.jobs.study import Wanted, study_scaling

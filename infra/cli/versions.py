@@ -1,4 +1,4 @@
-"""Commands about the life of embedding versions: versions, diff, retire, export."""
+"""Commands about the life of embedding versions: versions, diff, fail, retire, export."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,16 +10,15 @@ from portrait.infra.cli.output import console, print_json, progress_bar, say
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
     for command in (versions, diff, fail, retire, export):
         app.command()(command)
 
 
 def versions(
-    version: Annotated[str | None, typer.Argument(help="Only this one, with its whole lineage.")] = None,
+    version: Annotated[str | None, typer.Argument(help="Show only this version, with its whole lineage.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Embedding versions, newest last, with state, fingerprint, lineage and metrics."""
+    """List embedding versions, newest last, with state, fingerprint, lineage and metrics."""
     from portrait.infra.portrait import Portrait
     from portrait.infra.tables.versions import version_table, versions_table
 
@@ -33,7 +32,7 @@ def versions(
 
 
 def diff(version: Version, other: Version, as_json: Json = False) -> None:
-    """How two versions differ: coverage, metrics, neighbours, the turn between their spaces, norms."""
+    """Compare two versions: coverage, metrics, neighbours, the rotation between their spaces, norms."""
     from portrait.infra.portrait import Portrait
     from portrait.infra.tables.versions import diff_table
 
@@ -46,9 +45,9 @@ def diff(version: Version, other: Version, as_json: Json = False) -> None:
 
 
 def fail(
-    version: Version, reason: Annotated[str, typer.Option("--reason", help="What is wrong with it; kept for good.")]
+    version: Version, reason: Annotated[str, typer.Option("--reason", help="Why it is broken; kept for good.")]
 ) -> None:
-    """Mark a version as broken, for good: nothing is promoted to it any more. Refused while a consumer reads it."""
+    """Mark a version as broken for good, so that nothing is promoted to it; refused while a consumer reads it."""
     from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
@@ -57,7 +56,7 @@ def fail(
 
 
 def retire(version: Version, reason: Reason = "", as_json: Json = False) -> None:
-    """End a version's life and delete its vectors; refused while anything pins it, goes on when repeated."""
+    """End a version's life and delete its vectors; refused while anything pins it. Run it again to resume."""
     from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait, progress_bar() as progress:

@@ -1,4 +1,4 @@
-"""What the demo shows at its end: tables for the terminal and a map of the users. Pure functions of their arguments."""
+"""The report of the demo: tables for the terminal and a map of the users."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float32]
 
-# Okabe and Ito's colours, told apart with every kind of colour vision; grey is for the rest.
+# Okabe and Ito's colours, which differ for every kind of colour vision; grey is for the rest.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 GREY = "#BBBBBB"
 OTHER, UNKNOWN = "other", "unknown"
@@ -37,8 +37,8 @@ TSNE_PERPLEXITY = 30.0
 def favourites(histories: pa.Table, catalogue: pa.Table, top: int = 3) -> dict[str, list[str]]:
     """The `top` items of each user with a history, by summed weight, as the catalogue's text or else the item's id.
 
-    `histories` has the columns of schemas.HISTORY; `catalogue` has service, item_id and text. Returned goods count
-    for nothing.
+    `histories` has the columns of schemas.HISTORY; `catalogue` has service, item_id and text. Returned goods do not
+    count.
     """
     with duckdb.connect() as connection:
         connection.register("histories", histories.select(["user_id", "services", "item_ids", "actions", "weights"]))
@@ -71,8 +71,8 @@ def neighbour_table(
 ) -> Table:
     """A few users, what they like, their nearest users by cosine similarity, and what those like.
 
-    `vectors` is [n, d], row i of `user_ids[i]`. Only users of `liked` are shown and compared: the others have
-    nothing to judge the nearness by. `shown` is a number of users, drawn with a fixed seed, or the users themselves.
+    `vectors` is [n, d], row i belongs to `user_ids[i]`. Only users of `liked` are shown and compared: for the others
+    nearness cannot be judged. `shown` is a number of users, drawn with a fixed seed, or the users themselves.
     """
     known = [row for row, user in enumerate(user_ids) if liked.get(user)]
     users = [user_ids[row] for row in known]
@@ -99,7 +99,8 @@ def draw_map(
     """Write a PNG with one point a user, coloured by label (None: unknown); returns `path`.
 
     `vectors` is [n, d]. Two dimensions come from t-SNE on at most 2,000 users, drawn with a fixed seed; from PCA on
-    all of them when `quick`, or when there are too few for t-SNE. Raises InvalidInput unless there is a label a vector.
+    all of them when `quick`, or when there are too few for t-SNE. Raises InvalidInput for fewer than two vectors, and
+    unless each vector has a label.
     """
     if len(vectors) != len(labels) or len(vectors) < 2:
         raise InvalidInput(f"cannot draw {len(vectors)} vectors with {len(labels)} labels: it needs two, and one each")
@@ -140,7 +141,7 @@ def _rows_to_show(users: Sequence[str], shown: int | Sequence[str]) -> list[int]
 
 
 def _sample(count: int, wanted: int) -> npt.NDArray[np.int64]:
-    """At most `wanted` of `count` rows, ascending, the same ones every time."""
+    """At most `wanted` of `count` rows, ascending, drawn with a fixed seed."""
     drawn = np.random.default_rng(0).permutation(count)[:wanted]
     return np.sort(drawn)
 
@@ -174,14 +175,14 @@ def _tsne(vectors: FloatArray) -> FloatArray:
 
 
 def _names(labels: Sequence[object]) -> list[str]:
-    """Labels as text; the rarest ones are one group when there are more than colours."""
+    """Labels as text; the rarest ones form one group when there are more labels than colours."""
     names = [UNKNOWN if label is None else str(label) for label in labels]
     common = {name for name, _ in _counted(names)[: len(COLOURS)]}
     return [name if name in common or name == UNKNOWN else OTHER for name in names]
 
 
 def _counted(names: Sequence[str]) -> list[tuple[str, int]]:
-    """Names but the unknown one, most frequent first."""
+    """The names with their counts, most frequent first, without the unknown one."""
     counts = Counter(name for name in names if name != UNKNOWN)
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
@@ -201,7 +202,10 @@ def _scatter(axes: "Axes", points: FloatArray, names: Sequence[str], legend: str
 
 
 def show(outcome: Outcome) -> Iterator[RenderableType]:
-    """Tables in the order of the path; the last line names the picture."""
+    """The tables of the demo in the order of its steps, then two lines: the picture, and how to look around.
+
+    Draws the map of the users into `map.png` in the home.
+    """
     portrait = outcome.portrait
     yield ingest_table(outcome.ingest)
     yield versions_table(outcome.versions)

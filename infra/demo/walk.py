@@ -1,4 +1,4 @@
-"""The whole path on one machine: events to log, features, two trained versions, vectors, consumers, and their reads.
+"""The demo's walk: events to log, features, two trained versions, vectors, consumers and their reads; and its home.
 
 Every part is the real one: Feast, Ray Train, Ray Serve, SQLAlchemy, Parquet, with the embedded defaults.
 """
@@ -38,7 +38,7 @@ class VectorsDiffer(PortraitError):
 def same_vector_everywhere(
     portrait: Portrait, url: str, consumer: str, user: str, version: EmbeddingVersion
 ) -> NDArray[np.float32]:
-    """The user's vector, float32 [d], read in four ways; raises VectorsDiffer."""
+    """The user's vector, float32 [d], read in four ways; raises VectorsDiffer unless all are bit for bit the same."""
     portrait.reader.assignments.refresh()
     store = portrait.repo.feast
     service = store.get_feature_service(consumer)
@@ -64,12 +64,12 @@ NEWCOMER = "somebody-new"
 
 
 class DemoFailed(PortraitError):
-    """Something that Portrait promises did not hold."""
+    """The demo found that a promise of Portrait does not hold."""
 
 
 @dataclass(frozen=True)
 class DataChoice:
-    """Generated users, or a data set that has an adapter."""
+    """The data of a demo: generated users, or a data set that has an adapter."""
 
     data_set: str | None = None
     path: Path | None = None
@@ -78,7 +78,7 @@ class DataChoice:
 
 @dataclass
 class Outcome:
-    """What the demo has to show."""
+    """The results of a demo, for its report."""
 
     portrait: Portrait
     ingest: IngestReport
@@ -92,12 +92,12 @@ class Outcome:
 
 
 Stage = Callable[[str], None]
-"""Called with what happens next."""
+"""A function that is called with the name of each stage when it begins."""
 
 
 def walk(home: Path, choice: DataChoice, say: Stage, progress: Progress) -> Outcome:
-    """Walk the whole path in an empty home."""
-    # The demo is an instance of its own whatever the environment says: no shared server is touched.
+    """Walk the whole path in an empty home; raises DemoFailed or VectorsDiffer when a check fails."""
+    # The demo is an instance of its own, whatever the environment says, so that no shared server is touched.
     settings = Settings(home=home, registry_url="", feast_registry_url="", online_store_url="", ray_address="")
     with Portrait.prepare(settings) as portrait:
         clock = _Clock(say)
@@ -153,7 +153,7 @@ def _embed(portrait: Portrait, outcome: Outcome, clock: "_Clock", progress: Prog
 
 
 def _without_feast(portrait: Portrait) -> Operations:
-    """Promotions whose Feast services follow later: what is timed is how soon the gateway serves them."""
+    """Operations that leave Feast behind for now, so that only the gateway's part of a promotion is timed."""
     return Operations(portrait.registry, portrait.repo, apply=lambda: None)
 
 
@@ -184,7 +184,7 @@ def _read(
 
 
 def _follow(portrait: Portrait, client: Client, outcome: Outcome) -> None:
-    """An event and a sign-up over HTTP, until their vectors can be read."""
+    """Send an event and a sign-up over HTTP, and wait until their vectors can be read."""
     known = portrait.repo.read_inputs(portrait.log.user_ids(0)).to_pylist()
     active, now = next(row for row in known if row["item_ids"]), datetime.now(UTC)
     user, item = active["user_id"], {"service": active["services"][-1], "item_id": active["item_ids"][-1]}
@@ -198,7 +198,7 @@ def _follow(portrait: Portrait, client: Client, outcome: Outcome) -> None:
 
 
 def _until(condition: Callable[[], bool], within: float = 30.0) -> float:
-    """Seconds until the condition holds."""
+    """Wait until the condition holds; returns the seconds that it took. Raises DemoFailed after `within` seconds."""
     started = time.perf_counter()
     while not condition():
         _require(time.perf_counter() - started < within, f"a change was not visible within {within:.0f} s")
@@ -217,7 +217,7 @@ def _collect(portrait: Portrait, version: EmbeddingVersion, outcome: Outcome) ->
 
 
 def _last_seen(histories: pa.Table, snapshot: Snapshot) -> dict[str, object]:
-    """How long ago each user was last seen: what data without labels is coloured by."""
+    """How long ago each user was last seen, as labels for data without any."""
     labels: dict[str, object] = {}
     end = snapshot.as_of.timestamp() * 1e6
     for user, times in zip(histories.column("user_id").to_pylist(), histories.column("event_times"), strict=True):
@@ -245,13 +245,13 @@ class _Clock:
         self.stages: list[tuple[str, float]] = []
 
     def next(self, stage: str) -> None:
-        """The last stage has ended, this one begins."""
+        """End the last stage and begin this one."""
         self.end()
         self._stage, self._started = stage, time.perf_counter()
         self._say(stage)
 
     def end(self) -> None:
-        """The last stage has ended."""
+        """End the last stage, if there is one."""
         if self._stage is not None:
             self.stages.append((self._stage, time.perf_counter() - self._started))
             self._stage = None
@@ -261,9 +261,9 @@ MARKER = "made-by-portrait-demo"
 
 
 def fresh_home(path: Path) -> Path:
-    """An empty home with the demo's marker in it; what an earlier demo left there is removed.
+    """An empty home with the demo's marker in it; the files of an earlier demo are removed.
 
-    Raises InvalidInput for a file, and for a folder that holds anything and does not carry the marker.
+    Raises InvalidInput for a file, and for a folder that is not empty and has no marker.
     """
     if path.exists() and not path.is_dir():
         raise InvalidInput(f"{path} is no folder: choose one with --home")

@@ -1,1 +1,1 @@
-"""Jobs."""
+"""Jobs on an instance that commands and the demo run."""

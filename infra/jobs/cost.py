@@ -23,7 +23,7 @@ def compare_cost(
     progress: Progress | None = None,
     requests: int = Plan.requests,
 ) -> tuple[Cost, Path]:
-    """Five consumers on features of their own and on one vector: (what it costs, where the report lies)."""
+    """Compare five consumers on features of their own and on one shared vector: (the costs, path of the report)."""
     known = None if version is None else portrait.registry.versions.get(version)
     folder = portrait.settings.home / "studies" / NAME
     plan = Plan(known, parse_dimensions(dimensions), tuple(overrides), requests)
@@ -32,7 +32,7 @@ def compare_cost(
 
 
 def parse_dimensions(text: str) -> tuple[int, ...]:
-    """Whole numbers from a comma-separated list; raises InvalidInput."""
+    """The positive whole numbers of a comma-separated list, without repetitions; raises InvalidInput."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise InvalidInput(f"--dimensions {text}: write whole numbers from 1 on, comma-separated, such as 32,64,120")

@@ -30,7 +30,7 @@ def make_dataset(
     after_training: bool,
     progress: Progress | None = None,
 ) -> Made:
-    """A pinned training set of a consumer."""
+    """Make a pinned training set of a consumer from a file of labels."""
     request = Request(consumer, version_of(portrait, consumer, version), labels, out.absolute(), grid, after_training)
     return make(portrait.repo, request, portrait.settings, progress)
 
@@ -45,7 +45,7 @@ def train_and_register(
     version: str | None,
     service: str = "",
 ) -> tuple[TrainedHead, HeadRecord]:
-    """A head of a consumer, kept and registered with what it scored, so that promotion gates read it."""
+    """Train a head of a consumer, keep it, and register it with its metrics, so that promotion gates read them."""
     request = HeadRequest(consumer, version_of(portrait, consumer, version), data, label, kind, name, service)
     trained = train_head(portrait.settings.home, request)
     about = trained.head.about

@@ -1,4 +1,4 @@
-"""The state of an instance at a glance: its log, and its live versions with coverage, bytes and who reads them."""
+"""The status of an instance: its log, its versions and its gateways; and the wait until gateways follow a change."""
 
 import time
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ from portrait.serving.operations.freshness import Freshness, read_freshness
 
 @dataclass(frozen=True)
 class LogStatus:
-    """How much the event log holds."""
+    """The size of the event log."""
 
     users: int
     events: int
     newest_event: datetime | None
-    in_inbox: int  # rows that came one by one and are in no file yet; not counted among the others
+    in_inbox: int  # rows of the inbox that are in no file yet; `events` does not count them
 
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """A version that is not retired: how far its vectors reach, what they cost, and what keeps it alive."""
+    """A version that is not retired: the reach of its vectors, their size, and the pins that keep it alive."""
 
     version: str
     state: str
@@ -38,26 +38,26 @@ class VersionStatus:
     as_of: datetime | None
     online_bytes: int  # of the vectors themselves, without the store's overhead
     offline_bytes: int
-    consumers: list[str]  # that read it, stable or canary
-    kept_by: list[str]  # every pin; empty when it may be retired
+    consumers: list[str]  # consumers that read it, stable or canary
+    kept_by: list[str]  # every pin as text; empty when it may be retired
 
 
 @dataclass(frozen=True)
 class Status:
-    """What `portrait status` shows."""
+    """The state of an instance, as `portrait status` shows it."""
 
     home: str
     log: LogStatus
     versions: list[VersionStatus]
     generation: int  # of the registry
     feast_behind: int  # generations that plain Feast clients do not see yet
-    gateways: list[Replica]  # heard of lately
+    gateways: list[Replica]  # seen lately
     refresh: Freshness
-    forgetting: int  # users whose forgetting was broken off: ask for it again
+    forgetting: int  # users whose forgetting was interrupted: forget them again
 
 
 def read_status(portrait: Portrait) -> Status:
-    """Read it from registry, log and stores."""
+    """The status of an instance, from its registry, log and stores."""
     manifest = portrait.log.manifest()
     known = portrait.log.users_count()
     pins: dict[str, list[Pin]] = {}
@@ -116,7 +116,7 @@ SECONDS = 2.0
 
 
 def wait_for_gateways(registry: Registry, seconds: float = SECONDS) -> str:
-    """Wait until every gateway serves the registry's present state, and say so; empty when none is running."""
+    """Wait until every gateway serves the registry's present state; returns a sentence about it, empty without any."""
     alive = len(registry.replicas.list())
     if not alive:
         return ""

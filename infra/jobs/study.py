@@ -1,4 +1,4 @@
-"""A scaling study on an instance: which runs are wanted, training those that are missing, and what all of them say."""
+"""A scaling study on an instance: the runs to train, the law fitted to all runs, and the report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,10 +29,10 @@ from portrait.training.scaling.training import SHORTEST, run_config
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a study is asked for."""
+    """The request for a scaling study."""
 
     name: str
-    grid: Grid | None = None  # None: train nothing but what `hold_out` names, if it is still missing
+    grid: Grid | None = None  # None: train only the runs of `hold_out` that are still missing
     hold_out: tuple[str, ...] = ()  # names of runs that the law must not see
     budgets: tuple[float, ...] = ()  # FLOPs to look ahead to
     overrides: tuple[str, ...] = ()  # `field=value` of CLUE's config, for all runs
@@ -43,7 +43,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it."""
+    """The result of a scaling study."""
 
     study: Study
     report: Path
@@ -53,9 +53,9 @@ class Outcome:
 
 
 def study_scaling(portrait: Portrait, wanted: Wanted, progress: Progress) -> Outcome:
-    """Train the runs that the study's log does not hold, fit the law to all in it, and write the report.
+    """Train the runs that the study's log does not have, fit the law to all runs in it, and write the report.
 
-    Raises InvalidInput before anything is trained for what cannot be asked; NotFound when there is nothing to report;
+    Raises InvalidInput, before any training, for an impossible request; NotFound when there is nothing to report;
     Unavailable when every run failed.
     """
     folder = StudyFolder(portrait.settings.home, wanted.name)
@@ -72,7 +72,7 @@ def study_scaling(portrait: Portrait, wanted: Wanted, progress: Progress) -> Out
         cost = drawn_cost(prepared, basis.config)
         asked = list(dict.fromkeys([*(grid.settings(cost) if grid else ()), *held_out]))
         _check(asked, prepared, basis.config)
-        if folder.basis is None:  # not before the check: what is refused pins neither snapshot nor config
+        if folder.basis is None:  # after the check: a refused request pins neither snapshot nor config
             folder.begin(basis)
         todo = remaining(asked, folder.log)
         train = partial(train_all, prepared=path, config=basis.config, log=folder.log, settings=portrait.settings)
@@ -84,7 +84,7 @@ def study_scaling(portrait: Portrait, wanted: Wanted, progress: Progress) -> Out
 
 
 def _analysed(folder: StudyFolder, wanted: Wanted, cost: StepCost, failures: Sequence[Failure]) -> Study:
-    """What all runs of the log say, without held-out ones that have just failed."""
+    """The study of all runs in the log, without the held-out ones that have just failed."""
     runs = folder.log.read()
     if not runs:
         reason = f"all {len(failures)} runs failed, the first with {failures[0].reason}" if failures else "no runs"
@@ -95,7 +95,7 @@ def _analysed(folder: StudyFolder, wanted: Wanted, cost: StepCost, failures: Seq
 
 
 def _basis(portrait: Portrait, folder: StudyFolder, overrides: Sequence[str]) -> Basis:
-    """What the study was begun with, or a beginning: the newest snapshot."""
+    """The basis that the study was begun with; for a new study one on the newest snapshot."""
     values = assignments(overrides)
     for name in GRID_SETS:
         if name in values:
@@ -112,14 +112,14 @@ def _basis(portrait: Portrait, folder: StudyFolder, overrides: Sequence[str]) ->
 
 
 def _longest(folder: StudyFolder, grid: Grid | None, others: Sequence[Setting]) -> int:
-    """The longest sequences that any run has had or wants."""
+    """The greatest sequence length of all runs, finished and wanted."""
     known = (run.sequence_length for run in folder.log.read())
     return max(*(grid.sequence_lengths if grid else ()), *(one.sequence_length for one in others), *known, SHORTEST, 0)
 
 
 def _prepared(portrait: Portrait, folder: StudyFolder, basis: Basis, longest: int, progress: Progress) -> Path:
-    """The prepared data of the study; made anew, of the same snapshot and items, when sequences are wanted longer."""
-    if folder.basis is not None and (found := folder.prepared(longest)):  # of a study that never began: of anything
+    """The path of the study's prepared data; prepared anew, from the same snapshot and items, for longer sequences."""
+    if folder.basis is not None and (found := folder.prepared(longest)):  # without a basis it may be of other data
         return found
     snapshot = _snapshot(portrait, basis, progress)
     if (snapshot.id, snapshot.users) != (basis.snapshot, basis.users):
@@ -137,7 +137,7 @@ def _prepared(portrait: Portrait, folder: StudyFolder, basis: Basis, longest: in
 
 
 def _snapshot(portrait: Portrait, basis: Basis, progress: Progress) -> Snapshot:
-    """The study's own while it is there: cut again after any ingest it would be another, even as of the same time."""
+    """The study's own snapshot while it exists; after an ingest a new cut differs, even as of the same time."""
     try:
         return recounted(load_snapshot(portrait.settings.home, basis.snapshot))
     except NotFound:
@@ -145,7 +145,7 @@ def _snapshot(portrait: Portrait, basis: Basis, progress: Progress) -> Snapshot:
 
 
 def _check(asked: Sequence[Setting], prepared: Prepared, config: ClueConfig) -> None:
-    """Refuse what cannot be trained before hours have gone into the rest."""
+    """Raise InvalidInput for a run that cannot be trained, before hours are spent on the others."""
     views = Views(prepared.histories, ObjectiveName(config.objective))
     held_out, training = divided(views.users, config)
     for setting in asked:

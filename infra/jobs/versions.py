@@ -1,4 +1,4 @@
-"""The steps that commands and the demo share: take data in, train a version, bring an instance up."""
+"""Jobs of data and versions: ingest, import, training, comparisons and evaluation."""
 
 import subprocess
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ from portrait.training.runs.training_inputs import TrainingInputs, inputs_of
 
 
 def code_revision() -> str:
-    """The commit of the checkout, marked when it has changes; the installed version where there is no checkout."""
+    """The commit of the checkout, marked if it has changes; without a checkout the installed version."""
     commit = _git("rev-parse", "--short=12", "HEAD")
     if commit is None:
         return version("portrait")
@@ -61,7 +61,7 @@ def take_in(
 def import_data_set(
     portrait: Portrait, data_set: str, path: Path, progress: Progress | None = None
 ) -> tuple[IngestReport, Path | None]:
-    """Ingest a public data set through its adapter: (report, where its labels lie in the home)."""
+    """Ingest a public data set through its adapter: (report, path of its labels in the home or None)."""
     with working_folder(portrait.settings.home, "import") as folder:
         files = convert(data_set, path, folder)
         report = take_in(portrait, files.events, files.items, files.users, progress).read_from(path)
@@ -91,12 +91,12 @@ def train_version(
 
 
 def training_inputs(portrait: Portrait, snapshot: Snapshot, exclude: Sequence[str] = ()) -> TrainingInputs:
-    """What a model is trained on: the snapshot with the teams' features, and the catalogue."""
+    """The inputs of a training: the snapshot with the teams' features, and the catalogue."""
     return inputs_of(portrait.repo, snapshot, exclude)
 
 
 def new_version(model: TrainedModel) -> NewVersion:
-    """What the registry is told about a trained model."""
+    """The description of a trained model for the registry."""
     return NewVersion(
         family=model.family,
         fingerprint=model.fingerprint,
@@ -124,7 +124,7 @@ def compare_services(
     as_of: datetime | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Line], Path]:
-    """CLUE's comparison on the snapshot as of a time: (all lines, where the report lies)."""
+    """Run CLUE's comparison on the snapshot as of a time: (all lines, path of the report)."""
     inputs = training_inputs(portrait, cut(portrait.log, as_of))
     folder = portrait.settings.home / "studies" / name
     plan = Plan(tuple(targets), tuple(seeds), tuple(overrides), clock, unseen=unseen)
@@ -133,7 +133,7 @@ def compare_services(
 
 
 def compare_gur(portrait: Portrait, version: str, progress: Progress | None = None) -> tuple[Tables, Path]:
-    """GUR's tables by a version's recipe: (what was measured, where the report lies)."""
+    """Measure GUR's tables by a version's recipe: (the tables, path of the report)."""
     known = portrait.registry.versions.get(version)
     folder = portrait.settings.home / "studies" / "gur"
     tables = run_gur(portrait.repo, known, portrait.settings, folder, progress)
@@ -148,7 +148,10 @@ def evaluate_task(
     progress: Progress | None = None,
     beside: Sequence[str] = (),
 ) -> Evaluation:
-    """A version (or none), others beside it and baselines on a task by name or file; registers what versions reach."""
+    """Measure a version (or none), others beside it and baselines on a task by name or file; registers the metrics.
+
+    Raises InvalidInput when there is nothing to measure.
+    """
     asked = load_task(task)
     known_names = fitting(asked.kind)
     names = chosen(",".join(asked.baselines) if baselines == "all" and asked.baselines else baselines, known_names)

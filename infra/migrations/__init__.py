@@ -1,4 +1,4 @@
-"""Migrations: bring a database to the schema of this code."""
+"""Migrations: they bring a database to the schema of this code."""
 
 import threading
 import uuid
@@ -21,15 +21,15 @@ from portrait.registry.errors import RegistryBehind
 # Alembic keeps the running migration in globals of the process.
 _ONE_AT_A_TIME = threading.Lock()
 
-# Any number that nobody else takes; processes that upgrade one Postgres database at once wait here.
+# An arbitrary number; processes that upgrade one Postgres database at once wait for this lock.
 _ADVISORY_LOCK = 7_077_261_811
 
 
 def upgrade(database: Database) -> bool:
     """Bring the database to the newest revision and give it an instance id; True if that changed anything.
 
-    One transaction: it happens wholly or not at all, and several processes may call it at once. Creates
-    the SQLite file. Raises RegistryBehind when the database is at a revision that this code does not know.
+    Runs in one transaction, and several processes may call it at once. Creates the SQLite file. Raises RegistryBehind
+    when the database is at a revision that this code does not know.
     """
     _create_file(database)
     with database.connecting() as connection, _without_foreign_keys(connection), connection.begin():
@@ -48,7 +48,7 @@ def config() -> Config:
 
 
 def head() -> str | None:
-    """The newest revision."""
+    """The newest revision among the migrations; None without any."""
     return ScriptDirectory.from_config(config()).get_current_head()
 
 

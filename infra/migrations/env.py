@@ -1,7 +1,7 @@
-"""Alembic's entry: one history over the tables of all floors.
+"""The entry of Alembic: one history over the tables of all floors.
 
-`upgrade` hands its connection over; a developer's `alembic -c infra/migrations/alembic.ini` has none
-and takes the database of the settings.
+`upgrade` hands over its connection; a developer's `alembic -c infra/migrations/alembic.ini` has none and uses the
+database of the settings.
 """
 
 from alembic import context

@@ -1,1 +1,1 @@
-"""What commands show people: records as tables for the terminal."""
+"""Tables for the terminal, made from records."""

@@ -1,4 +1,4 @@
-"""What commands show of consumers and their promotions."""
+"""Tables of consumers, their promotions, gates and heads."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -12,7 +12,7 @@ from portrait.registry.records.verdicts import Outcome, Verdict
 
 
 def consumers_table(consumers: Iterable[Consumer], assignments: Mapping[str, Assignment]) -> Table:
-    """Consumers and the version that each reads now; `assignments` by consumer name."""
+    """Consumers and the version that each reads now; `assignments` are by consumer name."""
     table = table_of("Consumers", "consumer", "owner", "task", "reads", "revision", "since")
     for consumer in consumers:
         table.add_row(consumer.name, consumer.owner, consumer.task, *_reads(assignments.get(consumer.name)))
@@ -20,7 +20,7 @@ def consumers_table(consumers: Iterable[Consumer], assignments: Mapping[str, Ass
 
 
 def consumer_table(consumer: Consumer, assignment: Assignment | None) -> Table:
-    """One consumer: what it reads, and what its gates ask for."""
+    """One consumer: its assignment and its gate settings."""
     table, max_age = table_of(consumer.name, "", ""), consumer.max_age_seconds
     table.add_row("owner", consumer.owner)
     table.add_row("task", consumer.task or "-")
@@ -51,7 +51,7 @@ def history_table(consumer: str, rows: Iterable[Promotion]) -> Table:
 
 
 def gates_table(title: str, verdicts: Iterable[Verdict]) -> Table:
-    """What every gate says, in the order in which they are asked."""
+    """The verdicts of gates, in the order of the policy."""
     table = table_of(title, "gate", "says", "why", "what to do")
     colours = {Outcome.ACCEPT: "green", Outcome.WAIT: "yellow", Outcome.REJECT: "red"}
     for verdict in verdicts:
@@ -62,7 +62,7 @@ def gates_table(title: str, verdicts: Iterable[Verdict]) -> Table:
 
 
 def heads_table(consumer: str, heads: Iterable[Head]) -> Table:
-    """Heads of a consumer: on which version, what they scored on what, where they live."""
+    """Heads of a consumer: their versions, tasks, metrics and locations."""
     table = table_of(
         f"Heads of {consumer}", "head", "version", "fingerprint", "task", "data", "as of", "metrics", "lives at"
     )
@@ -74,7 +74,7 @@ def heads_table(consumer: str, heads: Iterable[Head]) -> Table:
 
 
 def _reads(assignment: Assignment | None) -> tuple[str, str, str]:
-    """What a consumer reads, its revision, and since when."""
+    """The versions that a consumer reads, the revision, and since when, as text."""
     if assignment is None:
         return "nothing yet", "", ""
     reads = assignment.stable + _canary(assignment.canary, assignment.canary_share)

@@ -1,4 +1,4 @@
-"""What commands show of data: files taken in, the state of the whole, embeddings."""
+"""Tables of ingested files, of the status of an instance, and of embeddings."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from portrait.serving.reads.embedding_batch import Answer, EmbeddingBatch
 
 
 def ingest_table(report: IngestReport) -> Table:
-    """What happened to the rows of each file."""
+    """The counts of accepted, known and rejected rows of each file."""
     table = table_of("Ingest", "table", "rows", "accepted", "already known", "rejected", "why", "rejects file")
     for name, counts in report.tables():
         why = "\n".join(f"{reason}: {rows:,}" for reason, rows in sorted(counts.rejected.items()))
@@ -22,7 +22,7 @@ def ingest_table(report: IngestReport) -> Table:
 
 
 def status_tables(status: Status) -> Iterator[Table]:
-    """The log in one line, then the live versions."""
+    """Tables of the log, the versions that hold data, the gateways and the refresh."""
     log = table_of(f"Portrait at {status.home}", "users", "events", "newest event", "in the inbox")
     events = f"{status.log.events:,}"
     log.add_row(f"{status.log.users:,}", events, moment(status.log.newest_event), f"{status.log.in_inbox:,}")
@@ -75,7 +75,7 @@ def _refresh_tables(status: Status) -> Iterator[Table]:
 
 
 def embeddings_table(answer: Answer) -> Table:
-    """Embeddings, the first numbers of each vector only."""
+    """Embeddings, with the first numbers of each vector."""
     title = ", ".join(f"{part.version} ({part.lane}, {part.fingerprint[:12]})" for part in answer.parts)
     table = table_of(title, "user", "version", "source", "age", "vector")
     for row in answer.rows(_embedding_rows):

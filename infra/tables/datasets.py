@@ -1,4 +1,4 @@
-"""What commands show of training sets and of heads that were trained on them."""
+"""Tables of training sets and of heads trained on them."""
 
 from rich.table import Table
 
@@ -9,7 +9,7 @@ from portrait.training.pinned.make import Made
 
 
 def dataset_table(made: Made) -> Table:
-    """A training set, and what became of the labels file."""
+    """A training set, and the counts of the labels that went into it."""
     stamp = made.stamp
     table = table_of(str(made.out), "", "")
     table.add_row("consumer", stamp.consumer)
@@ -35,7 +35,7 @@ def dataset_table(made: Made) -> Table:
 
 
 def trained_head_table(trained: TrainedHead, record: Head) -> Table:
-    """A trained head, and how good it is on the test users."""
+    """A trained head, and its metrics on the test users."""
     table, told = table_of(f"Head {record.id} of {record.consumer}", "", ""), trained.interval
     names = "items" if trained.ranks else "classes"
     table.add_row("on", f"{record.version} ({record.fingerprint[:12]})")

@@ -1,4 +1,4 @@
-"""How tables for the terminal look."""
+"""Layout of tables for the terminal, and short texts for times, sizes and numbers."""
 
 import json
 from datetime import datetime
@@ -8,7 +8,7 @@ from rich.table import Table
 
 
 def table_of(title: str, *columns: str) -> Table:
-    """An empty table, whose cells fold instead of being cut off."""
+    """An empty table whose long cells fold instead of being cut off."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -26,14 +26,14 @@ def moment(time: datetime | None) -> str:
 
 
 def seconds(time: float | None) -> str:
-    """A duration in the unit that suits; a dash for none."""
+    """A duration in milliseconds or seconds; a dash for none."""
     if time is None:
         return "-"
     return f"{time * 1000:.0f} ms" if time < 1 else f"{time:.1f} s"
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that suits."""
+    """A number of bytes in a suitable unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}"
@@ -42,12 +42,12 @@ def size(count: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four digits; a dash for none."""
+    """A number with four digits; a dash for none."""
     return "-" if value is None else f"{value:.4g}"
 
 
 def shown(value: Any) -> str:
-    """Anything, as short as it can be said."""
+    """Any value as a short text."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -1,4 +1,4 @@
-"""What commands show of embedding versions."""
+"""Tables of embedding versions and of the difference of two."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # torch is not needed to draw a table
 
 
 def versions_table(versions: Iterable[EmbeddingVersion]) -> Table:
-    """Embedding versions: what they are, what they were trained on, how far their vectors reach."""
+    """Embedding versions: state, fingerprint, training window, and the as-of time of their vectors."""
     table = table_of(
         "Embedding versions", "version", "state", "fingerprint", "dim", "trained on events", "vectors as of", "code"
     )
@@ -32,7 +32,7 @@ def versions_table(versions: Iterable[EmbeddingVersion]) -> Table:
 
 
 def version_table(version: EmbeddingVersion) -> Table:
-    """One version with its lineage: what it was made of, by which code, and what it scored."""
+    """One version with its lineage, features, config and metrics."""
     table = table_of(version.id, "", "")
     lineage = {
         "state": version.state if version.failure is None else f"{version.state}: {version.failure}",
@@ -58,7 +58,7 @@ def version_table(version: EmbeddingVersion) -> Table:
 
 
 def diff_table(diff: "VersionDiff") -> Table:
-    """Two versions side by side, and how far their spaces have moved."""
+    """Two versions side by side, and the distance between their spaces."""
     table = table_of(f"{diff.a.version} and {diff.b.version}", "", diff.a.version, diff.b.version, "between them")
     sides = (diff.a, diff.b)
     table.add_row("fingerprint", *(side.fingerprint[:12] for side in sides))

@@ -1,1 +1,1 @@
-"""Access."""
+"""API keys and the audit."""

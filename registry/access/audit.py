@@ -25,7 +25,7 @@ LARGEST_ID = 2**31 - 1
 
 
 class Action(StrEnum):
-    """What was done or tried."""
+    """Actions that the audit keeps."""
 
     VERSION_REGISTER = "version.register"
     VERSION_FAIL = "version.fail"
@@ -46,11 +46,11 @@ class Action(StrEnum):
     KEY_REVOKE = "key.revoke"
     USER_FORGET = "user.forget"
     USER_LIFT = "user.lift"
-    ACCESS = "access"  # a request without a key, or with one that does not reach so far
+    ACCESS = "access"  # a request without a key, or with a key whose scopes do not allow it
 
 
 class AuditOutcome(StrEnum):
-    """How it ended."""
+    """Outcomes of an action."""
 
     DONE = "done"
     REFUSED = "refused"
@@ -58,7 +58,7 @@ class AuditOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class AuditEvent:
-    """One line of the audit."""
+    """One event of the audit."""
 
     id: int
     at: datetime
@@ -70,14 +70,13 @@ class AuditEvent:
 
     @classmethod
     def of(cls, row: AuditEventRow) -> "AuditEvent":
-        """The record of a row."""
         outcome = AuditOutcome(row.outcome)
         return cls(row.id, row.at, row.actor, row.action, row.subject, outcome, row.detail)
 
 
 @dataclass
 class Entry:
-    """What a change says about itself while it runs; `changed` stays false when it had nothing to do."""
+    """A change under way: its transaction, and what the audit keeps of it; `changed` is false when nothing changed."""
 
     session: Session
     subject: str
@@ -89,7 +88,7 @@ class Audit:
     """The audit events of a registry, written as one actor."""
 
     def __init__(self, database: Database, actor: str) -> None:
-        """Raises InvalidInput for an actor that is no line of at most 128 characters."""
+        """Raises InvalidInput for an actor that is not one line of 1 to 128 characters."""
         self._database = database
         self.actor = one_line("actor", actor, 128)
 
@@ -97,8 +96,8 @@ class Audit:
     def change(self, action: Action, subject: str) -> Iterator[Entry]:
         """A transaction whose audit event commits with it.
 
-        When it raises one of our errors, the attempt is kept as refused, in a transaction of its own, as this one
-        has been rolled back by then; an outage is no refusal.
+        When the block raises one of our errors, the attempt is kept as refused, in a transaction of its own, because
+        this one is rolled back; an outage (Unavailable) is not a refusal.
         """
         entry = None
         try:
@@ -115,7 +114,7 @@ class Audit:
 
     @contextmanager
     def preparing(self, action: Action, subject: str) -> Iterator[None]:
-        """What comes before a change: a refusal there is one of the change."""
+        """The block before a change: when it raises one of our errors, the change is kept as refused."""
         try:
             yield
         except Unavailable:
@@ -125,7 +124,7 @@ class Audit:
             raise
 
     def refused(self, action: Action, subject: str, refusal: PortraitError) -> None:
-        """Keep an attempt that was refused; without a database it is only logged."""
+        """Keep an attempt that was refused; if the database is away, the attempt is only logged."""
         try:
             with self._database.transaction() as session:
                 self._write(session, action, subject, AuditOutcome.REFUSED, {"reason": str(refusal)})
@@ -134,7 +133,7 @@ class Audit:
             log.error("refused %s of %s by %s could not be audited: %s", action, shown, self.actor, error)
 
     def list(self, since: datetime | None = None, after: int = 0, limit: int | None = None) -> list[AuditEvent]:
-        """Events oldest first: from a time on, beyond an id, at most so many."""
+        """At most `limit` events, oldest first: from time `since` on, with ids greater than `after`."""
         beyond = AuditEventRow.id > min(after, LARGEST_ID)
         statement = select(AuditEventRow).where(beyond).order_by(AuditEventRow.id).limit(limit)
         if since is not None:
@@ -143,7 +142,7 @@ class Audit:
             return [AuditEvent.of(row) for row in session.scalars(statement)]
 
     def newest(self, count: int) -> "builtins.list[AuditEvent]":
-        """The last so many events, oldest first."""
+        """The newest `count` events, oldest first."""
         statement = select(AuditEventRow).order_by(AuditEventRow.id.desc()).limit(count)
         with self._database.reading() as session:
             return [AuditEvent.of(row) for row in session.scalars(statement)][::-1]
@@ -152,8 +151,8 @@ class Audit:
         self, session: Session, action: Action, subject: str, outcome: AuditOutcome, detail: dict[str, Any]
     ) -> None:
         session.flush()
-        # Whoever writes holds the instance row until the commit. So ids grow in the order of the commits, and who
-        # asks for the events after the last one seen misses none.
+        # Every writer locks the instance row until the commit. So ids grow in the order of the commits, and a reader
+        # who asks for the events after the last one seen misses none.
         session.execute(select(Instance.id).with_for_update(key_share=True))
         row = AuditEventRow(at=datetime.now(UTC), actor=self.actor, action=action.value, outcome=outcome.value)
         row.subject, row.detail = _printable(subject)[:SUBJECT_LENGTH], _storable(detail)
@@ -162,7 +161,7 @@ class Audit:
 
 
 def _storable(value: Any) -> Any:
-    """As both databases keep it, and as a terminal may show it, whatever somebody has sent."""
+    """The value as both databases can store it and a terminal can show it, whatever a client has sent."""
     if isinstance(value, str):
         return _printable(value, "\n\t")
     if isinstance(value, Mapping):

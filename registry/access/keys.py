@@ -1,4 +1,4 @@
-"""API keys: who may do what over HTTP. A key is shown once; its SHA-256 is all that is kept of it."""
+"""API keys: who may do what over HTTP. A key is shown once; only its SHA-256 is kept."""
 
 import builtins
 import hashlib
@@ -21,7 +21,7 @@ from portrait.registry.rows import bump, consumer_row
 from portrait.registry.text import one_line
 
 SECRET_BYTES = 32
-"""256 random bits: nobody finds a key by trying, so its digest needs neither salt nor a slow hash."""
+"""256 random bits: nobody can guess a key, so its digest needs neither salt nor a slow hash."""
 
 _ID = re.compile(r"[0-9a-f]{8}")
 _NOBODYS = hashlib.sha256(b"").hexdigest()
@@ -35,17 +35,17 @@ class Keys:
         self._audit = audit
 
     def add(self, name: str, grants: Sequence[Grant]) -> tuple[ApiKey, str]:
-        """A new key, and its text `portrait_<id>_<43 characters>`, which cannot be had again.
+        """A new key, and its text `portrait_<id>_<43 characters>`, which is stored nowhere.
 
-        The name stands in the audit for whoever uses the key; two keys may share one, while one replaces the other.
-        Raises InvalidInput without a name or a grant, NotFound for a grant on an unknown consumer.
+        The name is the actor in the audit; two keys may share one, while one replaces the other. Raises InvalidInput
+        without a name or a grant, NotFound for a grant on an unknown consumer.
         """
         with self._audit.change(Action.KEY_ADD, f"key of {name}") as entry:
             session = entry.session
             entry.detail |= {"name": name, "grants": [str(grant) for grant in grants]}
             name = one_line("name of the key", name, 64)
             _require_grants(session, grants)
-            bump(session, projected=False)  # first, for its lock: two keys made at once get ids of their own
+            bump(session, projected=False)  # now, for its lock: two keys made at once get different ids
             id = _free_id(session)
             text = f"portrait_{id}_{secrets.token_urlsafe(SECRET_BYTES)}"
             row = ApiKeyRow(
@@ -67,8 +67,8 @@ class Keys:
             return [ApiKey.of(row) for row in session.scalars(statement)]
 
     def revoke(self, id: str) -> ApiKey:
-        """Make a key worthless, for good; once more changes nothing. Raises NotFound."""
-        # Who pastes the key itself instead of its id must not find it in the audit or in a message.
+        """Revoke a key for good; revoking it again changes nothing. Raises NotFound."""
+        # When somebody pastes the key itself instead of its id, it must not get into the audit or a message.
         shown = id if _ID.fullmatch(id) else "?"
         with self._audit.change(Action.KEY_REVOKE, f"key {shown}") as entry:
             row = entry.session.get(ApiKeyRow, shown, with_for_update={"key_share": True})
@@ -85,9 +85,9 @@ class Keys:
 
 
 def find_key(keys: Mapping[str, ApiKey], presented: str) -> ApiKey | None:
-    """The key whose text was presented, None for an unknown or revoked one.
+    """The key whose text was presented; None for an unknown or revoked one.
 
-    Takes as long for a wrong secret as for the right one; ids are no secret.
+    A wrong secret takes as long as the right one; ids are not secret.
     """
     id = presented.split("_", 2)[1] if presented.count("_") >= 2 else ""
     key = keys.get(id)

@@ -1,1 +1,1 @@
-"""Consumers."""
+"""Consumers and their heads."""

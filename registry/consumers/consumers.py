@@ -18,7 +18,7 @@ from portrait.registry.rows import assignment_row, bump, consumer_row
 from portrait.registry.text import free_text, one_line
 
 ANY_AGE = 0.0
-"""The `max_age` of a consumer that takes a stored vector however old it is."""
+"""The `max_age` of a consumer that takes stored vectors of any age."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 # A consumer's feature service bears its name; this one is taken by the representation model's inputs.
@@ -41,10 +41,10 @@ class Consumers:
         wants_head: bool = False,
         max_age: float = ANY_AGE,
     ) -> Consumer:
-        """Add a consumer, with the gate settings that are not to be the defaults; the same again changes nothing.
+        """Add a consumer; `gates` are the settings that differ from the defaults. The same again changes nothing.
 
-        `max_age` is in seconds, ANY_AGE for vectors of any age. Raises InvalidInput for a name or a setting that
-        cannot be, Conflict when it exists with other fields.
+        `max_age` is in seconds, ANY_AGE for vectors of any age. Raises InvalidInput for an impossible name or setting,
+        Conflict when the consumer exists with other fields.
         """
         with self._audit.change(Action.CONSUMER_ADD, f"consumer {name}") as entry:
             session = entry.session
@@ -52,7 +52,7 @@ class Consumers:
             wanted = _fields(owner, task, GateSettings().overridden(gates), wants_head, max_age)
             row = session.get(ConsumerRow, name)
             if row is None:
-                # First, for its lock: two processes that add the same name take turns.
+                # Before the insert, for its lock: two processes that add the same name take turns.
                 bump(session, projected=False)
                 row = session.get(ConsumerRow, name)
             if row is None:
@@ -73,9 +73,9 @@ class Consumers:
         wants_head: bool | None = None,
         max_age: float | None = None,
     ) -> Consumer:
-        """Change what is given: of the gate settings too only the ones that are named; ANY_AGE ends a `max_age`.
+        """Change the fields that are given, and of the gate settings the named ones; ANY_AGE ends a `max_age`.
 
-        Raises NotFound, or InvalidInput for a setting that cannot be.
+        Raises NotFound, or InvalidInput for an impossible setting.
         """
         with self._audit.change(Action.CONSUMER_SET, f"consumer {name}") as entry:
             row = consumer_row(entry.session, name, lock=True)
@@ -104,20 +104,20 @@ class Consumers:
             return Consumer.of(consumer_row(session, name))
 
     def assignment(self, name: str) -> Assignment | None:
-        """What the consumer reads now, None before its first promotion; raises NotFound."""
+        """The assignment of the consumer, None before its first promotion; raises NotFound."""
         with self._database.reading() as session:
             consumer_row(session, name)
             row = assignment_row(session, name)
             return Assignment.of(row) if row else None
 
     def list(self) -> builtins.list[Consumer]:
-        """All consumers by name."""
+        """All consumers, ordered by name."""
         with self._database.reading() as session:
             return [Consumer.of(row) for row in session.scalars(select(ConsumerRow).order_by(ConsumerRow.name))]
 
 
 def _fields(owner: str, task: str, gates: GateSettings, wants_head: bool, max_age: float) -> dict[str, Any]:
-    """What people may choose about a consumer, as its row keeps it; raises InvalidInput."""
+    """The columns of a consumer's row that people choose; raises InvalidInput."""
     if not (math.isfinite(max_age) and max_age >= 0):
         raise InvalidInput(f"max_age {max_age}: give seconds, or {ANY_AGE:g} for vectors of any age")
     return {

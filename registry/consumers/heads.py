@@ -20,11 +20,11 @@ from portrait.registry.text import one_line
 
 @dataclass(frozen=True, kw_only=True)
 class NewHead:
-    """What a team says about a head that it has trained; Portrait keeps where it lives, not the head."""
+    """The description of a head that a team has trained; Portrait keeps its location, not the head itself."""
 
     consumer: str
     version: str
-    fingerprint: str  # of the vectors that it was trained on, as every answer carries it
+    fingerprint: str  # of the vectors that it was trained on; every answer carries it
     task: str
     data_stamp: str  # which data the metrics were measured on
     as_of: datetime
@@ -32,7 +32,7 @@ class NewHead:
     location: str  # a path or a URL
 
     def __post_init__(self) -> None:
-        """Raise InvalidInput, with the value, for what the registry cannot keep."""
+        """Raise InvalidInput, with the value, for a field that the registry cannot keep."""
         for name, limit in (("fingerprint", 64), ("task", 128), ("data_stamp", 128), ("location", 1024)):
             object.__setattr__(self, name, one_line(name, getattr(self, name), limit))
         for name, value in self.metrics.items():
@@ -49,16 +49,16 @@ class Heads:
         self._audit = audit
 
     def register(self, new: NewHead) -> Head:
-        """Keep a head; the same again, as the newest of its consumer and version, returns the one that is kept.
+        """Keep a head; if the newest head of its consumer and version is the same, return that one instead.
 
-        Raises NotFound for an unknown consumer or version, FingerprintMismatch when it was trained on other
+        Raises NotFound for an unknown consumer or version, FingerprintMismatch when the head was trained on other
         vectors, Conflict when the version is no longer live.
         """
         with self._audit.change(Action.HEAD_REGISTER, f"consumer {new.consumer}") as entry:
             session = entry.session
             entry.detail |= {"version": new.version, "task": new.task, "location": new.location}
             consumer_row(session, new.consumer)
-            # Its lock: the same head registered twice at once is kept once, and the version stays live meanwhile.
+            # With its lock the same head registered twice at once is kept once, and the version stays live meanwhile.
             _require_trainable(version_row(session, new.version, lock=True), new.fingerprint)
             row = _newest(session, new.consumer, new.version)
             if row is not None and _same(row, new):

@@ -1,1 +1,1 @@
-"""Database."""
+"""The registry's database: tables, connections, errors of the drivers, compaction."""

@@ -1,17 +1,17 @@
-"""SQLite files written anew, so that nothing which was deleted is left in free pages or in the write-ahead log."""
+"""Compaction of SQLite files: afterwards no deleted row is left in free pages or in the write-ahead log."""
 
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 BUSY_SECONDS = 10.0
-"""How long it waits for others who read or write the file."""
+"""How long compaction waits for other readers and writers of the file."""
 
 
 def compact(path: Path, seconds: float = BUSY_SECONDS) -> list[str]:
-    """Write a database anew and empty its write-ahead log; returns what could not be done, as sentences.
+    """Rewrite a database and empty its write-ahead log; returns a sentence for each step that could not be done.
 
-    Others may go on reading and writing; a transaction of theirs that lasts longer than `seconds` is what stops it.
+    Others may read and write meanwhile; only a transaction of theirs that lasts longer than `seconds` stops it.
     """
     with closing(sqlite3.connect(path, timeout=seconds, isolation_level=None)) as connection:
         try:
@@ -20,5 +20,5 @@ def compact(path: Path, seconds: float = BUSY_SECONDS) -> list[str]:
         except sqlite3.OperationalError as error:
             return [f"{path.name} could not be vacuumed ({error}): do it again when it is less busy"]
     if busy:
-        return [f"the write-ahead log of {path.name} could not be emptied, somebody reads it: do it again later"]
+        return [f"the write-ahead log of {path.name} could not be emptied, as somebody reads it: do it again later"]
     return []

@@ -1,4 +1,4 @@
-"""The registry's database: one engine, short transactions, and the checks that make it safe to rely on."""
+"""The registry's database: one engine, short transactions, a limit on waiting, and checks of the schema."""
 
 import math
 import os
@@ -24,22 +24,22 @@ from portrait.registry.errors import RegistryBehind, RegistryMissing, Unavailabl
 
 
 class Patience:
-    """Cuts the connections of an engine when a block takes longer than so many seconds.
+    """Cuts the connections of an engine when a block takes longer than `seconds`.
 
-    A server that stands still, or a proxy before it, may keep a connection open and never answer. Nothing in libpq
-    ends that wait: `connect_timeout` covers connecting only, `statement_timeout` is kept by the server, and for TCP
-    all is well. Who waits on a connection that is cut gets the error of a lost one.
+    A server that hangs, or a proxy before it, may keep a connection open and never answer. Nothing in libpq ends that
+    wait: `connect_timeout` covers connecting only, the server itself enforces `statement_timeout`, and TCP sees a
+    healthy connection. Whoever waits on a connection that is cut gets the error of a lost connection.
     """
 
     def __init__(self, engine: Engine, seconds: float) -> None:
         self._seconds = seconds
         self._open: WeakSet[Any] = WeakSet()
-        # First of all listeners, as SQLAlchemy's own asks a new connection its first questions.
+        # Before all other listeners: SQLAlchemy's own sends the first queries over a new connection.
         event.listen(engine, "connect", self._opened, insert=True)
 
     @contextmanager
     def limit(self) -> Iterator[None]:
-        """The block that must be done in time."""
+        """Limit the time of a block."""
         timer = threading.Timer(self._seconds, self._cut)
         timer.daemon = True
         timer.start()
@@ -62,7 +62,7 @@ def _shut_down(number: int) -> None:
         wire.shutdown(socket.SHUT_RDWR)
 
 
-# The Alembic revision that this code works with; a test holds it to the newest migration.
+# The Alembic revision that this code works with; a test compares it with the newest migration.
 SCHEMA_REVISION = "0003"
 
 CONNECT_SECONDS = 10
@@ -78,11 +78,11 @@ class Database:
     SQLite runs in WAL mode and takes its write lock when a transaction begins, so that a
     read-then-write transaction never fails half-way; Postgres uses its defaults.
 
-    Safe to share between threads. It can be pickled, to Ray workers for instance: the copy
-    opens connections of its own. Errors of the drivers leave its blocks as registry.errors.
+    Safe to share between threads. It can be pickled, to Ray workers for instance: the copy opens connections of its
+    own. Errors of the drivers leave its blocks as errors of portrait.registry.errors.
 
-    With `patience`, blocks over a Postgres that does not answer for so many seconds raise Unavailable, and all
-    connections of this object are cut: for short questions of somebody who has nothing else going on over them.
+    With `patience`, in seconds, a block over a Postgres that does not answer in time raises Unavailable, and all
+    connections of this object are cut. So give it only to an object that serves short queries and nothing else.
     """
 
     def __init__(self, url: str, patience: float | None = None) -> None:
@@ -115,15 +115,15 @@ class Database:
 
     @contextmanager
     def connecting(self) -> Iterator[Connection]:
-        """A bare connection, for what is beneath sessions: migrations."""
+        """A bare connection without a session, for migrations."""
         with self._translated(), self.engine.connect() as connection:
             yield connection
 
     def require_current(self) -> str:
         """The instance id of this registry.
 
-        Raises RegistryMissing when there is no database or no tables, RegistryBehind when its
-        schema is another than the code's, Unavailable when the server does not answer.
+        Raises RegistryMissing when there is no database or it has no tables, RegistryBehind when its schema is not
+        that of this code, Unavailable when the server does not answer.
         """
         with self.reading() as session:
             revision = _revision(session.connection())
@@ -145,7 +145,6 @@ class Database:
         return self.url.render_as_string(hide_password=True)
 
     def close(self) -> None:
-        """Give back all connections."""
         self.engine.dispose()
 
     def _limited(self) -> AbstractContextManager[None]:
@@ -181,8 +180,8 @@ def _with_driver(url: URL) -> URL:
 
 def _engine(url: URL, connect_seconds: float) -> Engine:
     if url.get_backend_name() != "sqlite":
-        # Parameters stay out of errors, and so out of logs: a digest of a key is one.
-        # Without a limit a lost server is waited for until TCP gives up, which takes minutes.
+        # Parameters, the digest of a key for instance, stay out of errors and so out of logs.
+        # Without a limit, connecting to a lost server waits until TCP gives up, which takes minutes.
         limit = {} if "connect_timeout" in url.query else {"connect_timeout": math.ceil(connect_seconds)}
         return create_engine(url, pool_pre_ping=True, connect_args=limit, hide_parameters=True)
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)

@@ -1,10 +1,10 @@
-"""What the drivers' errors mean to a person: SQLAlchemy errors into our own tree, with what to do."""
+"""Translation of SQLAlchemy errors into our own, which say what to do."""
 
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, OperationalError, StatementError
 
 from portrait.registry.errors import Conflict, InvalidInput, PortraitError, RegistryBehind, RegistryMissing, Unavailable
 
-# The primary result codes of SQLite that say something about the machine, not about our SQL.
+# The primary result codes of SQLite that are about the machine, not about our SQL.
 _SQLITE = {
     "SQLITE_BUSY": "is locked by another process: wait for it, or end it, and try again",
     "SQLITE_LOCKED": "is locked by another process: wait for it, or end it, and try again",
@@ -21,7 +21,7 @@ _POSTGRES_READ_ONLY = "25006"
 
 
 def translate(error: StatementError, shown_url: str) -> PortraitError | None:
-    """The error of our tree that `error` stands for; None for a mistake in our own SQL, which must surface as it is."""
+    """The error of our own tree for `error`; None for a mistake in our own SQL, which must surface as it is."""
     origin = error.orig
     if isinstance(origin, PortraitError):  # raised by a column type
         return origin

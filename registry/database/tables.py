@@ -1,4 +1,4 @@
-"""Tables of the registry. Times are UTC; ids of people-named things are their names."""
+"""Tables of the registry. Times are UTC; what people name has its name as id."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -34,20 +34,20 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Aware to UTC."""
+        """The time in UTC; raises InvalidInput for one without a zone."""
         if value is not None and value.tzinfo is None:
             raise InvalidInput(f"{value!r} has no time zone: give it one, UTC for instance")
         return value.astimezone(UTC) if value is not None else None
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """SQLite returns naive UTC."""
+        """The time with its zone, UTC: SQLite returns it without one."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class VersionState(StrEnum):
-    """Life of an embedding version."""
+    """States in the life of an embedding version."""
 
     REGISTERED = "registered"
     BACKFILLING = "backfilling"
@@ -66,7 +66,7 @@ GONE_STATES = (VersionState.RETIRING, VersionState.RETIRED)
 
 
 class PromotionKind(StrEnum):
-    """What a row of the promotion history did."""
+    """Kinds of changes in the promotion history."""
 
     PROMOTE = "promote"
     ROLLBACK = "rollback"
@@ -76,7 +76,7 @@ class PromotionKind(StrEnum):
 
 
 class Instance(Base):
-    """One row: who this registry is, and the generation that serving polls."""
+    """The one row of a registry: its instance id, and the generation that serving polls."""
 
     __tablename__ = "instance"
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -88,8 +88,8 @@ class Instance(Base):
 class EmbeddingVersionRow(Base):
     """An immutable trained representation model and its space.
 
-    `kept` is false once the version is retiring. What pins a version refers to (id, kept) with kept true, so the
-    database itself refuses to retire a version that somebody reads, whoever asks.
+    `kept` is false once the version is retiring. The rows that pin a version refer to (id, kept) with kept true, so
+    the database itself refuses to retire a version that somebody reads.
     """
 
     __tablename__ = "embedding_versions"
@@ -120,7 +120,7 @@ class EmbeddingVersionRow(Base):
 
 
 class BackfillRow(Base):
-    """One pass over all users of a snapshot at one version; `buckets_done` is what a resumed pass skips."""
+    """One pass over all users of a snapshot at one version; a resumed pass skips `buckets_done`."""
 
     __tablename__ = "backfills"
     __table_args__ = (UniqueConstraint("version", "snapshot"),)
@@ -150,7 +150,7 @@ class EvaluationRow(Base):
 
 
 class EvidenceRow(Base):
-    """What the upper floors measured on a version, for the gates to read; append-only, the newest counts."""
+    """Facts that the upper floors measured on a version, for the gates; append-only, the newest row counts."""
 
     __tablename__ = "evidence"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -193,7 +193,7 @@ class HeadRow(Base):
 
 
 class AssignmentRow(Base):
-    """Which version a consumer reads now. `revision` grows by one with every change: optimistic locking."""
+    """The version that a consumer reads now. `revision` grows by one with every change, for optimistic locking."""
 
     __tablename__ = "assignments"
     __table_args__ = (
@@ -255,7 +255,7 @@ class PromotionRow(Base):
 
 
 class ReplicaRow(Base):
-    """A gateway or a refresh shard, and the newest generation that it follows: what a retirement waits for."""
+    """A gateway or a refresh shard, and the newest generation that it follows; a retirement waits for these rows."""
 
     __tablename__ = "replicas"
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -281,7 +281,7 @@ class ApiKeyRow(Base):
 
 
 class AuditEventRow(Base):
-    """Something that was changed, or that was tried and refused; append-only."""
+    """A change, or a refused attempt at one; append-only."""
 
     __tablename__ = "audit_events"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)

@@ -1,1 +1,1 @@
-"""Gates."""
+"""Promotion gates: the rules, and the policies that list them."""

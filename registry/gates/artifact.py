@@ -1,6 +1,6 @@
-"""Rules about the artifact of a version and the space that it spans.
+"""Rules about a version's artifact, its fingerprint and its state.
 
-What speaks against a version does not age: only evidence that speaks for it must be recent.
+Evidence against a version counts however old it is; evidence for a version must be recent.
 """
 
 from portrait.registry.database.tables import LIVE_STATES, VersionState
@@ -9,12 +9,12 @@ from portrait.registry.records.verdicts import Verdict
 
 
 class ArtifactLoads:
-    """The artifact of the version loads, and encodes its probe as it did when it was trained."""
+    """The artifact of the version loads, and encodes its probe as it did after training."""
 
     name = "artifact-loads"
 
     def check(self, facts: Facts) -> Verdict:
-        """Reject an artifact that does not load, whoever insists; wait for a recent look at it."""
+        """Reject an artifact that does not load, even with force; wait for recent evidence."""
         version, artifact = facts.version, facts.artifact
         if artifact is not None and not artifact.loads:
             reason = f"the artifact of {version.id} does not load ({artifact.problem or 'no cause is known'})"
@@ -31,7 +31,7 @@ class FingerprintIntact:
     name = "fingerprint-intact"
 
     def check(self, facts: Facts) -> Verdict:
-        """Reject another space, whoever insists; wait for a recent look."""
+        """Reject another fingerprint, even with force; wait for recent evidence."""
         version, artifact = facts.version, facts.artifact
         found = artifact.fingerprint if artifact else None
         if found is not None and found != version.fingerprint:
@@ -54,7 +54,7 @@ class VersionIsReady:
     name = "version-is-ready"
 
     def check(self, facts: Facts) -> Verdict:
-        """Wait while a backfill can make it ready; reject what will not become ready again."""
+        """Wait while a backfill can make the version ready; reject one that failed or is being retired."""
         version = facts.version
         match version.state:
             case VersionState.READY:
@@ -72,7 +72,7 @@ class VersionIsLive:
     name = "version-is-live"
 
     def check(self, facts: Facts) -> Verdict:
-        """Reject what has ended."""
+        """Reject a version that failed or is being retired."""
         if facts.version.state in LIVE_STATES:
             return accept(self, f"version {facts.version.id} is {facts.version.state}")
         return reject(self, _ended(facts), "promote another version", forceable=False)

@@ -1,4 +1,4 @@
-"""Rules about whose vectors there are."""
+"""Rules about coverage: how many of the users have a stored vector."""
 
 import math
 
@@ -8,7 +8,7 @@ from portrait.registry.records.evidence_facts import VectorFacts
 from portrait.registry.records.verdicts import Verdict
 
 DEVIATIONS = 4.0
-"""By how many standard deviations of its draw a sample may fall short: one draw in 30,000 does so by chance."""
+"""Standard deviations of its draw by which a sample may fall short: one draw in 30,000 does so by chance."""
 
 
 class CoverageIsComplete:
@@ -50,7 +50,7 @@ class VectorsStillCover:
     name = "vectors-still-cover"
 
     def check(self, facts: Facts) -> Verdict:
-        """Wait for a backfill when vectors are gone."""
+        """Wait for a backfill when too many vectors are gone."""
         version, backfill = facts.version, facts.backfill
         remedy = f"run `portrait backfill {version.id}`"
         if backfill is None:
@@ -70,6 +70,6 @@ def _needed(vectors: VectorFacts, expected: int, facts: Facts) -> int:
     share = min(1.0, expected / known) if known else 0.0
     left_out = (known - sampled) / (known - 1) if known > 1 else 0.0
     deviation = math.sqrt(max(0.0, sampled * share * (1 - share) * left_out))
-    # The tiny part keeps 0.9 * 10 from asking for 10.
+    # Without the small term, rounding would make 0.9 * 10 ask for 10.
     needed = facts.consumer.gates.min_coverage * sampled * share - DEVIATIONS * deviation
     return max(0, math.ceil(needed - 1e-9))

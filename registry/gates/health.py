@@ -1,4 +1,4 @@
-"""The rule about what the vectors look like."""
+"""The rule about the health of vectors: finite numbers, sane norms, few priors, dimensions in use."""
 
 from portrait.registry.gates.rule import Facts, accept, current_vectors, reject, wait
 from portrait.registry.gates.wording import percent, told_apart
@@ -7,7 +7,7 @@ from portrait.registry.records.gate_settings import GateSettings
 from portrait.registry.records.verdicts import Verdict
 
 LARGEST_NORM = 100.0
-"""Times the median: a vector this long comes from broken input or an overflow, not from a user."""
+"""The limit of the largest norm, in medians: a longer vector comes from broken input or an overflow."""
 
 
 class VectorsAreHealthy:
@@ -16,7 +16,7 @@ class VectorsAreHealthy:
     name = "vectors-are-healthy"
 
     def check(self, facts: Facts) -> Verdict:
-        """Reject vectors that nobody should read; wait while there are none to look at."""
+        """Reject unhealthy vectors; wait while there are none to look at."""
         vectors, version = current_vectors(self, facts), facts.version.id
         if isinstance(vectors, Verdict):
             return vectors
@@ -29,7 +29,7 @@ class VectorsAreHealthy:
 
 
 def _ill(vectors: VectorFacts, gates: GateSettings) -> str:
-    """The first thing that is wrong; empty for healthy vectors."""
+    """The first defect as text; empty for healthy vectors."""
     collapsed = vectors.collapsed_dimensions / vectors.dimension
     priors = vectors.priors / vectors.users_embedded
     if vectors.not_finite:

@@ -1,4 +1,4 @@
-"""Rules about the time by which vectors trail what has happened."""
+"""Rules about lag: the time by which vectors trail the log and the histories of their users."""
 
 from portrait.registry.gates.rule import Facts, accept, current_vectors, wait
 from portrait.registry.gates.wording import span, told_apart
@@ -29,7 +29,7 @@ class RefreshLag:
     name = "refresh-lag"
 
     def check(self, facts: Facts) -> Verdict:
-        """Wait for the refresh, or for a backfill in its place."""
+        """Wait for the refresh, or for a backfill instead."""
         vectors = current_vectors(self, facts)
         if isinstance(vectors, Verdict):
             return vectors
@@ -45,7 +45,7 @@ class RefreshLag:
 
 
 class LagIsTold:
-    """How far the vectors of an earlier version trail. It never stops a rollback: old vectors beat broken ones."""
+    """The lag of an earlier version. It never stops a rollback: old vectors beat broken ones."""
 
     name = "lag-is-told"
 

@@ -1,4 +1,4 @@
-"""Rules about the consumer's own model on the version, and how well it does."""
+"""Rules about the consumer's head on a version and the consumer's metric."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ class HeadIsReady:
     name = "head-is-ready"
 
     def check(self, facts: Facts) -> Verdict:
-        """Wait for the head."""
+        """Wait for a head whose fingerprint is the version's."""
         consumer, version = facts.consumer.name, facts.version
         if not facts.consumer.wants_head:
             return accept(self, f"consumer {consumer} asks for no head")
@@ -26,10 +26,10 @@ class HeadIsReady:
 
 
 class MetricNotWorse:
-    """The consumer's metric is not worse than on its present version, by more than it tolerates.
+    """The consumer's metric is no worse than on its present version, within the tolerance that the consumer sets.
 
-    Only measurements on one task, data stamp and as-of compare; the newest as-of that both versions have counts, and
-    on it each version's newest measurement.
+    Measurements compare only on the same task, data stamp and as-of. The newest as-of that both versions have counts,
+    and at it the newest measurement of each version.
     """
 
     name = "metric-not-worse"
@@ -59,7 +59,7 @@ class MetricNotWorse:
         worse = present.value - mine.value if gates.higher_is_better else mine.value - present.value
         values = f"{mine.value:.4g} on {version} and {present.value:.4g} on {facts.assignment.stable}"
         reason = f"{gates.metric} on {gates.task} ({mine.data_stamp}, as of {mine.as_of:%Y-%m-%d}) is {values}"
-        # 0.75 - 0.74 is a little more than 0.01
+        # in floating point 0.75 - 0.74 is a little more than 0.01
         if worse > gates.tolerance and not math.isclose(worse, gates.tolerance, abs_tol=1e-12):
             told = f"{reason}: worse by {worse:.3g}, the tolerance is {gates.tolerance:g}"
             return reject(self, told, "keep the present version, or train a better one")
@@ -67,7 +67,7 @@ class MetricNotWorse:
 
 
 def _newest(measured: Sequence[Measurement], facts: Facts) -> dict[tuple[datetime, str], Measurement]:
-    """By as-of and data stamp, of the consumer's task and metric."""
+    """The newest measurement of the consumer's task and metric, by as-of and data stamp."""
     gates = facts.consumer.gates
     ours = [one for one in measured if (one.task, one.metric) == (gates.task, gates.metric)]
     return {(one.as_of, one.data_stamp): one for one in sorted(ours, key=lambda one: one.measured_at)}

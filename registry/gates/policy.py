@@ -1,7 +1,7 @@
 """Gates: an ordered policy of small rules that a promotion must pass.
 
 A rule looks only at the facts that the promotion's transaction has locked and read, and answers
-with a verdict. A new rule is a class with a name and a `check` in registry/rules, put into POLICY.
+with a verdict. A new rule is a class with a name and a `check` in registry/gates, put into POLICY.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ ROLLBACK_POLICY: tuple[Gate, ...] = (
     VectorsStillCover(),
     LagIsTold(),
 )
-"""The gates of a rollback: the earlier version still works. It was good enough once, so no more is asked."""
+"""The gates of a rollback check that the earlier version still works; it was good enough once."""
 
 
 def verdicts(facts: Facts, policy: Sequence[Gate] = POLICY) -> tuple[Verdict, ...]:
@@ -44,10 +44,10 @@ def verdicts(facts: Facts, policy: Sequence[Gate] = POLICY) -> tuple[Verdict, ..
 
 
 def require_passed(consumer: str, answers: tuple[Verdict, ...], *, force: bool) -> bool:
-    """Whether force was needed to pass; raises GateRefused, with every verdict, for what does not pass.
+    """Whether force was needed to pass; raises GateRefused, with every verdict, when a promotion does not pass.
 
-    Force passes over every verdict but those that are not forceable: a broken artifact, a mixed fingerprint, a
-    version whose life has ended.
+    Force passes over every verdict that is forceable; a broken artifact, a mixed fingerprint and a version that
+    failed or is being retired are not.
     """
     objections = [answer for answer in answers if not answer.accepted]
     stopping = [answer for answer in objections if not (force and answer.forceable)]

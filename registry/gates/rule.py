@@ -1,4 +1,4 @@
-"""What a rule is, and the facts that all rules look at."""
+"""The protocol of a gate, the facts that all gates look at, and their three answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from portrait.registry.records.verdicts import Outcome, Verdict
 
 @dataclass(frozen=True)
 class Measurement:
-    """A metric of a version; two of them compare only when they were taken on the same data and as-of."""
+    """A metric of a version; two of them compare only on the same data and as-of."""
 
     task: str
     metric: str
@@ -25,7 +25,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the gates may look at: who asks for which version, and the evidence about it."""
+    """Everything that the gates may look at: the consumer, the version that it asks for, and the evidence."""
 
     consumer: Consumer
     assignment: Assignment | None  # None: the consumer reads nothing yet
@@ -40,24 +40,24 @@ class Facts:
 
     @property
     def artifact(self) -> ArtifactFacts | None:
-        """What was last seen of the artifact."""
+        """The newest facts about the artifact; None without evidence."""
         evidence = self.evidence.get("artifact")
         return evidence.facts if evidence and isinstance(evidence.facts, ArtifactFacts) else None
 
     @property
     def vectors(self) -> VectorFacts | None:
-        """What was last seen of the vectors."""
+        """The newest facts about the vectors; None without evidence."""
         evidence = self.evidence.get("vectors")
         return evidence.facts if evidence and isinstance(evidence.facts, VectorFacts) else None
 
     @property
     def look_again(self) -> str:
-        """The command that takes new evidence and changes nothing else."""
+        """The remedy for outdated evidence: a command that takes new evidence and changes nothing else."""
         canary = "" if self.canary_share is None else f" --canary {self.canary_share:g}"
         return f"run `portrait promote {self.consumer.name} {self.version.id}{canary} --dry-run`, which looks anew"
 
     def outdated(self, kind: Kind) -> str:
-        """Why the evidence of a kind cannot be relied upon; empty when it can."""
+        """The reason why the evidence of a kind is missing or too old; empty when it counts."""
         evidence = self.evidence.get(kind)
         if evidence is None:
             return f"nobody has looked at the {kind} of {self.version.id} yet"
@@ -76,31 +76,31 @@ class Gate(Protocol):
 
     @property
     def name(self) -> str:
-        """Short and stable; kept with each promotion."""
+        """The name of the gate, short and stable: it is kept with each promotion."""
         ...
 
     def check(self, facts: Facts) -> Verdict:
-        """Accept, wait or reject, with a reason and what to do."""
+        """The verdict: accept, wait or reject, with a reason and a remedy."""
         ...
 
 
 def accept(gate: Gate, reason: str) -> Verdict:
-    """The gate lets the promotion pass."""
+    """The verdict that lets a promotion pass."""
     return Verdict(gate.name, Outcome.ACCEPT, reason)
 
 
 def wait(gate: Gate, reason: str, remedy: str, *, forceable: bool = True) -> Verdict:
-    """The gate will let it pass once the remedy was applied."""
+    """The verdict that lets a promotion pass once the remedy was applied."""
     return Verdict(gate.name, Outcome.WAIT, reason, remedy, forceable)
 
 
 def reject(gate: Gate, reason: str, remedy: str, *, forceable: bool = True) -> Verdict:
-    """The gate does not let this version pass."""
+    """The verdict that does not let this version pass."""
     return Verdict(gate.name, Outcome.REJECT, reason, remedy, forceable)
 
 
 def current_vectors(gate: Gate, facts: Facts) -> VectorFacts | Verdict:
-    """What is known of the vectors now, or the verdict to wait for a look at them."""
+    """The facts about the vectors, or the verdict to wait for newer ones."""
     outdated = facts.outdated("vectors")
     if outdated or facts.vectors is None:
         return wait(gate, outdated, facts.look_again)

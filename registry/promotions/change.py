@@ -1,4 +1,4 @@
-"""One change of what a consumer reads, under the lock of the consumer's row."""
+"""One change of a consumer's assignment under the lock of the consumer's row, and the preconditions of changes."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from portrait.registry.text import free_text
 
 
 class Change:
-    """Judge a version, then write assignment, history, rollback windows and generation together."""
+    """A change of a consumer's assignment: judge a version, then write assignment, history, windows and generation."""
 
     def __init__(self, entry: Entry, consumer: str, actor: str, reason: str, force: bool = False) -> None:
         self._entry = entry
@@ -29,13 +29,13 @@ class Change:
         if force and not self._reason:
             raise InvalidInput("force without a reason: say with --reason why the gates are passed over")
         self._force = force
-        # The consumer's row, because there may be no assignment yet.
+        # The lock is on the consumer's row, because there may be no assignment yet.
         self.consumer = Consumer.of(consumer_row(self.session, consumer, lock=True))
         self._row = assignment_row(self.session, consumer, lock=True)
         self.assignment = Assignment.of(self._row) if self._row else None
 
     def require_revision(self, expected: int | None) -> None:
-        """Raise Conflict, which names who was faster, unless the consumer is at the expected revision."""
+        """Raise Conflict, naming the last change, unless the consumer is at the expected revision."""
         revision = self.assignment.revision if self.assignment else 0
         if expected is None or expected == revision:
             return
@@ -45,8 +45,8 @@ class Change:
         )
 
     def judge(self, version: str, policy: Sequence[Gate], canary_share: float | None = None) -> tuple[Verdict, ...]:
-        """What the gates say; raises GateRefused for what neither passes nor may be forced."""
-        # Locked before it is judged: it can neither fail nor be retired until this change is committed.
+        """The verdicts of the gates; raises GateRefused unless all accept or may be forced."""
+        # Lock the version before judging it: it can neither fail nor be retired until this change is committed.
         candidate = version_row(self.session, version, lock=True)
         now = datetime.now(UTC)
         facts = facts_of(self.session, self.consumer, self.assignment, candidate, now, canary_share)
@@ -62,7 +62,7 @@ class Change:
         canary: str | None = None,
         canary_share: float | None = None,
     ) -> Promotion:
-        """Make it so, and tell serving."""
+        """Write the new assignment and its history, and raise the generation that serving polls."""
         now = self._now()
         revision = self._assign(stable, canary, canary_share, now)
         row = PromotionRow(
@@ -87,7 +87,7 @@ class Change:
         return Promotion.of(row)
 
     def _now(self) -> datetime:
-        # Never before the change before, whatever the clocks of two machines say: `history(at=)` goes by time.
+        # Never earlier than the last change, even if the clocks of two machines differ: `history(at=)` goes by time.
         now = datetime.now(UTC)
         return max(now, self.assignment.changed_at) if self.assignment else now
 
@@ -141,7 +141,7 @@ def require_switch(consumer: str, assignment: Assignment | None, version: str) -
 
 
 def require_canary(consumer: str, assignment: Assignment | None, version: str, share: float) -> None:
-    """Raise InvalidInput for a share that is none, Conflict unless `version` can be the canary at this share."""
+    """Raise InvalidInput for a share outside (0, 1), Conflict unless `version` can be the canary at this share."""
     if not 0 < share < 1:  # NaN too
         raise InvalidInput(f"canary share {share}: give a number between 0 and 1, 0.05 for one user in twenty")
     if assignment is None:
@@ -169,5 +169,5 @@ def require_open_canary(consumer: str, assignment: Assignment | None) -> str:
 
 
 def narrows(assignment: Assignment | None, share: float) -> bool:
-    """Whether the share takes users off the open canary."""
+    """Whether `share` is below that of the open canary, so that some users leave it."""
     return assignment is not None and assignment.canary_share is not None and share < assignment.canary_share

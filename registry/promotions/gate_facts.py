@@ -42,7 +42,7 @@ def _heads(session: Session, consumer: Consumer, version: str) -> list[HeadRow]:
 
 
 def _measured(session: Session, consumer: Consumer, version: str) -> tuple[Measurement, ...]:
-    """The consumer's task on a version: by its heads, and by evaluations that say on which data they were taken."""
+    """Measurements of the consumer's task on a version: its heads' metrics, and evaluations with a data stamp."""
     task = consumer.gates.task
     if not task:
         return ()

@@ -21,10 +21,10 @@ from portrait.registry.rows import assignment_row, consumer_row, version_row
 class Promotions:
     """The promotions, canaries and rollbacks of consumers, and their history.
 
-    Every change raises NotFound for what does not exist, Conflict when there is nothing to change or when the
-    consumer is not at `expected_revision` (the revision that the caller looked at, 0 for a consumer that reads
-    nothing yet), and GateRefused, with every verdict, when a gate does not accept. `force` passes over the gates
-    that let themselves be forced, and asks for a reason (InvalidInput).
+    Every change raises NotFound for an unknown name; Conflict when there is nothing to change, or when the consumer is
+    not at `expected_revision` (the revision that the caller has seen, 0 for a consumer that reads nothing yet); and
+    GateRefused, with every verdict, when a gate does not accept. `force` passes over the gates that may be forced, and
+    needs a reason (InvalidInput).
     """
 
     def __init__(self, database: Database, audit: Audit) -> None:
@@ -43,8 +43,8 @@ class Promotions:
     ) -> Promotion:
         """Let all users of a consumer read `version` from now on, or `canary_share` of them as its canary.
 
-        Without a share an open canary ends. With one the canary begins, or its share changes; no gate keeps users
-        on a canary, so none is asked when the share shrinks. Raises InvalidInput for a share outside (0, 1).
+        Without a share an open canary ends. With one the canary begins, or its share changes; a smaller share only
+        takes users off the canary, so no gate is asked. Raises InvalidInput for a share outside (0, 1).
         """
         action = Action.PROMOTE if canary_share is None else Action.CANARY
         with self._change(action, consumer, reason, expected_revision, force) as change:
@@ -58,7 +58,7 @@ class Promotions:
             return change.write(PromotionKind.CANARY, change.assignment.stable, answers, version, canary_share)
 
     def check(self, consumer: str, version: str, canary_share: float | None = None) -> tuple[Verdict, ...]:
-        """What the gates would say to that promotion now; changes nothing.
+        """The verdicts that the promotion would get now; changes nothing.
 
         Raises NotFound, Conflict and InvalidInput as the promotion would.
         """
@@ -98,18 +98,18 @@ class Promotions:
     def rollback(
         self, consumer: str, reason: str = "", *, force: bool = False, expected_revision: int | None = None
     ) -> Promotion:
-        """Back to what all users read before the last promotion or finished canary in force; an open canary ends.
+        """Go back to the stable version before the last promotion or finished canary; an open canary ends.
 
-        A second rollback goes further back. The gates ask only whether the earlier version still works.
+        A second rollback goes further back. The gates check only that the earlier version still works.
         """
         with self._change(Action.ROLLBACK, consumer, reason, expected_revision, force) as change:
             version = target(change.session, consumer)
             return change.write(PromotionKind.ROLLBACK, version, change.judge(version, ROLLBACK_POLICY))
 
     def history(self, consumer: str, at: datetime | None = None) -> list[Promotion]:
-        """The changes of a consumer's assignment, oldest first; up to and with time `at` if given.
+        """The changes of a consumer's assignment, oldest first; those up to and including time `at` if given.
 
-        The last one's `to_version` was what the consumer read at that time, beside its `canary`. Raises NotFound.
+        At that time the consumer read the last one's `to_version` and, with an open canary, `canary`. Raises NotFound.
         """
         statement = select(PromotionRow).where(PromotionRow.consumer == consumer).order_by(PromotionRow.revision)
         if at is not None:

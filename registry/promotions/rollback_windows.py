@@ -1,4 +1,4 @@
-"""The way back of a consumer: the stable versions that rollbacks walk through, and the windows that keep them alive."""
+"""Rollback windows: the versions that a consumer may go back to, and until when they are kept alive."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from portrait.registry.database.tables import EmbeddingVersionRow, PromotionKind
 from portrait.registry.errors import Conflict
 
 ROLLBACK_WINDOW = timedelta(days=14)
-"""How long a version that a consumer has left is kept for it to go back to."""
+"""How long a version is kept after a consumer has left it, so that the consumer can go back."""
 
 
 @dataclass(frozen=True)
 class Stay:
-    """A stable version of a consumer, and since when it read it."""
+    """A stable version of a consumer, and since when the consumer has read it."""
 
     version: str
     since: datetime
 
 
 def way_back(session: Session, consumer: str) -> list[Stay]:
-    """The stable versions in force, oldest first; the last one is read now.
+    """The stable versions on a consumer's way back, oldest first; the last one is read now.
 
     Each promotion and each finished canary adds one, each rollback takes the last one away.
     """
@@ -51,10 +51,10 @@ def target(session: Session, consumer: str) -> str:
 
 
 def keep_windows(session: Session, consumer: str, now: datetime) -> None:
-    """Let the rollback windows of a consumer be what its way back asks for, after a change of it."""
+    """Bring the rollback windows of a consumer in line with its way back, after a change of its assignment."""
     due = _due(way_back(session, consumer), now)
     of_consumer = RollbackWindowRow.consumer == consumer
-    # Not row by row: a retirement may take away an ended window at the same time.
+    # In one statement: a retirement may delete an ended window at the same time.
     session.execute(delete(RollbackWindowRow).where(of_consumer, RollbackWindowRow.version.not_in(due)))
     present = {row.version: row for row in session.scalars(select(RollbackWindowRow).where(of_consumer))}
     for version, row in present.items():
@@ -65,12 +65,12 @@ def keep_windows(session: Session, consumer: str, now: datetime) -> None:
 
 
 def _due(way: list[Stay], now: datetime) -> dict[str, datetime]:
-    """Until when each version that was left is kept; the one that is read now needs no window."""
+    """The end of the window of each version that was left; the version that is read now needs none."""
     ends = {left.version: entered.since + ROLLBACK_WINDOW for left, entered in pairwise(way)}
     return {version: until for version, until in ends.items() if until > now and version != way[-1].version}
 
 
 def _kept(session: Session, versions: Iterable[str]) -> list[str]:
-    # Another machine's clock may have ended the window already, and the version's life with it.
+    # By another machine's clock the window may have ended already, and the version may be retired.
     of_these = select(EmbeddingVersionRow.id).where(EmbeddingVersionRow.id.in_(list(versions)))
     return list(session.scalars(of_these.where(EmbeddingVersionRow.kept)))

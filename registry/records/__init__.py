@@ -1,1 +1,1 @@
-"""Records."""
+"""Records: frozen copies of rows, and the gate settings, grants, verdicts and evidence in them."""

@@ -1,4 +1,4 @@
-"""Evidence about a version: what the upper floors measured before a promotion, for the gates to judge."""
+"""Evidence about a version: facts that the upper floors measure before a promotion, for the gates to judge."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,29 +10,29 @@ from portrait.registry.database.tables import EvidenceRow
 
 @dataclass(frozen=True)
 class ArtifactFacts:
-    """Whether the artifact of a version loads and still encodes its probe as it did when trained."""
+    """Whether the artifact of a version loads, and encodes its probe as it did after training."""
 
     loads: bool
-    fingerprint: str | None  # of the bytes that were found; None when there are none that can be read
+    fingerprint: str | None  # of the bytes that were found; None when none can be read
     problem: str = ""  # why it does not load
 
 
 @dataclass(frozen=True)
 class VectorFacts:
-    """What the stored vectors of a version look like, from a random sample of the known users."""
+    """Statistics of the stored vectors of a version, over a random sample of the known users."""
 
     users_known: int  # in log and users table
-    users_sampled: int  # all of them where they are few
-    users_embedded: int  # of the sampled, with a stored vector
+    users_sampled: int  # all known users where they are few
+    users_embedded: int  # of the sampled users, those with a stored vector
     not_finite: int  # vectors with a number that is not finite
     norm_median: float
     norm_largest: float
-    collapsed_dimensions: int  # that are the same for everybody
+    collapsed_dimensions: int  # dimensions with the same value for everybody
     dimension: int
     priors: int  # vectors that equal the prior
     watermark_lag: float  # seconds of event time by which the version's as-of trails the log
     refresh_lag: float  # seconds of event time by which the worst vector trails its user's own history
-    users_behind: int  # of the embedded, whose history knows events that the vector does not
+    users_behind: int  # embedded users whose history has events that the vector does not know
 
 
 Facts: TypeAlias = ArtifactFacts | VectorFacts
@@ -42,7 +42,7 @@ KINDS: dict[type, Kind] = {ArtifactFacts: "artifact", VectorFacts: "vectors"}
 
 @dataclass(frozen=True)
 class Evidence:
-    """Facts, and who measured them when."""
+    """Facts about a version, who measured them, and when."""
 
     version: str
     facts: Facts
@@ -51,7 +51,6 @@ class Evidence:
 
     @classmethod
     def of(cls, row: EvidenceRow) -> "Evidence":
-        """The record of a row."""
         return cls(row.version, _facts(row.kind, row.facts), row.measured_at, row.measured_by)
 
 
@@ -61,5 +60,5 @@ def _facts(kind: str, stored: Mapping[str, Any]) -> Facts:
 
 
 def to_json(facts: Facts) -> dict[str, Any]:
-    """As stored in `evidence.facts`."""
+    """The facts as the column `evidence.facts` stores them."""
     return asdict(facts)

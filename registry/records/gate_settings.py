@@ -1,4 +1,4 @@
-"""What a consumer asks of a version before it reads it: the settings of each gate, with defaults that suit most."""
+"""Settings of one consumer's promotion gates, with defaults that suit most."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ GateChanges: TypeAlias = Mapping[str, Any] | Sequence[str]
 
 @dataclass(frozen=True)
 class GateSettings:
-    """Limits of one consumer. Lags are in seconds, shares between 0 and 1."""
+    """Limits that one consumer sets. Lags are in seconds, shares between 0 and 1."""
 
     min_coverage: float = 0.999  # of the known users, with a stored vector
     max_watermark_lag: float = DAY  # event time by which the version's vectors trail the log
     max_refresh_lag: float = DAY  # event time by which users' vectors trail their own history
-    max_prior_share: float = 0.5  # of the vectors that say nothing about their user
-    max_collapsed: float = 0.05  # of the dimensions that are the same for everybody
+    max_prior_share: float = 0.5  # of the vectors, that are the prior and so say nothing about their user
+    max_collapsed: float = 0.05  # of the dimensions, that have the same value for everybody
     evidence_seconds: float = 3600.0  # how old the evidence may be
     task: str = ""  # the consumer's own task; empty asks for no metric
     metric: str = "auc"
@@ -43,20 +43,20 @@ class GateSettings:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """The settings of which `stored` holds those that are not the defaults.
+        """The settings whose `to_json` is `stored`.
 
-        What other code has stored and this one does not know, or cannot use, counts as the default: the row of one
-        consumer must not keep everybody from reading the registry.
+        A value that this code does not know or cannot use, because other code has stored it, counts as the default:
+        the row of one consumer must not keep everybody from reading the registry.
         """
         return cls(**{name: _typed(name, value) for name, value in stored.items() if _usable(name, value)})
 
     def to_json(self) -> dict[str, Any]:
-        """What differs from the defaults."""
+        """The values that differ from the defaults, by name."""
         standard = asdict(GateSettings())
         return {name: value for name, value in asdict(self).items() if value != standard[name]}
 
     def overridden(self, changes: GateChanges) -> Self:
-        """The settings with changes applied; raises InvalidInput for a name or a value that cannot be."""
+        """The settings with changes applied; raises InvalidInput for an unknown name or an impossible value."""
         values = self.to_json()
         for name, value in changes.items() if isinstance(changes, Mapping) else map(_split, changes):
             values.pop(name, None)
@@ -69,7 +69,7 @@ _KINDS: dict[str, type] = {name: type(value) for name, value in asdict(GateSetti
 
 
 def unknown_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """What newer code has stored and this one does not know; whoever changes the row keeps it."""
+    """The stored values that this code does not know, because newer code wrote them; a change of the row keeps them."""
     return {name: value for name, value in stored.items() if name not in _KINDS}
 
 
@@ -81,7 +81,7 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """A value as its setting wants it; texts are read, but a truth value is no number and a number no text."""
+    """A value in the type of its setting. Texts are parsed, but True is no number and a number is no text."""
     if name not in _KINDS:
         raise InvalidInput(f"there is no gate setting {name!r}; there are: {', '.join(_KINDS)}")
     kind = _KINDS[name]

@@ -1,4 +1,4 @@
-"""What an API key may do."""
+"""Grants of API keys: the scopes, and the consumer that a scope is granted for."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -9,7 +9,7 @@ from portrait.registry.errors import InvalidInput
 
 
 class Scope(StrEnum):
-    """Kinds of things that a key may do; the first and the third are given for one consumer, or for `*`, any."""
+    """Scopes of an API key; READ and PROMOTE are granted for one consumer, or for any with `*`."""
 
     READ = "embeddings:read"
     EVENTS = "events:write"
@@ -29,21 +29,21 @@ class Grant:
     consumer: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise InvalidInput for a scope without the consumer that it needs, or with one that it does not know."""
+        """Raise InvalidInput for a scope without the consumer that it needs, or with one that it does not take."""
         if (self.scope in PER_CONSUMER) != bool(self.consumer):
             needs = "needs a consumer, or * for any" if self.scope in PER_CONSUMER else "is not for one consumer"
             raise InvalidInput(f"scope {self.scope} {needs}: {self!s}")
 
     @classmethod
     def parse(cls, text: str) -> "Grant":
-        """The reverse of `str`; raises InvalidInput."""
+        """The grant that `str` writes as `text`; raises InvalidInput for an unknown scope."""
         scope, _, consumer = text.partition("=")
         if scope not in set(Scope):
             raise InvalidInput(f"there is no scope {scope!r}; there are: {', '.join(Scope)}")
         return cls(Scope(scope), consumer or None)
 
     def allows(self, scope: Scope, consumer: str | None = None) -> bool:
-        """Whether this grant covers doing that, to that consumer where the scope is about one."""
+        """Whether this grant covers a scope, for that consumer where the scope is granted per consumer."""
         if self.scope == Scope.ADMINISTER:
             return True
         return self.scope == scope and self.consumer in (None, ANY, consumer)
@@ -53,7 +53,7 @@ class Grant:
 
 
 def known_grants(stored: Iterable[str]) -> tuple[Grant, ...]:
-    """The stored grants that this code understands; what newer code has granted allows nothing here."""
+    """The stored grants that this code understands; grants of newer code allow nothing here."""
     known = []
     for text in stored:
         with suppress(InvalidInput):

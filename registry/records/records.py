@@ -1,4 +1,4 @@
-"""What the registry hands out: frozen copies of rows, safe to keep and to share between threads."""
+"""Records that the registry returns: frozen copies of rows, safe to keep and to share between threads."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,7 +26,7 @@ Role: TypeAlias = Literal["gateway", "shard"]
 
 @dataclass(frozen=True)
 class EmbeddingVersion:
-    """An immutable trained representation model and its space, and how far its life has come."""
+    """An immutable trained representation model with its space, and its present state."""
 
     id: str
     family: str
@@ -51,12 +51,11 @@ class EmbeddingVersion:
 
     @property
     def as_of_floor(self) -> datetime:
-        """The as-of time before which no user is encoded any more: that of the backfill which has begun last."""
+        """The as-of time before which no user is encoded any more: the greatest of the backfills that have begun."""
         return self.begun_as_of or self.last_as_of or self.data_to
 
     @classmethod
     def of(cls, row: EmbeddingVersionRow, as_ofs: "AsOfs") -> "EmbeddingVersion":
-        """The record of a row."""
         return cls(
             id=row.id,
             family=row.family,
@@ -113,7 +112,6 @@ class Backfill:
 
     @classmethod
     def of(cls, row: BackfillRow) -> "Backfill":
-        """The record of a row."""
         return cls(
             id=row.id,
             version=row.version,
@@ -138,11 +136,10 @@ class Evaluation:
     value: float
     as_of: datetime
     created_at: datetime
-    data_stamp: str | None = None  # which data it was measured on; unknown ones compare with nothing
+    data_stamp: str | None = None  # the data that it was measured on; without one it compares with nothing
 
     @classmethod
     def of(cls, row: EvaluationRow) -> "Evaluation":
-        """The record of a row."""
         measured = (row.task, row.metric, row.value, row.as_of, row.created_at, row.data_stamp)
         return cls(row.id, row.version, row.fingerprint, *measured)
 
@@ -165,7 +162,6 @@ class Head:
 
     @classmethod
     def of(cls, row: HeadRow) -> "Head":
-        """The record of a row."""
         trained_on = (row.id, row.consumer, row.version, row.fingerprint)
         measured = (row.task, row.data_stamp, row.as_of, row.metrics)
         return cls(*trained_on, *measured, row.location, row.created_at, row.created_by)
@@ -185,14 +181,13 @@ class Consumer:
 
     @classmethod
     def of(cls, row: ConsumerRow) -> "Consumer":
-        """The record of a row."""
         gates = GateSettings.from_json(row.gates)
         return cls(row.name, row.owner, row.task, row.created_at, gates, row.wants_head, row.max_age_seconds)
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which version a consumer reads now; `revision` grows by one with every change."""
+    """The version that a consumer reads now; `revision` grows by one with every change."""
 
     consumer: str
     stable: str
@@ -203,13 +198,12 @@ class Assignment:
 
     @classmethod
     def of(cls, row: AssignmentRow) -> "Assignment":
-        """The record of a row."""
         return cls(row.consumer, row.stable, row.canary, row.canary_share, row.revision, row.changed_at)
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """One change of a consumer's assignment; `to_version`, `canary` and `canary_share` say what it read after."""
+    """One change of a consumer's assignment; it has read `to_version` and `canary` since then."""
 
     consumer: str
     revision: int
@@ -226,7 +220,6 @@ class Promotion:
 
     @classmethod
     def of(cls, row: PromotionRow) -> "Promotion":
-        """The record of a row."""
         return cls(
             consumer=row.consumer,
             revision=row.revision,
@@ -245,7 +238,7 @@ class Promotion:
 
 @dataclass(frozen=True)
 class Pin:
-    """Something that keeps a version alive."""
+    """A reason that keeps a version alive: a consumer reads it, or may roll back to it."""
 
     version: str
     consumer: str
@@ -267,14 +260,13 @@ class Replica:
 
     @classmethod
     def of(cls, row: ReplicaRow) -> "Replica":
-        """The record of a row."""
         role: Role = "shard" if row.role == "shard" else "gateway"
         return cls(row.id, row.host, row.generation, row.started_at, row.seen_at, role, row.facts)
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key of the HTTP API: what it may do, and the digest to know it by."""
+    """A key of the HTTP API: its grants, and the digest by which it is recognised."""
 
     id: str
     name: str
@@ -286,7 +278,6 @@ class ApiKey:
 
     @classmethod
     def of(cls, row: ApiKeyRow) -> "ApiKey":
-        """The record of a row."""
         return cls(
             row.id, row.name, row.sha256, known_grants(row.grants), row.created_at, row.created_by, row.revoked_at
         )

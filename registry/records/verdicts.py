@@ -1,4 +1,4 @@
-"""What a gate says."""
+"""Verdicts of the promotion gates."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Outcome(StrEnum):
-    """Accept; wait for something that is under way or can be done; or reject for good."""
+    """Answers of a gate: accept; wait, as something can still be done about it; or reject for good."""
 
     ACCEPT = "accept"
     WAIT = "wait"
@@ -15,7 +15,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer of one gate, as it is kept with the promotion."""
+    """The answer of one gate, kept with the promotion."""
 
     gate: str
     outcome: Outcome
@@ -29,12 +29,12 @@ class Verdict:
         return self.outcome is Outcome.ACCEPT
 
     def to_json(self) -> dict[str, str | bool]:
-        """As stored in `promotions.gates`."""
+        """The verdict as the column `promotions.gates` stores it."""
         return {**asdict(self), "outcome": self.outcome.value}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "Verdict":
-        """The reverse of `to_json`."""
+        """The verdict whose `to_json` is `stored`."""
         return cls(**{**stored, "outcome": Outcome(stored["outcome"])})
 
     def __str__(self) -> str:

@@ -1,1 +1,1 @@
-"""Serving state."""
+"""The state that serving polls, and the replicas that follow it."""

@@ -16,10 +16,10 @@ from portrait.registry.rows import database_now
 from portrait.registry.text import one_line
 
 ALIVE = timedelta(seconds=30)
-"""A replica that was not seen for longer counts as gone."""
+"""A replica counts as gone when it was not seen for longer than this."""
 
 FORGOTTEN = timedelta(days=1)
-"""After so long without a sign the row of a replica that did not say good-bye is deleted."""
+"""The row of a replica that ended without leaving is deleted when it was not seen for longer than this."""
 
 ROLES: tuple[Role, ...] = ("gateway", "shard")
 SHARDS: tuple[Role, ...] = ("shard",)
@@ -30,7 +30,7 @@ def _silent(_stage: str, _done: int, _total: int) -> None:
 
 
 class Replicas:
-    """The serving processes of a registry. What they say about themselves is no change of it, and not audited."""
+    """The serving processes of a registry. Their reports do not change the registry and are not audited."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -38,9 +38,9 @@ class Replicas:
     def seen(
         self, id: str, host: str, generation: int, role: Role = "gateway", facts: Mapping[str, Any] | None = None
     ) -> None:
-        """Note that a replica is alive and follows the state at `generation`; call it every few seconds.
+        """Record that a replica is alive and follows the state at `generation`; call it every few seconds.
 
-        `facts` is what it has counted so far, plain JSON values.
+        `facts` are its counters so far, as plain JSON values.
         """
         id, host = one_line("id of the replica", id, 64), one_line("host of the replica", host, 255)
         with self._database.transaction() as session:
@@ -54,12 +54,12 @@ class Replicas:
             self._forget()
 
     def gone(self, id: str) -> None:
-        """Note that a replica stops."""
+        """Delete the row of a replica that stops."""
         with self._database.transaction() as session:
             session.execute(delete(ReplicaRow).where(ReplicaRow.id == id))
 
     def list(self, within: timedelta = ALIVE) -> builtins.list[Replica]:
-        """The replicas that were seen within a time, by id."""
+        """The replicas that were seen within a time, ordered by id."""
         with self._database.reading() as session:
             alive = select(ReplicaRow).where(ReplicaRow.seen_at >= database_now(session) - within)
             return [Replica.of(row) for row in session.scalars(alive.order_by(ReplicaRow.id))]
@@ -67,13 +67,13 @@ class Replicas:
     def behind(
         self, generation: int, within: timedelta = ALIVE, roles: Collection[Role] = ROLES
     ) -> builtins.list[Replica]:
-        """Those of them that still follow an earlier state."""
+        """The replicas of these roles, seen within a time, that follow an earlier state than `generation`."""
         return [r for r in self.list(within) if r.generation < generation and r.role in roles]
 
     def wait(
         self, generation: int, seconds: float, roles: Collection[Role] = ROLES, progress: Callable[..., None] = _silent
     ) -> builtins.list[Replica]:
-        """Wait until all that are alive follow the generation; returns those that did not within the time."""
+        """Wait until all living replicas follow the generation; returns those that do not after `seconds`."""
         until = time.monotonic() + seconds
         while behind := self.behind(generation, roles=roles):
             if time.monotonic() > until:
@@ -84,6 +84,6 @@ class Replicas:
         return behind
 
     def _forget(self) -> None:
-        # In a transaction of its own, which holds no other row: two that clean up never wait for each other.
+        # In a transaction that locks no other row: two processes that clean up never wait for each other.
         with self._database.transaction() as session:
             session.execute(delete(ReplicaRow).where(ReplicaRow.seen_at < database_now(session) - FORGOTTEN))

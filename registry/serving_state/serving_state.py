@@ -1,4 +1,4 @@
-"""What serving polls: one number, and when it has grown, everything that it needs to route a request."""
+"""The serving state: the generation that serving polls, and everything that it needs to route a request."""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ from portrait.registry.rows import as_ofs
 
 @dataclass(frozen=True)
 class ServingState:
-    """What every consumer reads, all versions by id, and the keys of the HTTP API, at one generation."""
+    """All assignments, versions, consumers and API keys at one generation."""
 
     generation: int
     assignments: dict[str, Assignment]
@@ -24,7 +24,7 @@ class ServingState:
 
 
 def read_generation(database: Database) -> int:
-    """The generation, in one cheap query; it grows with every change that read_state would show."""
+    """The generation, in one cheap query; it grows with every change that `read_state` shows."""
     with database.reading() as session:
         return generation_of(session)
 
@@ -55,14 +55,14 @@ def generation_of(session: Session) -> int:
 
 
 def record_projected(database: Database, generation: int) -> None:
-    """Keep that Feast shows everything up to a generation; an earlier one than is known changes nothing."""
+    """Record that Feast shows everything up to a generation; an earlier one than recorded changes nothing."""
     behind = update(Instance).where(Instance.projected < generation)
     with database.transaction() as session:
         session.execute(behind.values(projected=generation))
 
 
 def generations_behind(database: Database) -> int:
-    """How many generations Feast has not been brought to yet; 0 when it shows everything. Raises RegistryMissing."""
+    """The number of generations that Feast is behind; 0 when it shows everything. Raises RegistryMissing."""
     with database.reading() as session:
         behind: int | None = session.scalar(select(Instance.generation - Instance.projected))
     if behind is None:

@@ -1,1 +1,1 @@
-"""Versions."""
+"""Embedding versions: registration, backfills, evidence and retirement."""

@@ -1,4 +1,4 @@
-"""Backfills: which users of a snapshot a version has embedded, bucket by bucket, so that a killed pass resumes."""
+"""Backfills: the users of a snapshot that a version has embedded, bucket by bucket, so that a killed pass resumes."""
 
 import builtins
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ class Backfills:
         self._audit = audit
 
     def announce(self, version: str) -> int:
-        """Let the refresh cover a version from now on; returns the generation that its shards must have seen.
+        """Let the refresh cover a version from now on; returns the generation that all shards must follow.
 
-        What is accepted after they have is refreshed by them, what came before is in a snapshot cut afterwards.
-        Raises Conflict for a version that is retiring, retired or failed.
+        Once they follow it, they refresh each event that is accepted; a snapshot cut afterwards holds all earlier
+        ones. Raises Conflict for a version that is retiring, retired or failed.
         """
         with self._audit.change(Action.BACKFILL_BEGIN, f"version {version}") as entry:
             session = entry.session
@@ -43,11 +43,11 @@ class Backfills:
             return bump(session, projected=False)
 
     def begin(self, version: str, snapshot: str, as_of: datetime, users_expected: int) -> Backfill:
-        """Begin the pass over a snapshot, or return the one already begun, with the buckets that it may skip.
+        """Begin the pass over a snapshot, or return the one already begun, whose `buckets_done` it may skip.
 
         A finished pass is returned as it is. A registered version becomes backfilling, a ready one stays ready.
-        Raises Conflict for a version that is retiring, retired or failed, or when the snapshot has changed; it may have
-        lost users, who were forgotten.
+        Raises Conflict for a version that is retiring, retired or failed, and for a snapshot that has changed other
+        than by losing users who were forgotten.
         """
         with self._audit.change(Action.BACKFILL_BEGIN, f"version {version}") as entry:
             session = entry.session
@@ -65,16 +65,16 @@ class Backfills:
             registered = owner.state == VersionState.REGISTERED
             if registered:
                 owner.state = VersionState.BACKFILLING
-            if registered or entry.changed:  # whoever encodes from now on does so as of this pass at least
+            if registered or entry.changed:  # from now on nobody encodes with an earlier as-of than this pass
                 session.flush()
                 bump(session, projected=False)
             return Backfill.of(row)
 
     def bucket_done(self, backfill_id: int, bucket: int, users: int) -> Backfill:
-        """Note that all `users` of a bucket have their vector; many processes may do so at once.
+        """Record that all `users` of a bucket have their vector; many processes may do so at once.
 
-        A bucket that is done again takes the later count. Raises NotFound, or Conflict when the pass has
-        finished without it or with fewer, or when the version was failed or retired meanwhile.
+        A bucket that is done again takes the later count. Raises NotFound, or Conflict when the pass has finished
+        without this bucket or with fewer users in it, or when the version was failed or retired meanwhile.
         """
         if bucket < 0 or users < 0:
             raise InvalidInput(f"bucket {bucket} with {users} users: neither can be negative")
@@ -91,8 +91,8 @@ class Backfills:
     def finish(self, backfill_id: int, left: Mapping[int, int] | None = None) -> Backfill:
         """Finish a pass that covers every user; its version becomes ready. Finishing twice changes nothing.
 
-        `left` are the users of each bucket of the snapshot by now: some may have been forgotten since the pass began.
-        Raises Conflict when users are missing, or when the version was failed or retired meanwhile.
+        `left` is the number of users that each bucket of the snapshot has now: some may have been forgotten since the
+        pass began. Raises Conflict when users are missing, or when the version was failed or retired meanwhile.
         """
         with self._audit.change(Action.BACKFILL_FINISH, f"backfill {backfill_id}") as entry:
             session = entry.session
@@ -118,7 +118,7 @@ class Backfills:
         return next(reversed(self.list(version)), None)
 
     def list(self, version: str) -> builtins.list[Backfill]:
-        """The backfills of a version, the one begun first first; raises NotFound for an unknown version."""
+        """The backfills of a version in the order in which they began; raises NotFound for an unknown version."""
         with self._database.reading() as session:
             version_row(session, version)
             statement = select(BackfillRow).where(BackfillRow.version == version).order_by(BackfillRow.id)
@@ -151,7 +151,7 @@ def _require_live(version: EmbeddingVersionRow) -> None:
 
 
 def _leave(row: BackfillRow, left: Mapping[int, int]) -> None:
-    """A bucket that was done before one of its users was forgotten counts for those who are left."""
+    """Lower the counts to the users who are left: some may have been forgotten after their bucket was done."""
     row.users_expected = min(row.users_expected, sum(left.values()))
     row.buckets_done = {bucket: min(users, left.get(int(bucket), 0)) for bucket, users in row.buckets_done.items()}
 

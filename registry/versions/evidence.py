@@ -12,16 +12,16 @@ from portrait.registry.rows import version_row
 
 
 class EvidenceLog:
-    """What was measured on the versions of a registry."""
+    """The evidence about the versions of a registry."""
 
     def __init__(self, database: Database, actor: str) -> None:
         self._database = database
         self._actor = actor
 
     def record(self, version: str, *facts: Facts, since: datetime | None = None) -> None:
-        """Keep what was measured from `since` on, or just now; raises NotFound for an unknown version.
+        """Keep facts whose measurement began at `since` (default: now); raises NotFound for an unknown version.
 
-        Evidence counts as old as its beginning: a backfill that ended meanwhile has not been looked at.
+        The beginning counts as the time of the evidence: a backfill that ended meanwhile was not measured.
         """
         measured_at = since or datetime.now(UTC)
         with self._database.transaction() as session:

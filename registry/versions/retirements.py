@@ -1,4 +1,4 @@
-"""Retirements: the end of a version's life, which nothing that still reads the version lets begin."""
+"""Retirements: the end of a version's life, refused while anything pins the version."""
 
 from datetime import UTC, datetime
 
@@ -17,10 +17,10 @@ from portrait.registry.text import free_text
 
 
 class Retirements:
-    """The retirements of a registry's versions: retiring from `begin` on, retired with `finish`.
+    """The retirements of a registry's versions: `begin` makes a version retiring, `finish` makes it retired.
 
-    In between somebody waits for the gateways to follow and removes the data. Killed there, the version stays
-    retiring, and beginning again goes on.
+    In between the caller waits for the gateways to follow, and removes the data. If it is killed there, the version
+    stays retiring, and another `begin` goes on.
     """
 
     def __init__(self, database: Database, audit: Audit) -> None:
@@ -28,10 +28,10 @@ class Retirements:
         self._audit = audit
 
     def begin(self, version: str, reason: str = "") -> int:
-        """Let nothing read a version any more; return the generation that every gateway must have seen.
+        """Let nothing read a version any more; returns the generation that every gateway must follow.
 
-        A version that is retiring already stays so: the present generation is returned, for whoever goes on.
-        Raises NotFound, or Conflict, which names every pin, while one is left and when the version is retired.
+        For a version that is retiring already this is the present generation. Raises NotFound, and Conflict for a
+        retired version and for a pinned one (the message names every pin).
         """
         with self._audit.change(Action.VERSION_RETIRE, f"version {version}") as entry:
             session = entry.session
@@ -48,7 +48,7 @@ class Retirements:
             return bump(session)
 
     def finish(self, version: str) -> EmbeddingVersion:
-        """Note that the data of a retiring version is gone; once more changes nothing.
+        """Record that the data of a retiring version is gone; calling it again changes nothing.
 
         Raises NotFound, or Conflict when the retirement was not begun.
         """
@@ -65,7 +65,7 @@ class Retirements:
             return version_record(session, row)
 
     def pins(self) -> list[Pin]:
-        """What keeps versions alive, by version and consumer: assignments, and rollback windows that are open."""
+        """The pins of all versions, by version and consumer: assignments, and rollback windows that are open."""
         with self._database.reading() as session:
             return _pins(session)
 
@@ -97,7 +97,7 @@ def _said(pin: Pin) -> str:
 
 
 def _retire(session: Session, row: EmbeddingVersionRow) -> None:
-    """The windows that have ended go with the pin that they still are to the database, which has the last word."""
+    """Delete the windows that have ended, as they still pin the version in the database; then mark it retiring."""
     version = row.id
     ended = RollbackWindowRow.until <= datetime.now(UTC)
     session.execute(delete(RollbackWindowRow).where(RollbackWindowRow.version == version, ended))

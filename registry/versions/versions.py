@@ -32,7 +32,7 @@ _FAMILY = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 @dataclass(frozen=True, kw_only=True)
 class NewVersion:
-    """What a finished training run says about the version to register; the registry gives it a number."""
+    """The description of a trained model to register as a version; the registry gives it a number."""
 
     family: str  # autoencoder
     fingerprint: str
@@ -48,7 +48,7 @@ class NewVersion:
     code_revision: str = "unknown"
 
     def __post_init__(self) -> None:
-        """Raise InvalidInput, with the value, for what the registry cannot keep."""
+        """Raise InvalidInput, with the value, for a field that the registry cannot keep."""
         if not _FAMILY.fullmatch(self.family):
             raise InvalidInput(f"family {self.family!r}: give lower case letters, digits and _, at most 32")
         if self.dimension < 1:
@@ -71,15 +71,15 @@ class Versions:
         self._audit = audit
 
     def register(self, new: NewVersion) -> EmbeddingVersion:
-        """Give a trained model its version: `<family>-<n>`, state registered, parent the newest earlier one.
+        """Register a trained model as `<family>-<n>`, state registered; its parent is the newest earlier version.
 
-        The same run again returns the version it got; with another fingerprint it raises FingerprintMismatch.
+        The same run again returns the version it got; raises FingerprintMismatch when its fingerprint has changed.
         """
         with self._audit.change(Action.VERSION_REGISTER, f"run {new.run}") as entry:
             session = entry.session
             row = _of_run(session, new)
             if row is None:
-                _newest(session, new.family, lock=True)  # the parent to be, before the instance: see registry.rows
+                _newest(session, new.family, lock=True)  # lock the parent before the instance: see registry.rows
                 bump(session)  # for its lock: two registrations at once take turns and get two numbers
                 row = _of_run(session, new)
             entry.changed = row is None
@@ -94,7 +94,7 @@ class Versions:
             return version_record(session, version_row(session, id))
 
     def fail(self, id: str, reason: str) -> EmbeddingVersion:
-        """Mark a version as failed, for good; the first reason stays. Raises Conflict when a consumer reads it."""
+        """Mark a version as failed for good; the first reason stays. Raises Conflict while a consumer reads it."""
         with self._audit.change(Action.VERSION_FAIL, f"version {id}") as entry:
             session = entry.session
             reason = free_text("reason", reason) or "no reason given"
@@ -148,7 +148,7 @@ class Versions:
             return Evaluation.of(row)
 
     def evaluations(self, id: str) -> builtins.list[Evaluation]:
-        """What was measured on a version, oldest first; raises NotFound."""
+        """The evaluations of a version, oldest first; raises NotFound."""
         with self._database.reading() as session:
             version_row(session, id)
             statement = select(EvaluationRow).where(EvaluationRow.version == id).order_by(EvaluationRow.id)
@@ -208,7 +208,7 @@ def _insert(session: Session, new: NewVersion) -> EmbeddingVersionRow:
 
 
 def _stored(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    """`value` as it comes back from the database; raises InvalidInput for what is no JSON, NaN included."""
+    """`value` as it comes back from the database; raises InvalidInput when it is not JSON, as with NaN."""
     try:
         stored: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
     except (TypeError, ValueError) as error:

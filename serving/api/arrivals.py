@@ -1,4 +1,4 @@
-"""Events, users and items in: plain Starlette routes, as they are hot; serving.api.documentation describes them."""
+"""Routes that take events, users and items: plain Starlette, as they are hot; `documentation` describes them."""
 
 import orjson
 from starlette.requests import Request
@@ -21,12 +21,12 @@ SMALLER = "send them in several requests"
 
 
 def path_of(kind: Kind) -> str:
-    """Where records of this kind are sent."""
+    """The path that takes records of this kind."""
     return f"/v1/{kind}"
 
 
 def routes(arrivals: Arrivals, guard: Guard, metrics: Metrics) -> list[Route]:
-    """`POST /v1/events`, `/v1/users` and `/v1/items`."""
+    """The routes `POST /v1/events`, `/v1/users` and `/v1/items`."""
     return [_route(kind, arrivals, guard, metrics) for kind in Kind]
 
 

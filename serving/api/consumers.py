@@ -1,4 +1,4 @@
-"""Consumers: what they read comes from memory, changes go to the registry."""
+"""Routes of consumers: reads come from memory, changes go to the registry."""
 
 from fastapi import APIRouter
 
@@ -16,12 +16,12 @@ TAG = "consumers"
 
 
 def reading(guard: Guard, assignments: Assignments) -> APIRouter:
-    """Routes for whoever has a key; they trail a change by at most the polling interval."""
+    """Routes for any key; their answers trail a change by at most the polling interval."""
     routes = guard.router(None, TAG)
 
     @routes.get("/consumers")
     async def consumers() -> list[AssignedConsumerAnswer]:
-        """Every consumer with its assignment."""
+        """All consumers, each with its assignment."""
         state = assignments.state
         return [_answer(state, name) for name in sorted(state.consumers)]
 
@@ -34,7 +34,7 @@ def reading(guard: Guard, assignments: Assignments) -> APIRouter:
 
 
 def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
-    """Routes for administrators."""
+    """Routes that change consumers, for administrators."""
     routes = guard.router(Scope.ADMINISTER, TAG)
 
     @routes.post("/consumers", status_code=201, responses=documented(400, 409, 413, 422))
@@ -50,7 +50,7 @@ def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> A
 
     @routes.patch("/consumers/{consumer}", responses=documented(400, 404, 409, 413, 422))
     async def set_consumer(consumer: str, body: ConsumerChange, actor: Actor) -> ConsumerAnswer:
-        """Change the owner, the task, settings of the gates, whether heads are wanted, or how old vectors may be."""
+        """Change the owner, the task, gate settings, whether a head is required, or how old vectors may be."""
         gates = body.gates.model_dump(exclude_unset=True) if body.gates else {}
         changed = await threads.run(
             lambda: operations.consumer_set(

@@ -1,7 +1,7 @@
-"""OpenAPI: FastAPI's own document, with the hot routes that FastAPI does not know and our problems in it.
+"""The OpenAPI document: FastAPI's own, with the hot routes that FastAPI does not know and our problems in it.
 
-The hot routes are declared a second time here, as FastAPI would; nothing calls these functions. A test
-holds both to each other by sending what the document allows.
+The hot routes are declared a second time here, as FastAPI would; nothing calls these functions. A test sends what the
+document allows to the real routes, so that both agree.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class EventRecord(BaseModel):
 
 
 class UserRecord(BaseModel):
-    """A sign-up or a profile change: what is not given keeps its value, null clears it."""
+    """A sign-up or a profile change: a field that is left out keeps its value, null clears it."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -56,7 +56,7 @@ class UserRecord(BaseModel):
 
 
 class ItemRecord(BaseModel):
-    """A new item or a change of one: what is not given keeps its value, null clears it."""
+    """A new item or a change of one: a field that is left out keeps its value, null clears it."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -74,7 +74,7 @@ class RejectionAnswer(BaseModel):
 
 
 class ReceiptAnswer(BaseModel):
-    """What became of the records; the accepted ones are durable."""
+    """The outcome of the records; the accepted ones are durable."""
 
     accepted: int
     known: int = Field(description="Events that had been accepted before.")
@@ -168,7 +168,7 @@ def document(title: str, version: str, description: str, routes: Sequence[BaseRo
 
 
 def _as_problems(responses: dict[str, Any]) -> None:
-    """FastAPI promises a 422 of its own shape wherever there are parameters; ours is a 400 problem."""
+    """Replace the 422 that FastAPI documents wherever there are parameters by our 400 problem."""
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
         responses.update({str(status): answer for status, answer in problems.documented(400).items()})

@@ -1,7 +1,7 @@
-"""The hot endpoints: one look-up in the store, then bytes.
+"""Routes of embedding reads, the hot endpoints: one look-up in the store, then bytes.
 
-They are plain Starlette routes, which cost a third of FastAPI's; portrait.serving.api.documentation tells
-OpenAPI about them.
+They are plain Starlette routes, which cost a third of FastAPI's; portrait.serving.api.documentation describes them in
+the OpenAPI document.
 """
 
 from pydantic import ValidationError
@@ -43,7 +43,7 @@ class EmbeddingReads:
 
     @property
     def routes(self) -> list[Route]:
-        """The endpoints as routes."""
+        """The endpoints as Starlette routes."""
         return [
             Route(PATH + "/{user:path}", self.embedding, methods=["GET"]),
             Route(PATH, self.embeddings, methods=["GET", "POST"]),
@@ -100,8 +100,8 @@ def _path(scope: Scope) -> str:
 
 
 def _user(scope: Scope, consumer: str) -> str:
-    # From the path itself: the router's pattern ends in `$`, which drops a newline at the end of an id,
-    # and "a\n" would get the vector of "a".
+    # Read from the path itself: the router's pattern ends in `$`, which drops a newline at the end of an id,
+    # so that "a\n" would get the vector of "a".
     user = _path(scope)[len(BEFORE) + len(consumer) + len(AFTER) + 2 :]
     if not user:
         raise InvalidInput("the user id is empty")

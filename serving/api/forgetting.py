@@ -1,4 +1,4 @@
-"""Forgetting users."""
+"""The route that forgets a user."""
 
 from datetime import datetime
 from typing import Annotated
@@ -15,16 +15,14 @@ from portrait.serving.http.problems import documented
 
 
 class AnyText(Convertor[str]):
-    """A path parameter that may hold slashes, as `path`, and line ends, which that does not match."""
+    """A path parameter that may hold slashes, as `path` does, and line ends, which `path` does not match."""
 
     regex = "(?s:.*)"
 
     def convert(self, value: str) -> str:
-        """As it is."""
         return value
 
     def to_string(self, value: str) -> str:
-        """As it is."""
         return value
 
 
@@ -43,11 +41,11 @@ class TrainedVersionAnswer(BaseModel):
 
 
 class ForgettingAnswer(BaseModel):
-    """What there was of the user, and what is left where Portrait cannot reach."""
+    """The data that was found of the user, and the places that Portrait cannot reach."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    subject: str = Field(description="How the audit calls the user: by a keyed hash.")
+    subject: str = Field(description="The user's name in the audit: a keyed hash.")
     asked_at: datetime
     finished_at: datetime
     found: dict[str, int] = Field(description="By place, before anything was deleted.")
@@ -58,12 +56,12 @@ class ForgettingAnswer(BaseModel):
 
 
 def router(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
-    """Routes for administrators."""
+    """The route `DELETE /v1/users/{user}`, for administrators."""
     routes = guard.router(Scope.ADMINISTER, "users")
 
     @routes.delete("/users/{user:text}", responses=documented(400, 409))
     async def forget(user: User, actor: Actor) -> ForgettingAnswer:
-        """Delete everything about a user, and refuse what comes later; asking again finishes what was cut short."""
+        """Delete all data of a user and refuse later records; another call finishes an interrupted one."""
         return ForgettingAnswer.model_validate(await threads.run(lambda: operations.forget(actor, user)))
 
     return routes

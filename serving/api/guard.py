@@ -1,4 +1,4 @@
-"""The door of the API: no route under /v1 runs before its caller has been let in, and no body is read before."""
+"""The guard of the API: every caller under /v1 is let in before a route runs and before a body is read."""
 
 import logging
 from collections.abc import Callable, Coroutine
@@ -24,7 +24,7 @@ SCHEME = "api_key"
 """Name of the security scheme in the OpenAPI document."""
 
 MAX_REFUSALS = 1000
-"""Refused attempts that wait for the audit; a flood of them costs audit events, never answers."""
+"""Refused attempts that may wait for the audit; in a flood some are not audited, but all requests are answered."""
 
 
 def security(scope: Scope | None) -> list[dict[str, list[str]]]:
@@ -33,12 +33,12 @@ def security(scope: Scope | None) -> list[dict[str, list[str]]]:
 
 
 def refusals(scope: Scope | None) -> dict[int | str, dict[str, Any]]:
-    """The problems of those who are not let in; 503 until the registry has told who is."""
+    """OpenAPI `responses` of callers who are not let in; 503 until the registry has answered once."""
     return documented(401, 503) if scope is None else documented(401, 403, 503)
 
 
 class Guard:
-    """Lets requests in, and has the audit keep those that it turned away."""
+    """Lets requests in by their key and scope, and has the audit keep the refused ones."""
 
     def __init__(self, access: Access, operations: Operations, metrics: CollectorRegistry) -> None:
         self._access = access
@@ -49,9 +49,9 @@ class Guard:
         )
 
     def admit(self, request: Request, scope: Scope | None, path: str = "") -> str:
-        """Name of the actor; raises Unauthenticated or Forbidden.
+        """The name of the actor; raises Unauthenticated or Forbidden.
 
-        `path` is the route's, not the request's: nobody's input gets into the audit by it.
+        `path` is that of the route, not of the request, so that no input of a caller gets into the audit.
         """
         actor = ANONYMOUS
         consumer = request.path_params.get("consumer")
@@ -65,7 +65,7 @@ class Guard:
         return actor
 
     def router(self, scope: Scope | None, tag: str) -> APIRouter:
-        """A router under /v1 whose routes all need the scope, for the consumer in their path where it is for one."""
+        """A router under /v1 whose routes all need the scope, for the consumer in their path if there is one."""
         return APIRouter(prefix="/v1", tags=[tag], route_class=_guarded(self, scope))
 
     def _keep(self, actor: str, subject: str, refusal: AccessDenied) -> None:
@@ -106,4 +106,4 @@ def _actor(request: Request) -> str:
 
 
 Actor = Annotated[str, Depends(_actor)]
-"""Parameter of an endpoint behind the guard: who asks."""
+"""Parameter of an endpoint behind the guard: the name of the caller."""

@@ -1,4 +1,4 @@
-"""Heads of consumers."""
+"""Routes of consumers' heads."""
 
 from fastapi import APIRouter
 
@@ -15,7 +15,7 @@ TAG = "heads"
 
 
 def reading(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
-    """Routes for whoever has a key."""
+    """Routes that read heads, for any key."""
     routes = guard.router(None, TAG)
 
     @routes.get("/consumers/{consumer}/heads", responses=documented(400, 404))
@@ -27,7 +27,7 @@ def reading(guard: Guard, operations: Operations, threads: BoundedThreads) -> AP
 
 
 def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
-    """Routes for those who promote the consumer."""
+    """Routes that register heads, for keys that may promote the consumer."""
     routes = guard.router(Scope.PROMOTE, TAG)
 
     @routes.post("/consumers/{consumer}/heads", status_code=201, responses=documented(400, 404, 409, 413, 422))

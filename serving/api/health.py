@@ -1,4 +1,4 @@
-"""Whether the gateway lives, whether it can answer, and its metrics."""
+"""Routes of liveness, readiness and metrics."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ ALIVE = b'{"status":"ok"}'
 
 
 def router(reader: PooledReader, metrics: Metrics, operations: Operations, threads: BoundedThreads) -> APIRouter:
-    """/healthz, /readyz and /metrics."""
+    """The routes /healthz, /readyz and /metrics; they need no key."""
     routes = APIRouter(tags=["operations"])
     assignments = reader.reader.assignments
 
@@ -46,10 +46,10 @@ def router(reader: PooledReader, metrics: Metrics, operations: Operations, threa
 
     @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def show_metrics() -> Response:
-        """Prometheus metrics: of this gateway, and of the refresh wherever its shards run."""
+        """Prometheus metrics of this gateway, and of the refresh wherever its shards run."""
         try:
             metrics.freshness.freshness = await threads.run(operations.freshness)
-        except Unavailable:  # said by portrait_registry_up; what was read last would be taken for the present
+        except Unavailable:  # portrait_registry_up shows it; earlier values would be taken for the present ones
             metrics.freshness.freshness = None
         return Response(metrics.render(assignments), media_type=CONTENT_TYPE)
 
@@ -57,7 +57,7 @@ def router(reader: PooledReader, metrics: Metrics, operations: Operations, threa
 
 
 async def _unreadable(reader: PooledReader, versions: Sequence[EmbeddingVersion]) -> list[str]:
-    """Ids of the versions that the store cannot look up; raises what the store said when it can look up none.
+    """Ids of the versions that the store cannot look up; raises the store's error when it can look up none.
 
     One version, a canary for instance, must not take the whole gateway out of service.
     """

@@ -1,4 +1,4 @@
-"""API keys."""
+"""Routes of API keys and of the audit."""
 
 from typing import Annotated
 
@@ -14,17 +14,17 @@ from portrait.serving.http.problems import documented
 
 
 def router(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
-    """Routes for administrators."""
+    """Routes of API keys, for administrators."""
     routes = guard.router(Scope.ADMINISTER, "keys")
 
     @routes.get("/keys")
     async def keys() -> list[KeyAnswer]:
-        """Every key, the revoked ones too."""
+        """All API keys, the revoked ones too."""
         return [KeyAnswer.model_validate(key) for key in await threads.run(operations.keys)]
 
     @routes.post("/keys", status_code=201, responses=documented(400, 404, 413, 422))
     async def add_key(body: NewKey, actor: Actor, response: Response) -> NewKeyAnswer:
-        """Make a key. It is in this answer and nowhere else."""
+        """Make a key. Only this answer contains it."""
         grants = [Grant.parse(text) for text in body.grants]
         made, key = await threads.run(lambda: operations.add_key(actor, body.name, grants))
         response.headers["Cache-Control"] = "no-store"
@@ -46,12 +46,12 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
 def audit_router(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
-    """Routes for administrators."""
+    """The route of the audit, for administrators."""
     routes = guard.router(Scope.ADMINISTER, "audit")
 
     @routes.get("/audit", responses=documented(400))
     async def audit(since: Since = None, after: After = 0, limit: Limit = 100) -> list[AuditEventAnswer]:
-        """What was changed and what was refused, oldest first."""
+        """Changes and refused attempts, oldest first."""
         events = await threads.run(lambda: operations.audit(since, after, limit))
         return [AuditEventAnswer.model_validate(event) for event in events]
 

@@ -1,7 +1,7 @@
-"""What the HTTP API asks of the registry, beyond the state that it keeps in memory.
+"""The protocol of the operations that the HTTP API calls, beyond the state in memory.
 
-Everything here may wait: for the database, and a promotion for a model to load. `actor` is who asked, as the
-audit and the history keep it.
+Every call may wait for the database, and a promotion also for a model to load. `actor` is the caller's name, which the
+audit and the history keep.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ class Operations(Protocol):
     """The registry's rare queries, and its changes. Every method raises Unavailable without a database."""
 
     def freshness(self) -> "Freshness":
-        """What waits to be refreshed, and how long it has taken."""
+        """The backlog of the refresh and its delays."""
         ...
 
     def consumer_add(
@@ -47,14 +47,14 @@ class Operations(Protocol):
         wants_head: bool | None,
         max_age: float | None,
     ) -> Consumer:
-        """Change what is not None; of `gates` only the settings named, None for the default.
+        """Change the fields that are not None, and of `gates` the named settings, where None means the default.
 
         Raises NotFound, InvalidInput.
         """
         ...
 
     def check(self, consumer: str, version: str, canary_share: float | None) -> tuple[Verdict, ...]:
-        """What each gate says to a promotion; changes nothing. Raises NotFound, InvalidInput."""
+        """The verdict of each gate on a promotion; changes nothing. Raises NotFound, InvalidInput."""
         ...
 
     def promote(
@@ -81,7 +81,7 @@ class Operations(Protocol):
         ...
 
     def rollback(self, actor: str, consumer: str, reason: str, force: bool, expected_revision: int | None) -> Promotion:
-        """Back to what was stable before; raises NotFound, GateRefused, Conflict, InvalidInput."""
+        """Go back to the stable version before; raises NotFound, GateRefused, Conflict, InvalidInput."""
         ...
 
     def history(self, consumer: str, at: datetime | None) -> Sequence[Promotion]:
@@ -89,23 +89,23 @@ class Operations(Protocol):
         ...
 
     def versions(self) -> Sequence[EmbeddingVersion]:
-        """Every version, whatever its state."""
+        """All versions, whatever their state."""
         ...
 
     def version(self, version: str) -> EmbeddingVersion:
-        """One version; raises NotFound."""
+        """The version of this id; raises NotFound."""
         ...
 
     def diff(self, version: str, other: str) -> "VersionDiff":
-        """How two versions differ; reads stored vectors. Raises NotFound, Conflict when one has none."""
+        """The difference of two versions, from their stored vectors. Raises NotFound, Conflict when one has none."""
         ...
 
     def retire(self, actor: str, version: str, reason: str) -> EmbeddingVersion:
-        """End a version's life; a version still retiring is taken up again. Raises NotFound, Conflict."""
+        """End a version's life, or go on with an interrupted retirement. Raises NotFound, Conflict."""
         ...
 
     def forget(self, actor: str, user: str) -> "ForgettingReport":
-        """Delete everything about a user, and accept nothing from now on; raises InvalidInput, Conflict."""
+        """Delete all data of a user and accept no more from now on; raises InvalidInput, Conflict."""
         ...
 
     def heads(self, consumer: str) -> Sequence[Head]:
@@ -117,21 +117,21 @@ class Operations(Protocol):
         ...
 
     def add_key(self, actor: str, name: str, grants: Sequence[Grant]) -> tuple[ApiKey, str]:
-        """A new API key: its record, and the key itself, which is never to be had again. Raises InvalidInput."""
+        """A new API key: its record, and the key itself, which is stored nowhere. Raises InvalidInput."""
         ...
 
     def keys(self) -> Sequence[ApiKey]:
-        """Every key, the revoked ones too."""
+        """All keys, the revoked ones too."""
         ...
 
     def revoke_key(self, actor: str, id: str) -> ApiKey:
-        """Let a key open nothing any more; raises NotFound."""
+        """Revoke a key for good; raises NotFound."""
         ...
 
     def audit(self, since: datetime | None, after: int, limit: int) -> Sequence[AuditEvent]:
-        """Audit events oldest first: from a time on, beyond an id, at most so many."""
+        """At most `limit` audit events, oldest first: from time `since` on, with ids greater than `after`."""
         ...
 
     def refused(self, actor: str, subject: str, refusal: PortraitError) -> None:
-        """Keep in the audit that the API let somebody not do something; never raises."""
+        """Keep in the audit that the API refused a request; never raises."""
         ...

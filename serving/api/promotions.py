@@ -1,4 +1,4 @@
-"""Promotions, canaries, rollback, and their history."""
+"""Routes of promotions, canaries, rollback and their history."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ CHANGES = documented(400, 404, 409, 413, 422)
 
 
 def reading(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
-    """The history, for whoever has a key."""
+    """The route of the history, for any key."""
     routes = guard.router(None, TAG)
 
     @routes.get("/consumers/{consumer}/history", responses=documented(400, 404))
@@ -37,7 +37,7 @@ def reading(guard: Guard, operations: Operations, threads: BoundedThreads) -> AP
 
 
 def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
-    """Routes for those who promote the consumer."""
+    """Routes of promotions, canaries and rollbacks, for keys that may promote the consumer."""
     routes = guard.router(Scope.PROMOTE, TAG)
 
     @routes.post(
@@ -48,7 +48,7 @@ def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> A
     async def promote(
         consumer: str, body: NewPromotion, actor: Actor, response: Response
     ) -> PromotionAnswer | DryRunAnswer:
-        """Have the consumer read a version once its gates accept it, or a share of its users as a canary."""
+        """Let the consumer, or a share of its users as a canary, read a version if the gates accept it."""
         if body.dry_run:
             response.status_code = 200
             return await threads.run(lambda: _dry_run(operations, consumer, body))
@@ -56,7 +56,7 @@ def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> A
 
     @routes.post("/consumers/{consumer}/rollback", status_code=201, responses=CHANGES)
     async def rollback(consumer: str, body: NewRollback, actor: Actor) -> PromotionAnswer:
-        """Back to the version before the last stable promotion; an open canary ends. No data moves."""
+        """Go back to the version before the last stable promotion; an open canary ends. No data moves."""
         promotion = await threads.run(
             lambda: operations.rollback(actor, consumer, body.reason, body.force, body.expected_revision)
         )
@@ -64,7 +64,7 @@ def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> A
 
     @routes.post("/consumers/{consumer}/canary", status_code=201, responses=CHANGES)
     async def end_canary(consumer: str, body: CanaryEnd, actor: Actor) -> PromotionAnswer:
-        """Finish the canary, which its gates must accept once more, or abort it."""
+        """Finish the canary, if the gates accept it once more, or abort it."""
         promotion = await threads.run(lambda: _end_canary(operations, actor, consumer, body))
         return PromotionAnswer.model_validate(promotion)
 

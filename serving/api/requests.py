@@ -1,4 +1,4 @@
-"""What a client may send: other types than what is stored, and nothing beyond what is named here."""
+"""Bodies of requests: types apart from what is stored, without any further fields, and limits on their size."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -21,7 +21,7 @@ def _moment(value: Any) -> datetime:
 
 
 def _whole(value: Any) -> Any:
-    """In JSON Schema 3.0 is an integer, too."""
+    """A whole float as an int: in JSON Schema 3.0 is an integer too."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -48,7 +48,7 @@ class _Sent(BaseModel):
 
 
 class GateChanges(_Sent):
-    """Settings of a consumer's gates; what is left out stays, null is back to the default."""
+    """Settings of a consumer's gates; a setting that is left out stays, null puts the default back."""
 
     min_coverage: Share = None
     max_watermark_lag: Limit = None
@@ -74,7 +74,7 @@ class NewConsumer(_Sent):
 
 
 class ConsumerChange(_Sent):
-    """What to change about a consumer; null or left out stays."""
+    """Changes of a consumer; a field that is null or left out stays."""
 
     owner: Owner | None = None
     task: Task | None = None
@@ -84,7 +84,7 @@ class ConsumerChange(_Sent):
 
 
 class NewPromotion(_Sent):
-    """A version to read from now on."""
+    """A version that the consumer is to read from now on."""
 
     version: VersionName
     canary_share: float | None = Field(default=None, gt=0, lt=1, description="Only for this share of the users.")
@@ -95,7 +95,7 @@ class NewPromotion(_Sent):
 
 
 class NewRollback(_Sent):
-    """Back to what was stable before."""
+    """A way back to the stable version before."""
 
     reason: Reason = ""
     force: Force = False
@@ -158,7 +158,7 @@ MAX_BODY = 64 * 1024
 
 
 async def body_within(request: Request, limit: int, remedy: str) -> bytes:
-    """The body; raises TooLarge as soon as more than `limit` bytes have come."""
+    """The body of a request; raises TooLarge as soon as more than `limit` bytes have come."""
     parts, size = [], 0
     async for part in request.stream():
         parts.append(part)
@@ -171,16 +171,16 @@ async def body_within(request: Request, limit: int, remedy: str) -> bytes:
 def require_json(request: Request) -> None:
     """Raise MalformedBody for another media type.
 
-    That also keeps web pages out: without a preflight, a browser sends only other types elsewhere.
+    This also keeps web pages out: a browser sends JSON to another site only after a preflight.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise problems.MalformedBody("the body is not said to be JSON: send it with Content-Type: application/json")
 
 
 class BoundedRequest(Request):
-    """A request with a small JSON body, which FastAPI then parses."""
+    """A request whose JSON body has a limited size; FastAPI parses it afterwards."""
 
     async def receive_json(self) -> None:
-        """Take the body in; raises TooLarge, or MalformedBody for another media type."""
+        """Read the body; raises TooLarge, or MalformedBody for another media type."""
         require_json(self)
         self._body = await body_within(self, MAX_BODY, "leave something out")

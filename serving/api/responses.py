@@ -1,4 +1,4 @@
-"""What a client gets: made from the registry's records, and from nothing else that is stored."""
+"""Bodies of answers, made from the registry's records."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ class _Stored(BaseModel):
 
 
 class AssignmentAnswer(_Stored):
-    """Which version a consumer reads now."""
+    """The version that a consumer reads now."""
 
     stable: str
     canary: str | None
@@ -35,13 +35,13 @@ class ConsumerAnswer(_Stored):
 
 
 class AssignedConsumerAnswer(ConsumerAnswer):
-    """A consumer and what it reads."""
+    """A consumer with its assignment."""
 
     assignment: AssignmentAnswer | None = None
 
 
 class VerdictAnswer(_Stored):
-    """What one gate said."""
+    """The verdict of one gate."""
 
     gate: str
     outcome: str = Field(description="accept, wait or reject")
@@ -51,7 +51,7 @@ class VerdictAnswer(_Stored):
 
 
 class PromotionAnswer(_Stored):
-    """A change of a consumer's assignment; `to_version` and the canary are what it read after."""
+    """A change of a consumer's assignment; it has read `to_version` and the canary since then."""
 
     consumer: str
     revision: int
@@ -68,7 +68,7 @@ class PromotionAnswer(_Stored):
 
 
 class DryRunAnswer(_Stored):
-    """What the gates would say; nothing was changed."""
+    """The verdicts that a promotion would get; nothing was changed."""
 
     passes: bool
     gates: list[VerdictAnswer]
@@ -154,7 +154,7 @@ Texts = Annotated[list[str], BeforeValidator(lambda grants: [str(grant) for gran
 
 
 class KeyAnswer(_Stored):
-    """An API key, but for the key itself."""
+    """An API key, without the key itself."""
 
     id: str
     name: str
@@ -171,7 +171,7 @@ class NewKeyAnswer(KeyAnswer):
 
 
 class AuditEventAnswer(_Stored):
-    """Something that was done, or tried and refused."""
+    """A change, or a refused attempt at one."""
 
     id: int
     at: datetime

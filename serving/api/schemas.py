@@ -1,4 +1,4 @@
-"""What reading embeddings, and asking after the gateway, takes and gives."""
+"""Bodies of embedding reads and of the health checks."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -22,7 +22,7 @@ class EmbeddingsRequest(BaseModel):
 
 
 class EmbeddingAnswer(BaseModel):
-    """A user's vector. Documentation only: answers are written without going through it."""
+    """A user's vector. For documentation only: answers are written without it."""
 
     user_id: str
     vector: list[float] = Field(description="float32; the digits read back bit for bit")

@@ -1,4 +1,4 @@
-"""Embedding versions: what there is, how two of them differ, and the end of one."""
+"""Routes of embedding versions: all of them, one, the difference of two, and retirement."""
 
 from fastapi import APIRouter
 
@@ -14,12 +14,12 @@ TAG = "versions"
 
 
 def reading(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
-    """Routes for whoever has a key."""
+    """Routes that read versions, for any key."""
     routes = guard.router(None, TAG)
 
     @routes.get("/versions")
     async def versions() -> list[VersionAnswer]:
-        """Every embedding version, whatever its state."""
+        """All embedding versions, whatever their state."""
         return [VersionAnswer.model_validate(version) for version in await threads.run(operations.versions)]
 
     @routes.get("/versions/{version}", responses=documented(400, 404))
@@ -29,19 +29,19 @@ def reading(guard: Guard, operations: Operations, threads: BoundedThreads) -> AP
 
     @routes.get("/versions/{version}/diff/{other}", responses=documented(400, 404, 409))
     async def diff(version: str, other: str) -> DiffAnswer:
-        """How two versions differ, over a sample of the users."""
+        """The difference of two versions, over a sample of the users."""
         return DiffAnswer.model_validate(await threads.run(lambda: operations.diff(version, other)))
 
     return routes
 
 
 def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
-    """Routes for administrators."""
+    """The route that retires a version, for administrators."""
     routes = guard.router(Scope.ADMINISTER, TAG)
 
     @routes.post("/versions/{version}/retire", responses=documented(400, 404, 409, 413, 422))
     async def retire(version: str, body: Retirement, actor: Actor) -> VersionAnswer:
-        """Retire a version that nothing pins; it is `retiring` until its vectors are gone, and asking again goes on."""
+        """Retire a version that nothing pins; it is `retiring` until its vectors are gone. Another call goes on."""
         retired = await threads.run(lambda: operations.retire(actor, version, body.reason))
         return VersionAnswer.model_validate(retired)
 

@@ -1,1 +1,1 @@
-"""Arrivals."""
+"""Arrivals: events, users and items that come over HTTP."""

@@ -1,4 +1,4 @@
-"""What comes over HTTP into the log: judged here, then made durable in groups."""
+"""Arrivals over HTTP: records are judged here, then made durable in groups."""
 
 import asyncio
 from collections import Counter
@@ -13,10 +13,10 @@ from portrait.feature_repo.log.manifest import Kind
 from portrait.serving.arrivals.inbox_writer import Arrived, InboxWriter
 
 SLICE = 100
-"""Records judged without letting other requests in between: a millisecond."""
+"""Records that are judged in one go, about a millisecond, before other requests get a turn."""
 
 INVALID = "invalid"
-"""Outcome, for metrics, of records that are bad by themselves."""
+"""Outcome, for metrics, of records that are rejected before the log is asked."""
 
 REASONS = {
     Outcome.TAKEN: TAKEN,
@@ -34,7 +34,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of a request's records."""
+    """The outcome of a request's records."""
 
     accepted: int
     known: int
@@ -43,15 +43,13 @@ class Receipt:
 
 
 class Closable(Protocol):
-    """A database or a broker."""
+    """A connection pool of a database or a broker."""
 
-    def close(self) -> None:
-        """Give back the connections."""
-        ...
+    def close(self) -> None: ...
 
 
 class Arrivals:
-    """Takes events, users and items in, over connections that are its own."""
+    """Takes events, users and items in, over connections of its own."""
 
     def __init__(self, judge: RecordJudge, writer: InboxWriter, *connections: Closable) -> None:
         self._judge = judge
@@ -59,9 +57,9 @@ class Arrivals:
         self._connections = connections
 
     async def take(self, kind: Kind, records: Sequence[object]) -> Receipt:
-        """Take the good ones of these JSON values in; returns when they are durable.
+        """Take in the valid ones of these JSON values; returns when they are durable.
 
-        Raises Unavailable, also when too much waits; the same records may then be sent again.
+        Raises Unavailable, also when too many records wait; then the same records may be sent again.
         """
         known = self._judge.known
         if kind is not Kind.EVENTS and known.stale:
@@ -85,11 +83,11 @@ class Arrivals:
         return Receipt(counts[Outcome.ACCEPTED], counts[Outcome.KNOWN], rejected, counts)
 
     def start(self) -> None:
-        """Accept from now on."""
+        """Start the writer; records are accepted from now on."""
         self._writer.start()
 
     def close(self) -> None:
-        """Finish what was taken on, refuse the rest, and give back the connections."""
+        """Commit the records that wait, refuse later ones, and close the connections."""
         self._writer.close()
         for connection in self._connections:
             connection.close()

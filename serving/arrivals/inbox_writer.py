@@ -1,4 +1,4 @@
-"""Group commit: whatever waits is accepted in one transaction, and only then are its requests answered."""
+"""Group commit: the records that wait are accepted in one transaction, then their requests are answered."""
 
 import asyncio
 import threading
@@ -15,38 +15,38 @@ from portrait.feature_repo.log.inbox import Arriving, Inbox, Outcome
 from portrait.registry.errors import Conflict, Unavailable
 
 GROUP = 4_000
-"""Records in one transaction, or those of a single request."""
+"""The most records in one transaction, except for a larger single request."""
 
 PACE = 0.01
 """Seconds from the beginning of one transaction to that of the next, unless a whole group waits.
 
-One costs as much as sixty records do, and SQLite has others who want to write.
+A transaction costs as much as sixty records, and SQLite has other writers.
 """
 
 CLOSE_SECONDS = 20.0
-"""How long closing waits for what was taken on: a registry that is away is waited for too."""
+"""How long closing waits until the records that wait are committed, even while the registry is away."""
 
 
 class Arrived(NamedTuple):
-    """A good record, and the JSON object that it came as."""
+    """A valid record, and the JSON object that it was parsed from."""
 
     arriving: Arriving
     record: Mapping[str, object]
 
 
 Accept = Callable[[Sequence[Arrived]], list[Outcome]]
-"""Makes records durable, all of them or none, and tells what became of each; raises Unavailable."""
+"""A function that makes records durable, all or none, and returns the outcome of each; raises Unavailable."""
 
 
 def into_inbox(inbox: Inbox) -> Accept:
-    """Accept into the inbox: durable as soon as the transaction has committed."""
+    """A function that accepts into the inbox: records are durable as soon as the transaction has committed."""
     return lambda arrived: inbox.accept([one.arriving for one in arrived])
 
 
 def into_broker(broker: Broker) -> Accept:
-    """Accept into the broker's streams: as durable as the broker is.
+    """A function that accepts into the broker's streams: records are as durable as the broker.
 
-    What is known, taken or forgotten is found only when the streams are read.
+    Known ids, taken ids and forgotten users are found only when the streams are read.
     """
 
     def append(arrived: Sequence[Arrived]) -> list[Outcome]:
@@ -67,9 +67,9 @@ class _Request:
 
 
 class InboxWriter:
-    """One thread that accepts what the requests of a replica bring; at most `limit` records wait for it.
+    """One thread that commits the records of all requests of a replica; at most `limit` records wait for it.
 
-    While a transaction commits, the next one gathers: the more comes, the larger the groups.
+    While one transaction commits, records gather for the next one: under load the groups grow.
     """
 
     def __init__(self, accept: Accept, limit: int) -> None:
@@ -83,10 +83,10 @@ class InboxWriter:
         self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
 
     async def write(self, records: Sequence[Arrived]) -> list[Outcome]:
-        """What became of each record, once that is durable.
+        """The outcome of each record, once it is durable.
 
-        Raises Unavailable when too many wait, at once, or when the registry or the broker is away; the records may
-        then be sent again.
+        Raises Unavailable, at once when too many records wait, or when the registry or the broker is away; then the
+        records may be sent again.
         """
         loop = asyncio.get_running_loop()
         request = _Request(records, loop, loop.create_future())
@@ -103,11 +103,11 @@ class InboxWriter:
         return await request.answer
 
     def start(self) -> None:
-        """Accept from now on."""
+        """Start the thread; records are accepted from now on."""
         self._thread.start()
 
     def close(self) -> None:
-        """Accept what waits, then stop; what comes later is refused."""
+        """Commit the records that wait, then stop; later ones are refused."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -122,7 +122,7 @@ class InboxWriter:
             _resolve(group, answers)
 
     def _next_group(self) -> list[_Request]:
-        """Whole requests; none once the writer is closed and nothing waits."""
+        """The requests of the next transaction; none once the writer is closed and nothing waits."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed)
             early = self._earliest - time.monotonic()
@@ -143,20 +143,20 @@ class InboxWriter:
             return [[next(outcomes) for _ in request.records] for request in group]
         if len(group) == 1 or isinstance(answer, Unavailable):
             return [answer] * len(group)
-        # Something is wrong with one of them, and the others need not suffer for it.
+        # One of the requests fails: commit each by itself, so that the others succeed.
         return [self._outcomes(request.records) for request in group]
 
     def _outcomes(self, records: Sequence[Arrived]) -> Answer:
         try:
             return self._accept(records)
-        except Conflict as error:  # the same ids at two gateways at once: sent again, they are known
+        except Conflict as error:  # two gateways got the same ids at once: sent again, they are known
             return Unavailable(str(error))
-        except Exception as error:  # for those who wait; the thread lives on
+        except Exception as error:  # goes to the requests that wait; the thread goes on
             return error
 
 
 def _resolve(group: Sequence[_Request], answers: Sequence[Answer]) -> None:
-    """Wake each event loop once, not once a request."""
+    """Hand out the answers of a group, waking each event loop once instead of once a request."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Request, Answer]]] = defaultdict(list)
     for request, answer in zip(group, answers, strict=True):
         by_loop[request.loop].append((request, answer))

@@ -1,4 +1,4 @@
-"""What the client returns: one user's embedding, and a batch of them."""
+"""Answers of the client: one user's embedding, and a batch of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -74,5 +74,5 @@ class Embeddings(Sequence[Embedding]):
         return np.stack([row.vector for row in self._rows])
 
     def by_version(self) -> dict[str, "Embeddings"]:
-        """The same embeddings apart by version, each part in the order asked for."""
+        """The embeddings of each version, in the order asked for."""
         return {version: Embeddings([row for row in self._rows if row.version == version]) for version in self.versions}

@@ -2,14 +2,14 @@
 
 ClientError
 ├── BadRequest         400, 413, 422: the request is unusable; the message says why
-├── Unauthenticated    401: no key was sent, or none that the server knows
+├── Unauthenticated    401: no key was sent, or one that the server does not know
 ├── Forbidden          403: the key is known, but may not read this consumer's embeddings
 ├── NotFound           404: unknown consumer, or with strict=True an unknown user
 ├── Conflict           409: the consumer has no embedding version assigned
 ├── Unavailable        503, or no answer at all: trying again later may help
 ├── ServerError        any other 4xx or 5xx
-├── UnexpectedAnswer   the answer is not one of Portrait's: another server, or a proxy between
-└── MixedVersions      one matrix was asked of vectors of several embedding versions
+├── UnexpectedAnswer   the answer is not Portrait's: it comes from another server, or from a proxy in between
+└── MixedVersions      one matrix of vectors of several embedding versions was asked for
 """
 
 from collections.abc import Mapping
@@ -52,11 +52,11 @@ class Unavailable(ClientError):
 
 
 class ServerError(ClientError):
-    """The server failed in a way it does not promise."""
+    """The server answered another error status."""
 
 
 class UnexpectedAnswer(ClientError):
-    """What answered does not speak Portrait's protocol."""
+    """The answer does not follow Portrait's protocol."""
 
 
 class MixedVersions(ClientError, ValueError):

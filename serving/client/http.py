@@ -1,4 +1,4 @@
-"""`Client` and its async twin: the same names, the same answers, the same errors."""
+"""`Client` and `AsyncClient`: the same names, the same answers, the same errors."""
 
 import asyncio
 import time
@@ -21,9 +21,8 @@ TIMEOUT = 10.0
 class Client:
     """Reads embeddings for one consumer, and sends events, users and items.
 
-    Keeps connections open between calls and may be shared by threads; close it or use it as a
-    context manager. Every call raises a `ClientError` of portrait.serving.client.errors, and nothing else,
-    when the server is away or refuses.
+    Keeps connections open between calls and may be shared by threads; close it or use it as a context manager. When
+    the server is away or refuses, every call raises a `ClientError` of portrait.serving.client.errors and nothing else.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class Client:
         return wire.single_answer(self._send("GET", path, params=_strict(strict)))
 
     def embeddings(self, users: Sequence[str], *, strict: bool = False) -> Embeddings:
-        """The users' embeddings in their order; as many requests as the batch size asks for."""
+        """The users' embeddings in their order, in as many requests as the batch size needs."""
         path, headers = wire.batch_path(self.consumer), wire.batch_headers()
         return wire.joined(
             [
@@ -57,10 +56,10 @@ class Client:
         )
 
     def send_events(self, events: Sequence[Mapping[str, Any]]) -> Receipt:
-        """Send events; returns when they are durable, with the bad ones in the receipt.
+        """Send events; returns when they are durable, with the rejected ones in the receipt.
 
-        A server that is away or has too much to do is tried again, a few times. Events with ids of their own are
-        accepted once, however often they are sent; those without one as long as each list is sent again as it was.
+        Tries a few times while the server is away or busy. An event with an id is accepted once, however often it is
+        sent; an event without one too, as long as the same list is sent again unchanged.
         """
         return self._deliver("events", events)
 
@@ -73,7 +72,7 @@ class Client:
         return self._deliver("items", items)
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close all connections."""
         self._http.close()
 
     def __enter__(self) -> "Client":
@@ -102,7 +101,7 @@ class Client:
             try:
                 return self._http.request(method, path, **request)
             except httpx.RemoteProtocolError:
-                # A kept connection that the server closed at this moment; reading twice does no harm.
+                # The server closed a kept connection at this moment; sending the request twice does no harm.
                 return self._http.request(method, path, **request)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise wire.no_answer(self.url, error) from error
@@ -132,7 +131,7 @@ class AsyncClient:
         return wire.single_answer(await self._send("GET", path, params=_strict(strict)))
 
     async def embeddings(self, users: Sequence[str], *, strict: bool = False) -> Embeddings:
-        """The users' embeddings in their order; as many requests as the batch size asks for."""
+        """The users' embeddings in their order, in as many requests as the batch size needs."""
         path, headers = wire.batch_path(self.consumer), wire.batch_headers()
         parts = []
         for part in wire.chunks(users, self.batch_size):
@@ -141,10 +140,10 @@ class AsyncClient:
         return wire.joined(parts)
 
     async def send_events(self, events: Sequence[Mapping[str, Any]]) -> Receipt:
-        """Send events; returns when they are durable, with the bad ones in the receipt.
+        """Send events; returns when they are durable, with the rejected ones in the receipt.
 
-        A server that is away or has too much to do is tried again, a few times. Events with ids of their own are
-        accepted once, however often they are sent; those without one as long as each list is sent again as it was.
+        Tries a few times while the server is away or busy. An event with an id is accepted once, however often it is
+        sent; an event without one too, as long as the same list is sent again unchanged.
         """
         return await self._deliver("events", events)
 
@@ -157,7 +156,7 @@ class AsyncClient:
         return await self._deliver("items", items)
 
     async def aclose(self) -> None:
-        """Give back the connections."""
+        """Close all connections."""
         await self._http.aclose()
 
     async def __aenter__(self) -> "AsyncClient":

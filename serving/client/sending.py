@@ -1,4 +1,4 @@
-"""Sending events, users and items, apart from who sends: both clients share every line of it."""
+"""Sending of events, users and items: bodies, receipts and pauses, shared by both clients."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ BATCH = 1000
 
 TRIES = 6
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
-"""Seconds before the second try, doubled for each further one; what the server asks for comes first."""
+"""Seconds before the second try, doubled for each further one, unless the server names a time itself."""
 
 JSON = {"Content-Type": "application/json"}
 
@@ -32,7 +32,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of the records; those that were accepted or known are durable."""
+    """The outcome of the records; the accepted and the known ones are durable."""
 
     accepted: int
     known: int
@@ -48,7 +48,7 @@ def bodies(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, bytes]]:
 
 
 def receipt(response: httpx.Response) -> Receipt:
-    """The receipt in an answer, also in one that says that all are rejected; raises the error that others stand for."""
+    """The receipt in an answer, also in a 422 that rejects all records; raises the error of any other problem."""
     content = wire.problem_of(response)
     if response.status_code != 422 or "rejected" not in content:
         wire.raise_for_problem(response)
@@ -58,7 +58,7 @@ def receipt(response: httpx.Response) -> Receipt:
 
 
 def together(parts: Sequence[tuple[int, Receipt]]) -> Receipt:
-    """One receipt for all requests, its places those in all records."""
+    """One receipt for all requests; its indexes are those in all records."""
     return Receipt(
         sum(part.accepted for _, part in parts),
         sum(part.known for _, part in parts),
@@ -67,13 +67,13 @@ def together(parts: Sequence[tuple[int, Receipt]]) -> Receipt:
 
 
 def pauses() -> Iterator[float]:
-    """Seconds to wait before each further try, where the server does not say."""
+    """Seconds to wait before each further try, if the server names no time."""
     for number in range(TRIES - 1):
         yield min(FIRST_PAUSE * 2**number, LONGEST_PAUSE)
 
 
 def pause(error: Unavailable, planned: float | None) -> float:
-    """How long to wait for the next try; raises the error when that was the last."""
+    """Seconds to wait before the next try; raises the error after the last one."""
     if planned is None:
         raise error
     return planned if error.retry_after is None else min(error.retry_after, LONGEST_PAUSE)

@@ -1,4 +1,4 @@
-"""The HTTP protocol, apart from who sends it: the sync and the async client share every line of it."""
+"""The HTTP protocol of the client: paths, answers and errors, shared by the sync and the async client."""
 
 import importlib.util
 from collections.abc import Iterator, Sequence
@@ -24,11 +24,11 @@ from portrait.serving.client.errors import (
 ARROW = "application/vnd.apache.arrow.stream"
 PROBLEM = "application/problem+json"
 FROM_A_PROXY = (404, 500, 502, 503, 504)
-"""What Ray Serve's proxies say, in plain text, while no gateway is behind them; a gateway's errors are problems."""
+"""Statuses of Ray Serve's proxies, in plain text, while no gateway is behind them; a gateway answers problems."""
 
 
 def single_path(consumer: str | None, user: str) -> str:
-    """Path of one user's embedding."""
+    """The path of one user's embedding, with the user id escaped; raises BadRequest for an unusable id."""
     _require_usable([user])
     # "." and ".." would be resolved as folders on the way if they were not escaped.
     escaped = quote(user, safe="") if user.strip(".") else user.replace(".", "%2E")
@@ -36,20 +36,20 @@ def single_path(consumer: str | None, user: str) -> str:
 
 
 def batch_path(consumer: str | None) -> str:
-    """Path of a consumer's embeddings."""
+    """The path of a consumer's embeddings; raises BadRequest for a client without a consumer."""
     if consumer is None:
         raise BadRequest("this client was made for no consumer: Client(url, consumer=...) reads embeddings")
     return f"/v1/consumers/{quote(consumer, safe='')}/embeddings"
 
 
 def batch_headers() -> dict[str, str]:
-    """Arrow is asked for where it can be read."""
+    """The headers of a batch read: they ask for Arrow if pyarrow is installed."""
     accepted = f"{ARROW}, application/json;q=0.5" if importlib.util.find_spec("pyarrow") else "application/json"
     return {"Accept": accepted}
 
 
 def chunks(users: Sequence[str], size: int) -> Iterator[list[str]]:
-    """The users in batches that one request may hold; a lone string is refused, not taken apart."""
+    """The users in batches of at most `size`; raises BadRequest for unusable ids, and for a lone string."""
     if isinstance(users, str):
         raise BadRequest(f"users is the string {users!r}: give a list of user ids, or call embedding()")
     everyone = list(users)
@@ -59,13 +59,13 @@ def chunks(users: Sequence[str], size: int) -> Iterator[list[str]]:
 
 
 def single_answer(response: httpx.Response) -> Embedding:
-    """The embedding in an answer; raises the error it stands for."""
+    """The embedding in an answer; raises the error of a problem."""
     raise_for_problem(response)
     return _row(object_of(response))
 
 
 def batch_answer(response: httpx.Response) -> list[Embedding]:
-    """The embeddings in an answer; raises the error it stands for."""
+    """The embeddings in an answer; raises the error of a problem."""
     raise_for_problem(response)
     if response.headers.get("content-type", "").startswith(ARROW):
         return _arrow_rows(response.content)
@@ -91,12 +91,12 @@ def _require_usable(users: Sequence[object]) -> None:
 
 
 def problem_of(response: httpx.Response) -> dict[str, Any]:
-    """The problem that an answer tells; empty where it tells none."""
+    """The problem in an answer; empty if there is none."""
     return object_of(response) if response.headers.get("content-type", "").startswith(PROBLEM) else {}
 
 
 def raise_for_problem(response: httpx.Response) -> None:
-    """Raise the error that an answer stands for."""
+    """Raise the error of an answer with a status of 400 or more."""
     if response.status_code < 400:
         return
     problem = problem_of(response)
@@ -113,7 +113,7 @@ def raise_for_problem(response: httpx.Response) -> None:
 
 
 def object_of(response: httpx.Response) -> dict[str, Any]:
-    """The JSON object of an answer."""
+    """The JSON object of an answer; raises UnexpectedAnswer if it is none."""
     try:
         answer = response.json()
     except (JSONDecodeError, UnicodeDecodeError) as error:
@@ -154,7 +154,7 @@ def _arrow_rows(content: bytes) -> list[Embedding]:
 
 
 def _vectors(column: Any) -> Sequence[NDArray[np.float32]]:
-    """The rows of an Arrow list column: of a fixed size, or where versions differ in theirs, of any."""
+    """The rows of an Arrow list column: of a fixed size, or of several where the dimensions of versions differ."""
     numbers = column.flatten().to_numpy()
     if hasattr(column.type, "list_size"):
         return list(numbers.reshape(len(column), column.type.list_size))
@@ -163,5 +163,5 @@ def _vectors(column: Any) -> Sequence[NDArray[np.float32]]:
 
 
 def joined(parts: Sequence[Sequence[Embedding]]) -> Embeddings:
-    """The parts of one call, put together again."""
+    """The embeddings of all requests of one call."""
     return Embeddings([row for part in parts for row in part])

@@ -22,7 +22,7 @@ TITLE, VERSION = "Portrait", "1"
 DESCRIPTION = "One learned portrait of every user, shared by every model."
 
 THREADS, WAITING = 8, 64
-"""Of what asks the registry: a promotion loads a model, so a few seconds each at worst."""
+"""Threads for requests to the registry, and how many may wait: a promotion loads a model, which takes seconds."""
 
 
 def create_app(
@@ -32,7 +32,7 @@ def create_app(
     settings: ServingSettings,
     shared_metrics: bool = False,
 ) -> FastAPI:
-    """The HTTP API; nothing is started and nothing is closed by it."""
+    """The HTTP API over these parts; it neither starts nor closes them."""
     metrics = Metrics(shared_metrics)
     assignments = reader.reader.assignments
     assignments.facts = metrics.facts
@@ -40,7 +40,7 @@ def create_app(
     threads = BoundedThreads("the registry", THREADS, WAITING)
     reads = embeddings.EmbeddingReads(reader, guard, metrics, settings.max_batch)
     app = ShortcutApp(reads.endpoint, metrics, title=TITLE, version=VERSION, description=DESCRIPTION)
-    # First, as Serve tries them in order for the name of a request.
+    # These come first: Serve tries the routes in order to find the name of a request.
     app.router.routes[:0] = [*reads.routes, *arriving.routes(arrivals, guard, metrics)]
     for part in (promotions, heads, versions):
         app.include_router(part.reading(guard, operations, threads))

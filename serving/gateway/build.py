@@ -1,4 +1,4 @@
-"""The real parts of a gateway, put together from settings: what a replica builds, and `portrait get`."""
+"""The parts of a gateway, built from settings: for a replica, and for `portrait get`."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -32,18 +32,18 @@ from portrait.training.encoding.later_items import NewItems
 
 @dataclass(frozen=True)
 class Parts:
-    """A reader, what is asked of the registry and what comes into the log; the real ones come from gateway.build."""
+    """The parts behind a gateway; `build_parts` makes the real ones."""
 
     reader: EmbeddingReader
     operations: AnsweredOperations
     arrivals: Arrivals
-    asynchronous: AsyncReads | None = None  # the store, where it can be awaited without a thread
-    reconciler: Reconciler | None = None  # what is done beside answering
-    requests: RequestsForRefresh | None = None  # who is told of users without a stored vector
+    asynchronous: AsyncReads | None = None  # the online store, where it can be awaited without a thread
+    reconciler: Reconciler | None = None  # works beside the answers
+    requests: RequestsForRefresh | None = None  # takes users without a stored vector
 
 
 WRITE_PATIENCE = 10.0
-"""Seconds that a commit may take, which waits for those of bulk ingests."""
+"""Seconds that a commit may take; it waits for the commits of bulk ingests."""
 
 
 def build_parts(settings: ServingSettings) -> Parts:
@@ -51,7 +51,7 @@ def build_parts(settings: ServingSettings) -> Parts:
     registry = Registry.open(settings.database_url)
     repo = open_repo(settings, registry)
     asynchronous = repo if isinstance(repo.online, PortraitRedisOnlineStore) else None
-    # The poller has connections of its own: it cuts those that hang, which must not hit a promotion.
+    # The poller has connections of its own: it cuts connections that hang, and must not cut that of a promotion.
     polled = Registry(Database(settings.database_url, PATIENCE))
     reconciler = _reconciler(settings, registry)
     operations = Operations(registry, repo, reconciler.reconcile, reconciler.later, polled)
@@ -62,8 +62,8 @@ def build_parts(settings: ServingSettings) -> Parts:
 
 
 def build_arrivals(settings: ServingSettings) -> Arrivals:
-    """What takes records in: into the inbox, or into the broker where one is set."""
-    # Connections of its own here too: a registry that says nothing any more is given up, and its connections are cut.
+    """The arrivals: records go into the inbox, or into the broker where one is set."""
+    # Connections of its own here too: they are cut when the registry hangs.
     log = EventLog(Database(settings.database_url, WRITE_PATIENCE), settings)
     broker = open_broker(settings)
     accept = into_inbox(log.inbox) if broker is None else into_broker(broker)
@@ -72,10 +72,10 @@ def build_arrivals(settings: ServingSettings) -> Arrivals:
 
 
 def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRepo) -> EmbeddingReader:
-    """A reader over the configured stores; whoever builds it refreshes or starts its assignments."""
+    """A reader over the configured stores; the caller refreshes or starts its assignments."""
     kept = kept_state(settings, registry.database)
     assignments = Assignments(RegistrySource(registry), settings.poll_seconds, kept)
-    # Over the registry's connections, not the repo's: a gateway cuts those that hang.
+    # Over the registry's connections, not the repo's: a gateway cuts the registry's when they hang.
     upkeep = Upkeep(NewItems(EventLog(registry.database, settings)).bring)
     return EmbeddingReader(
         repo, assignments, EncoderCache(lambda version: load_encoder_of(settings.home, version), keep_up=upkeep)
@@ -83,7 +83,7 @@ def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRep
 
 
 def open_repo(settings: ServingSettings, registry: Registry) -> FeatureRepo:
-    """The feature repo of these settings."""
+    """The feature repo of these settings, over the registry's database."""
     return FeatureRepo(settings, registry, EventLog(registry.database, settings))
 
 
@@ -96,7 +96,7 @@ def _reconciler(settings: ServingSettings, registry: Registry) -> Reconciler:
 
 
 def load_encoder_of(home: Path, version: EmbeddingVersion) -> Encoder:
-    """The encoder of a version's artifact."""
+    """The encoder of a version's artifact; raises what loading raises for a broken or changed one."""
     from portrait.training.encoding.encoder import (
         load_encoder,  # torch takes seconds to import, and stored vectors need none of it
     )

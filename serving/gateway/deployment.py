@@ -14,11 +14,11 @@ from portrait.serving.reads.async_reader import PooledReader
 from portrait.serving.settings import ServingSettings
 from portrait.serving.state.routing import served_versions
 
-if TYPE_CHECKING:  # what a replica is built of takes seconds to import, and who starts one does not need it
+if TYPE_CHECKING:  # a replica's parts take seconds to import, and the process that starts it does not need them
     from portrait.serving.gateway.build import Parts
 
 WARM_SECONDS = 60.0
-"""How long a starting replica waits for its models: what they stand on may be away."""
+"""How long a starting replica waits for its models to load; the registry or a store may be away."""
 
 NAME = "gateway"
 Build = Callable[[ServingSettings], "Parts"]
@@ -26,7 +26,7 @@ Build = Callable[[ServingSettings], "Parts"]
 
 @serve.ingress()
 class Gateway:
-    """A replica: parts built from settings, an ASGI app over them."""
+    """A replica of the gateway: an ASGI app over parts that are built from settings."""
 
     def __init__(self, settings: ServingSettings, build: Build) -> None:
         self._settings = settings
@@ -44,7 +44,7 @@ class Gateway:
         self._begin()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """What Serve mounts once the replica is built."""
+        """The ASGI app, which Serve mounts once the replica is built."""
         return create_app(
             self._pool,
             self._parts.operations,
@@ -89,7 +89,7 @@ def application(settings: ServingSettings, build: Build, environment: dict[str, 
         max_queued_requests=settings.max_queued_requests,
         ray_actor_options={"num_cpus": settings.replica_cpus, "runtime_env": {"env_vars": environment}},
         graceful_shutdown_timeout_s=settings.drain_seconds + 5.0,
-        # A log line a request costs a third of the reads, and making one that nobody writes a twentieth; see /metrics.
+        # A log line for each request would cost a third of the reads, even an unwritten one a twentieth; see /metrics.
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
     return deployment.bind(settings, build)

@@ -19,14 +19,14 @@ from portrait.registry.errors import Conflict
 from portrait.serving.settings import ServingSettings
 
 NICENESS = ("RAY_worker_niceness", "0")
-"""Of a Ray of our own: by default its workers, gateway and HAProxy among them, give way to every other process."""
+"""The variable for a Ray of our own: by default its workers, the gateway and HAProxy among them, have low priority."""
 
 SHARD_NICENESS = 5
-"""Refreshing gives way to reads."""
+"""The niceness of refresh shards, so that reads come first."""
 
 
 def haproxy_available() -> bool:
-    """Whether there is an HAProxy binary: ray[serve] brings one on Linux, elsewhere it may be named or missing."""
+    """Whether there is an HAProxy binary: ray[serve] brings one on Linux, elsewhere a variable may name one."""
     if os.environ.get("RAY_SERVE_HAPROXY_BINARY_PATH"):
         return True
     try:
@@ -36,7 +36,7 @@ def haproxy_available() -> bool:
 
 
 def serve_environment(settings: ServingSettings) -> dict[str, str]:
-    """The variables that Ray Serve's processes read when they start; what the person has set stays."""
+    """The variables that Ray Serve's processes read when they start; those that are set already keep their values."""
     chosen = _haproxy_environment(settings) if settings.haproxy and haproxy_available() else {}
     if settings.replicas > 1:  # any replica of a machine then answers /metrics for all of them
         chosen["PROMETHEUS_MULTIPROC_DIR"] = str(_folder("metrics") / f"{os.getpid()}-{time.time_ns()}")
@@ -44,7 +44,7 @@ def serve_environment(settings: ServingSettings) -> dict[str, str]:
 
 
 def shard_environment() -> dict[str, str]:
-    """The variables of a refresh shard: one thread for arithmetic, as more of them wait for each other and readers."""
+    """Whether there is an HAProxy binary: ray[serve] brings one on Linux, elsewhere a variable may name it."""
     return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
 
 
@@ -53,20 +53,20 @@ def _haproxy_environment(settings: ServingSettings) -> dict[str, str]:
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        # After its own 5 s, too few on a busy machine, Serve gives the proxy up, and with it the start.
+        # By default Serve gives up the proxy, and the start with it, after 5 s: too few on a busy machine.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "portrait.serving.gateway.disconnect_watch.middlewares",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(settings.drain_seconds),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(settings.haproxy_stats_port or free_port("")),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(settings.haproxy_metrics_port or free_port("")),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port(settings.host)),
-        # Its controller would look after replicas ten times a second, which costs reads a millisecond or two each time.
+        # By default the controller checks replicas ten times a second, which delays reads by a millisecond or two.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
-        # HAProxy would send a log line a request to the proxy actor, which parses it in Python; we have /metrics.
+        # HAProxy would send a log line for each request to the proxy actor, which parses it in Python; see /metrics.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        # And one to a syslog port, where mostly nobody listens: one of a million is enough.
+        # It would send one to a syslog port too, where mostly nobody listens: one of a million is enough.
         "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:514 sample 1:1000000",
-        # Serve hands its own metrics on in one go, which holds up all requests of that moment: little, and often.
+        # Serve exports its own metrics in one go, which holds up all requests of that moment: so do it often.
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(state / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(state / "admin.sock"),
@@ -77,7 +77,7 @@ def _haproxy_environment(settings: ServingSettings) -> dict[str, str]:
 
 
 def _folder(what: str) -> Path:
-    # A user's own: what lies in the plain /tmp paths of Ray's defaults belongs to who came first.
+    # One folder for each user of the machine: the plain /tmp paths of Ray's defaults belong to the first one.
     return Path(tempfile.gettempdir()) / f"portrait-{what}-{os.getuid()}"
 
 
@@ -90,7 +90,7 @@ def free_port(host: str) -> int:
 
 
 def require_free(host: str, port: int) -> None:
-    """Raise Conflict when somebody listens on the port: Serve itself would only say so in its logs."""
+    """Raise Conflict when another process listens on the port: Serve itself would only log it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

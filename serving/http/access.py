@@ -1,4 +1,4 @@
-"""Who may do what over HTTP: API keys from the polled state, checked without a query."""
+"""Access over HTTP: API keys from the polled state, checked without a query."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from portrait.serving.settings import ServingSettings
 from portrait.serving.state.assignment_poller import Assignments
 
 ANONYMOUS = "anonymous"
-"""Actor of those without a key."""
+"""Actor of callers without a key."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody whom the gateway answers."""
+    """A caller whom the gateway answers, with the grants of its key."""
 
     name: str
     grants: tuple[Grant, ...]
 
     def require(self, scope: Scope | None, consumer: str | None = None) -> None:
-        """Raise Forbidden unless a grant covers the scope, for that consumer; None is whatever any key may do."""
+        """Raise Forbidden unless a grant covers the scope for that consumer; any key covers the scope None."""
         if scope is not None and not any(grant.allows(scope, consumer) for grant in self.grants):
             wanted = f"{scope}={consumer[:80]!r}" if consumer and scope in PER_CONSUMER else str(scope)
             raise Forbidden(
@@ -35,9 +35,9 @@ EVERYBODY = Caller(ANONYMOUS, (Grant(Scope.ADMINISTER),))
 
 
 class Access:
-    """Lets requests in by their API key.
+    """Finds the caller of a request by its API key.
 
-    Without any key in the registry (a revoked one counts as one) everybody on this machine may do everything, and
+    While the registry has no key at all (a revoked one counts), everybody on this machine may do everything, and
     nobody else may do anything: a key table that was emptied does not open a gateway to the network.
     """
 
@@ -46,7 +46,7 @@ class Access:
         self._open_without_keys = is_loopback(settings.host) and not settings.production
 
     def identify(self, presented: str | None) -> Caller:
-        """Whose key this is; raises Unauthenticated, and Unavailable until the registry has answered once."""
+        """The caller with this key; raises Unauthenticated, and Unavailable until the registry has answered once."""
         keys = self._assignments.state.keys
         if not keys and self._open_without_keys:
             return EVERYBODY
@@ -67,7 +67,7 @@ def bearer(header: str | None) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens on `host`."""
+    """Whether only this machine can reach a server that listens on `host`."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -78,9 +78,9 @@ MAKE_ONE = "make one with `portrait keys add NAME --administer`"
 
 
 def require_safe(settings: ServingSettings, keys: Collection[ApiKey]) -> str:
-    """What to say about who may call; raises Conflict for a gateway that would be open to more than this machine.
+    """A sentence about who may call; raises Conflict for a gateway that would be open to more than this machine.
 
-    A revoked key counts: it shows that somebody wanted keys, and nothing is open since.
+    A revoked key counts as a key: somebody wanted keys, so the gateway stays closed.
     """
     if keys:
         usable = sum(key.revoked_at is None for key in keys)

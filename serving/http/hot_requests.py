@@ -1,4 +1,4 @@
-"""FastAPI with a shortcut: its middleware and router cost a read more than the read itself."""
+"""A FastAPI application with a shortcut for hot requests: middleware and router cost more than the read itself."""
 
 import logging
 import time
@@ -21,10 +21,10 @@ Find = Callable[[Scope], Endpoint | None]
 
 
 class ShortcutApp(FastAPI):
-    """An application whose hot requests go straight to their endpoints, measured, with errors as problems.
+    """An application whose hot requests go straight to their endpoints, are measured, and have errors as problems.
 
-    `find` names the endpoint of a hot request, and None for all others, which go the long way. Hot endpoints are
-    routes of the application too: for its documentation, and for methods that they do not have.
+    `find` returns the endpoint of a hot request, and None for all others, which FastAPI handles. Hot endpoints are
+    routes of the application too: for its documentation, and for the methods that they do not have.
     """
 
     def __init__(self, find: Find, metrics: Metrics, **options: Any) -> None:
@@ -33,7 +33,7 @@ class ShortcutApp(FastAPI):
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Answer a request: a hot one by its endpoint, any other by FastAPI."""
         endpoint = self._find(scope) if scope["type"] == "http" else None
         if endpoint is None:
             await super().__call__(scope, receive, send)

@@ -1,4 +1,4 @@
-"""What /metrics shows: requests by endpoint and status, their latency, and where vectors came from."""
+"""Metrics of the gateway: requests by endpoint and status, their latency, sources of vectors, and freshness."""
 
 import os
 import time
@@ -20,13 +20,13 @@ from portrait.serving.state.assignment_poller import Assignments
 
 
 class FreshnessCollector(Collector):
-    """What was read last; nothing until then, and nothing while the registry is away."""
+    """Metrics of the freshness that was read last; none before the first read and while the registry is away."""
 
     def __init__(self) -> None:
         self.freshness: Freshness | None = None
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics."""
+        """The metrics of the last freshness, none without one."""
         if self.freshness is not None:
             yield from (make(self.freshness) for make in _FAMILIES)
 
@@ -78,9 +78,8 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 class Metrics:
     """The gateway's metrics.
 
-    With `shared`, every replica of a machine answers for all of them, through the folder that
-    PROMETHEUS_MULTIPROC_DIR has named since the process started. (That the variable is there is no sign:
-    importing Feast sets it too.)
+    With `shared`, every replica of a machine answers for all of them, through the folder that PROMETHEUS_MULTIPROC_DIR
+    has named since the process started. (Whether the variable is set does not tell: importing Feast sets it too.)
     """
 
     def __init__(self, shared: bool = False) -> None:
@@ -113,7 +112,7 @@ class Metrics:
             ["kind", "outcome"],
             registry=self.registry,
         )
-        # Found by their labels for every request: prometheus_client takes ten times as long to find them.
+        # Metrics by their labels, looked up for every request: prometheus_client takes ten times as long for it.
         self.freshness = FreshnessCollector()
         self.registry.register(self.freshness)
         self._sources: Tally[str] = Tally()
@@ -156,7 +155,7 @@ class Metrics:
         self._sources[source] += vectors
 
     def facts(self) -> dict[str, Any]:
-        """What the registry is told, so that `portrait status` knows it of every gateway."""
+        """The counters that the registry keeps of this gateway, for `portrait status`."""
         return {"sources": dict(self._sources)}
 
     def took(self, kind: str, outcomes: Mapping[str, int]) -> None:
@@ -165,7 +164,7 @@ class Metrics:
             self._records.labels(kind, outcome).inc(count)
 
     def request(self, endpoint: str, status: int, seconds: float) -> None:
-        """Record one request."""
+        """Count one request with its status and time."""
         histogram = self._seconds_of.get((endpoint, status))
         if histogram is None:
             histogram = self._seconds_of[endpoint, status] = self._seconds.labels(endpoint, str(status))
@@ -208,6 +207,6 @@ class Measured:
         try:
             await self._app(scope, receive, watched)
         finally:
-            # The handler's name, never the path: a label a user would be unbounded.
+            # The handler's name, never the path: labels by user would be unbounded.
             endpoint = getattr(scope.get("endpoint"), "__name__", "unknown")
             self._metrics.request(endpoint, status, time.perf_counter() - started)

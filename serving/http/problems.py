@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem JSON: one place decides which error has which HTTP status."""
+"""Problems: errors as RFC 9457 JSON, each with its HTTP status."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ class MalformedBody(InvalidInput):
 
 
 class AllRejected(MalformedBody):
-    """None of the records that came is any good; `rejected` has the place and the reason of each."""
+    """All records of a request were rejected; `rejected` has the place and the reason of each."""
 
     def __init__(self, message: str, rejected: Sequence[dict[str, Any]]) -> None:
         super().__init__(message)
@@ -55,20 +55,20 @@ STATUS: tuple[tuple[type[PortraitError], int, str], ...] = (
     (Conflict, 409, "Conflict"),
     (Unavailable, 503, "Unavailable"),
 )
-"""First match decides, so a subclass stands before its parent."""
+"""The first match counts, so a subclass comes before its parent."""
 
 TITLES = {status: title for _, status, title in STATUS} | {500: "Internal error"}
 HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
 
 
 def problem(status: int, title: str, detail: str, **extensions: Any) -> Response:
-    """A problem answer; `type` is about:blank, so the title says what the status means here."""
+    """A problem as a response; `type` is about:blank, so the title says what the status means here."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **extensions}
     return Response(orjson.dumps(body), status, HEADERS.get(status), MEDIA_TYPE)
 
 
 def from_error(error: PortraitError) -> Response:
-    """The problem that stands for one of our errors."""
+    """The problem of one of our errors."""
     for kind, status, title in STATUS:
         if isinstance(error, kind):
             return problem(status, title, str(error), **_extensions(error))
@@ -76,7 +76,7 @@ def from_error(error: PortraitError) -> Response:
 
 
 def unforeseen() -> Response:
-    """The problem that stands for any other error: the log has the trace, strangers are not told about our insides."""
+    """The problem of any other error: the log has the trace, the client learns no details."""
     return problem(500, TITLES[500], "the gateway failed on this request: its log says why")
 
 
@@ -148,7 +148,7 @@ def install(app: FastAPI) -> None:
 
 
 def _allowed(app: FastAPI, request: Request) -> list[str]:
-    """What the path can do: a route that does not match knows of its own methods only."""
+    """The methods that the path allows; a single route knows only its own."""
     asked = ({**request.scope, "method": method} for method in METHODS)
     return [scope["method"] for scope in asked if any(route.matches(scope)[0] is Match.FULL for route in app.routes)]
 

@@ -1,1 +1,1 @@
-"""Operations."""
+"""Operations on an instance, their view of its freshness, and the reconciler."""

@@ -1,4 +1,4 @@
-"""How fresh vectors are: what waits to be refreshed, and how long it has taken; for /metrics and `portrait status`."""
+"""Freshness of vectors: the backlog of the refresh and its delays, for /metrics and `portrait status`."""
 
 import time
 from collections import Counter
@@ -17,14 +17,14 @@ from portrait.registry.registry import Registry
 
 @dataclass(frozen=True)
 class Delays:
-    """From the acceptance of a row to a readable vector that knows it, as a histogram."""
+    """A histogram of the delays from the acceptance of a row to a readable vector that knows it."""
 
     bounds: tuple[float, ...]  # upper bounds in seconds; the last count has none
     counts: tuple[int, ...]
     sum: float  # seconds
 
     def quantile(self, share: float) -> float | None:
-        """Seconds within which this share was readable, interpolated within a bucket; None without any."""
+        """Seconds within which this share of rows was readable, interpolated within a bucket; None without rows."""
         total = sum(self.counts)
         if not total:
             return None
@@ -39,7 +39,7 @@ class Delays:
 
 @dataclass(frozen=True)
 class Freshness:
-    """The refresh at one moment."""
+    """The state of the refresh at one moment."""
 
     shards: tuple[Replica, ...]  # heard of lately
     held: int  # buckets that a shard works on
@@ -57,7 +57,7 @@ class Freshness:
 
 
 def read_freshness(registry: Registry) -> Freshness:
-    """Read it from the registry's database; raises Unavailable."""
+    """The freshness by the registry's database and the reports of its replicas; raises Unavailable."""
     replicas = registry.replicas.list()
     shards = tuple(replica for replica in replicas if replica.role == "shard")
     gateways = [replica for replica in replicas if replica.role == "gateway"]
@@ -92,7 +92,7 @@ def _backlog(database: Database) -> tuple[dict[int, int], int, float]:
 
 
 def _oldest(session: Any, applied: dict[int, int]) -> int | None:
-    """When the first of the waiting rows was accepted, in microseconds; those in segments are not looked at."""
+    """When the oldest waiting row of the inbox was accepted, in microseconds; rows in segments do not count."""
     firsts = [
         session.scalar(
             select(func.min(InboxRow.accepted_at)).where(InboxRow.bucket == bucket, InboxRow.position > position)
@@ -112,7 +112,7 @@ def _delays(facts: Iterable[dict[str, Any]]) -> dict[str, Delays]:
 
 
 def _added(one: Delays, other: Delays) -> Delays:
-    if one.bounds != other.bounds:  # shards of two releases at once: the newer one's alone
+    if one.bounds != other.bounds:  # shards of two releases at once: take one of the two alone
         return other
     return Delays(one.bounds, _sums(one.counts, other.counts), one.sum + other.sum)
 

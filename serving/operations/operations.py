@@ -1,4 +1,4 @@
-"""What people do to an instance, by command line or HTTP: evidence first, then the registry, then Feast follows."""
+"""Operations on an instance, by command line or HTTP: evidence first, then the registry, then Feast follows."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -28,21 +28,21 @@ if TYPE_CHECKING:  # Feast and torch take seconds to import, and most of these n
 log = logging.getLogger(__name__)
 
 REPLICAS_SECONDS = 15.0
-"""How long a retirement waits for gateways that still serve an earlier state, and forgetting for refresh shards."""
+"""How long a retirement waits for replicas that still follow an earlier state, and forgetting for refresh shards."""
 
 Later = Callable[[Callable[[], object]], object]
 
 
 def at_once(work: Callable[[], object]) -> object:
-    """Do it before going on: the command line's `later`."""
+    """Run the work before going on; the command line uses it as `later`."""
     return work()
 
 
 class Operations:
-    """Every change and every question about consumers, versions, heads and keys, each for an actor.
+    """All changes and queries of consumers, versions, heads and keys, each for an actor.
 
-    `apply` brings Feast to the registry's state; a failure of it never undoes a change, as Feast only shows what
-    the registry decides. `later` runs what may take minutes: at once on the command line, in a thread in a gateway.
+    `apply` brings Feast to the registry's state; its failure never undoes a change, as Feast only shows what the
+    registry decides. `later` runs work that may take minutes: at once on the command line, in a thread in a gateway.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Operations:
         later: Later = at_once,
         watched: Registry | None = None,
     ) -> None:
-        """`watched` is the same registry over connections that are cut when they hang: for frequent questions."""
+        """`watched` is the same registry over connections that are cut when they hang, for frequent queries."""
         self._registry = registry
         self._watched = watched or registry
         self._repo = repo
@@ -61,7 +61,7 @@ class Operations:
         self._later = later
 
     def freshness(self) -> Freshness:
-        """What waits to be refreshed, and how long it has taken."""
+        """The backlog of the refresh and its delays; raises Unavailable."""
         return read_freshness(self._watched)
 
     def consumer_add(
@@ -87,14 +87,14 @@ class Operations:
         wants_head: bool | None = None,
         max_age: float | None = None,
     ) -> Consumer:
-        """Change what is given; raises NotFound or InvalidInput."""
+        """Change the fields that are given; raises NotFound or InvalidInput."""
         return self._registry.acting(actor).consumers.set(name, owner, task, gates, wants_head, max_age)
 
     def check(
         self, consumer: str, version: str, canary_share: float | None = None, progress: Progress | None = None
     ) -> tuple[Verdict, ...]:
-        """What every gate would say now, on fresh evidence; changes nothing."""
-        if self._registry.promotions.check(consumer, version, canary_share):  # raises what no evidence can change
+        """The verdicts that a promotion would get now, on fresh evidence; changes nothing."""
+        if self._registry.promotions.check(consumer, version, canary_share):  # raises errors that need no evidence
             self._inspect(version, self._registry, progress)
         return self._registry.promotions.check(consumer, version, canary_share)
 
@@ -114,7 +114,7 @@ class Operations:
         action = Action.PROMOTE if canary_share is None else Action.CANARY
         with registry.audit.preparing(action, f"consumer {consumer}"):
             expected = self._revision(consumer, expected_revision)
-            if registry.promotions.check(consumer, version, canary_share):  # raises what no evidence can change
+            if registry.promotions.check(consumer, version, canary_share):  # raises errors that need no evidence
                 self._inspect(version, registry, progress)
         promotion = registry.promotions.promote(
             consumer, version, reason, canary_share=canary_share, force=force, expected_revision=expected
@@ -158,9 +158,9 @@ class Operations:
         expected_revision: int | None = None,
         progress: Progress | None = None,
     ) -> Promotion:
-        """Back to the version before the last stable promotion, once it has been shown to load and to cover.
+        """Go back to the version before the last stable promotion, if it still loads and covers its users.
 
-        Looks at that version only, so it works while the newest one is broken. Moves no data.
+        Inspects that version only, so it works while the newest one is broken. Moves no data.
         """
         registry = self._registry.acting(actor)
         with registry.audit.preparing(Action.ROLLBACK, f"consumer {consumer}"):
@@ -171,28 +171,28 @@ class Operations:
         return promotion
 
     def history(self, consumer: str, at: datetime | None = None) -> Sequence[Promotion]:
-        """The changes of a consumer's assignment, oldest first, up to and with a time."""
+        """The changes of a consumer's assignment, oldest first; those up to and including time `at` if given."""
         return self._registry.promotions.history(consumer, at)
 
     def versions(self) -> Sequence[EmbeddingVersion]:
-        """Every version, whatever its state."""
+        """All versions, whatever their state."""
         return self._registry.versions.list()
 
     def version(self, version: str) -> EmbeddingVersion:
-        """One version; raises NotFound."""
+        """The version of this id; raises NotFound."""
         return self._registry.versions.get(version)
 
     def diff(self, version: str, other: str, progress: Progress | None = None) -> "VersionDiff":
-        """How two versions differ; raises NotFound."""
+        """The difference of two versions, from their stored vectors; raises NotFound."""
         from portrait.training.inspection.diff import diff_versions
 
         return diff_versions(self._repo, self.version(version), self.version(other), progress=progress)
 
     def retire(self, actor: str, version: str, reason: str = "", progress: Progress | None = None) -> EmbeddingVersion:
-        """End the life of a version: nothing reads it from the commit on, then its data goes.
+        """End the life of a version: from the commit on nothing reads it, then its data is deleted.
 
-        Killed or failed in between it stays retiring, and asking again goes on. Raises Conflict, which names them,
-        while something pins the version.
+        If it is killed or fails in between, the version stays retiring and another call goes on. Raises Conflict,
+        which names the pins, while something pins the version.
         """
         registry = self._registry.acting(actor)
         generation = registry.retirements.begin(version, reason)
@@ -200,19 +200,19 @@ class Operations:
         return registry.versions.get(version)
 
     def resume_retirements(self) -> None:
-        """Go on with the retirements that were cut short."""
+        """Go on with all retirements that were interrupted."""
         for version in self._registry.versions.list((VersionState.RETIRING,)):
             self.retire(self._registry.actor, version.id)
 
     def forget(self, actor: str, user: str, progress: Progress | None = None) -> "ForgettingReport":
-        """Delete everything about a user, and accept nothing until that is lifted; see Forgetting.forget.
+        """Delete all data of a user, and accept no more until `lift`; see Forgetting.forget.
 
-        Killed or failed in between, asking again goes on.
+        If it is killed or fails in between, another call goes on.
         """
         return self._forgetting(actor, progress or silent).forget(user, progress)
 
     def lift(self, actor: str, user: str) -> str:
-        """Accept what comes of a forgotten user from now on; returns how the audit calls the user."""
+        """Accept records of a forgotten user again; returns the user's name in the audit."""
         return self._forgetting(actor, silent).lift(user)
 
     def heads(self, consumer: str) -> Sequence[Head]:
@@ -224,7 +224,7 @@ class Operations:
         return self._registry.acting(actor).heads.register(head)
 
     def add_key(self, actor: str, name: str, grants: Sequence[Grant]) -> tuple[ApiKey, str]:
-        """A new key of the HTTP API, and the text of it, which is stored nowhere."""
+        """A new key of the HTTP API, and its text, which is stored nowhere."""
         return self._registry.acting(actor).keys.add(name, grants)
 
     def keys(self) -> Sequence[ApiKey]:
@@ -232,15 +232,15 @@ class Operations:
         return self._registry.keys.list()
 
     def revoke_key(self, actor: str, id: str) -> ApiKey:
-        """Make a key worthless; raises NotFound."""
+        """Revoke a key for good; raises NotFound."""
         return self._registry.acting(actor).keys.revoke(id)
 
     def audit(self, since: datetime | None = None, after: int = 0, limit: int | None = None) -> Sequence[AuditEvent]:
-        """What was changed or refused, oldest first."""
+        """At most `limit` audit events, oldest first: from time `since` on, with ids greater than `after`."""
         return self._registry.audit.list(since, after, limit)
 
     def refused(self, actor: str, subject: str, refusal: PortraitError) -> None:
-        """Keep that a request was turned away."""
+        """Keep in the audit that the HTTP API refused a request."""
         self._registry.acting(actor).audit.refused(Action.ACCESS, subject, refusal)
 
     def _forgetting(self, actor: str, progress: Progress) -> "Forgetting":
@@ -250,8 +250,8 @@ class Operations:
         return Forgetting(self._repo, registry, lambda generation: self._await_shards(generation, progress))
 
     def _revision(self, consumer: str, expected: int | None) -> int:
-        """The revision that the evidence is gathered for: whoever is faster meanwhile makes this change a conflict."""
-        assignment = self._registry.consumers.assignment(consumer)  # an unknown consumer is not inspected for
+        """The revision that the evidence is gathered for; another change in the meantime makes this one a conflict."""
+        assignment = self._registry.consumers.assignment(consumer)  # raises for an unknown consumer, before inspecting
         if expected is not None:
             return expected
         return assignment.revision if assignment else 0
@@ -265,7 +265,7 @@ class Operations:
     def _project(self) -> None:
         try:
             self._apply()
-        except Exception as error:  # whatever Feast or its database raises: the registry has committed
+        except Exception as error:  # any error of Feast or its database: the registry has committed
             log.warning(
                 "the change is in force, but plain Feast clients do not see it yet (%s): run `portrait apply`", error
             )
@@ -292,7 +292,7 @@ class Operations:
         behind = self._registry.replicas.wait(generation, REPLICAS_SECONDS, SHARDS, progress)
         if behind:
             raise Conflict(
-                f"nothing comes in of this user any more, but these refresh shards do not know that yet: "
+                f"no more records of this user are accepted, but these refresh shards do not know that yet: "
                 f"{_named(behind)}. Nothing is deleted until they follow or are stopped: then forget the user again"
             )
 

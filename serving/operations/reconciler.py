@@ -1,4 +1,4 @@
-"""What a gateway does beside answering: lets Feast follow the registry, and ends retirements that were cut short."""
+"""The reconciler of a gateway: it lets Feast follow the registry and ends retirements that were cut short."""
 
 import logging
 import threading
@@ -13,15 +13,15 @@ log = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """One thread that does things later, and looks every few seconds whether there is something to make up for.
+    """Runs work in one thread, and checks every few seconds whether Feast is behind or a retirement was interrupted.
 
-    Whoever changes the registry lets Feast follow at once; this is for those who were killed in between, and for
-    changes over HTTP. A Feast that stays behind is looked at again; nothing that is served depends on it.
+    A process that changes the registry lets Feast follow at once; the reconciler serves those that were killed in
+    between, and changes over HTTP. It tries again while Feast stays behind; no answer depends on that.
     """
 
     def __init__(self, behind: Callable[[], int], reconcile: Callable[[], object], seconds: float) -> None:
         self.reconcile = reconcile
-        self.resume: Callable[[], object] = lambda: None  # goes on with retirements; called at every look
+        self.resume: Callable[[], object] = lambda: None  # goes on with retirements; called at every check
         self._behind = behind
         self._seconds = seconds
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="reconcile")
@@ -29,15 +29,15 @@ class Reconciler:
         self._watcher = threading.Thread(target=self._watch, name="reconciler", daemon=True)
 
     def later(self, work: Callable[[], object]) -> "Future[None]":
-        """Do it after what was asked for before; a failure is logged."""
+        """Run work after all that was submitted before; a failure is logged."""
         return self._worker.submit(_logged, work)
 
     def start(self) -> None:
-        """Watch from now on."""
+        """Start the thread that checks every few seconds."""
         self._watcher.start()
 
     def stop(self) -> None:
-        """Stop watching; what runs is not waited for, as it may be killed anywhere."""
+        """Stop checking, without waiting for running work: it may be killed anywhere."""
         self._stopped.set()
         self._worker.shutdown(wait=False, cancel_futures=True)
 
@@ -47,8 +47,8 @@ class Reconciler:
             try:
                 behind = self._behind()
             except PortraitError:
-                continue  # the poller of the assignments says that the registry is away
-            # Twice in a row: who made the change is probably applying it at this moment.
+                continue  # the poller of the assignments logs that the registry is away
+            # Only when behind twice in a row: at first the process that made the change is probably applying it.
             work = [self.reconcile, self.resume] if behind and seen else [self.resume]
             seen = behind
             with suppress(RuntimeError, CancelledError):  # stopped meanwhile
@@ -56,7 +56,7 @@ class Reconciler:
 
 
 def reconcile_elsewhere(settings: Any) -> None:
-    """Let another process apply, as that changes directory and environment; raises Unavailable when it fails."""
+    """Apply in another process, as applying changes directory and environment; raises Unavailable when it fails."""
     from portrait.feature_repo.store.reconcile_process import reconcile_in_process_of_its_own
 
     done = reconcile_in_process_of_its_own(settings)

@@ -1,1 +1,1 @@
-"""Reads."""
+"""Reads of embeddings: look-ups, computed vectors, and answers as bytes."""

@@ -17,7 +17,7 @@ ARROW = "application/vnd.apache.arrow.stream"
 
 
 def stored(one: StoredEmbedding) -> Response:
-    """The answer for one user whose vector is stored, as JSON."""
+    """The response for one user whose vector is stored, as JSON."""
     user, vector, version, fingerprint, lane, as_of, age = one
     row = {
         "user_id": user,
@@ -34,7 +34,7 @@ def stored(one: StoredEmbedding) -> Response:
 
 
 def single(answer: Answer, accept: str) -> Response:
-    """The answer for one user: an object, or a stream of one row."""
+    """The response for one user: a JSON object, or an Arrow stream of one row if `accept` names Arrow."""
     if ARROW in accept:
         return Response(as_arrow(answer), media_type=ARROW)
     (row,) = answer.rows(_rows)
@@ -42,19 +42,19 @@ def single(answer: Answer, accept: str) -> Response:
 
 
 def several(answer: Answer, accept: str) -> Response:
-    """The answer for a list of users, in their order."""
+    """The response for a list of users, in their order: JSON, or an Arrow stream if `accept` names Arrow."""
     if ARROW in accept:
         return Response(as_arrow(answer), media_type=ARROW)
     return Response(as_json(answer), media_type=JSON)
 
 
 def as_json(answer: Answer) -> bytes:
-    """`{"embeddings": [...]}`, one object a user."""
+    """The answer as JSON: `{"embeddings": [...]}` with one object a user."""
     return orjson.dumps({"embeddings": list(answer.rows(_rows))}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _rows(batch: EmbeddingBatch) -> Iterator[dict[str, Any]]:
-    # What rows share is looked up and formatted once; orjson takes each float32 row as it is.
+    # The values that all rows share are read once; orjson takes each float32 row as it is.
     version, fingerprint, lane = batch.version, batch.fingerprint, batch.lane
     vectors = np.ascontiguousarray(batch.vectors)
     times = map(_formatted, batch.as_of.tolist())
@@ -76,13 +76,13 @@ def _rows(batch: EmbeddingBatch) -> Iterator[dict[str, Any]]:
 
 @lru_cache(maxsize=4096)  # the users of a backfill share one as-of time
 def _formatted(time: int) -> str:
-    """Microseconds as RFC 3339."""
+    """Microseconds since 1970 as RFC 3339, in UTC."""
     return from_microseconds(time).isoformat().replace("+00:00", "Z")
 
 
 @lru_cache(maxsize=64)
 def schema(vector: pa.DataType) -> pa.Schema:
-    """Columns of an Arrow answer."""
+    """The schema of an Arrow answer whose vectors have this type."""
     return pa.schema(
         [
             ("user_id", pa.string()),
@@ -99,7 +99,7 @@ def schema(vector: pa.DataType) -> pa.Schema:
 
 
 def as_record_batch(answer: Answer) -> pa.RecordBatch:
-    """The answer in columns, vectors as lists of a fixed size where all have the same.
+    """The answer in columns; vectors are lists of a fixed size where all have the same dimension.
 
     The vectors of one version are not copied.
     """
@@ -133,7 +133,7 @@ def _repeated(text: str, rows: int) -> pa.Array:
 
 
 def as_arrow(answer: Answer) -> bytes:
-    """The answer as an Arrow IPC stream; bytes, as Serve's own proxy pickles what it passes on."""
+    """The answer as an Arrow IPC stream, in bytes, because Serve's own proxy pickles what it passes on."""
     sink = pa.BufferOutputStream()
     columns = as_record_batch(answer)
     with pa.ipc.new_stream(sink, columns.schema) as writer:

@@ -1,4 +1,4 @@
-"""The reader for an event loop: waiting happens elsewhere, and what computes is bounded."""
+"""The reader for an event loop: it never blocks the loop, and bounds what is computed."""
 
 import asyncio
 import logging
@@ -18,19 +18,19 @@ from portrait.serving.state.routing import STABLE, Part
 log = logging.getLogger(__name__)
 
 PROBE = "\x00probe"
-"""A user whom nobody knows: asking for it goes the whole way to the prior."""
+"""A user id that nobody has: reading it takes all steps down to the prior."""
 
 Done = TypeVar("Done")
 Wanted = Callable[[Sequence[str]], object]
 
 
 def probe(version: EmbeddingVersion) -> Part:
-    """A request that any store can answer and nobody has stored."""
+    """A request for a user without a stored vector, which any store can answer."""
     return Part(version, STABLE, [PROBE])
 
 
 def _without_vector(found: Sequence[Lookup], batches: Sequence[EmbeddingBatch]) -> list[str]:
-    """Users of whom something is known and no vector is stored."""
+    """Users of whom something is known, but no vector is stored."""
     return [
         user
         for one, batch in zip(found, batches, strict=True)
@@ -40,13 +40,13 @@ def _without_vector(found: Sequence[Lookup], batches: Sequence[EmbeddingBatch]) 
 
 
 class PooledReader:
-    """EmbeddingReader without blocking the loop.
+    """An EmbeddingReader that does not block the loop.
 
-    The store is awaited where it can be (`asynchronous`). Elsewhere a read of at most `inline_users` is done
-    at once, as it takes less than handing it to a thread would, and a larger one in a few threads. Vectors are computed
-    in a pool of their own, so that cold users never hold up stored ones; with `compute_queue` requests in it, further
-    ones are refused with Unavailable, but for those that only want younger vectors: they get the stored ones, flagged.
-    `wanted`, which must not wait, is told of users whose vector is computed because none is stored.
+    A store that can be awaited is awaited (`asynchronous`). With any other, a read of at most `inline_users` runs at
+    once, as handing it to a thread takes longer, and a larger one runs in a pool of threads. Vectors are computed in a
+    pool of their own, so that cold users never hold up stored ones. While `compute_queue` requests are in that pool,
+    further ones raise Unavailable; those that only want younger vectors get the stored ones, flagged as stale.
+    `wanted`, which must not wait, is called with the users whose vector was computed because none is stored.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class PooledReader:
         self._wanted = wanted
 
     async def read(self, consumer: str, users: Sequence[str], strict: bool = False) -> Answer:
-        """EmbeddingReader.read, awaited; the look-ups of two lanes go out together."""
+        """EmbeddingReader.read without blocking; the look-ups of two lanes run at the same time."""
         split = self.reader.split(consumer, users)
         if split.in_canary is None:
             only = await self.lookup(split.parts[0])
@@ -81,7 +81,7 @@ class PooledReader:
         return joined(split, await self._completed(found, strict))
 
     async def stored(self, consumer: str, user: str) -> StoredEmbedding | None:
-        """The stored vector of one user; None where `read` has to compute, or to flag it."""
+        """The stored vector of one user; None if it is missing or too old, so that `read` has to be called."""
         (part,) = self.reader.split(consumer, (user,)).parts
         version = part.version
         found = await self._one(version, user)
@@ -111,18 +111,18 @@ class PooledReader:
         return batches
 
     async def in_thread(self, work: Callable[[], Done]) -> Done:
-        """Any other waiting, such as a query of the registry."""
+        """Run work that waits, such as a query of the registry, in the threads of the store."""
         return await asyncio.get_running_loop().run_in_executor(self._store, work)
 
     def warm(self, versions: Iterable[EmbeddingVersion]) -> list[Future[None]]:
-        """Load in the background what computing at these versions needs; failures are logged."""
+        """Load in the background what is needed to compute vectors of these versions; failures are logged."""
         return [self._compute.pool.submit(self._warm, version) for version in versions]
 
     def _warm(self, version: EmbeddingVersion) -> None:
         try:
             self.reader.complete([self.reader.lookup(probe(version))])
         except Exception as error:
-            # Stored vectors are served without it; who needs it gets the error again, as an answer.
+            # Stored vectors are served without it; a request that needs it gets the error as its answer.
             log.error("vectors of %s cannot be computed: %s", version.id, error)
 
     def close(self) -> None:
@@ -131,7 +131,7 @@ class PooledReader:
         self._compute.close()
 
     async def lookup(self, part: Part) -> Lookup:
-        """EmbeddingReader.lookup, awaited."""
+        """EmbeddingReader.lookup without blocking the loop."""
         if self._asynchronous is not None:
             return Lookup.of(part, await self._asynchronous.read_vectors_async(part.version, part.users))
         if len(part.users) <= self._inline_users:

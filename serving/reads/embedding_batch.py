@@ -1,4 +1,4 @@
-"""An answer in columns: what the reader returns and what becomes JSON or Arrow."""
+"""Batches of embeddings in columns: the reader returns them, and they become JSON or Arrow."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Row = TypeVar("Row")
 
 
 class StoredEmbedding(NamedTuple):
-    """What nearly every request for one user is answered with; a batch of one costs several times as much."""
+    """The stored vector of one user, the answer of most requests; a batch of one costs several times as much."""
 
     user_id: str
     vector: NDArray[np.float32]  # [dimension]
@@ -50,7 +50,7 @@ class EmbeddingBatch:
 
     @property
     def parts(self) -> tuple["EmbeddingBatch", ...]:
-        """The batches of one version each: this one."""
+        """The batches of one version each: only this batch."""
         return (self,)
 
     def rows(self, of: Callable[["EmbeddingBatch"], Iterable[Row]]) -> Iterator[Row]:
@@ -60,7 +60,7 @@ class EmbeddingBatch:
 
 @dataclass(frozen=True, eq=False)
 class SplitBatch:
-    """Vectors of users of whom some read the canary: a batch of each version, and who is in which."""
+    """Vectors of users of whom some read the canary: a batch of each version, and a mask of the canary's users."""
 
     stable: EmbeddingBatch
     canary: EmbeddingBatch
@@ -76,7 +76,7 @@ class SplitBatch:
 
     @property
     def order(self) -> NDArray[np.intp]:
-        """For each user in the order asked for, the row in the parts put one after the other, [n]."""
+        """The row of each user, in the order asked for, in the concatenated parts, [n]."""
         places = np.empty(len(self), np.intp)
         places[~self.in_canary] = np.arange(len(self.stable))
         places[self.in_canary] = np.arange(len(self.stable), len(self))

@@ -1,4 +1,4 @@
-"""The encoders of the versions being served, loaded once each and kept while memory allows."""
+"""The encoders of the versions being served: a cache within a memory budget, and their upkeep with new items."""
 
 import logging
 import threading
@@ -25,25 +25,25 @@ class Encoder(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Memory that it holds."""
+        """Bytes of memory that the encoder holds."""
         ...
 
     @property
     def items_position(self) -> int:
-        """Position of the catalogue up to which it knows the items."""
+        """The position of the catalogue up to which the encoder knows the items."""
         ...
 
     def encode(self, users: pa.Table, as_of: Any) -> NDArray[np.float32]:
-        """Vectors float32[n, dimension] of users as of times in microseconds, int or int64[n]."""
+        """The vectors of users, float32[n, dimension], as of times in microseconds, int or int64[n]."""
         ...
 
     def learn(self, items: pa.Table, position: int) -> None:
-        """Know rows of the catalogue, up to a position."""
+        """Add rows of the catalogue; from then on the encoder knows the items up to `position`."""
         ...
 
 
 class EncoderCache:
-    """Least recently used encoders within a memory budget; one load a version at a time, others go on."""
+    """A least-recently-used cache of encoders within a memory budget; two versions may load at the same time."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class EncoderCache:
         budget_bytes: int = 2 << 30,
         keep_up: Callable[[Encoder], None] | None = None,
     ) -> None:
-        """`keep_up` is done to an encoder whenever it is asked for: it may have items to learn."""
+        """`keep_up` is called with an encoder on every `get`, as there may be new items to learn."""
         self._load = load
         self._budget = budget_bytes
         self._keep_up = keep_up
@@ -60,7 +60,7 @@ class EncoderCache:
         self._lock = threading.Lock()
 
     def get(self, version: EmbeddingVersion) -> Encoder:
-        """The encoder of a version, loading it when it is not there; raises what loading raises."""
+        """The encoder of a version, loaded if it is not in the cache; raises what loading raises."""
         encoder = self._loaded(version)
         if self._keep_up is not None:
             self._keep_up(encoder)
@@ -92,20 +92,20 @@ class EncoderCache:
 log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 5.0
-"""How long a registry that did not answer is left alone: nobody who reads should wait for it again and again."""
+"""The pause after a registry did not answer, so that not every read waits for it."""
 
 
 class Upkeep:
-    """Brings an encoder up to the catalogue before it computes."""
+    """Teaches an encoder the new items of the catalogue before it computes."""
 
     def __init__(self, bring: Callable[[Encoder], None], clock: Callable[[], float] = time.monotonic) -> None:
-        """`bring` is that of portrait.training.encoding.later_items.NewItems."""
+        """`bring` is the method `bring` of portrait.training.encoding.later_items.NewItems."""
         self._bring = bring
         self._clock = clock
         self._paused_until = float("-inf")
 
     def __call__(self, encoder: Encoder) -> None:
-        """Bring it up, unless the registry is away."""
+        """Teach the encoder the new items, unless the registry is away."""
         if self._clock() < self._paused_until:
             return
         try:

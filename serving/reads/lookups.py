@@ -1,4 +1,4 @@
-"""What the online store has told about the users of a request, and which of it will not do."""
+"""Look-ups in the online store, and the rows of an answer that have to be computed."""
 
 import time
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from portrait.serving.state.routing import Part
 
 
 class StoredVectors(Protocol):
-    """Columns of stored vectors; rows without one (`found` false) hold anything."""
+    """Columns of stored vectors, one row a user; a row without a vector (`found` false) has undefined values."""
 
     @property
     def found(self) -> NDArray[np.bool_]:
@@ -22,17 +22,17 @@ class StoredVectors(Protocol):
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """[n, dimension]."""
+        """The vectors, float32[n, dimension]."""
         ...
 
     @property
     def as_of(self) -> NDArray[np.int64]:
-        """[n] microseconds."""
+        """The as-of time of each vector in microseconds since 1970, [n]."""
         ...
 
     @property
     def computed_at(self) -> NDArray[np.int64]:
-        """[n] microseconds."""
+        """The time at which each vector was computed, in microseconds since 1970, [n]."""
         ...
 
 
@@ -41,17 +41,17 @@ class StoredVector(Protocol):
 
     @property
     def vector(self) -> NDArray[np.float32]:
-        """[dimension]."""
+        """The vector, float32[dimension]."""
         ...
 
     @property
     def as_of(self) -> int:
-        """Microseconds."""
+        """The as-of time in microseconds since 1970."""
         ...
 
     @property
     def computed_at(self) -> int:
-        """Microseconds."""
+        """The time at which it was computed, in microseconds since 1970."""
         ...
 
 
@@ -72,7 +72,7 @@ class OnlineReads(Protocol):
 
 
 class AsyncReads(Protocol):
-    """The same look-ups for an event loop, where a store can do without threads."""
+    """The same look-ups for an event loop, of a store that can be awaited without threads."""
 
     async def read_vectors_async(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> StoredVectors:
         """Stored vectors of a version, in the order of the users; raises Unavailable."""
@@ -92,7 +92,7 @@ class Lookup(NamedTuple):
 
     @classmethod
     def of(cls, part: Part, rows: StoredVectors) -> "Lookup":
-        """The answer of the store, judged by the consumer's max_age."""
+        """The look-up of a part, with the rows older than the consumer's max_age marked as expired."""
         if part.max_age is None:
             return cls(part, rows, None)
         return cls(part, rows, rows.found & (time.time() - rows.computed_at * 1e-6 > part.max_age))

@@ -1,4 +1,4 @@
-"""The reader of `portrait get` and of the gateway over an online store that is only measured: no registry is asked."""
+"""The reader over an online store that is only measured: it asks no registry and computes nothing."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class OwnReader:
-    """Consumers that all read one version, whose vectors are all stored."""
+    """A reader for consumers that all read one version, whose vectors are all stored."""
 
     def __init__(self, instance: OwnInstance, version: EmbeddingVersion, consumers: Sequence[str]) -> None:
         assignments = Assignments(_Fixed(version, consumers))
@@ -29,11 +29,11 @@ class OwnReader:
         self._reader = EmbeddingReader(_StoredOnly(instance), assignments, EncoderCache(_no_encoder))
 
     def read(self, consumer: str, user: str) -> object:
-        """As `portrait get CONSUMER USER` does; raises Unavailable for a user without a stored vector."""
+        """Read as `portrait get CONSUMER USER` does; raises Unavailable for a user without a stored vector."""
         return self._reader.read(consumer, [user])
 
     def nbytes(self, consumer: str, user: str) -> int:
-        """Bytes of the gateway's answer as JSON."""
+        """The size of the gateway's JSON answer in bytes."""
         return len(single(self._reader.read(consumer, [user]), JSON).body)
 
 

@@ -1,4 +1,4 @@
-"""Reading embeddings: stored where there is a vector, computed where something is known, the prior elsewhere."""
+"""The reader of embeddings: the stored vector, else a computed one, else the prior of the version."""
 
 import time
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ from portrait.training.encoding.encoding_times import encoding_times
 
 @dataclass(frozen=True)
 class Gap:
-    """The users of a part whose vectors are to be computed, and what is known about them."""
+    """The users of a part whose vectors are to be computed, and the inputs known of them."""
 
-    rows: NDArray[np.intp]  # theirs
-    missing: NDArray[np.bool_]  # which of them have no stored vector at all
+    rows: NDArray[np.intp]  # of the part
+    missing: NDArray[np.bool_]  # rows without any stored vector
     inputs: pa.Table
-    known: NDArray[np.bool_]  # which of them anything is known about
+    known: NDArray[np.bool_]  # rows of users about whom anything is known
 
     def worth_it(self) -> "Gap":
-        """The gap without those of whom nothing is known but an old vector: it says more than the prior would."""
+        """The gap without users of whom nothing but an old vector is known: the prior would say less than that."""
         kept = self.missing | self.known
         if kept.all():
             return self
@@ -38,7 +38,7 @@ class Gap:
 
 
 class EmbeddingReader:
-    """Reads embeddings for consumers: `portrait get` calls `read`, the gateway its steps.
+    """Reads embeddings for consumers: `portrait get` calls `read`, the gateway calls the steps of it.
 
     The steps are apart because they run in different places: `split` never waits, `lookup` waits
     for the store, `complete` may compute.
@@ -60,22 +60,22 @@ class EmbeddingReader:
         return joined(split, self.complete(found, strict))
 
     def split(self, consumer: str, users: Sequence[str]) -> Split:
-        """The users by the version that each reads now."""
+        """The users of a request in parts, by the version that each reads now; raises as `read` does."""
         return self.assignments.route(consumer).split(users)
 
     def lookup(self, part: Part) -> Lookup:
-        """One look-up in the online store."""
+        """The stored vectors of a part, in one query of the online store; raises Unavailable."""
         return Lookup.of(part, self.repo.read_vectors(part.version, part.users))
 
     def stored(self, found: Lookup) -> EmbeddingBatch:
-        """The answer when every vector is stored; those that are too old are flagged."""
+        """The answer of stored vectors alone; those that are too old are flagged as stale."""
         sources: list[Source] = [STORED] * len(found.part.users)
         return _batch(found, found.rows.vectors, sources, found.rows.as_of, _ages(found), _stale(found))
 
     def complete(self, found: Sequence[Lookup], strict: bool = False) -> list[EmbeddingBatch]:
         """The answer of each part, with missing vectors computed at the part's own version, or its prior.
 
-        Vectors that are too old are computed anew, and answered as they are, flagged, where that cannot be done.
+        Vectors that are too old are computed anew; where that is impossible they are answered and flagged as stale.
         """
         gaps = [None if one.complete else self._gap(one) for one in found]
         if strict:
@@ -116,9 +116,9 @@ class EmbeddingReader:
             if known.any():
                 vectors[known] = encoder.encode(inputs.filter(pa.array(known)), as_of[known])
         except (InvalidInput, NotFound, Conflict, OSError) as error:
-            # An artifact that is gone, changed or wants columns that are gone: not the fault of who asks.
+            # The artifact is gone or changed, or needs columns that are gone: not the fault of the request.
             raise Unavailable(f"vectors of {version.id} cannot be computed here: {error}") from error
-        # The encoder answers the prior for somebody who signed up and left nothing to go by.
+        # The encoder also gives the prior to a user who signed up and did nothing else.
         return vectors, (vectors == encoder.prior).all(axis=1)
 
 
@@ -131,7 +131,7 @@ def joined(split: Split, batches: Sequence[EmbeddingBatch]) -> Answer:
 
 
 def something_known(inputs: pa.Table) -> NDArray[np.bool_]:
-    """Which rows hold anything about their user: an event, a position in the log, any profile or team column."""
+    """The rows with anything about their user: an event, a position in the log, any profile or team column, [n]."""
     known = np.zeros(inputs.num_rows, bool)
     for name in inputs.column_names:
         if name != "user_id":
@@ -189,7 +189,7 @@ def _ages(found: Lookup) -> NDArray[np.float64]:
 
 
 def _stale(found: Lookup) -> NDArray[np.bool_]:
-    """Which stored vectors are older than the consumer wants, [n]."""
+    """The stored vectors that are older than the consumer allows, [n]."""
     return np.zeros(len(found.part.users), np.bool_) if found.expired is None else found.expired
 
 

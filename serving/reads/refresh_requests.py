@@ -1,4 +1,4 @@
-"""Asking the refresh to store what a gateway had to compute on read, without an answer ever waiting for it."""
+"""Requests to the refresh: vectors that a gateway computed on read are to be stored; no answer waits for it."""
 
 import logging
 import threading
@@ -9,15 +9,15 @@ from portrait.registry.errors import PortraitError
 log = logging.getLogger(__name__)
 
 MOST_USERS = 10_000
-"""Users kept for the next writing; of a flood of new ones some are asked for when they are read again."""
+"""The most users kept until the next writing; in a flood the others are asked for when they are read again."""
 
 SECONDS = 1.0
 
 
 class RequestsForRefresh:
-    """Collects users, and hands them over every second in a thread.
+    """Collects users, and hands them to `write` every second in a thread.
 
-    `write` may wait and may raise: what it did not take is offered again. Failures are logged once an outage.
+    `write` may wait and may raise: then the users are handed over again. Failures are logged once an outage.
     """
 
     def __init__(
@@ -41,17 +41,17 @@ class RequestsForRefresh:
                 self._users.add(user)
 
     def start(self) -> None:
-        """Write from now on."""
+        """Start the thread that writes every second."""
         self._thread.start()
 
     def stop(self, seconds: float = 5.0) -> None:
-        """Write what is left, and wait for that only so long."""
+        """Write the users that are left, and wait at most `seconds` for it."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(seconds)
 
     def write(self) -> None:
-        """Hand over what was asked for so far; never raises."""
+        """Hand over the users collected so far; never raises."""
         with self._lock:
             users, self._users = self._users, set()
         if not users:

@@ -1,4 +1,4 @@
-"""Refresh shards as named Ray actors, and who sees to it that they live."""
+"""Refresh shards as named Ray actors, and the group that keeps them alive."""
 
 import hashlib
 import logging
@@ -15,7 +15,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutErro
 from portrait.serving.gateway.serve_environment import SHARD_NICENESS
 from portrait.serving.settings import ServingSettings
 
-if TYPE_CHECKING:  # who starts shards need not wait for Feast and torch
+if TYPE_CHECKING:  # the process that starts shards need not import Feast and torch
     from portrait.serving.refresh.shard import Shard
 
 log = logging.getLogger(__name__)
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 NAMESPACE = "portrait"
 LOOK_SECONDS = 2.0
 ANSWER_SECONDS = 120.0
-"""A shard that has not answered for so long hangs: starting one takes Feast's and torch's imports."""
+"""A shard that does not answer for longer hangs; a starting one first imports Feast and torch."""
 STOP_SECONDS = 30.0
 
 Build = Callable[[ServingSettings, str], "Shard"]
 
 
 class ShardActor:
-    """One shard in a process of its own; Ray starts it anew when the process dies."""
+    """One shard in a process of its own; Ray restarts it when the process dies."""
 
     def __init__(self, settings: ServingSettings, id: str, build: Build) -> None:
         os.nice(SHARD_NICENESS)
@@ -38,16 +38,16 @@ class ShardActor:
         self._shard.start()
 
     def running(self) -> bool:
-        """Whether it works."""
+        """Whether the shard's threads are alive."""
         return self._shard.running
 
     def stop(self) -> None:
-        """Leave the buckets to others."""
+        """Stop the shard, which gives its buckets back."""
         self._shard.stop()
 
 
 class ShardGroup:
-    """The shards of one instance on a Ray cluster: found or started, and replaced for good when one does not work."""
+    """The shards of one instance on a Ray cluster: it finds or starts them, and replaces those that fail."""
 
     def __init__(self, settings: ServingSettings, build: Build, environment: dict[str, str]) -> None:
         self._settings = settings
@@ -61,14 +61,14 @@ class ShardGroup:
         self._watcher = threading.Thread(target=self._watch, name="shards", daemon=True)
 
     def start(self) -> None:
-        """Start them, and watch them from now on."""
+        """Start the shards, and watch them from now on."""
         for name in self.names:
             self._actors[name] = self._started(name)
         if self.names:
             self._watcher.start()
 
     def stop(self) -> None:
-        """End them; their buckets are free at once."""
+        """Stop the shards; their buckets are free at once."""
         self._stopped.set()
         if self.names:
             self._watcher.join(2 * LOOK_SECONDS)
@@ -91,7 +91,7 @@ class ShardGroup:
         return remote.remote(self._settings, f"{self._owner}-{name}", self._build)
 
     def _answer(self, actor: Any) -> bool:
-        """Whether it works; looked at in short steps, so that stopping does not wait."""
+        """Whether a shard is running; waits in short steps, so that `stop` does not have to wait."""
         running = actor.running.remote()
         until = time.monotonic() + ANSWER_SECONDS
         while not self._stopped.is_set() and time.monotonic() < until:
@@ -109,7 +109,7 @@ class ShardGroup:
                         ray.kill(actor, no_restart=False)
                 except ActorUnavailableError:
                     log.warning("shard %s is being started anew", name)
-                except ActorDiedError:  # for good: somebody has killed it by its handle
+                except ActorDiedError:  # Ray does not restart it: somebody has killed it by its handle
                     log.warning("shard %s is gone, another takes its place", name)
                     self._actors[name] = self._started(name)
                 except Exception:

@@ -1,4 +1,4 @@
-"""The real parts of a refresh shard, put together from settings."""
+"""The parts of a refresh shard, built from settings."""
 
 from portrait.feature_repo.broker.redis_streams import open_broker
 from portrait.feature_repo.ingest.known_columns import KnownColumns
@@ -19,13 +19,13 @@ from portrait.training.encoding.later_items import NewItems
 
 
 def build_shard(settings: ServingSettings, id: str) -> Shard:
-    """A shard over the configured registry and stores; `id` is the holder of its leases."""
+    """A shard over the configured registry and stores; its leases are held under `id`."""
     registry = Registry.open(settings.database_url)
     repo = open_repo(settings, registry)
     writes = FreshWrites(repo)
 
     def shards() -> int:
-        # One that was not heard of for as long as a lease has lost its own: no share is left for it.
+        # A shard that was not seen for as long as a lease lasts has lost its buckets, and gets no share.
         return sum(replica.role == "shard" for replica in registry.replicas.list(LEASE))
 
     held = HeldBuckets(Leases(registry.database, id), writes, shards)

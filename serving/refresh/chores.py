@@ -1,4 +1,4 @@
-"""What a shard does now and then: versions refreshed in batches, users who were asked for, sealing."""
+"""Chores of a shard: versions refreshed in batches, vectors asked for by gateways, sealing."""
 
 import logging
 import time
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Chores:
-    """Each call does a bounded piece of work and says whether there is more."""
+    """The chores of one shard; each call does a bounded piece of work."""
 
     def __init__(self, refresher: Refresher, seal_rows: int, seal_seconds: float) -> None:
         self._refresher = refresher
@@ -30,9 +30,10 @@ class Chores:
         self._seal_seconds = seal_seconds
 
     def refresh_in_batches(self, versions: Sequence[EmbeddingVersion]) -> bool:
-        """Embed at these versions the users of rows that were applied at the eager ones since the last time.
+        """Embed at these versions the users of rows that were applied at the eager versions; whether there was any.
 
-        A version that cannot be refreshed holds nobody up, but nothing is settled until it has caught up.
+        A version that cannot be refreshed does not hold up the others, but no position is settled until it has caught
+        up.
         """
         if not self._refresher.missed and not self._refresher.behind:
             self._held.settle()
@@ -54,7 +55,7 @@ class Chores:
         return bool(done)
 
     def answer_requests(self, versions: Sequence[EmbeddingVersion]) -> None:
-        """Store the vectors of users whose vectors had to be computed on read."""
+        """Store the vectors of users whose vectors a gateway had to compute on read."""
         epochs, database = self._held.epochs, self._repo.log.database
         with database.reading() as session:
             users = [user for bucket in refresh_requests.buckets(session) if bucket in epochs
@@ -65,7 +66,7 @@ class Chores:
                 refresh_requests.drop(session, users)
 
     def seal(self) -> int:
-        """Seal the held buckets whose inbox has become long or old; returns the rows that left it."""
+        """Seal the held buckets whose inbox is long or old; returns the number of rows sealed."""
         epochs = self._held.epochs
         due = self._due(epochs)
         if not due:
@@ -78,9 +79,9 @@ class Chores:
         return done.rows
 
     def _make_anew(self, users: Sequence[str], epochs: Mapping[int, int]) -> None:
-        """Histories of users that hold an event which the log has refused: from the log, whatever their position.
+        """Rebuild from the log the histories of users that hold an event which the log has refused.
 
-        Their vectors are computed on read until the next look at who was asked for.
+        Their vectors are computed on read until the next `answer_requests`.
         """
         self._repo.online.delete_users(self._repo.config, list(users))
         for bucket in {bucket_of(user) for user in users} & epochs.keys():

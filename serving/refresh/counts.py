@@ -1,4 +1,4 @@
-"""What a shard counts: rows, time by stage, and from acceptance to readable by version. Told in its heartbeat."""
+"""Counters of a shard: rows, time by stage, and delays from acceptance to a readable vector, by version."""
 
 import time
 from bisect import bisect_left
@@ -23,19 +23,19 @@ class Counts:
         self._delay_sums: dict[str, float] = defaultdict(float)
 
     def spent(self, stage: str, since: float) -> float:
-        """Add the time since then (of time.perf_counter) to a stage; returns the time now."""
+        """Add the time since `since` (of time.perf_counter) to a stage; returns the time now."""
         now = time.perf_counter()
         self._seconds[stage] += now - since
         return now
 
     def applied(self, rows: Sequence[LogRow], users: int) -> None:
-        """Count one micro-batch."""
+        """Count one micro-batch of rows and users."""
         self._rows += len(rows)
         self._users += users
         self._batches += 1
 
     def readable(self, version: str, rows: Sequence[LogRow]) -> None:
-        """Vectors that know these rows can be read from now on."""
+        """Count the delays of rows whose vectors at a version can be read from now on."""
         if not rows:
             return
         now = time.time()
@@ -46,7 +46,7 @@ class Counts:
             self._delay_sums[version] += delay
 
     def facts(self) -> dict[str, Any]:
-        """Plain values for `replicas.facts`."""
+        """All counters as plain JSON values, for `replicas.facts`."""
         return {
             "rows": self._rows,
             "users": self._users,

@@ -1,4 +1,4 @@
-"""The buckets that a shard holds, and how far it has come in each."""
+"""The buckets that a shard holds, and the positions that it has reached in each."""
 
 import threading
 import time
@@ -12,15 +12,15 @@ from portrait.feature_repo.store.fenced_writes import FreshWrites
 from portrait.registry.errors import LeaseLost
 
 DOUBT_SECONDS = 10.0
-"""What was written so lately may be lost with the online store's machine. So nothing counts as settled before, and
-after a change of hands or an outage the work begins again from what is settled: doing it twice changes nothing."""
+"""Writes of the last seconds may be lost with the online store's machine. So a position counts as settled only after
+this time, and after a change of holder or an outage the work restarts from there: doing it twice changes nothing."""
 
 
 class HeldBuckets:
-    """Leases with the positions that their holder has come to; `renew` runs beside the work, which takes a copy.
+    """The leases of a shard with the positions reached; `renew` runs beside the work, which takes a copy.
 
-    Three positions a bucket: up to where rows are applied at the eagerly refreshed versions, up to where also at those
-    refreshed in batches, and what of this is settled.
+    Each bucket has three positions: the rows applied at the eagerly refreshed versions, those applied also at the
+    versions refreshed in batches, and those of them that are settled.
     """
 
     def __init__(self, leases: Leases, writes: FreshWrites, shards: Callable[[], int]) -> None:
@@ -32,7 +32,7 @@ class HeldBuckets:
         self._epochs: dict[int, int] = {}
         self._applied: dict[int, int] = {}
         self._lazily: dict[int, int] = {}
-        self._reached: dict[int, int] = {}  # `_lazily` when it was last settled: settled itself the next time
+        self._reached: dict[int, int] = {}  # `_lazily` at the last `settle`; the next one settles it
         self._settled: dict[int, int] = {}
         self._settled_at = time.monotonic()
         self._noted: dict[int, int] = {}  # what the leases say
@@ -40,34 +40,34 @@ class HeldBuckets:
 
     @property
     def epochs(self) -> dict[int, int]:
-        """Epoch by bucket, of those held now."""
+        """The epoch of each bucket held now."""
         with self._lock:
             return dict(self._epochs)
 
     def work(self) -> tuple[dict[int, int], dict[int, int]]:
-        """Epoch, and applied position, by bucket, in the order in which the buckets should have their turn."""
+        """The epochs and the applied positions by bucket, in the order in which the buckets take turns."""
         with self._lock:
             return {bucket: self._epochs[bucket] for bucket in self._applied}, dict(self._applied)
 
     def work_in_batches(self) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:
-        """The same, and the positions applied at the versions that are refreshed in batches."""
+        """The epochs, the applied positions, and those applied at the versions refreshed in batches, by bucket."""
         with self._lock:
             return dict(self._epochs), dict(self._applied), dict(self._lazily)
 
     def leases(self) -> dict[int, Lease]:
-        """The leases held now, with the broker's positions as last noted by `read_to`."""
+        """The leases held now, with the broker's positions that `read_to` noted last."""
         with self._lock:
             return dict(self._held)
 
     def read_to(self, positions: Mapping[int, str]) -> None:
-        """Remember up to where streams are in the inbox; the leases in the database say so already."""
+        """Remember the position up to which each stream is in the inbox; the leases in the database have it already."""
         with self._lock:
             for bucket, position in positions.items():
                 if bucket in self._held:
                     self._held[bucket] = replace(self._held[bucket], stream_id=position)
 
     def came_to(self, positions: Mapping[int, int], epochs: Mapping[int, int], lazily: bool = False) -> None:
-        """Remember progress made under these epochs; buckets that have changed hands meanwhile are left out."""
+        """Remember progress made under these epochs, except for buckets whose lease has changed meanwhile."""
         with self._lock:
             table = self._lazily if lazily else self._applied
             for bucket, position in positions.items():
@@ -76,7 +76,7 @@ class HeldBuckets:
                     table[bucket] = position
 
     def settle(self) -> None:
-        """All that was applied at every version when this was last called is settled; to be called now and then."""
+        """Settle the positions that were applied at every version at the last call; call it now and then."""
         now = time.monotonic()
         with self._lock:
             if now - self._settled_at >= DOUBT_SECONDS:
@@ -84,7 +84,7 @@ class HeldBuckets:
                 self._reached, self._settled_at = dict(self._lazily), now
 
     def rewind(self, lazily: bool = False) -> None:
-        """Go back to what is settled in every bucket, or only at the versions that are refreshed in batches."""
+        """Go back to the settled position of every bucket; with `lazily` only at the versions refreshed in batches."""
         with self._lock:
             self._lazily = dict(self._settled)
             self._reached = dict(self._settled)
@@ -92,9 +92,9 @@ class HeldBuckets:
                 self._applied = dict(self._settled)
 
     def renew(self) -> None:
-        """Prolong the leases, note the progress, and take or leave buckets until they are shared fairly.
+        """Prolong the leases, note the progress, and take or give back buckets until all shards have equal shares.
 
-        Raises Unavailable when registry or store do not answer; buckets whose fence could not be raised are not held.
+        Raises Unavailable when registry or store do not answer; a bucket whose fence could not be raised is not held.
         """
         with self._renewing:
             share = -(-BUCKETS // max(self._shards(), 1))
@@ -109,7 +109,7 @@ class HeldBuckets:
             self.note()
 
     def note(self) -> None:
-        """Write down how far the work has come."""
+        """Write the positions reached into the leases."""
         with self._lock:
             epochs = dict(self._epochs)
             applied = {b: p for b, p in self._applied.items() if p > self._noted[b]}
@@ -121,8 +121,8 @@ class HeldBuckets:
                     noted.update({b: p for b, p in positions.items() if self._epochs.get(b) == epochs[b]})
 
     def give_back(self) -> None:
-        """Leave all buckets, with what was done noted."""
-        with suppress(LeaseLost):  # then somebody else does it again
+        """Note the positions reached, and give all buckets back."""
+        with suppress(LeaseLost):  # then the new holder repeats the work
             self.note()
         self._leases.give_back(self.epochs)
         with self._lock:

@@ -1,4 +1,4 @@
-"""The broker's streams of the held buckets, taken into the inbox before the log is read."""
+"""Intake of a shard: entries of the held buckets' broker streams, taken into the inbox before the log is read."""
 
 from portrait.feature_repo.broker.broker import Broker
 from portrait.feature_repo.broker.intake import take_in, trim_behind
@@ -8,17 +8,17 @@ from portrait.serving.refresh.held_buckets import HeldBuckets
 
 
 class Intake:
-    """Called before every micro-batch; without a broker there is none."""
+    """Takes entries of the broker into the inbox before every micro-batch; without a broker there is no intake."""
 
     def __init__(self, broker: Broker, log: EventLog, judge: RecordJudge, held: HeldBuckets) -> None:
         self._broker = broker
         self._log = log
         self._judge = judge
         self._held = held
-        self._known: dict[int, int] = {}  # epochs of the buckets that were tidied after an earlier holder
+        self._known: dict[int, int] = {}  # epochs of the buckets whose streams were trimmed after an earlier holder
 
     def __call__(self) -> bool:
-        """Take in what has come; whether there was anything. Raises LeaseLost or Unavailable."""
+        """Take in the new entries; whether there were any. Raises LeaseLost or Unavailable."""
         leases = self._held.leases()
         if taken_over := {b: lease for b, lease in leases.items() if self._known.get(b) != lease.epoch}:
             trim_behind(self._broker, taken_over)
@@ -28,5 +28,5 @@ class Intake:
         return bool(done.positions)
 
     def waiting(self) -> int:
-        """Entries that are not in the inbox yet."""
+        """The number of entries that are not in the inbox yet."""
         return sum(self._broker.length(bucket) for bucket in self._held.epochs)

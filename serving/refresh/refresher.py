@@ -1,4 +1,4 @@
-"""One micro-batch of the refresh: rows of the log into histories, profiles and vectors of their users."""
+"""The refresher: micro-batches of log rows go into histories, profiles and vectors of their users."""
 
 import logging
 import time
@@ -32,9 +32,9 @@ BATCH_ROWS = 256
 
 @dataclass
 class Refresher:
-    """Takes the rows of the held buckets in order.
+    """Takes the rows of the held buckets in order into the stores.
 
-    What it remembers beside the stores may be lost with it: nothing is settled before it is done.
+    Its own memory may be lost with the process: no position is settled before the work is done.
     """
 
     repo: FeatureRepo
@@ -45,16 +45,16 @@ class Refresher:
     new_items: NewItems
     behind: list[tuple[int, list[str]]] = field(default_factory=list)  # users of buckets that were folded anew
     failing: dict[str, str] = field(default_factory=dict)  # versions that cannot be refreshed now, and why
-    missed: set[str] = field(default_factory=set)  # versions that have been left out of something
+    missed: set[str] = field(default_factory=set)  # versions that have missed some rows
     pressed: bool = False  # whether the last step left work for another one
-    _calm: tuple[int, dict[int, int], dict[int, int]] | None = None  # where the log and we were when nothing was left
+    _calm: tuple[int, dict[int, int], dict[int, int]] | None = None  # end of log, epochs, positions with no work left
 
     def step(self, versions: Sequence[EmbeddingVersion], live: Sequence[EmbeddingVersion]) -> bool:
-        """Take what has come since the last step to the stores, at these versions; whether there was anything.
+        """Bring the rows since the last step into the stores, at these versions; whether there was anything to do.
 
-        Users of buckets that were folded anew follow little by little, at all `live` versions. Raises Unavailable when
-        registry or store do not answer, LeaseLost when a bucket is in other hands. Then nothing is noted as done, and
-        doing it again changes nothing.
+        Users of buckets that were folded anew follow a batch a step, at all `live` versions. Raises Unavailable when
+        registry or store do not answer, LeaseLost when another shard holds a bucket. Then nothing is noted as done,
+        and doing it again changes nothing.
         """
         epochs, applied = self.held.work()
         started = time.perf_counter()
@@ -82,12 +82,15 @@ class Refresher:
         return bool(tail.up_to or tail.large)
 
     def fold_anew(self, bucket: int, beyond: int, epoch: int) -> None:
-        """Bring the inputs of a bucket's users up to the log as a whole; their vectors follow step by step."""
+        """Publish the inputs of a bucket's users anew from the whole log; their vectors follow a batch a step."""
         users, _ = self.repo.publish_bucket(bucket, beyond, epoch)
         self.behind.append((bucket, users))
 
     def ready(self, versions: Sequence[EmbeddingVersion]) -> None:
-        """Load what refreshing at these versions needs: before the first event, or once more after a failure."""
+        """Load the encoders of these versions and check that their vectors can be written.
+
+        Called before the first event, and again for versions that failed.
+        """
         nobody = self.repo.read_inputs([NOBODY])
         for version in versions:
             with self._failing(version):
@@ -98,13 +101,13 @@ class Refresher:
                 self.failing.pop(version.id, None)
 
     def forget(self, gone: Collection[str]) -> None:
-        """Remember nothing of versions that are not live any more."""
+        """Forget the failures of versions that are not live any more."""
         for version in gone:
             self.failing.pop(version, None)
         self.missed.difference_update(gone)
 
     def embed(self, users: Sequence[str], epochs: Mapping[int, int], versions: Sequence[EmbeddingVersion]) -> None:
-        """Vectors of users from what the online store knows of them; those of other hands are left out."""
+        """Write vectors of users from their inputs in the online store, except for buckets that others hold."""
         mine = [user for user in users if bucket_of(user) in epochs]
         if mine:
             inputs = self.repo.read_inputs(mine)
@@ -126,7 +129,7 @@ class Refresher:
         now = time.time_ns() // 1000
         live = folded(inputs, rows, profile.names, self.repo.settings.history_length, now)
         started = self.counts.spent("fold", started)
-        # Inputs first: killed in between, the rows come again, and are known.
+        # Inputs first: if the process is killed in between, the rows come again and are known.
         self.writes.write_inputs(live.changed, live.profiles, epochs)
         self.counts.spent("write inputs", started)
         self._write_vectors(live.table, live.position, epochs, versions, items, rows)
@@ -151,12 +154,12 @@ class Refresher:
 
     @contextmanager
     def _failing(self, version: EmbeddingVersion) -> Iterator[None]:
-        """What goes wrong with one version in here must not keep the others from following."""
+        """Record a failure of one version instead of raising it, so that the other versions go on."""
         try:
             yield
         except (LeaseLost, Unavailable):
             raise
-        except Exception as error:  # damaged bytes make the readers of three formats raise anything
+        except Exception as error:  # a damaged artifact makes the readers of three formats raise anything
             if version.id not in self.failing:
                 log.error("%s is not refreshed: %s", version.id, error)
             self.failing[version.id] = str(error)
@@ -172,7 +175,7 @@ class Refresher:
     ) -> None:
         started = time.perf_counter()
         encoder = self.encoders.get(version)
-        # An item that was accepted before an event on it counts with the event, or the event waits.
+        # An item that was accepted before an event on it must count with the event.
         if items is None or encoder.items_position < items:
             self.new_items.bring(encoder)
         as_of = encoding_times(inputs, microseconds(version.as_of_floor))
@@ -183,7 +186,7 @@ class Refresher:
         self.counts.spent("write vectors", started)
 
     def _catch_up(self, epochs: Mapping[int, int], versions: Sequence[EmbeddingVersion]) -> None:
-        """Some of the users of buckets that were folded anew: those whose vectors trail their histories."""
+        """Embed the next users of a bucket that was folded anew, if their vectors trail their histories."""
         bucket, users = self.behind[-1]
         some, rest = users[:BATCH_ROWS], users[BATCH_ROWS:]
         if some and bucket in epochs:

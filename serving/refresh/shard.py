@@ -1,4 +1,4 @@
-"""A refresh shard: one thread that takes micro-batches, one that keeps its leases."""
+"""A refresh shard: one thread works on micro-batches, another renews the leases."""
 
 import logging
 import socket
@@ -22,7 +22,7 @@ FILL_SECONDS = 0.01
 """How long a micro-batch fills: a step costs several milliseconds however few its rows are."""
 
 IDLE_SECONDS, CALM_AFTER = 0.05, 1.0
-"""Between two looks once nothing has come for a second: a look is a query, and others want the processor."""
+"""The pause between two checks once nothing has come for a second: a check is a query, which takes processor time."""
 
 RENEW_SECONDS = 1.0
 BEAT_SECONDS = 1.0
@@ -34,14 +34,14 @@ RETRY_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Effort:
-    """Which versions are refreshed with every micro-batch, and which in batches."""
+    """The versions that are refreshed with every micro-batch, and those that are refreshed in batches."""
 
     eager: list[EmbeddingVersion]
     lazy: list[EmbeddingVersion]
 
     @classmethod
     def of(cls, state: ServingState) -> "Effort":
-        """Eager are those that somebody reads, and those being backfilled; the other ready ones wait for a batch."""
+        """Eager versions are those that a consumer reads and those being backfilled; other ready ones are lazy."""
         served = {version.id for version in served_versions(state)}
         live = [v for v in state.versions.values() if v.state in (VersionState.READY, VersionState.BACKFILLING)]
         eager = [v for v in live if v.id in served or v.state == VersionState.BACKFILLING]
@@ -49,7 +49,7 @@ class Effort:
 
 
 class Shard:
-    """Runs until it is stopped; whatever is away is waited for, and nothing is noted that was not done."""
+    """Runs until it is stopped; it waits for a registry or store that is away, and notes only work that is done."""
 
     def __init__(
         self,
@@ -82,12 +82,12 @@ class Shard:
         ]
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Start both threads; returns at once."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """End after the running micro-batch, and leave the buckets to others."""
+        """Stop after the running micro-batch, and give the buckets back."""
         self._stopped.set()
         for thread in self._threads:
             thread.join(30)
@@ -99,11 +99,11 @@ class Shard:
 
     @property
     def running(self) -> bool:
-        """Whether both threads live."""
+        """Whether both threads are alive."""
         return all(thread.is_alive() for thread in self._threads)
 
     def once(self) -> bool:
-        """One round of all that is due; whether there was anything to do."""
+        """Do one round of all work that is due; whether there was anything to do."""
         state = self._follow()
         effort = Effort.of(state)
         busy = self._intake() if self._intake else False
@@ -122,7 +122,7 @@ class Shard:
     def _refresh_in_batches(self, effort: Effort) -> None:
         refresher, live = self.refresher, {version.id: version for version in (*effort.eager, *effort.lazy)}
         refresher.forget((refresher.failing.keys() | refresher.missed) - live.keys())
-        if refresher.missed and not refresher.failing:  # they can be refreshed again, and begin where they failed
+        if refresher.missed and not refresher.failing:  # they can be refreshed again, from where they failed on
             self._trailing |= refresher.missed
             refresher.missed.clear()
             self.held.rewind(lazily=True)
@@ -133,7 +133,7 @@ class Shard:
             self._trailing.clear()
 
     def _follow(self) -> ServingState:
-        """The newest state; the registry is told that it is followed before anything is done by it."""
+        """The newest state; the registry knows that this shard follows it before the shard acts on it."""
         if self._state is None or self._is_due("poll", self._poll_seconds):
             generation = read_generation(self._registry.database)
             if self._state is None or generation != self._state.generation:
@@ -152,7 +152,7 @@ class Shard:
         return self._state
 
     def _note_trailing(self, before: ServingState | None, now: ServingState) -> None:
-        """A version that was refreshed in batches and is eager from now on has a last batch to come, at once."""
+        """Schedule a last batch at once for versions that were refreshed in batches and are eager from now on."""
         if before is not None:
             self._trailing |= {version.id for version in Effort.of(before).lazy}
         self._next["lazy"] = 0.0
@@ -180,8 +180,8 @@ class Shard:
                 if not self._away:  # once an outage
                     log.warning("the refresh waits: %s", error)
                 if isinstance(error, Unavailable):
-                    # Before anything is written to a store that may have come back without its last writes: a newer
-                    # row on top of an older history would have its position, and what is missing beneath would lose.
+                    # The store may come back without its last writes, so go back before anything is written to it: a
+                    # newer row on an older history would carry its position, and the missing rows would lose to it.
                     self._away = True
                     self.held.rewind()
                 self._stopped.wait(AWAY_SECONDS)

@@ -1,4 +1,4 @@
-"""What every consumer reads now, kept in memory: a thread polls the registry and replaces one immutable state."""
+"""The assignments in memory: a thread polls the registry and replaces one immutable state."""
 
 import logging
 import socket
@@ -19,25 +19,25 @@ from portrait.serving.state.state_file import StateFile
 log = logging.getLogger(__name__)
 
 PATIENCE = 3.0
-"""Seconds after which a registry that says nothing counts as away."""
+"""Seconds without an answer after which the registry counts as away."""
 
 Origin: TypeAlias = Literal["registry", "disk"]
 
 
 class StateSource(Reports, Protocol):
-    """Where the state comes from; `generation` is one cheap query and changes whenever `read` would."""
+    """A source of the state; `generation` is one cheap query, and changes whenever `read` would."""
 
     def generation(self) -> int:
-        """The registry's generation; raises Unavailable."""
+        """The registry's present generation; raises Unavailable."""
         ...
 
     def read(self) -> ServingState:
-        """The whole state, of one moment; raises Unavailable."""
+        """The whole state at one moment; raises Unavailable."""
         ...
 
 
 class RegistrySource:
-    """The state in the registry's database, which knows this process as one replica."""
+    """The state in the registry's database, where this process has a row as a replica."""
 
     def __init__(self, registry: Registry) -> None:
         self._database = registry.database
@@ -45,24 +45,20 @@ class RegistrySource:
         self._id, self._host = uuid.uuid4().hex, socket.gethostname()
 
     def generation(self) -> int:
-        """One query."""
         return read_generation(self._database)
 
     def read(self) -> ServingState:
-        """One transaction."""
         return read_state(self._database)
 
     def report(self, generation: int, facts: Mapping[str, Any]) -> None:
-        """One row."""
         self._replicas.seen(self._id, self._host, generation, facts=facts)
 
     def leave(self) -> None:
-        """The row goes."""
         self._replicas.gone(self._id)
 
 
 def known_consumer(state: ServingState, name: str) -> Consumer:
-    """The consumer; raises NotFound with the known names."""
+    """The consumer of this name; raises NotFound, which lists the known names."""
     consumer = state.consumers.get(name)
     if consumer is None:
         known = ", ".join(sorted(state.consumers)[:20]) or "none yet, `portrait consumer add` makes one"
@@ -73,8 +69,8 @@ def known_consumer(state: ServingState, name: str) -> Consumer:
 class Assignments:
     """The newest state known, for readers that never wait.
 
-    The poller outlives a registry that is away: readers keep the last state, and `stale_seconds`
-    tells for how long. With a `kept` file a process may even start without the registry.
+    While the registry is away the poller goes on: readers keep the last state, and `stale_seconds` tells for how long.
+    With a `kept` file a process may even start without the registry.
     """
 
     def __init__(
@@ -87,13 +83,13 @@ class Assignments:
         self._source = source
         self._poll_seconds = poll_seconds
         self._kept = kept
-        self.facts: Callable[[], Mapping[str, Any]] = dict  # what the registry is told with every heartbeat
+        self.facts: Callable[[], Mapping[str, Any]] = dict  # counters that every heartbeat reports
         self._heartbeat = Heartbeat(source, kept, beat_seconds, lambda: self.facts())
         self._state: ServingState | None = None
         self._routes: dict[str, Route] = {}
         self._origin: Origin = "registry"
         self._answered = False
-        self._confirmed = time.monotonic()  # when the registry last said so; at first, when this process started
+        self._confirmed = time.monotonic()  # when the registry last confirmed the state; at first, the process's start
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._listeners: list[Callable[[ServingState], object]] = []
@@ -111,7 +107,7 @@ class Assignments:
         return self._state
 
     def route(self, consumer: str) -> Route:
-        """What the consumer reads: a look-up in memory.
+        """The route of a consumer, from memory.
 
         Raises NotFound for an unknown consumer, Conflict for one that reads nothing, Unavailable without a state.
         """
@@ -123,7 +119,7 @@ class Assignments:
 
     @property
     def origin(self) -> Origin:
-        """Where the state comes from: disk as long as the registry has not answered since the process started."""
+        """The origin of the state: disk as long as the registry has not answered since the process started."""
         return self._origin
 
     @property
@@ -133,7 +129,7 @@ class Assignments:
 
     @property
     def registry_answers(self) -> bool:
-        """Whether the registry answered the newest question; one that is silent for long does not."""
+        """Whether the registry answered the newest query; after a long silence it counts as away."""
         return self._answered and self.stale_seconds < self._poll_seconds + PATIENCE
 
     def on_change(self, listener: Callable[[ServingState], object]) -> None:
@@ -141,7 +137,7 @@ class Assignments:
         self._listeners.append(listener)
 
     def begin(self) -> ServingState | None:
-        """The first state: the registry's or, when that does not answer, the one kept on disk; None without either."""
+        """Load the first state: the registry's or, when that does not answer, the copy on disk; None without either."""
         try:
             return self.refresh()
         except PortraitError as error:
@@ -155,11 +151,11 @@ class Assignments:
             return kept.state
 
     def refresh(self) -> ServingState:
-        """Ask the registry now; raises Unavailable when it does not answer."""
+        """The state after asking the registry now; raises Unavailable when it does not answer."""
         try:
             generation = self._source.generation()
             state = self._state
-            # What comes from disk is read again: a registry from a backup may have counted up to the same number.
+            # A state from disk is read again: a registry restored from a backup may have reached the same number.
             if state is None or self._origin == "disk" or generation != state.generation:
                 state = self._source.read()
         except PortraitError:
@@ -178,7 +174,7 @@ class Assignments:
         self._heartbeat.start()
 
     def stop(self) -> None:
-        """Stop polling, and tell the registry unless it is away."""
+        """Stop polling, and delete this process's row in the registry unless that is away."""
         self._stopped.set()
         if self._thread is not None:
             self._thread.join(2 * PATIENCE)

@@ -1,4 +1,4 @@
-"""What a gateway starts with: the registry's word, or what is kept on disk while the registry is away."""
+"""The first state of a gateway: the registry's, or the copy on disk while the registry is away."""
 
 from portrait.registry.database.database import Database
 from portrait.registry.errors import RegistryBehind, RegistryForeign, Unavailable
@@ -8,7 +8,7 @@ from portrait.serving.state.assignment_poller import PATIENCE
 from portrait.serving.state.state_file import StateFile
 
 STATE_FILE = "serving/assignments.json"
-"""In the home."""
+"""The path of the copy on disk, relative to the home."""
 
 
 def kept_state(settings: ServingSettings, database: Database) -> StateFile:
@@ -17,9 +17,9 @@ def kept_state(settings: ServingSettings, database: Database) -> StateFile:
 
 
 def first_state(settings: ServingSettings) -> tuple[ServingState, str]:
-    """What a gateway of these settings would start with, and a warning when that is not the registry's word.
+    """The state that a gateway of these settings starts with, and a warning if it comes from disk (else empty).
 
-    Raises what the registry raises when it cannot be used and no assignments are kept on disk.
+    Raises the registry's error when the registry cannot be used and there is no copy on disk.
     """
     database = Database(settings.database_url, PATIENCE)
     try:

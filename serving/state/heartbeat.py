@@ -1,4 +1,4 @@
-"""What follows a new state, away from the poller and from readers: it is kept on disk, then the registry is told."""
+"""The heartbeat: a thread that keeps a new state on disk, then tells the registry what is served."""
 
 import logging
 import threading
@@ -15,25 +15,25 @@ BEAT_SECONDS = 5.0
 
 
 class Reports(Protocol):
-    """Who is told what this process serves."""
+    """A receiver of reports about the generation that this process serves."""
 
     def report(self, generation: int, facts: Mapping[str, Any]) -> None:
-        """Say that this process serves the generation, and never an earlier one again; raises Unavailable.
+        """Report that this process serves the generation, and never an earlier one again; raises Unavailable.
 
-        `facts` is what it has counted so far.
+        `facts` are its counters so far.
         """
         ...
 
     def leave(self) -> None:
-        """Say that this process serves no more; raises Unavailable."""
+        """Report that this process stops serving; raises Unavailable."""
         ...
 
 
 class Heartbeat:
-    """Reports the generation being served when it changes and every few seconds; whatever fails is only logged.
+    """Reports the served generation when it changes and every few seconds; failures are only logged.
 
-    A state is kept before it is reported: what this process starts from, should it have to without the registry,
-    is then no older than what a retirement has waited for.
+    A state is kept on disk before it is reported. So if this process has to start without the registry, it starts from
+    a state that is no older than the one which a retirement has waited for.
     """
 
     def __init__(
@@ -54,17 +54,17 @@ class Heartbeat:
         self._thread: threading.Thread | None = None
 
     def serves(self, state: ServingState) -> None:
-        """From now on this state is served."""
+        """Note the state that is served from now on."""
         self._state = state
         self._woken.set()
 
     def start(self) -> None:
-        """Start reporting."""
+        """Start the thread that reports."""
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Take leave of the registry; a registry that does not answer is waited for only so long."""
+        """Report that this process stops, and wait at most `seconds` for the registry."""
         self._stopped.set()
         self._woken.set()
         if self._thread is not None:

@@ -1,4 +1,4 @@
-"""Which version a user of a consumer reads: worked out once for every new state, looked up by every request."""
+"""Routing of users to versions: worked out once for every new state, looked up by every request."""
 
 import math
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Part(NamedTuple):
 
 
 class Split(NamedTuple):
-    """A request by lanes: one part, or the stable and the canary one, each in the order asked for."""
+    """A request in parts by lane: one part, or the stable and the canary part, each in the order asked for."""
 
     parts: tuple[Part, ...]
     in_canary: NDArray[np.bool_] | None = None  # [n] which users are in the second part; None for one part
@@ -45,7 +45,7 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Route:
-    """What a consumer reads: its stable version, and for a share of its users a canary."""
+    """The versions that a consumer reads: the stable one, and a canary for a share of its users."""
 
     consumer: str
     stable: EmbeddingVersion
@@ -54,7 +54,7 @@ class Route:
     max_age: float | None = None  # of vectors, in seconds
 
     def split(self, users: Sequence[str]) -> Split:
-        """The users by lane; without a canary the sequence itself goes on, untouched."""
+        """The users by lane; without a canary the one part holds the given sequence itself."""
         if self.canary is None:
             return Split((Part(self.stable, STABLE, users, self.max_age),))
         inside = self._inside(users)
@@ -78,10 +78,10 @@ class Route:
 
 
 def in_canary(consumer: str, canary: str, user: str, share: float) -> bool:
-    """Whether a user of `consumer` reads its canary, which `share` (between 0 and 1, both excluded) of the users do.
+    """Whether a user of `consumer` reads its canary, as `share` of the users do (between 0 and 1, both excluded).
 
-    A user draws a number once for a canary and is in while the share is above it: so widening keeps everyone who
-    was in, and another canary, or another consumer's, picks other users.
+    A user has a fixed random number for each canary, and reads it while the share is above that number. So a larger
+    share keeps everybody who was in, and another canary, or that of another consumer, has other users.
     """
     return _draw(_salted(consumer, canary), user) < _limit(share)
 
@@ -102,20 +102,20 @@ def routes(state: ServingState) -> dict[str, Route]:
 
 
 def served_versions(state: ServingState) -> list[EmbeddingVersion]:
-    """The versions that some consumer reads, stable or canary, by id."""
+    """The versions that any consumer reads, stable or canary, ordered by id."""
     read = {(assignment.stable, assignment.canary) for assignment in state.assignments.values()}
     return [state.versions[id] for id in sorted({id for pair in read for id in pair if id is not None})]
 
 
 def _salted(consumer: str, canary: str) -> blake2b:
-    # The names are digested, as together they may be longer than a key of BLAKE2 and none may be cut off.
+    # The names are hashed first: together they may be longer than a key of BLAKE2, and must not be cut off.
     key = blake2b(f"{consumer}/{canary}".encode()).digest()
     return blake2b(digest_size=DRAW_BYTES, key=key)
 
 
 def _draw(salted: blake2b, user: str) -> bytes:
-    """A number below DRAWS, its greatest byte first, so that bytes compare as numbers do."""
-    draw = salted.copy()  # with the salt in it already: a third less than salting for every user
+    """A random number below DRAWS, most significant byte first, so that bytes compare as numbers do."""
+    draw = salted.copy()  # copying a salted hash takes a third less time than salting one for every user
     draw.update(user.encode())
     return draw.digest()
 

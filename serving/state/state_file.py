@@ -25,16 +25,16 @@ class _Content(BaseModel):
 
 @dataclass(frozen=True)
 class KeptState:
-    """A state from disk."""
+    """A state that was read from disk, and its age."""
 
     state: ServingState
     age_seconds: float  # since the registry last confirmed it
 
 
 class StateFile:
-    """One JSON file with the state of one registry; it holds digests of keys, so only its owner may read it.
+    """A JSON file with the state of one registry; it holds digests of keys, so only its owner may read it.
 
-    `registry` is the registry's URL without its password: the file of another one is never used.
+    `registry` is the registry's URL without its password: the file of another registry is never used.
     """
 
     def __init__(self, path: Path, registry: str) -> None:
@@ -42,10 +42,10 @@ class StateFile:
         self._registry = registry
 
     def save(self, state: ServingState) -> None:
-        """Replace what is kept, at once: a reader sees the state before or this one. Raises OSError."""
+        """Replace the file in one step: a reader sees the earlier state or this one. Raises OSError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         content = _Content(registry=self._registry, state=state).model_dump_json().encode()
-        # Of a name of its own, as the replicas of a machine share the file; readable by its owner only.
+        # A temporary name of its own, as the replicas of a machine share the file; only the owner may read it.
         number, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
         try:
             with os.fdopen(number, "wb") as file:
@@ -58,11 +58,11 @@ class StateFile:
             raise
 
     def confirm(self) -> None:
-        """Note that the registry still says what is kept. Raises OSError."""
+        """Record that the registry has confirmed the kept state just now. Raises OSError."""
         os.utime(self.path)
 
     def load(self) -> KeptState | None:
-        """What is kept; None, with a warning, for a file that is damaged or another registry's."""
+        """The kept state; None without a file, and, with a warning, for a damaged one or one of another registry."""
         try:
             content = _Content.model_validate_json(self.path.read_bytes())
             served_versions(content.state)

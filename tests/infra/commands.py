@@ -1,4 +1,4 @@
-"""`portrait` as a process of its own, many times over.
+"""Runs of `portrait` as a process of its own, many times over.
 
 Importing Feast takes seconds, so the processes are forked from a server that has imported the heavy modules once.
 What a command does, prints and returns is the real thing: file descriptors, exit status and all.

@@ -1,4 +1,4 @@
-"""A process of its own that changes what a consumer reads, and is killed on the way where a test wants it."""
+"""A process that changes what a consumer reads, and is killed where a test wants it."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A TCP proxy that a test can cut, or leave standing with open connections that say nothing."""
+"""A TCP proxy that a test can cut, or let hang with open connections."""
 
 import socket
 import threading

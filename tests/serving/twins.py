@@ -1,4 +1,4 @@
-"""In-memory twins of what the gateway stands on, and a factory for each record."""
+"""In-memory twins of the gateway's parts, and a factory for each record."""
 
 import threading
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""`portrait forget`: clean JSON, a table for people, and no id where none belongs."""
+"""`portrait forget`: clean JSON, a table for people, and no user id where none belongs."""
 
 from pathlib import Path
 

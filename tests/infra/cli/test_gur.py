@@ -1,4 +1,4 @@
-"""The suite `gur` on a small real instance: killed, gone on with, registered, printed."""
+"""The suite `gur` on a small real instance: killed, resumed, registered, printed."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""`portrait study scaling` as a command: a reduced grid, killed, gone on with, reported, asked."""
+"""`portrait study scaling` as a command: a reduced grid, killed, resumed, reported and asked for forecasts."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The demo's folder is made anew, and never somebody's data."""
+"""The demo's home: made anew, and never a folder with somebody's data."""
 
 from pathlib import Path
 

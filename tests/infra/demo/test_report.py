@@ -1,4 +1,4 @@
-"""What the demo shows: the right neighbours, the right rows, a picture that is a picture."""
+"""The report of the demo: the right neighbours, the right rows, and a picture that can be opened."""
 
 import io
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The suite `cost` on a small real instance: both sides in the store, measured, killed, gone on with, printed."""
+"""The suite `cost` on a small real instance: measured, killed, resumed, printed."""
 
 import json
 import shutil

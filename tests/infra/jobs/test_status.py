@@ -1,4 +1,4 @@
-"""What `portrait status` counts."""
+"""Counts of `portrait status`."""
 
 from datetime import UTC, datetime
 

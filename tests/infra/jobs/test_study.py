@@ -1,4 +1,4 @@
-"""A study on an instance: what it is begun with, and what it goes on with."""
+"""A study on an instance: its first snapshot and config, and how it goes on with them."""
 
 import json
 from dataclasses import replace

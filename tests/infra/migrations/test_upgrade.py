@@ -1,4 +1,4 @@
-"""A registry made by the first revision, with rows in every table, comes up to the newest one and works."""
+"""The upgrade of a registry with rows in every table, from the first revision to the newest."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What commands show: the right fields of the right rows."""
+"""Tables of the commands: the right fields of the right rows."""
 
 from dataclasses import fields
 from datetime import UTC, datetime

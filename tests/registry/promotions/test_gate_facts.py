@@ -1,4 +1,4 @@
-"""From the rows to the gates: what a promotion's transaction reads about a version."""
+"""Facts of the gates: the rows that a promotion's transaction reads about a version."""
 
 from datetime import timedelta
 

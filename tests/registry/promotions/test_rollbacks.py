@@ -1,4 +1,4 @@
-"""Rollbacks, and the windows that keep what a consumer has left for it to go back to."""
+"""Rollbacks, and the windows that keep the versions to go back to."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

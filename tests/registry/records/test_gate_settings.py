@@ -1,4 +1,4 @@
-"""Settings of the gates: what a consumer may ask for, from texts and from JSON, and what is stored of it."""
+"""Settings of the gates: values from texts and from JSON, and what is stored of them."""
 
 from typing import Any
 

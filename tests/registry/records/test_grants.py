@@ -1,4 +1,4 @@
-"""What a key may do: each scope, for the consumer that it names or for any."""
+"""Grants of a key: each scope, for the consumer that it names or for any."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Feast falls behind by what it shows, and by nothing else."""
+"""Projection: by how many generations Feast is behind the registry."""
 
 from collections.abc import Callable
 

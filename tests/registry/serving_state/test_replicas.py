@@ -1,4 +1,4 @@
-"""Replicas: who serves, how far each has followed, and who is gone."""
+"""Replicas: those that serve, how far each has followed, and those that are gone."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Changing the registry over HTTP: what comes back, and what is refused why."""
+"""Changes of the registry over HTTP: the answers, and the refusals with their reasons."""
 
 from dataclasses import fields, replace
 from threading import Event, Thread

@@ -1,4 +1,4 @@
-"""DELETE /v1/users/{user}, and that its path gets into no audit."""
+"""DELETE /v1/users/{user}: the audit never shows the path."""
 
 import time
 

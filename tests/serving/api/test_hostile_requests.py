@@ -1,4 +1,4 @@
-"""Input that nobody sends by mistake: an answer below 500, and none of it in another's way."""
+"""Hostile requests: the status is below 500, and no request changes the answer of another."""
 
 import json
 from urllib.parse import quote

@@ -1,4 +1,4 @@
-"""The OpenAPI document is true: whatever it allows is answered by what it promises, and nothing is a 500."""
+"""The OpenAPI document: requests that it allows get the answers that it promises, and never a 500."""
 
 import warnings
 from collections.abc import Iterator

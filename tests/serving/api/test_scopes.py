@@ -1,4 +1,4 @@
-"""Every route against every kind of key: a table of who gets what."""
+"""Scopes: every route against every kind of key."""
 
 import re
 import time

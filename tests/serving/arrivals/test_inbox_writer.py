@@ -1,4 +1,4 @@
-"""Groups: what waits is committed together, nobody is told before, and nobody suffers for another."""
+"""Group commit: waiting records are committed together, answered afterwards, and one bad request harms no other."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""The real way in: from HTTP to committed rows, on SQLite and Postgres, and through Redis Streams."""
+"""Arrivals on real parts: from HTTP to committed rows, on SQLite and Postgres, and through Redis Streams."""
 
 from collections.abc import Iterator
 from pathlib import Path

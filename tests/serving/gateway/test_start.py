@@ -1,4 +1,4 @@
-"""What `portrait serve` loads itself: its processes load Feast and torch, each for itself and side by side."""
+"""The imports of `portrait serve`: Feast and torch are loaded by its processes only, side by side."""
 
 import subprocess
 import sys

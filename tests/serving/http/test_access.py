@@ -1,4 +1,4 @@
-"""Who is let in: by key, by scope, and without any key."""
+"""Access: callers are let in by key, by scope, and without any key on this machine alone."""
 
 import hmac
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Replicas of one machine answer /metrics together."""
+"""Metrics: the replicas of one machine answer /metrics together."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What waits, how long it took, and how both are shown."""
+"""Freshness: the backlog and the delays, and how both are shown."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Answers keep every bit."""
+"""Answers: JSON and Arrow keep every bit of the vectors."""
 
 import json
 

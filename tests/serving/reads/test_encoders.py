@@ -1,4 +1,4 @@
-"""The cache of encoders: one load each, within a budget, and never in each other's way."""
+"""The cache of encoders: one load each, within a budget, and no load holds up another version."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

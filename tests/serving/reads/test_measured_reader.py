@@ -1,4 +1,4 @@
-"""The reader over vectors that are only measured: the stored ones, for every consumer, and nothing made up."""
+"""The measured reader: it reads the stored vectors for every consumer, and computes none."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

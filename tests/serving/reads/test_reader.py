@@ -1,4 +1,4 @@
-"""Where a vector comes from: stored, computed at the same version, or its prior."""
+"""Sources of a vector: stored, computed at the same version, or its prior."""
 
 from datetime import UTC, datetime
 

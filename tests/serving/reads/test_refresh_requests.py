@@ -1,4 +1,4 @@
-"""Users without a stored vector are asked for in the background, and nothing that fails there is felt."""
+"""Requests to the refresh: made in the background, and no failure of theirs reaches an answer."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""A gateway's encoders know new items, and go on without them when the registry is away."""
+"""Upkeep of a gateway's encoders: they learn new items, and go on without them while the registry is away."""
 
 import logging
 

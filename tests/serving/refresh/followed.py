@@ -1,4 +1,4 @@
-"""An instance whose vectors follow a stream, and the comparison of what it stores with the batch."""
+"""An instance whose vectors follow a stream, and the comparison of its stores with the batch."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence

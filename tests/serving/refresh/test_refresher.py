@@ -1,4 +1,4 @@
-"""Whatever way a stream comes, it ends in the batch's result: the same histories exactly, and the same vectors."""
+"""The refresher: however a stream arrives, it ends in the batch's result, the same histories and vectors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

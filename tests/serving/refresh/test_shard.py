@@ -1,4 +1,4 @@
-"""A shard among others, and without what it stands on: nobody writes who has lost a bucket, and nothing is lost."""
+"""A shard among others, and while its stores are away: it writes nothing in a lost bucket, and loses nothing."""
 
 import shutil
 import socket

@@ -1,4 +1,4 @@
-"""What a gateway starts with, and for whom it may."""
+"""The first state of a gateway, and the check of who may call it."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

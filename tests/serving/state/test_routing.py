@@ -1,4 +1,4 @@
-"""Who reads the canary: the same users every time, as many as were asked for, picked anew for each canary."""
+"""Routing to a canary: the same users every time, as many as asked for, and others for each canary."""
 
 import math
 from dataclasses import replace

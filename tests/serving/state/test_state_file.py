@@ -1,4 +1,4 @@
-"""The assignments on disk: what comes back is what was kept, and nothing else is ever used."""
+"""The copy of the assignments on disk: it comes back as it was kept, and no other file is used."""
 
 import json
 import logging
