@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from portrait.registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput, first_line
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Conversion:
                 _partial(path).unlink(missing_ok=True)
         if isinstance(error, duckdb.Error):
             read = ", ".join(map(str, self._sources))
-            raise InvalidInput(f"{read} cannot be converted: {_first_line(error)}") from error
+            raise InvalidInput(f"{read} cannot be converted: {first_line(error)}") from error
 
 
 def _metadata(path: Path) -> pq.FileMetaData:
@@ -85,12 +85,8 @@ def _metadata(path: Path) -> pq.FileMetaData:
     try:
         return pq.read_metadata(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise InvalidInput(f"{path} is not a Parquet file: {_first_line(error)}") from error
+        raise InvalidInput(f"{path} is not a Parquet file: {first_line(error)}") from error
 
 
 def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

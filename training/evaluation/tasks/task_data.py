@@ -22,7 +22,7 @@ from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.schemas import TIME
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.feature_repo.store.offline_inputs import read_inputs_at
-from portrait.registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput, first_line
 from portrait.training.encoding.arrays import Bool, Int64
 from portrait.training.evaluation.tasks.kinds import Answers, Counted, Task
 from portrait.training.runs.training_inputs import TrainingInputs, inputs_of
@@ -162,7 +162,7 @@ class TaskData:
             return _answers(table["user_id"], table[asked.column], times)
         except pa.ArrowException as error:
             what = f"user_id, {asked.column} or event_time"
-            raise InvalidInput(f"{path}: {what} cannot be read: {str(error).splitlines()[0]}") from error
+            raise InvalidInput(f"{path}: {what} cannot be read: {first_line(error)}") from error
 
     def _labels_file(self, labels: str) -> Path:
         path = Path(labels)
@@ -216,4 +216,4 @@ def _table(path: Path, texts: Sequence[str]) -> pa.Table:
     try:
         return pyarrow.csv.read_csv(path, convert_options=as_texts) if ".csv" in path.suffixes else pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise InvalidInput(f"labels file {path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise InvalidInput(f"labels file {path} cannot be read: {first_line(error)}") from error
