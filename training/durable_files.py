@@ -4,15 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from portrait.feature_repo.log.segments import sync
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Put the text into the file in one step; who reads meanwhile finds what was there before."""
-    scratch = path.with_suffix(".writing")
-    scratch.write_text(text)
-    sync(scratch)
-    scratch.replace(path)
+from portrait.feature_repo.log.durable_files import write_whole
 
 
 def whole_lines(path: Path) -> list[Any]:

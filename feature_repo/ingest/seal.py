@@ -22,10 +22,11 @@ from portrait.feature_repo.ingest.ingest_report import write_late_rejects
 from portrait.feature_repo.ingest.keyed_rows import current_rows
 from portrait.feature_repo.log import profiles
 from portrait.feature_repo.log.duck import Duck, name
+from portrait.feature_repo.log.durable_files import sync
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.inbox import InboxRecord, read_inbox
 from portrait.feature_repo.log.manifest import Kind, Manifest, Segment, locked_buckets, manifest_of, segment_row
-from portrait.feature_repo.log.segments import new_ingest_id, sync, write_segments
+from portrait.feature_repo.log.segments import new_ingest_id, write_segments
 from portrait.feature_repo.log.staging import working_folder
 from portrait.feature_repo.log.tables import InboxRow
 from portrait.feature_repo.schemas import EVENTS

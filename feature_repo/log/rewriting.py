@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from portrait.feature_repo.log.durable_files import put_in_place
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.segments import sync
 from portrait.feature_repo.log.staging import working_folder
 from portrait.registry.errors import Conflict
 
@@ -40,11 +40,9 @@ class Rewriter:
         """Put a table in the place of a file, with row groups as large as before."""
         with pq.ParquetFile(path) as file:
             groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
-        hidden = self.working / path.name
-        pq.write_table(table, hidden, compression="zstd", row_group_size=max(groups, default=None))
-        sync(hidden)
-        hidden.replace(path)
-        sync(path.parent)
+        scratch = self.working / path.name
+        pq.write_table(table, scratch, compression="zstd", row_group_size=max(groups, default=None))
+        put_in_place(scratch, path)
 
 
 @contextmanager

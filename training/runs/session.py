@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import torch
 
+from portrait.feature_repo.log.durable_files import replacement
+
 CHECKPOINT = "state.pt"
 METRICS = "metrics.jsonl"
 KEPT = 2  # checkpoints; a worker may have to go back one further than the newest
@@ -78,9 +80,8 @@ class LocalSession:
     def report(self, metrics: dict[str, float], state: dict[str, Any]) -> None:
         """Replace the state in one step."""
         self.log.write("epoch", **metrics)  # before the state: an epoch may be logged twice, never lost
-        scratch = self.path.with_suffix(".writing")
-        torch.save(state, scratch)
-        scratch.replace(self.path)
+        with replacement(self.path, durable=False) as scratch:
+            torch.save(state, scratch)
 
 
 class RaySession:

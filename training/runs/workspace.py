@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from portrait.feature_repo.log.durable_files import write_whole
+
 REQUEST = "request.json"
 
 
@@ -41,9 +43,7 @@ def claim(unfinished: Path, family: str, request: str) -> Iterator[Workspace]:
     folder.mkdir()
     with (folder / "lock").open("a") as lock:
         _locked(lock)
-        scratch = folder / "request.writing"
-        scratch.write_text(json.dumps({"request": request}))
-        scratch.replace(folder / REQUEST)
+        write_whole(folder / REQUEST, json.dumps({"request": request}))
         yield Workspace(run, folder)
 
 

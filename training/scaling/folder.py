@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from portrait.feature_repo.log.durable_files import write_whole
 from portrait.registry.errors import Conflict, InvalidInput
 from portrait.registry.progress import Progress
 from portrait.training.clue.config import ClueConfig
 from portrait.training.clue.prepare import Prepared, prepare
-from portrait.training.durable_files import write_whole
 from portrait.training.runs.training_inputs import TrainingInputs
 from portrait.training.scaling.runs import RunLog
 

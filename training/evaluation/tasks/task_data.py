@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from hashlib import blake2b, file_digest
+from hashlib import blake2b
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +18,7 @@ from portrait.feature_repo.history.catalogue import items_position
 from portrait.feature_repo.history.event_window import events_between
 from portrait.feature_repo.history.point_in_time import ASKED
 from portrait.feature_repo.history.snapshot_cut import Snapshot, cut
+from portrait.feature_repo.log.durable_files import file_digest
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.schemas import TIME
 from portrait.feature_repo.store.feature_repo import FeatureRepo
@@ -77,8 +78,7 @@ class TaskData:
         """What lines depend on but for the newest snapshot and the task: items, fields, and the labels' content."""
         found = [str(items_position(self.repo.log)), str(self.repo.input_schema())]
         if isinstance(task, Answers) and task.labels is not None:
-            with self._labels_file(task.labels).open("rb") as file:
-                found.append(file_digest(file, "sha256").hexdigest())
+            found.append(file_digest(self._labels_file(task.labels)))
         return found
 
     def inputs(

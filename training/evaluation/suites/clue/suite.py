@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from portrait.feature_repo.log.durable_files import write_whole
 from portrait.registry.errors import InvalidInput
 from portrait.registry.progress import Progress, silent
 from portrait.training.clue.objective import ObjectiveName
-from portrait.training.durable_files import whole_lines, write_whole
+from portrait.training.durable_files import whole_lines
 from portrait.training.encoding.arrays import Float32, Float64
 from portrait.training.encoding.encoder import Encoder
 from portrait.training.encoding.vocabulary import Vocabulary, catalogue_keys, item_keys
