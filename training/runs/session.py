@@ -1,16 +1,15 @@
 """Where a training loop runs: the seam to Ray Train, and its twin in one process."""
 
-import json
 import os
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from portrait.feature_repo.log.durable_files import replacement
+from portrait.training.json_lines import JsonLines
 
 CHECKPOINT = "state.pt"
 METRICS = "metrics.jsonl"
@@ -32,36 +31,17 @@ class Session(Protocol):
         ...
 
 
-class MetricLog:
-    """An append-only JSONL file; after a crash an epoch may stand in it twice, the later line counts.
-
-    Others write and read meanwhile, so what a killed writer left unfinished stays: passed over, on a line of its own.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
+class MetricLog(JsonLines):
+    """What the workers of a run log; after a crash an epoch may stand in it twice, the later line counts."""
 
     def write(self, event: str, **values: Any) -> None:
         """Append one line."""
-        line = json.dumps({"event": event, "time": time.time(), "pid": os.getpid(), **values})
-        with self.path.open("a+b") as file:
-            file.seek(-1 if file.tell() else 0, os.SEEK_END)
-            apart = b"" if file.read() in (b"", b"\n") else b"\n"
-            file.write(apart + line.encode() + b"\n")
+        self.append({"event": event, "time": time.time(), "pid": os.getpid(), **values})
 
     def epochs(self) -> list[dict[str, Any]]:
         """The epochs in order, each once."""
-        by_epoch = {line["epoch"]: line for line in self._lines() if line["event"] == "epoch"}
+        by_epoch = {line["epoch"]: line for line in self.read() if line["event"] == "epoch"}
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]
-
-    def _lines(self) -> list[dict[str, Any]]:
-        if not self.path.exists():
-            return []
-        found = []
-        for line in self.path.read_text().splitlines():
-            with suppress(json.JSONDecodeError):
-                found.append(json.loads(line))
-        return found
 
 
 class LocalSession:
