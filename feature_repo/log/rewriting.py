@@ -1,16 +1,14 @@
 """Parquet files rewritten without somebody's rows: each of them whole, by one process at a time."""
 
-import fcntl
-import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from portrait.feature_repo.log.durable_files import put_in_place
 from portrait.feature_repo.log.event_log import EventLog
@@ -48,10 +46,14 @@ class Rewriter:
 @contextmanager
 def rewriting(home: Path) -> Iterator[Rewriter]:
     """Rewrite files of a home, when nobody else does; raises Conflict when somebody goes on for too long."""
-    with (home / LOCK_FILE).open("a") as lock:
-        _take(lock)
-        with working_folder(home, "rewriting") as working:
-            yield Rewriter(working)
+    try:
+        lock = FileLock(home / LOCK_FILE, PATIENCE_SECONDS).acquire()
+    except Timeout:
+        raise Conflict(
+            "another process is rewriting files of this home, to forget somebody: ask again when it is done"
+        ) from None
+    with lock, working_folder(home, "rewriting") as working:
+        yield Rewriter(working)
 
 
 def strike_forgotten(log: EventLog, files: Iterable[Path]) -> None:
@@ -82,16 +84,3 @@ def _rows_of(path: Path, user_ids: Collection[str]) -> pa.ChunkedArray:
 
 def _count(rows: pa.ChunkedArray) -> int:
     return int(pc.sum(rows).as_py() or 0)
-
-
-def _take(lock: IO[str]) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise Conflict(
-                    "another process is rewriting files of this home, to forget somebody: ask again when it is done"
-                ) from None
-            time.sleep(0.02)

@@ -1,6 +1,5 @@
 """The folder of a study in the home: what all its runs share, the log of runs, the report."""
 
-import fcntl
 import json
 import re
 import shutil
@@ -9,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from portrait.feature_repo.log.durable_files import write_whole
 from portrait.registry.errors import Conflict, InvalidInput
@@ -48,12 +49,11 @@ class StudyFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Nobody else trains or reports this study inside the block; raises Conflict if somebody does now."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Conflict(f"another process is at study {self.name}: wait for it, or choose a --name") from None
+        try:
+            lock = FileLock(self.path / "lock", blocking=False).acquire()
+        except Timeout:
+            raise Conflict(f"another process is at study {self.name}: wait for it, or choose a --name") from None
+        with lock:
             yield
 
     @property
