@@ -1,10 +1,49 @@
-"""Column layouts that cross module borders. All times are UTC with microseconds."""
+"""Column types, and layouts that cross module borders. All times are UTC with microseconds."""
 
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import pyarrow as pa
 
 TIME = pa.timestamp("us", tz="UTC")
+
+
+class ColumnType(NamedTuple):
+    """A type of values in the words of all who keep columns of them."""
+
+    arrow: pa.DataType
+    duck: str  # DuckDB's
+    feast: str  # of `feast.types`
+    message: str  # the start of the names that Feast's message has for it
+
+
+COLUMN_TYPES = (
+    ColumnType(pa.string(), "VARCHAR", "String", "string"),
+    ColumnType(pa.bool_(), "BOOLEAN", "Bool", "bool"),
+    ColumnType(pa.int32(), "INTEGER", "Int32", "int32"),
+    ColumnType(pa.int64(), "BIGINT", "Int64", "int64"),
+    ColumnType(pa.float32(), "FLOAT", "Float32", "float"),
+    ColumnType(pa.float64(), "DOUBLE", "Float64", "double"),
+    ColumnType(TIME, "TIMESTAMPTZ", "UnixTimestamp", "unix_timestamp"),  # whole seconds online: Feast's finest unit
+)
+ARROW = {one.duck: one.arrow for one in COLUMN_TYPES} | {f"{one.duck}[]": pa.list_(one.arrow) for one in COLUMN_TYPES}
+"""Arrow's type for each of DuckDB's words, for lists too."""
+
+_DUCK = {arrow: duck for duck, arrow in ARROW.items()}
+
+
+def duck_type(arrow: pa.DataType) -> str:
+    """DuckDB's word for one of our types."""
+    return _DUCK[arrow]
+
+
+def plain_times(table: pa.Table) -> pa.Table:
+    """The table with times as microseconds since 1970."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            table = table.set_column(place, field.name, table.column(place).cast(TIME).cast(pa.int64()))
+    return table
+
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -31,6 +70,9 @@ EVENTS = pa.schema(
     ]
 )
 """A row of the event log; its position is the segment's first position plus its row number."""
+
+EVENT_TYPES = {field.name: duck_type(field.type) for field in EVENTS}
+"""DuckDB's words for its columns."""
 
 ORDER = [("position", pa.int64()), ("as_of", TIME), ("computed_at", TIME)]
 """A write to the online store wins only with a greater (position, as_of); computed_at is the wall clock."""

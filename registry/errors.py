@@ -85,3 +85,8 @@ class RegistryBehind(RegistryUnusable):
 
 class RegistryForeign(RegistryUnusable):
     """The registry belongs to another instance than the Feast project."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line that an error says, without blanks around it; empty when it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")

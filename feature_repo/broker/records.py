@@ -1,6 +1,5 @@
 """Stream records: the JSON object that the HTTP API takes plus `kind`, and the rejects files of bad entries."""
 
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +10,10 @@ import pyarrow.parquet as pq
 
 from portrait.feature_repo.broker.broker import Entry
 from portrait.feature_repo.ingest.record_fields import Unfit
+from portrait.feature_repo.log.durable_files import replacement
 from portrait.feature_repo.log.inbox import Arriving
 from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind
 from portrait.feature_repo.log.partition import bucket_of
-from portrait.feature_repo.log.segments import sync
 
 KINDS = ", ".join(Kind)
 
@@ -98,10 +97,7 @@ def write_bad_entries(home: Path, bucket: int, position: str, bad: Sequence[BadE
     ]
     folder = home / "rejects"
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"stream-{bucket:02d}-{position}.parquet"
-    hidden = folder / f".{name}-{secrets.token_hex(4)}"
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), hidden, compression="zstd")
-    sync(hidden)
-    path = hidden.replace(folder / name)
-    sync(folder)
+    path = folder / f"stream-{bucket:02d}-{position}.parquet"
+    with replacement(path) as scratch:
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), scratch, compression="zstd")
     return path

@@ -4,7 +4,6 @@ It takes the same steps as Feast's command line (parse the folder, diff, apply),
 reports nothing. It also takes care that only one apply runs at a time, which Feast does not.
 """
 
-import fcntl
 import os
 import re
 import sys
@@ -17,6 +16,7 @@ from feast.diff.property_diff import TransitionType
 from feast.diff.registry_diff import FeastObjectDiff
 from feast.repo_contents import RepoContents
 from feast.repo_operations import extract_objects_for_apply_delete, parse_repo
+from filelock import FileLock
 from sqlalchemy import text
 
 from portrait.feature_repo.declaration.apply_guard import forget_tables_elsewhere
@@ -60,9 +60,7 @@ def parse_definitions(settings: FeatureSettings) -> RepoContents:
 @contextmanager
 def apply_lock(settings: FeatureSettings, database: Database) -> Iterator[None]:
     """One apply at a time: a file lock in the home, on Postgres an advisory lock for all machines too."""
-    settings.home.mkdir(parents=True, exist_ok=True)
-    with (settings.home / "apply.lock").open("w") as file, database.connecting() as connection:
-        fcntl.flock(file, fcntl.LOCK_EX)  # freed when the file closes, by a crash too
+    with FileLock(settings.home / "apply.lock"), database.connecting() as connection:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
         try:

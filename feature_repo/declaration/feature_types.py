@@ -1,20 +1,13 @@
-"""Feature types: the mapping between Arrow types and Feast types."""
+"""Feast's types of raw features, and Arrow's for them."""
 
 import pyarrow as pa
-from feast.types import Array, Bool, FeastType, Float32, Float64, Int32, Int64, String, UnixTimestamp
+from feast import types
+from feast.types import Array, FeastType, String, UnixTimestamp
 
-from portrait.feature_repo.schemas import TIME
+from portrait.feature_repo.schemas import COLUMN_TYPES
 from portrait.registry.errors import InvalidInput
 
-SCALARS: dict[FeastType, pa.DataType] = {
-    String: pa.string(),
-    Bool: pa.bool_(),
-    Int32: pa.int32(),
-    Int64: pa.int64(),
-    Float32: pa.float32(),
-    Float64: pa.float64(),
-    UnixTimestamp: TIME,  # whole seconds in the online stores: Feast's message has no finer unit
-}
+SCALARS: dict[FeastType, pa.DataType] = {getattr(types, one.feast): one.arrow for one in COLUMN_TYPES}
 
 
 def arrow_type(dtype: FeastType) -> pa.DataType:

@@ -17,6 +17,7 @@ from portrait.feature_repo.declaration.views import (
     profile_files,
 )
 from portrait.feature_repo.history.catalogue import catalogue
+from portrait.feature_repo.log.durable_files import replacement
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import Kind
 from portrait.feature_repo.schemas import EPOCH, HISTORY, TIME, embeddings
@@ -40,9 +41,8 @@ def _prepare(folder: Path, schema: pa.Schema) -> None:
     if file.exists() and pq.read_schema(file).equals(schema):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    hidden = file.with_suffix(".writing")
-    pq.write_table(schema.empty_table(), hidden)
-    hidden.replace(file)
+    with replacement(file, durable=False) as scratch:
+        pq.write_table(schema.empty_table(), scratch)
 
 
 SEGMENTS = b"portrait_segments"
@@ -64,9 +64,8 @@ def write_catalogue(log: EventLog) -> bool:
     for column in ("as_of", "computed_at"):  # an item is what it is at any time: joins at every time find it
         items = items.append_column(pa.field(column, TIME), pa.repeat(pa.scalar(EPOCH, TIME), len(items)))
     file.parent.mkdir(parents=True, exist_ok=True)
-    hidden = file.with_suffix(".writing")  # no reader looks for this ending
-    pq.write_table(items.replace_schema_metadata({SEGMENTS: segments}), hidden, compression="zstd")
-    hidden.replace(file)
+    with replacement(file, durable=False) as scratch:
+        pq.write_table(items.replace_schema_metadata({SEGMENTS: segments}), scratch, compression="zstd")
     return True
 
 

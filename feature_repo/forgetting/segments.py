@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from portrait.feature_repo.forgetting.places import User
+from portrait.feature_repo.log.durable_files import sync
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import Kind, Manifest, Segment, locked_buckets, segment_row
 from portrait.feature_repo.log.rewriting import count_users
-from portrait.feature_repo.log.segments import sync
 from portrait.feature_repo.log.tables import SegmentRow
 from portrait.registry.errors import Conflict
 

@@ -13,18 +13,9 @@ from portrait.feature_repo.log.committed import rows_of
 from portrait.feature_repo.log.duck import texts
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import Kind, Manifest
-from portrait.feature_repo.schemas import TIME
+from portrait.feature_repo.schemas import EVENT_TYPES, TIME
 
 WINDOW = pa.schema([("user_id", pa.string()), ("service", pa.string()), ("item_id", pa.string()), ("event_time", TIME)])
-_TYPES = {
-    "user_id": "VARCHAR",
-    "service": "VARCHAR",
-    "item_id": "VARCHAR",
-    "event_time": "TIMESTAMPTZ",
-    "event_id": "VARCHAR",
-    "action": "VARCHAR",
-    "weight": "FLOAT",
-}
 
 
 def events_between(
@@ -50,7 +41,7 @@ def events_between(
             conditions.append(f"list_contains({texts(values)}, {column})")
 
     def read(manifest: Manifest) -> pa.Table:
-        events = rows_of(log.home, manifest.of(Kind.EVENTS), _TYPES, positions=False)
+        events = rows_of(log.home, manifest.of(Kind.EVENTS), EVENT_TYPES, positions=False)
         where = " AND ".join(conditions)
         query = f"SELECT {', '.join(WINDOW.names)} FROM {events} WHERE {where} ORDER BY user_id, event_time, event_id"
         with log.duck() as duck:

@@ -18,17 +18,8 @@ from portrait.feature_repo.log.committed import rows_of
 from portrait.feature_repo.log.duck import Duck
 from portrait.feature_repo.log.manifest import Segment
 from portrait.feature_repo.log.profiles import USERS_KEYS, stored_types
-from portrait.feature_repo.schemas import HISTORY, ORDER, TIME, from_microseconds
+from portrait.feature_repo.schemas import EVENT_TYPES, HISTORY, ORDER, TIME, from_microseconds
 
-EVENT_TYPES = {
-    "user_id": "VARCHAR",
-    "service": "VARCHAR",
-    "item_id": "VARCHAR",
-    "action": "VARCHAR",
-    "weight": "FLOAT",
-    "event_time": "TIMESTAMPTZ",
-    "event_id": "VARCHAR",
-}
 _LISTS = ("service", "item_id", "action", "weight", "event_time", "event_id")  # HISTORY's lists, in its order
 
 

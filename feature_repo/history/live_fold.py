@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from portrait.feature_repo.log.manifest import Kind
 from portrait.feature_repo.log.tail import LogRow
-from portrait.feature_repo.schemas import HISTORY, TIME
+from portrait.feature_repo.schemas import HISTORY, plain_times
 
 USER_ID, ITEM_ID, EVENT_TIME, SERVICE, ACTION, WEIGHT, EVENT_ID = range(7)
 """Places in an event's payload."""
@@ -97,7 +97,7 @@ def folded(inputs: pa.Table, rows: Sequence[LogRow], profile: Sequence[str], len
     changes: dict[str, list[LogRow]] = defaultdict(list)
     for row in rows:
         (events if row.kind == Kind.EVENTS else changes)[row.user_id].append(row)
-    plain = _plain(inputs.select([*HISTORY.names, *profile])).to_pylist()
+    plain = plain_times(inputs.select([*HISTORY.names, *profile])).to_pylist()
     changed, with_profile = np.zeros(len(plain), bool), np.zeros(len(plain), bool)
     for place, user in enumerate(plain):
         history, known = LiveHistory(user), user["position"]
@@ -158,14 +158,6 @@ def _as_of(user: dict[str, Any]) -> int:
     """Just after everything known (microseconds); it only decides between two writes of one position."""
     newest = user["event_times"][-1] if user["event_times"] else 0
     return max(user["as_of"] or 0, newest + 1, (user.get("created_time") or 0) + 1)
-
-
-def _plain(table: pa.Table) -> pa.Table:
-    """The table with its time stamps as int64 microseconds."""
-    for place, field in enumerate(table.schema):
-        if pa.types.is_timestamp(field.type):
-            table = table.set_column(place, field.name, table.column(place).cast(TIME).cast(pa.int64()))
-    return table
 
 
 def _table(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from portrait.feature_repo.history.fold import EVENT_TYPES, FoldInput, fold_counted
+from portrait.feature_repo.history.fold import FoldInput, fold_counted
 from portrait.feature_repo.history.snapshot import inputs_schema, with_profile
 from portrait.feature_repo.ingest.seal import sealed_manifest
 from portrait.feature_repo.log.committed import dated_rows_of, rows_of
@@ -33,7 +33,7 @@ from portrait.feature_repo.log.duck import Duck
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import Kind, Manifest
 from portrait.feature_repo.log.profiles import schema_at, stored_types
-from portrait.feature_repo.schemas import TIME
+from portrait.feature_repo.schemas import EVENT_TYPES, TIME
 
 ASKED = pa.schema([("user_id", pa.string()), ("as_of", TIME)])
 """The users to read, and the times. A user may be there several times; unknown users are allowed."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from portrait.feature_repo.log.segments import sync
+from portrait.feature_repo.log.durable_files import write_whole
 from portrait.feature_repo.schemas import HISTORY, ORDER
 from portrait.registry.errors import InvalidInput, NotFound
 
@@ -124,11 +124,7 @@ def recounted(snapshot: Snapshot) -> Snapshot:
 def save(snapshot: Snapshot) -> None:
     """Write the JSON file that makes the snapshot exist; it appears whole."""
     path = snapshot.home / FOLDER / f"{snapshot.id}.json"
-    hidden = path.with_name(f".{path.name}")
-    hidden.write_text(json.dumps(snapshot.to_json(), indent=2) + "\n")
-    sync(hidden)
-    hidden.replace(path)
-    sync(path.parent)
+    write_whole(path, json.dumps(snapshot.to_json(), indent=2) + "\n")
 
 
 def _from_json(home: Path, values: dict[str, Any]) -> Snapshot:

@@ -28,12 +28,12 @@ from portrait.feature_repo.history.snapshot import (
 )
 from portrait.feature_repo.ingest.seal import sealed_manifest
 from portrait.feature_repo.log.duck import THREADS, connect, enough_memory
+from portrait.feature_repo.log.durable_files import sync
 from portrait.feature_repo.log.event_log import EventLog, default_as_of
 from portrait.feature_repo.log.manifest import Kind, Manifest
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.profiles import schema_at
 from portrait.feature_repo.log.rewriting import strike_forgotten
-from portrait.feature_repo.log.segments import sync
 from portrait.feature_repo.log.staging import spill_folder, working_folder
 from portrait.feature_repo.ray_cluster import ensure_ray
 from portrait.feature_repo.settings import FeatureSettings

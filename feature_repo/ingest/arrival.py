@@ -11,10 +11,10 @@ import duckdb
 
 from portrait.feature_repo.ingest.ingest_report import Rejects, TableReport
 from portrait.feature_repo.ingest.source import Source
-from portrait.feature_repo.log.duck import Duck, one_line, scalar
+from portrait.feature_repo.log.duck import Duck, scalar
 from portrait.feature_repo.log.forgotten import REASON, Tombstones
 from portrait.feature_repo.log.manifest import Manifest, Segment
-from portrait.registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput, first_line
 from portrait.registry.progress import Progress
 
 
@@ -68,7 +68,7 @@ class Arrival(ABC):
         except duckdb.OutOfMemoryException:
             raise
         except duckdb.Error as error:
-            raise InvalidInput(f"{self.source.shown} cannot be read to its end: {one_line(error)}") from error
+            raise InvalidInput(f"{self.source.shown} cannot be read to its end: {first_line(error)}") from error
 
     def discard(self, segments: Collection[Segment]) -> None:
         """Remove files that will not be committed."""

@@ -18,7 +18,7 @@ from portrait.feature_repo.log.duck import Duck, scalar
 from portrait.feature_repo.log.manifest import Kind, Manifest, Segment
 from portrait.feature_repo.log.partition import BUCKETS, bucket_sql
 from portrait.feature_repo.log.segments import BATCH_ROWS, write_segments
-from portrait.feature_repo.schemas import EVENTS
+from portrait.feature_repo.schemas import EVENT_TYPES, EVENTS
 
 EVENTS_NEEDED = ("user_id", "item_id", "event_time")
 DEFAULT_SERVICE = "default"
@@ -72,16 +72,6 @@ def _reason(now: datetime) -> str:
 GROUP_ROWS = 500_000
 PAYLOAD = ("user_id", "item_id", "event_time", "service", "action", "weight")
 TAKEN = "event_id is known with another payload"
-
-_TYPES = {
-    "user_id": "VARCHAR",
-    "item_id": "VARCHAR",
-    "event_time": "TIMESTAMPTZ",
-    "service": "VARCHAR",
-    "action": "VARCHAR",
-    "weight": "FLOAT",
-    "event_id": "VARCHAR",
-}
 
 
 @dataclass(frozen=True)
@@ -186,7 +176,7 @@ def judge(duck: Duck, home: Path, segments: Sequence[Segment]) -> dict[str, int]
     # Events of the log come before any row of the file: row 0. The first one of an id owns it.
     duck.execute(f"""
         CREATE OR REPLACE TEMP TABLE judged AS
-        WITH known AS (SELECT {columns} FROM {rows_of(home, segments, _TYPES, positions=False)}
+        WITH known AS (SELECT {columns} FROM {rows_of(home, segments, EVENT_TYPES, positions=False)}
                        WHERE event_id IN (SELECT event_id FROM arriving)),
         candidates AS (SELECT 0 AS row, NULL AS bucket, {columns} FROM known UNION ALL BY NAME FROM arriving),
         repeated AS (SELECT event_id FROM candidates GROUP BY event_id HAVING count(*) > 1),

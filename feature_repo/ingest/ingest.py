@@ -14,9 +14,10 @@ from portrait.feature_repo.ingest.seal import seal
 from portrait.feature_repo.ingest.source import Source, open_source
 from portrait.feature_repo.ingest.users import USERS_NEEDED
 from portrait.feature_repo.log.duck import connect, enough_memory
+from portrait.feature_repo.log.durable_files import sync
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import SomebodyForgotten, append
-from portrait.feature_repo.log.segments import new_ingest_id, sync
+from portrait.feature_repo.log.segments import new_ingest_id
 from portrait.feature_repo.log.staging import sweep, working_folder
 from portrait.registry.errors import Conflict, InvalidInput
 from portrait.registry.progress import Progress, silent

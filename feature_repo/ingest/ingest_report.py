@@ -1,6 +1,5 @@
 """Ingest reports, table by table, and the files of rejected rows."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,8 +10,8 @@ import pyarrow.parquet as pq
 
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, name, text
+from portrait.feature_repo.log.durable_files import file_digest, put_in_place
 from portrait.feature_repo.log.forgotten import REASON
-from portrait.feature_repo.log.segments import sync
 
 
 @dataclass(frozen=True)
@@ -118,9 +117,7 @@ def _as_text(source: Source) -> str:
 
 
 def _publish(staged: Path, home: Path, source: Path) -> Path:
-    with staged.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    path = home / "rejects" / f"{source.name.split('.')[0]}-{content}.parquet"
+    path = home / "rejects" / f"{source.name.split('.')[0]}-{file_digest(staged)[:12]}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    sync(staged)
-    return staged.replace(path)
+    put_in_place(staged, path)
+    return path

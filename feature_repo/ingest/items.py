@@ -13,13 +13,13 @@ from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.committed import rows_of, schema_of
 from portrait.feature_repo.log.duck import Duck, name, scalar
 from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind, Segment
+from portrait.feature_repo.schemas import ARROW
 from portrait.registry.errors import InvalidInput
 
 ITEMS_NEEDED = ("item_id",)
 ITEMS_KEYS = ("service", "item_id")
 FIXED = {"service": "VARCHAR", "item_id": "VARCHAR", "text": "VARCHAR", "tags": "VARCHAR[]"}
 VECTOR = "vector_"
-_ARROW = {"VARCHAR": pa.string(), "VARCHAR[]": pa.list_(pa.string()), "FLOAT[]": pa.list_(pa.float32())}
 
 
 def known_vectors(home: Path, segments: Sequence[Segment]) -> list[str]:
@@ -35,7 +35,7 @@ def items_columns(vectors: Sequence[str]) -> dict[str, str]:
 
 def items_schema(columns: Mapping[str, str]) -> pa.Schema:
     """Arrow schema of the catalogue's columns."""
-    return pa.schema([(column, _ARROW[kind]) for column, kind in columns.items()])
+    return pa.schema([(column, ARROW[kind]) for column, kind in columns.items()])
 
 
 def items_table(source: Source, known: Sequence[str]) -> KeyedTable:

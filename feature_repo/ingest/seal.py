@@ -22,13 +22,14 @@ from portrait.feature_repo.ingest.ingest_report import write_late_rejects
 from portrait.feature_repo.ingest.keyed_rows import current_rows
 from portrait.feature_repo.log import profiles
 from portrait.feature_repo.log.duck import Duck, name
+from portrait.feature_repo.log.durable_files import sync
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.inbox import InboxRecord, read_inbox
 from portrait.feature_repo.log.manifest import Kind, Manifest, Segment, locked_buckets, manifest_of, segment_row
-from portrait.feature_repo.log.segments import new_ingest_id, sync, write_segments
+from portrait.feature_repo.log.segments import new_ingest_id, write_segments
 from portrait.feature_repo.log.staging import working_folder
 from portrait.feature_repo.log.tables import InboxRow
-from portrait.feature_repo.schemas import EVENTS
+from portrait.feature_repo.schemas import EVENTS, plain_times
 from portrait.registry.errors import Conflict
 
 Key = tuple[str, ...]
@@ -248,16 +249,8 @@ def _current(
     rows = duck.execute(
         f"SELECT {names} FROM {current_rows(home, committed, columns, keys)} SEMI JOIN wanted USING ({on})"
     ).to_arrow_table()
-    whole = _plain(rows.select(schema.names).cast(schema)).to_pylist()
+    whole = plain_times(rows.select(schema.names).cast(schema)).to_pylist()
     return {tuple(row[key] for key in keys): row for row in whole}
-
-
-def _plain(table: pa.Table) -> pa.Table:
-    """The table with its time stamps as int64 microseconds, as payloads have them."""
-    for place, field in enumerate(table.schema):
-        if pa.types.is_timestamp(field.type):
-            table = table.set_column(place, field.name, table.column(place).cast(pa.int64()))
-    return table
 
 
 def _write(home: Path, kind: Kind, ingest: str, schema: pa.Schema, rows: pa.Table) -> list[Segment]:

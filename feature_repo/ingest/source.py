@@ -17,8 +17,8 @@ from portrait.feature_repo.ingest.csv_rows import (
     open_text,
     unpack_csv,
 )
-from portrait.feature_repo.log.duck import Duck, name, one_line, text
-from portrait.registry.errors import InvalidInput
+from portrait.feature_repo.log.duck import Duck, name, text
+from portrait.registry.errors import InvalidInput, first_line
 
 DELIMITERS = (",", "\t", ";", "|")
 
@@ -106,7 +106,7 @@ def _parquet(duck: Duck, path: Path, what: str, shown: str, needed: Collection[s
         query = f"DESCRIBE SELECT * FROM read_parquet({text(str(path))}, binary_as_string = true)"
         kinds = [row[1] for row in duck.execute(query).fetchall()]
     except (pa.ArrowException, OSError, duckdb.Error) as error:
-        raise InvalidInput(f"{shown} is a damaged Parquet file: {one_line(error)}") from error
+        raise InvalidInput(f"{shown} is a damaged Parquet file: {first_line(error)}") from error
     _require_columns(shown, names, needed)
     if rows == 0:
         raise InvalidInput(f"{shown} has no rows")
@@ -119,7 +119,7 @@ def _csv(path: Path, what: str, shown: str, needed: Collection[str], compressed:
             line = file.readline(LONGEST_LINE).strip()
             has_rows = any(row.strip() for row in iter(lambda: file.readline(LONGEST_LINE), ""))
     except GZIP_ERRORS as error:
-        raise InvalidInput(f"{shown} is a damaged gzip file: {one_line(error)}") from error
+        raise InvalidInput(f"{shown} is a damaged gzip file: {first_line(error)}") from error
     if line.startswith("PAR1"):
         raise InvalidInput(f"{shown} is a gzipped Parquet file: unpack it first")
     if "\0" in line or not is_unicode(line):

@@ -62,8 +62,3 @@ def scalar(duck: Duck, query: str) -> int:
     """The one number that the query returns; 0 for no row and for null."""
     row = duck.execute(query).fetchone()
     return int(row[0]) if row and row[0] is not None else 0
-
-
-def one_line(error: Exception) -> str:
-    """The first line of an error, without DuckDB's echo of the query."""
-    return str(error).strip().split("\n", 1)[0]

@@ -9,21 +9,7 @@ import pyarrow as pa
 from portrait.feature_repo.log.committed import schema_of
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import Kind, Manifest, Segment
-from portrait.feature_repo.schemas import ORDER, PROFILE_FIXED, TIME
-
-ARROW = {
-    "VARCHAR": pa.string(),
-    "BIGINT": pa.int64(),
-    "DOUBLE": pa.float64(),
-    "BOOLEAN": pa.bool_(),
-    "TIMESTAMPTZ": TIME,
-}
-_DUCK = {arrow: duck for duck, arrow in ARROW.items()}
-
-
-def duck_type(arrow: pa.DataType) -> str:
-    """DuckDB's name of one of our Arrow types."""
-    return _DUCK[arrow]
+from portrait.feature_repo.schemas import ARROW, ORDER, PROFILE_FIXED, duck_type
 
 
 def unified(first: str, second: str) -> str:
@@ -34,7 +20,9 @@ def unified(first: str, second: str) -> str:
 
 
 USERS_KEYS = ("user_id",)
-STORED_FIXED = {"user_id": "VARCHAR", "created_time": "TIMESTAMPTZ", "onboarding_items": "VARCHAR[]"}
+_ORDER = {column for column, _ in ORDER}
+_FIXED = [field for field in PROFILE_FIXED if field.name not in _ORDER]
+STORED_FIXED = {field.name: duck_type(field.type) for field in _FIXED}
 
 
 def profile_schema(log: EventLog) -> pa.Schema:
@@ -64,13 +52,10 @@ def further_columns(home: Path, segments: Sequence[Segment]) -> dict[str, str]:
 
 def stored_schema(columns: Mapping[str, str]) -> pa.Schema:
     """Schema of a users segment with these DuckDB columns: the profile's without its order columns."""
-    order = {column for column, _ in ORDER}
-    fixed = [field for field in PROFILE_FIXED if field.name not in order]
-    return pa.schema([*fixed, *((c, ARROW[kind]) for c, kind in columns.items() if c not in STORED_FIXED)])
+    return pa.schema([*_FIXED, *((c, ARROW[kind]) for c, kind in columns.items() if c not in STORED_FIXED)])
 
 
 def stored_types(schema: pa.Schema) -> dict[str, str]:
     """DuckDB types of a profile schema's columns, without its order columns."""
-    order = {column for column, _ in ORDER}
-    further = {f.name: duck_type(f.type) for f in schema if f.name not in STORED_FIXED and f.name not in order}
+    further = {f.name: duck_type(f.type) for f in schema if f.name not in STORED_FIXED and f.name not in _ORDER}
     return STORED_FIXED | further

@@ -1,19 +1,17 @@
 """Rewriting of Parquet files without some users' rows: each file whole, by one process at a time."""
 
-import fcntl
-import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
+from portrait.feature_repo.log.durable_files import put_in_place
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.segments import sync
 from portrait.feature_repo.log.staging import working_folder
 from portrait.registry.errors import Conflict
 
@@ -40,20 +38,22 @@ class Rewriter:
         """Replace a file by a table, with row groups as large as before."""
         with pq.ParquetFile(path) as file:
             groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
-        hidden = self.working / path.name
-        pq.write_table(table, hidden, compression="zstd", row_group_size=max(groups, default=None))
-        sync(hidden)
-        hidden.replace(path)
-        sync(path.parent)
+        scratch = self.working / path.name
+        pq.write_table(table, scratch, compression="zstd", row_group_size=max(groups, default=None))
+        put_in_place(scratch, path)
 
 
 @contextmanager
 def rewriting(home: Path) -> Iterator[Rewriter]:
-    """The right to rewrite files of a home, for one process at a time; raises Conflict after PATIENCE_SECONDS."""
-    with (home / LOCK_FILE).open("a") as lock:
-        _take(lock)
-        with working_folder(home, "rewriting") as working:
-            yield Rewriter(working)
+    """Rewrite files of a home, when nobody else does; raises Conflict when somebody goes on for too long."""
+    try:
+        lock = FileLock(home / LOCK_FILE, PATIENCE_SECONDS).acquire()
+    except Timeout:
+        raise Conflict(
+            "another process is rewriting files of this home, to forget somebody: ask again when it is done"
+        ) from None
+    with lock, working_folder(home, "rewriting") as working:
+        yield Rewriter(working)
 
 
 def strike_forgotten(log: EventLog, files: Iterable[Path]) -> None:
@@ -85,16 +85,3 @@ def _rows_of(path: Path, user_ids: Collection[str]) -> pa.ChunkedArray:
 
 def _count(rows: pa.ChunkedArray) -> int:
     return int(pc.sum(rows).as_py() or 0)
-
-
-def _take(lock: IO[str]) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise Conflict(
-                    "another process is rewriting files of this home, to forget somebody: ask again when it is done"
-                ) from None
-            time.sleep(0.02)

@@ -1,6 +1,5 @@
 """Segment files: a sorted stream of rows, written as one Parquet file a bucket."""
 
-import os
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from portrait.feature_repo.log.durable_files import sync
 from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind, Segment
 
 FOLDERS = {Kind.EVENTS: "log", Kind.USERS: "profiles", Kind.ITEMS: "catalogue"}
@@ -100,12 +100,3 @@ def _closed(done: _OpenSegment) -> Segment:
         oldest=done.oldest,
         newest=done.newest,
     )
-
-
-def sync(path: Path) -> None:
-    """Have the file or folder synced to disk; to be called before anything that names it is committed."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

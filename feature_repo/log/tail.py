@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sqlalchemy import or_, select, text
 from sqlalchemy.orm import Session
@@ -17,7 +16,7 @@ from portrait.feature_repo.log.forgotten import Forgotten
 from portrait.feature_repo.log.inbox import select_inbox
 from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind
 from portrait.feature_repo.log.tables import BucketRow, SegmentRow
-from portrait.feature_repo.schemas import EVENTS, microseconds
+from portrait.feature_repo.schemas import EVENTS, microseconds, plain_times
 from portrait.registry.database.database import Database
 from portrait.registry.errors import Unavailable
 
@@ -155,9 +154,7 @@ def _rows(home: Path, segment: SegmentRow, after: int, up_to: int) -> list[LogRo
 
 
 def _contents(kind: Kind, table: pa.Table) -> list[Any]:
-    for place, field in enumerate(table.schema):
-        if pa.types.is_timestamp(field.type):
-            table = table.set_column(place, field.name, pc.cast(table.column(place), pa.int64()))
+    table = plain_times(table)
     if kind == Kind.EVENTS:
         return [list(row) for row in zip(*(table[name].to_pylist() for name in EVENTS.names), strict=True)]
     return list(table.to_pylist())

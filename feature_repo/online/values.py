@@ -7,25 +7,10 @@ import pyarrow as pa
 from feast.protos.feast.types import Value_pb2
 from feast.protos.feast.types.Value_pb2 import Value
 
+from portrait.feature_repo.schemas import COLUMN_TYPES, TIME
 from portrait.registry.errors import InvalidInput
 
-# Arrow type -> the start of the names that Feast's message has for it.
-SCALARS = {
-    pa.string(): "string",
-    pa.bool_(): "bool",
-    pa.int32(): "int32",
-    pa.int64(): "int64",
-    pa.float32(): "float",
-    pa.float64(): "double",
-}
-LISTS = {
-    "string": Value_pb2.StringList,
-    "bool": Value_pb2.BoolList,
-    "int32": Value_pb2.Int32List,
-    "int64": Value_pb2.Int64List,
-    "float": Value_pb2.FloatList,
-    "double": Value_pb2.DoubleList,
-}
+SCALARS = {one.arrow: one.message for one in COLUMN_TYPES if one.arrow != TIME}  # times have units of their own
 SECOND = 1_000_000  # microseconds; Feast's time stamps are whole seconds
 
 
@@ -48,7 +33,7 @@ def _encoder(kind: pa.DataType) -> Callable[[Any], bytes]:
         return lambda time: Value(unix_timestamp_val=time // SECOND).SerializeToString()
     if pa.types.is_list(kind):
         name = _name(kind.value_type)
-        field, message = f"{name}_list_val", LISTS[name]
+        field, message = f"{name}_list_val", getattr(Value_pb2, f"{name.capitalize()}List")
         return lambda items: Value(**{field: message(val=items)}).SerializeToString()
     field = f"{_name(kind)}_val"
     return lambda value: Value(**{field: value}).SerializeToString()

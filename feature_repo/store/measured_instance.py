@@ -26,6 +26,7 @@ from google.protobuf.json_format import MessageToDict
 
 from portrait.feature_repo.declaration.environment import feast_config
 from portrait.feature_repo.entities import user
+from portrait.feature_repo.log.durable_files import replacement
 from portrait.feature_repo.online.codec import user_keys
 from portrait.feature_repo.online.inputs import OnlineStore
 from portrait.feature_repo.online.redis import PortraitRedisOnlineStore
@@ -187,9 +188,8 @@ def write_numbers(
     for name, moment in (("as_of", as_of), ("computed_at", computed_at)):
         columns[name] = pa.array(np.full(len(user_ids), microseconds(moment))).cast(TIME)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".writing")
-    pq.write_table(pa.table(columns), scratch, compression="zstd")
-    scratch.replace(path)
+    with replacement(path, durable=False) as scratch:
+        pq.write_table(pa.table(columns), scratch, compression="zstd")
 
 
 def numbers_view(name: str, path: Path, names: Sequence[str], description: str) -> FeatureView:

@@ -16,6 +16,7 @@ from portrait.feature_repo.history.catalogue import catalogue
 from portrait.infra.demo.walk import Outcome
 from portrait.infra.tables.consumers import consumers_table
 from portrait.infra.tables.data import ingest_table
+from portrait.infra.tables.layout import table_of
 from portrait.infra.tables.versions import versions_table
 from portrait.registry.errors import InvalidInput
 from portrait.registry.serving_state.serving_state import read_state
@@ -76,7 +77,7 @@ def neighbour_table(
     """
     known = [row for row, user in enumerate(user_ids) if liked.get(user)]
     users = [user_ids[row] for row in known]
-    table = _table("Nearest users", "user", "likes most", "nearest", "cosine", "which likes most")
+    table = table_of("Nearest users", "user", "likes most", "nearest", "cosine", "which likes most")
     for row in _rows_to_show(users, shown):
         cosine = _cosine(vectors[known], row)
         nearest = np.argsort(-cosine, kind="stable")[: min(neighbours, len(users) - 1)]
@@ -122,13 +123,6 @@ def draw_map(
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     return path
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
 
 
 def _rows_to_show(users: Sequence[str], shown: int | Sequence[str]) -> list[int]:

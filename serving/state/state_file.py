@@ -2,13 +2,13 @@
 
 import logging
 import os
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from portrait.feature_repo.log.durable_files import replacement
 from portrait.registry.errors import PortraitError
 from portrait.registry.serving_state.serving_state import ServingState
 from portrait.serving.state.routing import served_versions
@@ -45,17 +45,9 @@ class StateFile:
         """Replace the file in one step: a reader sees the earlier state or this one. Raises OSError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         content = _Content(registry=self._registry, state=state).model_dump_json().encode()
-        # A temporary name of its own, as the replicas of a machine share the file; only the owner may read it.
-        number, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
-        try:
-            with os.fdopen(number, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacement(self.path) as scratch:  # the replicas of a machine share the file
+            scratch.touch(mode=0o600)
+            scratch.write_bytes(content)
 
     def confirm(self) -> None:
         """Record that the registry has confirmed the kept state just now. Raises OSError."""

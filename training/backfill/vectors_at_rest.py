@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from portrait.feature_repo.history.snapshot_cut import Snapshot, cut
+from portrait.feature_repo.log.durable_files import replacement
 from portrait.feature_repo.log.staging import working_folder
 from portrait.feature_repo.schemas import TIME, embeddings, microseconds
 from portrait.feature_repo.store.feature_repo import FeatureRepo
@@ -87,18 +88,16 @@ def export(
         raise InvalidInput(f"there is no folder {out.parent} to write {out.name} into")
     snapshot = cut(repo.log, as_of or version.last_as_of)
     schema = pa.schema([embeddings(version.dimension).field(name) for name in ("user_id", "vector")])
-    hidden = out.with_name(f".{out.name}.writing")
-    try:
-        with pq.ParquetWriter(hidden, schema, compression="zstd") as writer:
-            done = 0
-            for table in _tables(repo, version, snapshot):
-                writer.write_table(table.select(schema.names).cast(schema))
-                done += len(table)
-                if progress:
-                    progress(f"exporting {version.id}", done, snapshot.users)
-        hidden.replace(out)
-    finally:
-        hidden.unlink(missing_ok=True)
+    with (
+        replacement(out, durable=False) as scratch,
+        pq.ParquetWriter(scratch, schema, compression="zstd") as writer,
+    ):
+        done = 0
+        for table in _tables(repo, version, snapshot):
+            writer.write_table(table.select(schema.names).cast(schema))
+            done += len(table)
+            if progress:
+                progress(f"exporting {version.id}", done, snapshot.users)
     return snapshot
 
 

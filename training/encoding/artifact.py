@@ -23,14 +23,14 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from portrait.registry.errors import FingerprintMismatch, InvalidInput, NotFound
+from portrait.registry.errors import FingerprintMismatch
+from portrait.training.encoding.sealed_folder import SHOWN, file_digests, read_document, verify_file
 
 FORMAT = 1
 MANIFEST = {"format", "family", "revision", "dimension", "fingerprint", "files"}
 WORDS, TEXT = "words.json", "text.safetensors"
 Tensors = dict[str, npt.NDArray[Any]]
 PRIOR = "prior"
-SHOWN = 12  # digits of a digest that a message shows
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def seal(folder: Path, content: Content) -> str:
         "revision": content.revision,
         "dimension": content.dimension,
         "fingerprint": fingerprint,
-        "files": {path.name: _sha256(path) for path in sorted(folder.iterdir())},
+        "files": file_digests(folder),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
     return fingerprint
@@ -102,18 +102,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises NotFound when there is none, InvalidInput when it cannot be read or is of another format.
     """
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise NotFound(f"there is no artifact at {folder}: train a version, or restore the folder from a backup")
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
-        if manifest["format"] != FORMAT:
-            raise InvalidInput(f"the artifact at {folder} has format {manifest['format']}, this code reads {FORMAT}")
-        if missing := sorted(MANIFEST - manifest.keys()):
-            raise KeyError(*missing)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"the manifest {path} is damaged ({error!r}): restore the folder from a backup") from error
-    return manifest
+    return read_document(folder / "manifest.json", "artifact", FORMAT, MANIFEST)
 
 
 def load_content(folder: Path, expected_fingerprint: str | None) -> Content:
@@ -123,7 +112,7 @@ def load_content(folder: Path, expected_fingerprint: str | None) -> Content:
     """
     manifest = read_manifest(folder)
     for name in manifest["files"]:
-        _verify(folder, manifest, name)
+        verify_file(folder, manifest, name)
     content = _content(folder, manifest)
     _expect(folder, content.fingerprint, manifest["fingerprint"])
     if expected_fingerprint is not None:
@@ -141,7 +130,7 @@ def found_fingerprint(folder: Path) -> str | None:
 
 def load_prior(folder: Path) -> npt.NDArray[np.float32]:
     """The vector of a user about whom nothing is known; needs neither torch nor the rest of the artifact."""
-    _verify(folder, read_manifest(folder), "weights.safetensors")
+    verify_file(folder, read_manifest(folder), "weights.safetensors")
     with safe_open(folder / "weights.safetensors", framework="numpy") as weights:
         prior: npt.NDArray[np.float32] = weights.get_tensor(PRIOR)
     return prior
@@ -173,28 +162,9 @@ def _add_tensors(digest: "hashlib._Hash", tensors: Tensors) -> None:
         digest.update(tensor.data)
 
 
-def _verify(folder: Path, manifest: dict[str, Any], name: str) -> None:
-    path, expected = folder / name, str(manifest["files"].get(name))
-    if not path.is_file():
-        raise FingerprintMismatch(
-            f"{path} is missing, it had SHA-256 {expected[:SHOWN]}: an artifact is immutable, restore it from a backup"
-        )
-    found = _sha256(path)
-    if found != expected:
-        raise FingerprintMismatch(
-            f"{path} was changed after training: it has SHA-256 {found[:SHOWN]}, expected was {expected[:SHOWN]}: "
-            "an artifact is immutable, restore it from a backup"
-        )
-
-
 def _expect(folder: Path, found: str, expected: str) -> None:
     if found != expected:
         raise FingerprintMismatch(
             f"the artifact at {folder} has fingerprint {found[:SHOWN]}, expected was {expected[:SHOWN]}: "
             "its vectors belong to another space"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

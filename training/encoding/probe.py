@@ -12,7 +12,8 @@ from safetensors.numpy import load_file, save_file
 from portrait.feature_repo.declaration.input_schema import Field, FieldKind, InputSchema
 from portrait.feature_repo.schemas import HISTORY, TIME
 from portrait.training.encoding.arrays import DAY_US, Float32, Int64
-from portrait.training.encoding.artifact import SHOWN, Content
+from portrait.training.encoding.artifact import Content
+from portrait.training.encoding.sealed_folder import SHOWN
 from portrait.training.encoding.vocabulary import SEPARATOR
 
 TOLERANCE = 1e-4  # of z, whose deviation is about 1; another processor rounds otherwise

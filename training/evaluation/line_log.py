@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from portrait.training.durable_files import whole_lines
+from portrait.training.json_lines import JsonLines
 from portrait.training.metrics.classes import Interval
 
 
@@ -52,10 +52,10 @@ class LineLog:
     """The lines of a task on disk, a JSON list a method."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._log = JsonLines(path)
         self._lines = [
             Line(**fields | {"resamples": tuple(fields["resamples"])})
-            for lines in whole_lines(path)
+            for lines in self._log.resume()
             for fields in lines
         ]
 
@@ -64,9 +64,8 @@ class LineLog:
         return [line for line in self._lines if (line.method, line.fingerprint) == (method, fingerprint)]
 
     def add(self, lines: list[Line]) -> None:
-        """Append all metrics of a method at once, so that a reader never finds half of them."""
-        with self._path.open("a") as file:
-            file.write(json.dumps([asdict(line) for line in lines]) + "\n")
+        """All metrics of a method at once: half of them are never found."""
+        self._log.append([asdict(line) for line in lines])
         self._lines += lines
 
 
@@ -77,9 +76,9 @@ class Kept:
     """Measurements by a key; those of other data, or of another question, have another stamp and do not count."""
 
     def __init__(self, path: Path, stamp: str) -> None:
-        self._path, self._stamp = path, stamp
+        self._log, self._stamp = JsonLines(path), stamp
         path.parent.mkdir(parents=True, exist_ok=True)
-        found = [one for one in whole_lines(path) if one["stamp"] == stamp]
+        found = [one for one in self._log.resume() if one["stamp"] == stamp]
         self._known: dict[str, Measured] = {one["key"]: one["measured"] for one in found}
         self.made = 0  # measurements of this run
 
@@ -90,8 +89,7 @@ class Kept:
         """The measurement under a key; `measure` makes it where there is none."""
         if key not in self._known:
             measured = json.loads(json.dumps(measure()))
-            with self._path.open("a") as file:
-                file.write(json.dumps({"stamp": self._stamp, "key": key, "measured": measured}) + "\n")
+            self._log.append({"stamp": self._stamp, "key": key, "measured": measured})
             self._known[key] = measured
             self.made += 1
         return self._known[key]

@@ -4,16 +4,15 @@ head.json                        format, kind, classes or items, where from, wha
 weights.safetensors | trees.txt  the model; loading it runs no code
 """
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from portrait.registry.errors import FingerprintMismatch, InvalidInput, NotFound
+from portrait.registry.errors import FingerprintMismatch, InvalidInput
 from portrait.training.encoding.arrays import Float32
+from portrait.training.encoding.sealed_folder import file_digests, read_document, verify_file
 from portrait.training.heads import kinds
 from portrait.training.heads.examples import Chosen, Labelled
 from portrait.training.heads.kinds import Model
@@ -70,7 +69,7 @@ class Head:
             "kind": self.kind,
             "names": list(self.names),
             **asdict(self.about),
-            "files": {path.name: _sha256(path) for path in sorted(folder.iterdir())},
+            "files": file_digests(folder),
         }
         (folder / DOCUMENT).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
@@ -98,35 +97,9 @@ def load_head(folder: Path) -> Head:
     Raises NotFound when there is none, InvalidInput when its document cannot be read or is of another format,
     FingerprintMismatch when a file was changed.
     """
-    document = read_document(folder)
-    for name, expected in document["files"].items():
-        _verify(folder / name, expected)
+    needed = {"kind", "names", "files", *About.__dataclass_fields__}
+    document = read_document(folder / DOCUMENT, "head", FORMAT, needed)
+    for name in document["files"]:
+        verify_file(folder, document, name)
     about = About(**{name: document[name] for name in About.__dataclass_fields__})
     return Head(document["kind"], tuple(document["names"]), about, kinds.get(document["kind"]).load(folder))
-
-
-def read_document(folder: Path) -> dict[str, Any]:
-    """The document of an artifact; raises NotFound or InvalidInput."""
-    path = folder / DOCUMENT
-    if not path.is_file():
-        raise NotFound(f"there is no head at {folder}: train one, or restore the folder from a backup")
-    try:
-        document: dict[str, Any] = json.loads(path.read_text())
-        if document["format"] != FORMAT:
-            raise InvalidInput(f"the head at {folder} has format {document['format']}, this code reads {FORMAT}")
-        if missing := sorted({"kind", "names", "files", *About.__dataclass_fields__} - document.keys()):
-            raise KeyError(*missing)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"the document {path} is damaged ({error!r}): restore the folder from a backup") from error
-    return document
-
-
-def _verify(path: Path, expected: str) -> None:
-    found = _sha256(path) if path.is_file() else "none, it is missing"
-    if found != expected:
-        raise FingerprintMismatch(f"{path} has SHA-256 {found}, it had {expected}: restore the folder from a backup")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ import numpy as np
 
 from portrait.feature_repo.online.codec import VectorRows
 from portrait.feature_repo.store.feature_repo import FeatureRepo
-from portrait.registry.errors import PortraitError
+from portrait.registry.errors import PortraitError, first_line
 from portrait.registry.progress import Progress, silent
 from portrait.registry.records.evidence_facts import ArtifactFacts, VectorFacts
 from portrait.registry.records.records import EmbeddingVersion
@@ -126,5 +126,4 @@ def _none(dimension: int) -> tuple[VectorRows, Int64, Int64]:
 
 
 def _sentence(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return lines[0] if isinstance(error, PortraitError) else f"{type(error).__name__}: {lines[0]}"
+    return first_line(error) if isinstance(error, PortraitError) else f"{type(error).__name__}: {first_line(error)}"

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from portrait.feature_repo.history.catalogue import catalogue_history
 from portrait.feature_repo.ingest.labels import label_file
+from portrait.feature_repo.log.durable_files import replacement
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.schemas import TIME
 from portrait.feature_repo.store.feature_repo import FeatureRepo
@@ -76,10 +77,9 @@ class BucketLabeller:
         unknown = pc.invert(pc.is_in(labels["user_id"], value_set=named))
         priors = (vectors == self._encoders.prior).all(axis=1)[row_of]
         out = label_file(self._work.into, buckets[0])
-        hidden = out.with_suffix(".writing")  # a task that is done again must not find half of it
         with_vectors = _with_vectors(labels, vectors, row_of)
-        pq.write_table(with_vectors, hidden, compression="zstd", row_group_size=ROW_GROUP)
-        hidden.replace(out)
+        with replacement(out, durable=False) as scratch:  # a task that is done again must not find half of it
+            pq.write_table(with_vectors, scratch, compression="zstd", row_group_size=ROW_GROUP)
         return BucketDone(labels.num_rows, int(pc.sum(unknown).as_py() or 0), int(priors.sum()))
 
     def close(self) -> None:

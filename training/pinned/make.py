@@ -16,16 +16,16 @@ from portrait.feature_repo.ingest.ingest_report import Rejects, write_rejects
 from portrait.feature_repo.ingest.labels import NEEDED, Counts, Labels, grid_of
 from portrait.feature_repo.ingest.seal import sealed_manifest
 from portrait.feature_repo.ingest.source import open_source
-from portrait.feature_repo.log.duck import connect, enough_memory, one_line
+from portrait.feature_repo.log.duck import connect, enough_memory
+from portrait.feature_repo.log.durable_files import replacement
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import Kind, Manifest
 from portrait.feature_repo.log.rewriting import strike_forgotten
-from portrait.feature_repo.log.segments import sync
 from portrait.feature_repo.log.staging import sweep, working_folder
 from portrait.feature_repo.schemas import from_microseconds
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.registry.database.tables import LIVE_STATES
-from portrait.registry.errors import Conflict, InvalidInput
+from portrait.registry.errors import Conflict, InvalidInput, first_line
 from portrait.registry.progress import Progress, silent
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.training.encoding.arrays import Int64
@@ -145,7 +145,7 @@ def _stage(log: EventLog, request: Request, grid: int, working: Path, progress: 
         except duckdb.OutOfMemoryException:
             raise
         except duckdb.Error as error:
-            raise InvalidInput(f"{source.shown} cannot be read to its end: {one_line(error)}") from error
+            raise InvalidInput(f"{source.shown} cannot be read to its end: {first_line(error)}") from error
         labels.refuse_forgotten(log.tombstones())
         rejects = write_rejects(duck, log.home, working, source, labels.rejected)
         counts = labels.keep(request.version.data_to, request.after_training)
@@ -198,21 +198,15 @@ def _show(log: EventLog, work: Work, stamp: Stamp, out: Path) -> int:
     forgotten = log.tombstones()
     files = sorted(work.into.glob("*.parquet"))
     schema = pq.read_schema(files[0]).with_metadata(stamp.metadata())
-    hidden, rows = out.with_name(f".{out.name}.writing"), 0
-    try:
-        with pq.ParquetWriter(hidden, schema, compression="zstd") as writer:
-            for file in files:
-                table = pq.read_table(file, partitioning=None)
-                gone = forgotten.among(table["user_id"].unique().to_pylist())
-                if gone:
-                    table = table.filter(pc.invert(pc.is_in(table["user_id"], value_set=pa.array(sorted(gone)))))
-                writer.write_table(table.cast(schema), row_group_size=ROW_GROUP)
-                rows += table.num_rows
-        sync(hidden)
-        hidden.replace(out)
-        sync(out.parent)
-    finally:
-        hidden.unlink(missing_ok=True)
+    rows = 0
+    with replacement(out) as scratch, pq.ParquetWriter(scratch, schema, compression="zstd") as writer:
+        for file in files:
+            table = pq.read_table(file, partitioning=None)
+            gone = forgotten.among(table["user_id"].unique().to_pylist())
+            if gone:
+                table = table.filter(pc.invert(pc.is_in(table["user_id"], value_set=pa.array(sorted(gone)))))
+            writer.write_table(table.cast(schema), row_group_size=ROW_GROUP)
+            rows += table.num_rows
     if log.tombstones() != forgotten:
         strike_forgotten(log, [out])
     return rows

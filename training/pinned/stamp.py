@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from portrait.registry.errors import FingerprintMismatch, InvalidInput
+from portrait.registry.errors import FingerprintMismatch, InvalidInput, first_line
 from portrait.training.encoding.arrays import Float32, Int64
 
 PREFIX = "portrait."
@@ -48,7 +48,7 @@ def read_stamp(path: Path) -> Stamp:
     try:
         metadata = {k.decode(): v.decode() for k, v in (pq.read_schema(path).metadata or {}).items()}
     except (OSError, pa.ArrowException) as error:
-        raise InvalidInput(f"{path} is no Parquet file that can be read: {str(error).splitlines()[0]}") from error
+        raise InvalidInput(f"{path} is no Parquet file that can be read: {first_line(error)}") from error
     fields = {name: metadata.get(PREFIX + name) for name in Stamp.__dataclass_fields__}
     if None in fields.values():
         raise InvalidInput(

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from portrait.registry.errors import Unavailable
+from portrait.registry.errors import Unavailable, first_line
 from portrait.training.encoding import families
 from portrait.training.runs.session import CHECKPOINT, LocalSession, RaySession, load_state
 from portrait.training.runs.training_loop import fit
@@ -76,12 +76,8 @@ def _fit_by_ray(
 def _reason(error: Exception) -> str:
     """One line a failed worker; Ray's own message is a page with tracebacks."""
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
-    lines = [f"worker {rank}: {_first_line(failure)}" for rank, failure in failures.items()]
+    lines = [f"worker {rank}: {first_line(failure) or type(failure).__name__}" for rank, failure in failures.items()]
     return "; ".join(lines) or type(error).__name__
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _worker(loop: dict[str, Any]) -> None:

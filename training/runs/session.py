@@ -1,14 +1,15 @@
 """Sessions of a training loop: the seam to Ray Train, and its twin in one process."""
 
-import json
 import os
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+
+from portrait.feature_repo.log.durable_files import replacement
+from portrait.training.json_lines import JsonLines
 
 CHECKPOINT = "state.pt"
 METRICS = "metrics.jsonl"
@@ -30,35 +31,17 @@ class Session(Protocol):
         ...
 
 
-class MetricLog:
-    """An append-only JSONL file; after a crash an epoch may stand in it twice, the later line counts.
-
-    Other processes write and read meanwhile, so a line that a killed writer left unfinished stays, and is skipped.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
+class MetricLog(JsonLines):
+    """What the workers of a run log; after a crash an epoch may stand in it twice, the later line counts."""
 
     def write(self, event: str, **values: Any) -> None:
-        line = json.dumps({"event": event, "time": time.time(), "pid": os.getpid(), **values})
-        with self.path.open("a+b") as file:
-            file.seek(-1 if file.tell() else 0, os.SEEK_END)
-            apart = b"" if file.read() in (b"", b"\n") else b"\n"
-            file.write(apart + line.encode() + b"\n")
+        """Append one line."""
+        self.append({"event": event, "time": time.time(), "pid": os.getpid(), **values})
 
     def epochs(self) -> list[dict[str, Any]]:
         """The epochs in order, each once."""
-        by_epoch = {line["epoch"]: line for line in self._lines() if line["event"] == "epoch"}
+        by_epoch = {line["epoch"]: line for line in self.read() if line["event"] == "epoch"}
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]
-
-    def _lines(self) -> list[dict[str, Any]]:
-        if not self.path.exists():
-            return []
-        found = []
-        for line in self.path.read_text().splitlines():
-            with suppress(json.JSONDecodeError):
-                found.append(json.loads(line))
-        return found
 
 
 class LocalSession:
@@ -77,9 +60,8 @@ class LocalSession:
     def report(self, metrics: dict[str, float], state: dict[str, Any]) -> None:
         """Replace the state in one step."""
         self.log.write("epoch", **metrics)  # before the state: an epoch may be logged twice, never lost
-        scratch = self.path.with_suffix(".writing")
-        torch.save(state, scratch)
-        scratch.replace(self.path)
+        with replacement(self.path, durable=False) as scratch:
+            torch.save(state, scratch)
 
 
 class RaySession:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from portrait.feature_repo.log.durable_files import write_whole
 from portrait.registry.progress import Progress
-from portrait.training.durable_files import write_whole
 from portrait.training.encoding.encoder import Encoder, load_encoder
 from portrait.training.runs.run import train
 from portrait.training.runs.training_inputs import TrainingInputs

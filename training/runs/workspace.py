@@ -1,16 +1,19 @@
 """Workspaces of unfinished runs: folders that are found again by their request, and held by one driver at a time."""
 
-import fcntl
 import json
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
-REQUEST = "request.json"
+from filelock import AcquireReturnProxy, FileLock, Timeout
+
+from portrait.feature_repo.log.durable_files import write_whole
+
+REQUEST, LOCK = "request.json", "lock"
 
 
 @dataclass(frozen=True)
@@ -29,21 +32,18 @@ def claim(unfinished: Path, family: str, request: str) -> Iterator[Workspace]:
     """
     unfinished.mkdir(parents=True, exist_ok=True)
     for folder in sorted(unfinished.iterdir()):
-        if _request_of(folder) != request:
-            continue
-        with (folder / "lock").open("a") as lock:
-            if _locked(lock) and folder.exists():
-                yield Workspace(folder.name, folder)
-                return
+        if _request_of(folder) == request and (lock := _lock(folder)) is not None:
+            with lock:
+                if _request_of(folder) == request:
+                    yield Workspace(folder.name, folder)
+                    return
+                shutil.rmtree(folder, ignore_errors=True)  # its run has just ended: taking the lock made it again
     now = datetime.now(UTC)
     run = f"{family}-{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     folder = unfinished / run
     folder.mkdir()
-    with (folder / "lock").open("a") as lock:
-        _locked(lock)
-        scratch = folder / "request.writing"
-        scratch.write_text(json.dumps({"request": request}))
-        scratch.replace(folder / REQUEST)
+    with FileLock(folder / LOCK):
+        write_whole(folder / REQUEST, json.dumps({"request": request}))
         yield Workspace(run, folder)
 
 
@@ -55,10 +55,9 @@ def _request_of(folder: Path) -> str | None:
         return None
 
 
-def _locked(lock: IO[str]) -> bool:
-    """Take the lock unless another living process has it; the kernel gives it back when a process dies."""
+def _lock(folder: Path) -> AcquireReturnProxy[FileLock] | None:
+    """The folder's lock unless another living process has it; the kernel gives it back when a process dies."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        return FileLock(folder / LOCK, blocking=False).acquire()
+    except Timeout:
+        return None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from portrait.registry.errors import first_line
 from portrait.registry.progress import Progress
 from portrait.training.clue.config import ClueConfig
 from portrait.training.clue.prepare import Prepared
@@ -61,11 +62,6 @@ def train_all(
             log.append(outcome)
             progress("training runs", done, len(wanted), f"{outcome.name}: loss {outcome.loss:.4f}")
         else:
-            failures.append(Failure(setting.name, _line(outcome)))
+            failures.append(Failure(setting.name, f"{type(outcome).__name__}: {first_line(outcome)}"))
             progress("training runs", done, len(wanted), f"{setting.name} failed")
     return failures
-
-
-def _line(error: Exception) -> str:
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {text}"

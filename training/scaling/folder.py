@@ -1,6 +1,5 @@
 """The folder of a study in the home: its basis, the prepared data, the log of runs, the report."""
 
-import fcntl
 import json
 import re
 import shutil
@@ -10,11 +9,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from portrait.feature_repo.log.durable_files import write_whole
 from portrait.registry.errors import Conflict, InvalidInput
 from portrait.registry.progress import Progress
 from portrait.training.clue.config import ClueConfig
 from portrait.training.clue.prepare import Prepared, prepare
-from portrait.training.durable_files import write_whole
 from portrait.training.runs.training_inputs import TrainingInputs
 from portrait.training.scaling.runs import RunLog
 
@@ -48,12 +49,11 @@ class StudyFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Nobody else trains or reports this study inside the block; raises Conflict if somebody does now."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Conflict(f"another process is at study {self.name}: wait for it, or choose a --name") from None
+        try:
+            lock = FileLock(self.path / "lock", blocking=False).acquire()
+        except Timeout:
+            raise Conflict(f"another process is at study {self.name}: wait for it, or choose a --name") from None
+        with lock:
             yield
 
     @property

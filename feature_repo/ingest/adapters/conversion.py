@@ -1,5 +1,6 @@
 """Conversion of foreign Parquet files to canonical tables, all of them or none: the part that adapters share."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +11,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from portrait.registry.errors import InvalidInput
+from portrait.feature_repo.log.durable_files import replacement
+from portrait.registry.errors import InvalidInput, first_line
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Conversion:
         # DuckDB draws a bar on standard output after two seconds wherever it takes the process for a prompt.
         self._connection.execute("SET enable_progress_bar = false")
         self._sources: list[Path] = []
-        self._written: list[Path] = []
+        self._written = ExitStack()  # replacements, which end together
 
     def source(self, name: str, path: Path, columns: tuple[str, ...]) -> None:
         """Make a Parquet file readable in SQL as `name`; it must have these columns and at least one row."""
@@ -57,8 +59,8 @@ class Conversion:
     def write(self, name: str, query: str) -> Path:
         """Write the query's rows as the canonical table `name`; returns where the file will lie."""
         path = self._out_dir / f"{name}.parquet"
-        self._written.append(path)
-        self._connection.sql(query).write_parquet(str(_partial(path)), compression="zstd")
+        scratch = self._written.enter_context(replacement(path, durable=False))
+        self._connection.sql(query).write_parquet(str(scratch), compression="zstd")
         return path
 
     def __enter__(self) -> Self:
@@ -69,14 +71,10 @@ class Conversion:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._connection.close()
-        for path in self._written:
-            if error is None:
-                _partial(path).replace(path)
-            else:
-                _partial(path).unlink(missing_ok=True)
+        self._written.__exit__(kind, error, traceback)
         if isinstance(error, duckdb.Error):
             read = ", ".join(map(str, self._sources))
-            raise InvalidInput(f"{read} cannot be converted: {_first_line(error)}") from error
+            raise InvalidInput(f"{read} cannot be converted: {first_line(error)}") from error
 
 
 def _metadata(path: Path) -> pq.FileMetaData:
@@ -85,12 +83,4 @@ def _metadata(path: Path) -> pq.FileMetaData:
     try:
         return pq.read_metadata(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise InvalidInput(f"{path} is not a Parquet file: {_first_line(error)}") from error
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+        raise InvalidInput(f"{path} is not a Parquet file: {first_line(error)}") from error

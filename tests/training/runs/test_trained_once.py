@@ -8,8 +8,8 @@ import pytest
 from portrait.registry.progress import silent
 from portrait.training.runs import trained_once as module
 from portrait.training.settings import TrainingSettings
+from tests.feature_repo.log.test_durable_files import killed_amid_writing
 from tests.training.example import inputs, population
-from tests.training.test_durable_files import killed_amid_writing
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from hashlib import blake2b, file_digest
+from hashlib import blake2b
 from pathlib import Path
 from typing import Self
 
@@ -18,11 +18,12 @@ from portrait.feature_repo.history.catalogue import items_position
 from portrait.feature_repo.history.event_window import events_between
 from portrait.feature_repo.history.point_in_time import ASKED
 from portrait.feature_repo.history.snapshot_cut import Snapshot, cut
+from portrait.feature_repo.log.durable_files import file_digest
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.schemas import TIME
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.feature_repo.store.offline_inputs import read_inputs_at
-from portrait.registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput, first_line
 from portrait.training.encoding.arrays import Bool, Int64
 from portrait.training.evaluation.tasks.kinds import Answers, Counted, Task
 from portrait.training.runs.training_inputs import TrainingInputs, inputs_of
@@ -75,8 +76,7 @@ class TaskData:
         """Texts of all that lines depend on beside newest snapshot and task: items, fields, and the labels' digest."""
         found = [str(items_position(self.repo.log)), str(self.repo.input_schema())]
         if isinstance(task, Answers) and task.labels is not None:
-            with self._labels_file(task.labels).open("rb") as file:
-                found.append(file_digest(file, "sha256").hexdigest())
+            found.append(file_digest(self._labels_file(task.labels)))
         return found
 
     def inputs(
@@ -160,7 +160,7 @@ class TaskData:
             return _answers(table["user_id"], table[asked.column], times)
         except pa.ArrowException as error:
             what = f"user_id, {asked.column} or event_time"
-            raise InvalidInput(f"{path}: {what} cannot be read: {str(error).splitlines()[0]}") from error
+            raise InvalidInput(f"{path}: {what} cannot be read: {first_line(error)}") from error
 
     def _labels_file(self, labels: str) -> Path:
         path = Path(labels)
@@ -214,4 +214,4 @@ def _table(path: Path, texts: Sequence[str]) -> pa.Table:
     try:
         return pyarrow.csv.read_csv(path, convert_options=as_texts) if ".csv" in path.suffixes else pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise InvalidInput(f"labels file {path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise InvalidInput(f"labels file {path} cannot be read: {first_line(error)}") from error

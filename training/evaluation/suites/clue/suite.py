@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from portrait.feature_repo.log.durable_files import write_whole
 from portrait.registry.errors import InvalidInput
 from portrait.registry.progress import Progress, silent
 from portrait.training.clue.objective import ObjectiveName
-from portrait.training.durable_files import whole_lines, write_whole
 from portrait.training.encoding.arrays import Float32, Float64
 from portrait.training.encoding.encoder import Encoder
 from portrait.training.encoding.vocabulary import Vocabulary, catalogue_keys, item_keys
@@ -25,6 +25,7 @@ from portrait.training.evaluation.cross_service import CrossServiceTask, Seen, c
 from portrait.training.evaluation.event_choice import owners, with_events
 from portrait.training.heads.examples import Chosen, Items
 from portrait.training.heads.two_tower import TwoTower
+from portrait.training.json_lines import JsonLines
 from portrait.training.metrics.ranking import full_ranks, ndcg, recall, sampled_ranks
 from portrait.training.metrics.user_split import Part
 from portrait.training.modality.text import fit as fit_text
@@ -143,7 +144,7 @@ def compare(
     progress = progress or silent
     folder.mkdir(parents=True, exist_ok=True)
     _require_same(folder, inputs, plan)
-    log = folder / "lines.jsonl"
+    log = JsonLines(folder / "lines.jsonl")
     users = pa.concat_tables(inputs.tables()).combine_chunks()
     given = replace(inputs, tables=lambda: iter([users]))
     comparison = Comparison(given, users, _TextVectors(inputs.catalogue), plan, folder, settings)
@@ -162,8 +163,7 @@ def compare(
     for done, (job, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, Exception):
             raise outcome
-        with log.open("a") as file:
-            file.writelines(json.dumps(asdict(line)) + "\n" for line in outcome)
+        log.append(*(asdict(line) for line in outcome))
         lines |= {line.key: line for line in outcome}
         progress("measuring", done, len(jobs), f"{job.method.name}, seed {job.method.seed}")
     ours = [lines.pop(key) for method in methods for key in method.keys]
@@ -274,10 +274,10 @@ class _TextVectors:
         return (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
 
 
-def _read(log: Path) -> dict[Key, Line]:
+def _read(log: JsonLines) -> dict[Key, Line]:
     lines = [
         Line(**{**fields, "seen": Seen(fields["seen"])} | {name: tuple(fields[name]) for name in RANKS})
-        for fields in whole_lines(log)
+        for fields in log.resume()
     ]
     return {line.key: line for line in lines}
 

@@ -26,8 +26,8 @@ from portrait.training.evaluation.suites.clue.suite import (
 )
 from portrait.training.runs.training_inputs import TrainingInputs
 from portrait.training.settings import TrainingSettings
+from tests.feature_repo.log.test_durable_files import killed_amid_writing
 from tests.training.example import inputs, population
-from tests.training.test_durable_files import killed_amid_writing
 
 PLAN = Plan(
     ("shop",),
