@@ -166,10 +166,7 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
             self._pipelined.close()
 
     def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
-        """Write rows where they are newer than the stored ones; returns how many won.
-
-        Raises LeaseLost when a fence kept rows out; the others are written.
-        """
+        """Write rows that are newer than the stored ones, some in each call of the script."""
         script = self._get_client(config.online_store).register_script(WRITE)
         with _explained(config):
             return _won(*(script(keys, arguments) for keys, arguments in _calls(config, view, rows)))
@@ -207,10 +204,7 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
         return True
 
     def delete_rows(self, config: RepoConfig, view: str, features: Sequence[str]) -> Iterator[int]:
-        """Delete a view's rows of every user, a chunk of keys at a time; yields how many each chunk had.
-
-        A hash without fields is gone. Stopped in the middle and begun again, it goes on; walks over all keys.
-        """
+        """Delete a view's rows of every user, a chunk of keys at a time; a hash without fields is gone."""
         fields = [_order_field(view), _time_field(view), *(_field(view, feature) for feature in features)]
         client = self._get_client(config.online_store)
         for keys in _scan(client, config, ["user_id"]):

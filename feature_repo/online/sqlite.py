@@ -107,10 +107,7 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
         return await asyncio.to_thread(self.read_vector, config, view, user_id, dimension)
 
     def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
-        """Write rows where they are newer than the stored ones; returns how many won.
-
-        Raises LeaseLost when a fence kept rows out; the others are written.
-        """
+        """Write rows that are newer than the stored ones, a short transaction at a time."""
         won, kept_out = 0, 0
         connection, table = self._get_conn(config), _table(config, view)
         for chunk in chunks(rows, CHUNK):
@@ -155,10 +152,9 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
             return bool(self._get_conn(config).execute(query, (f"{config.project}_{view}",)).fetchone()[0])
 
     def delete_rows(self, config: RepoConfig, view: str, features: Sequence[str]) -> Iterator[int]:
-        """Delete a view's rows of every entity, a short transaction at a time; yields how many each had.
+        """Delete a view's rows of every entity, a short transaction at a time.
 
-        A row counts by the first of `features`. Stopped in the middle and begun again, it goes on; a view whose table
-        is gone has none.
+        All features of the table go; a row counts by the first of `features`.
         """
         connection, table = self._get_conn(config), _table(config, view)
         chunk = DELETE.format(table=table)
