@@ -117,7 +117,7 @@ class OnlineStore(Protocol):
 
     @abstractmethod
     def delete_rows(self, config: RepoConfig, view: str, features: Sequence[str]) -> Iterator[int]:
-        """Delete a view's rows, these features of every entity, in short steps; yields how many rows each had.
+        """Delete a view's rows, which have these features, of every entity; yields how many each short step had.
 
         Stopped in the middle and begun again, it goes on; a view without a place has none.
         """
