@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from unittest.mock import patch
 
 from benchmarks.instance import Instance
@@ -164,8 +165,9 @@ def _forget(instance: Instance) -> None:
     """Empty the version's online table, so that every write is one that wins."""
     repo = instance.portrait.repo
     view = repo.feast.get_feature_view(view_name(instance.version.id))
-    repo.online.update(repo.config, [view], [], [], [], partial=False)
-    repo.online.update(repo.config, [], [view], [], [], partial=False)
+    online: Any = repo.online  # Feast's own method, which our Protocol has not
+    online.update(repo.config, [view], [], [], [], partial=False)
+    online.update(repo.config, [], [view], [], [], partial=False)
 
 
 def _measurement(name: str, rates: list[float]) -> Measurement:

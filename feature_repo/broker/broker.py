@@ -16,7 +16,10 @@ class Entry(NamedTuple):
 
 
 class Broker(Protocol):
-    """Streams by bucket. Every method raises Unavailable when the broker does not answer."""
+    """Streams by bucket. Every method raises Unavailable when the broker does not answer.
+
+    A Protocol for its twin: Redis streams in production, and a broker in memory for tests, held to one suite.
+    """
 
     def append(self, records: Sequence[tuple[int, bytes]]) -> None:
         """Append records to their buckets' streams, in order; returns when the broker has acknowledged all of them."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from feast import FeatureView, RepoConfig
 from feast.errors import ProjectObjectNotFoundException
+from feast.infra.online_stores.helpers import get_online_store_from_config
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.infra.registry.sql import SqlRegistry, managed_infra
 from feast.protos.feast.core.InfraObject_pb2 import Infra
@@ -88,8 +89,9 @@ def forget_tables_elsewhere(feast: SqlRegistry, config: RepoConfig) -> None:
 
 
 def _path(config: RepoConfig) -> str | None:
-    """The path of the SQLite database; None for other stores, whose tables Feast does not track."""
-    path: str | None = getattr(config.online_store, "path", None)
+    """The path of the online store's database; None for a store without tables, of which Feast keeps no account."""
+    has_tables = get_online_store_from_config(config.online_store).has_tables
+    path: str | None = config.online_store.path if has_tables else None
     return path
 
 

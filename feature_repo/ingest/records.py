@@ -6,14 +6,13 @@ A payload has its fields in a fixed order and float32 numbers, so that equal con
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from time import time_ns
-from typing import Protocol
 
 import orjson
 
 from portrait.feature_repo.ingest.event_files import DEFAULT_ACTION, DEFAULT_SERVICE, DEFAULT_WEIGHT
 from portrait.feature_repo.ingest.event_ids import EventIds
 from portrait.feature_repo.ingest.items import VECTOR
-from portrait.feature_repo.ingest.known_columns import Columns
+from portrait.feature_repo.ingest.known_columns import Columns, KnownColumns
 from portrait.feature_repo.ingest.record_fields import (
     TEXT_BYTES,
     Unfit,
@@ -143,26 +142,10 @@ class Rejected:
     kind: Kind | None = None
 
 
-class Known(Protocol):
-    """The columns of a log as they are now."""
-
-    @property
-    def current(self) -> Columns: ...
-
-    @property
-    def stale(self) -> bool:
-        """Whether they should be read again."""
-        ...
-
-    def refresh(self, at_once: bool = False) -> None:
-        """Read them again if they are stale, or `at_once`."""
-        ...
-
-
 class RecordJudge:
     """Tells good records from bad ones; never raises because of the content of a record."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: KnownColumns) -> None:
         self.known = known
 
     def judge(self, kind: Kind, records: Iterable[object], skew: float = CLOCK_SKEW) -> Iterator[Arriving | Rejected]:

@@ -12,13 +12,10 @@ from portrait.feature_repo.declaration.feature_types import arrow_type
 from portrait.feature_repo.declaration.team_views import team_features
 from portrait.feature_repo.declaration.views import HISTORY_VIEW, PROFILE_VIEW
 from portrait.feature_repo.online.codec import Integers, Order, user_keys
-from portrait.feature_repo.online.redis import PortraitRedisOnlineStore
+from portrait.feature_repo.online.online_store import OnlineStore
 from portrait.feature_repo.online.rows import POSITION, Row
-from portrait.feature_repo.online.sqlite import PortraitSqliteOnlineStore
 from portrait.feature_repo.online.values import decode_column, encode_column
 from portrait.feature_repo.schemas import HISTORY, TIME
-
-OnlineStore = PortraitSqliteOnlineStore | PortraitRedisOnlineStore
 
 
 @dataclass(frozen=True)
@@ -71,11 +68,7 @@ def read_newest(store: OnlineStore, config: RepoConfig, user_ids: Sequence[str])
 def _history(store: OnlineStore, config: RepoConfig, keys: Sequence[bytes]) -> dict[str, pa.Array]:
     lists = pa.schema([field for field in HISTORY if pa.types.is_list(field.type)])
     rows = store.read_rows(config, HISTORY_VIEW, keys, lists.names)
-    table = _columns(rows, lists)
-    for name, column in table.items():
-        table[name] = (
-            pa.array([items or [] for items in column.to_pylist()], column.type) if column.null_count else column
-        )
+    table = {name: _without_nulls(column) for name, column in _columns(rows, lists).items()}
     table["position"] = pa.array([row.order.position if row else 0 for row in rows], pa.int64())
     table["as_of"] = pa.array([row.order.as_of if row else None for row in rows], TIME)
     table["computed_at"] = pa.array([row.order.computed_at if row else None for row in rows], TIME)

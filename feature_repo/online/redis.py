@@ -4,7 +4,6 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -18,20 +17,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import model_validator
 from sqlalchemy import make_url
 
-from portrait.feature_repo.online.codec import (
-    Integers,
-    Order,
-    StoredVector,
-    VectorRows,
-    Vectors,
-    decode_vector,
-    user_keys,
-    vector_rows,
-)
+from portrait.feature_repo.online.codec import Order, StoredVector, VectorRows, decode_vector, user_keys, vector_rows
+from portrait.feature_repo.online.online_store import OnlineStore
 from portrait.feature_repo.online.redis_connection import PipelinedRedis
 from portrait.feature_repo.online.redis_files import purge
-from portrait.feature_repo.online.rows import VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
-from portrait.registry.errors import LeaseLost, Unavailable
+from portrait.feature_repo.online.rows import VECTOR, FeastRow, Fence, Row, chunks, require_none_kept_out, rows_of_feast
+from portrait.registry.errors import Unavailable
 
 # (position, as_of, computed_at) as doubles, which Redis's Lua computes with: exact below 2**53, and unlike
 # text they compare the same in every locale.
@@ -106,24 +97,17 @@ class PortraitRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[mi
         return values
 
 
-class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast ships no types
-    """Feast's Redis store with a script on the server: a write wins only with a greater (position, as_of)."""
+class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[misc]  # Feast ships no types
+    """A script decides on the server whether a write wins: only with a greater (position, as_of)."""
+
+    kind = "Redis"
+    reads_async = True
+    has_tables = False
+    held_how = "MEMORY USAGE of every user's hash, all fields sampled"
 
     _client: redis.Redis | None = None
     _client_async: redis.asyncio.Redis | None = None
     _pipelined: PipelinedRedis | None = None
-
-    def online_write_batch(
-        self,
-        config: RepoConfig,
-        table: FeatureView,
-        data: list[FeastRow],
-        progress: Callable[[int], Any] | None,
-    ) -> None:
-        """Write rows of Feast where they are newer than the stored ones."""
-        self.write_rows(config, table.name, rows_of_feast(data))
-        if progress:
-            progress(len(data))
 
     async def online_write_batch_async(
         self,
@@ -140,22 +124,6 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
                 _won(await script(keys, arguments))
         if progress:
             progress(len(data))
-
-    def write_vectors(
-        self,
-        config: RepoConfig,
-        view: str,
-        user_ids: Sequence[str],
-        vectors: Vectors,
-        position: Integers,
-        as_of: Integers,
-        computed_at: int,
-    ) -> int:
-        """Write vectors [n, d] where they are newer than the stored ones; returns how many won.
-
-        `position` and `as_of` (microseconds) are int64 [n]; `computed_at` is in microseconds.
-        """
-        return self.write_rows(config, view, rows_of_vectors(user_ids, vectors, position, as_of, computed_at))
 
     def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
         """The stored vectors of these users, in this order."""
@@ -198,10 +166,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
             self._pipelined.close()
 
     def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
-        """Write rows where they are newer than the stored ones; returns how many won.
-
-        Raises LeaseLost when a fence kept rows out; the others are written.
-        """
+        """Write rows that are newer than the stored ones, some in each call of the script."""
         script = self._get_client(config.online_store).register_script(WRITE)
         with _explained(config):
             return _won(*(script(keys, arguments) for keys, arguments in _calls(config, view, rows)))
@@ -215,11 +180,9 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
     def read_rows(
         self, config: RepoConfig, view: str, keys: Sequence[bytes], features: Sequence[str]
     ) -> list[Row | None]:
-        """The stored rows of entities, with those of the features that are stored; None where nothing is stored."""
-        fields, project = (
-            [_order_field(view), *(_field(view, feature) for feature in features)],
-            config.project.encode(),
-        )
+        """The stored rows of entities, with those of the features that they have; None where nothing is stored."""
+        fields = [_order_field(view), *(_field(view, feature) for feature in features)]
+        project = config.project.encode()
         with _explained(config), self._get_client(config.online_store).pipeline(transaction=False) as pipeline:
             for key in keys:
                 pipeline.hmget(key + project, fields)
@@ -241,10 +204,7 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
         return True
 
     def delete_rows(self, config: RepoConfig, view: str, features: Sequence[str]) -> Iterator[int]:
-        """Delete a view's rows of every user, a chunk of keys at a time; yields the number of rows of each chunk.
-
-        A hash without fields is gone. Stopped in the middle and begun again, it goes on; walks over all keys.
-        """
+        """Delete a view's rows of every user, a chunk of keys at a time; a hash without fields is gone."""
         fields = [_order_field(view), _time_field(view), *(_field(view, feature) for feature in features)]
         client = self._get_client(config.online_store)
         for keys in _scan(client, config, ["user_id"]):
@@ -262,14 +222,25 @@ class PortraitRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast
         return sorted(field[len(TIMES) :].decode() for field in fields if field.startswith(TIMES))
 
     def delete_users(self, config: RepoConfig, user_ids: Sequence[str]) -> None:
-        """Delete everything that is stored of these users, in all views."""
-        with _explained(config):
-            self._get_client(config.online_store).delete(*_user_keys(config, user_ids))
+        """Delete all that is stored of users, whatever view it belongs to."""
+        if keys := _user_keys(config, user_ids):
+            with _explained(config):
+                self._get_client(config.online_store).delete(*keys)
 
     def purge(self, config: RepoConfig) -> list[str]:
         """Have the server rewrite its files without deleted bytes; returns a sentence for each thing that failed."""
         with _explained(config):
             return purge(self._get_client(config.online_store))
+
+    def held_bytes(self, config: RepoConfig, user_ids: Sequence[str]) -> int:
+        """Bytes of these users' hashes, as the server says."""
+        client, total = self._get_client(config.online_store), 0
+        for keys in chunks(_user_keys(config, user_ids), SCAN_ROWS):
+            with _explained(config), client.pipeline(transaction=False) as pipeline:
+                for key in keys:
+                    pipeline.memory_usage(key, samples=0)
+                total += sum(held or 0 for held in pipeline.execute())
+        return total
 
     def delete_table(self, config: RepoConfig, table: FeatureView) -> None:
         """Delete the view's fields of every entity, in chunks."""
@@ -301,9 +272,9 @@ def _unavailable(config: RepoConfig, error: redis.RedisError) -> Unavailable:
 
 
 def _calls(config: RepoConfig, view: str, rows: Iterable[Row]) -> Iterator[tuple[list[bytes], list[bytes | int | str]]]:
-    """Keys and arguments of each call of the script, for at most SCRIPT_ROWS rows."""
-    rows, project = iter(rows), config.project.encode()
-    while chunk := list(islice(rows, SCRIPT_ROWS)):
+    """Keys and arguments of each call of the script."""
+    project = config.project.encode()
+    for chunk in chunks(rows, SCRIPT_ROWS):
         features = list(chunk[0].values)
         names = [_time_field(view), *(_field(view, feature) for feature in features)]
         arguments: list[bytes | int | str] = [
@@ -320,8 +291,7 @@ def _calls(config: RepoConfig, view: str, rows: Iterable[Row]) -> Iterator[tuple
 
 def _won(*answers: list[int]) -> int:
     won, kept_out = (sum(counts) for counts in zip(*answers, strict=True)) if answers else (0, 0)
-    if kept_out:
-        raise LeaseLost(f"{kept_out} rows of buckets that are in other hands were not written")
+    require_none_kept_out(kept_out)
     return won
 
 
@@ -361,9 +331,7 @@ def _scan(client: redis.Redis, config: RepoConfig, join_keys: list[str]) -> Iter
     # The prefix is compared here: its bytes may mean something to the server's pattern language.
     prefix = serialize_entity_key_prefix(join_keys)
     every = client.scan_iter(b"*" + config.project.encode(), count=SCAN_ROWS)
-    keys = (key for key in every if key.startswith(prefix))
-    while chunk := list(islice(keys, SCAN_ROWS)):
-        yield chunk
+    return chunks((key for key in every if key.startswith(prefix)), SCAN_ROWS)
 
 
 @lru_cache(maxsize=4096)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import repeat
-from typing import NamedTuple
+from itertools import islice, repeat
+from typing import NamedTuple, TypeVar
 
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
@@ -20,11 +20,12 @@ from portrait.feature_repo.online.codec import (
     microseconds,
     user_keys,
 )
-from portrait.registry.errors import InvalidInput
+from portrait.registry.errors import InvalidInput, LeaseLost
 
 VECTOR, POSITION = "vector", "position"
 CHUNK = 5_000  # rows of one transaction: longer ones stall SQLite's readers
 
+Item = TypeVar("Item")
 FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
 
@@ -54,6 +55,19 @@ def rows_of_feast(data: Sequence[FeastRow]) -> Iterator[Row]:
             raise InvalidInput(f"position {position} and time {as_of} cannot be ordered: they must be below 2**53")
         serialized = {name: value.SerializeToString() for name, value in values.items()}
         yield Row(serialize_entity_key(key, 3), serialized, Order(position, as_of, computed_at))
+
+
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The items in lists of at most `size`, each drawn when it is asked for."""
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def require_none_kept_out(rows: int) -> None:
+    """Raise LeaseLost where a fence kept rows out."""
+    if rows:
+        raise LeaseLost(f"{rows} rows of buckets that are in other hands were not written")
 
 
 def fenced(rows: Iterable[Row], fences: Sequence[Fence]) -> Iterator[Row]:

@@ -1,11 +1,11 @@
 """The embedded online store: Feast's SQLite store with conditional writes and vectors straight from bytes."""
 
+import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,19 +14,11 @@ from feast import Entity, FeatureView, RepoConfig
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 from pydantic import model_validator
 
-from portrait.feature_repo.online.codec import (
-    Integers,
-    Order,
-    StoredVector,
-    VectorRows,
-    Vectors,
-    decode_vector,
-    user_keys,
-    vector_rows,
-)
-from portrait.feature_repo.online.rows import CHUNK, VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
+from portrait.feature_repo.online.codec import Order, StoredVector, VectorRows, decode_vector, user_keys, vector_rows
+from portrait.feature_repo.online.online_store import OnlineStore
+from portrait.feature_repo.online.rows import CHUNK, VECTOR, Fence, Row, chunks, require_none_kept_out
 from portrait.registry.database.compaction import compact
-from portrait.registry.errors import LeaseLost, Unavailable
+from portrait.registry.errors import Unavailable
 
 # A row's order beside its value, one column each. The defaults lose against every write.
 ORDER_COLUMNS = {"position": -(2**63), "as_of": -(2**63), "computed_at": 0}
@@ -73,39 +65,16 @@ class PortraitSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore[
         return values
 
 
-class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Feast ships no types
+class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore[misc]  # Feast ships no types
     """One connection a thread, WAL, and an upsert that only a greater (position, as_of) wins."""
+
+    kind = "SQLite"
+    reads_async = False
+    has_tables = True
+    held_how = "size of the database file after a checkpoint"
 
     def __init__(self) -> None:
         self._local = threading.local()
-
-    def online_write_batch(
-        self,
-        config: RepoConfig,
-        table: FeatureView,
-        data: list[FeastRow],
-        progress: Callable[[int], Any] | None,
-    ) -> None:
-        """Write rows of Feast where they are newer than the stored ones."""
-        self.write_rows(config, table.name, rows_of_feast(data))
-        if progress:
-            progress(len(data))
-
-    def write_vectors(
-        self,
-        config: RepoConfig,
-        view: str,
-        user_ids: Sequence[str],
-        vectors: Vectors,
-        position: Integers,
-        as_of: Integers,
-        computed_at: int,
-    ) -> int:
-        """Write vectors [n, d] where they are newer than the stored ones; returns how many won.
-
-        `position` and `as_of` (microseconds) are int64 [n]; `computed_at` is in microseconds.
-        """
-        return self.write_rows(config, view, rows_of_vectors(user_ids, vectors, position, as_of, computed_at))
 
     def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
         """The stored vectors of these users, in this order."""
@@ -125,21 +94,29 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
                 return StoredVector(decode_vector(value, dimension), *order)
         return None
 
-    def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
-        """Write rows where they are newer than the stored ones; returns how many won.
+    async def read_vectors_async(
+        self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int
+    ) -> VectorRows:
+        """`read_vectors` in a thread."""
+        return await asyncio.to_thread(self.read_vectors, config, view, user_ids, dimension)
 
-        Raises LeaseLost when a fence kept rows out; the others are written.
-        """
-        won, kept_out, rows = 0, 0, iter(rows)
+    async def read_vector_async(
+        self, config: RepoConfig, view: str, user_id: str, dimension: int
+    ) -> StoredVector | None:
+        """`read_vector` in a thread."""
+        return await asyncio.to_thread(self.read_vector, config, view, user_id, dimension)
+
+    def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
+        """Write rows that are newer than the stored ones, a short transaction at a time."""
+        won, kept_out = 0, 0
         connection, table = self._get_conn(config), _table(config, view)
-        while chunk := list(islice(rows, CHUNK)):
+        for chunk in chunks(rows, CHUNK):
             with self._explained(config, view), _transaction(connection):
                 _add_order_columns(connection, table)
                 let_in = _let_in(connection, chunk)
                 kept_out += len(chunk) - len(let_in)
                 won += _upsert(connection, table, let_in)
-        if kept_out:
-            raise LeaseLost(f"{kept_out} rows of buckets that are in other hands were not written")
+        require_none_kept_out(kept_out)
         return won
 
     def raise_fences(self, config: RepoConfig, fences: Iterable[Fence]) -> None:
@@ -175,10 +152,9 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
             return bool(self._get_conn(config).execute(query, (f"{config.project}_{view}",)).fetchone()[0])
 
     def delete_rows(self, config: RepoConfig, view: str, features: Sequence[str]) -> Iterator[int]:
-        """Delete a view's rows of every entity, a short transaction at a time; yields the number of rows of each.
+        """Delete a view's rows of every entity, a short transaction at a time.
 
-        A row counts by the first of `features`. Stopped in the middle and begun again, it goes on; a view without a
-        table has no rows.
+        All features of the table go; a row counts by the first of `features`.
         """
         connection, table = self._get_conn(config), _table(config, view)
         chunk = DELETE.format(table=table)
@@ -214,6 +190,18 @@ class PortraitSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]  # Fea
     def purge(self, config: RepoConfig) -> list[str]:
         """Rewrite the database without deleted bytes; returns a sentence for each thing that failed."""
         return compact(Path(self._get_db_path(config)))
+
+    def held_bytes(self, config: RepoConfig, user_ids: Sequence[str]) -> int:
+        """Bytes of the whole database, tables with their indices, so it should be the project's own.
+
+        That is the size of its file once the write-ahead log is worked in.
+        """
+        connection = self._get_conn(config)
+        with self._explained(config, "any"):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+        held: int = pages * size
+        return held
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
         """Delete the database; connections of other threads end with them."""

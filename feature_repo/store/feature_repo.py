@@ -1,6 +1,5 @@
 """The one seam to Feast: the floors above declare, write and read through `FeatureRepo`."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,7 +10,6 @@ import pandas as pd
 import pyarrow as pa
 from feast import FeatureStore, FeatureView, RepoConfig
 from feast.errors import FeastObjectNotFoundException
-from feast.infra.online_stores.helpers import get_online_store_from_config
 
 from portrait.feature_repo.declaration.apply import apply_lock, synchronise
 from portrait.feature_repo.declaration.environment import feast_config
@@ -25,8 +23,8 @@ from portrait.feature_repo.log.manifest import mark_published
 from portrait.feature_repo.log.partition import BUCKETS
 from portrait.feature_repo.log.profiles import profile_schema
 from portrait.feature_repo.online.codec import Integers, StoredVector, VectorRows, Vectors
-from portrait.feature_repo.online.inputs import InputColumns, OnlineStore, read_inputs, read_newest, rows_of_table
-from portrait.feature_repo.online.redis import PortraitRedisOnlineStore
+from portrait.feature_repo.online.inputs import InputColumns, read_inputs, read_newest, rows_of_table
+from portrait.feature_repo.online.online_store import OnlineStore, open_online_store
 from portrait.feature_repo.online.rows import POSITION, VECTOR, Fence
 from portrait.feature_repo.settings import FeatureSettings
 from portrait.registry.database.tables import GONE_STATES, VersionState
@@ -63,8 +61,7 @@ class FeatureRepo:
     @cached_property
     def online(self) -> OnlineStore:
         """The online store, which works without Feast's registry."""
-        store: OnlineStore = get_online_store_from_config(self.config.online_store)
-        return store
+        return open_online_store(self.config)
 
     def close(self) -> None:
         """Give back the connections to Feast's registry."""
@@ -186,15 +183,11 @@ class FeatureRepo:
 
     async def read_vector_async(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
         """`read_vector` without blocking the event loop; on SQLite in a thread."""
-        if isinstance(self.online, PortraitRedisOnlineStore):
-            return await self.online.read_vector_async(self.config, view_name(version.id), user_id, version.dimension)
-        return await asyncio.to_thread(self.read_vector, version, user_id)
+        return await self.online.read_vector_async(self.config, view_name(version.id), user_id, version.dimension)
 
     async def read_vectors_async(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
         """`read_vectors` without blocking the event loop; on SQLite in a thread."""
-        if isinstance(self.online, PortraitRedisOnlineStore):
-            return await self.online.read_vectors_async(self.config, view_name(version.id), user_ids, version.dimension)
-        return await asyncio.to_thread(self.read_vectors, version, user_ids)
+        return await self.online.read_vectors_async(self.config, view_name(version.id), user_ids, version.dimension)
 
     def count_vectors(self, version: EmbeddingVersion) -> int:
         """Number of users with a stored vector at a version; on Redis a walk over all keys."""
@@ -266,8 +259,8 @@ class FeatureRepo:
         )
 
     def _empty_retiring_views(self) -> None:
-        """Delete vectors that Feast would otherwise drop in one long step; Redis has no tables, only steps."""
-        if not isinstance(self.online, PortraitRedisOnlineStore):
+        """Delete what Feast would otherwise drop in one long step; Redis has no tables, only steps."""
+        if self.online.has_tables:
             for version in self.registry.versions.list([VersionState.RETIRING]):
                 self.delete_vectors(version)
 

@@ -6,9 +6,8 @@ Its registry and its SQLite database lie in a folder of its own. On Redis it sha
 import io
 import json
 import shutil
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -20,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from feast import FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig
 from feast.data_format import ParquetFormat
-from feast.infra.online_stores.helpers import get_online_store_from_config
 from feast.types import Float32, String
 from google.protobuf.json_format import MessageToDict
 
@@ -28,49 +26,10 @@ from portrait.feature_repo.declaration.environment import feast_config
 from portrait.feature_repo.entities import user
 from portrait.feature_repo.log.durable_files import replacement
 from portrait.feature_repo.online.codec import user_keys
-from portrait.feature_repo.online.inputs import OnlineStore
-from portrait.feature_repo.online.redis import PortraitRedisOnlineStore
+from portrait.feature_repo.online.online_store import OnlineStore, open_online_store
 from portrait.feature_repo.online.rows import CHUNK
-from portrait.feature_repo.online.sqlite import PortraitSqliteOnlineStore
 from portrait.feature_repo.schemas import TIME, microseconds
 from portrait.feature_repo.settings import FeatureSettings
-
-AT_ONCE = 1_000  # keys a round trip
-
-SOURCES = {
-    PortraitSqliteOnlineStore: "size of the database file after a checkpoint",
-    PortraitRedisOnlineStore: "MEMORY USAGE of every user's hash, all fields sampled",
-}
-"""By kind of store, the source of the number of bytes."""
-
-
-def held_bytes(
-    store: PortraitSqliteOnlineStore | PortraitRedisOnlineStore, config: RepoConfig, users: Sequence[str]
-) -> int:
-    """Bytes of a project's rows of these users.
-
-    SQLite: pages of the whole database, tables with their indices, which is the size of its file once the write-ahead
-    log is worked in; so the database should hold only this project. Redis: the server's answer for each user's hash.
-    """
-    if isinstance(store, PortraitRedisOnlineStore):
-        return _of_redis(store, config, users)
-    with closing(sqlite3.connect(config.online_store.path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-    held: int = pages * size
-    return held
-
-
-def _of_redis(store: PortraitRedisOnlineStore, config: RepoConfig, users: Sequence[str]) -> int:
-    client, project = store._get_client(config.online_store), config.project.encode()
-    total = 0
-    for start in range(0, len(users), AT_ONCE):
-        with client.pipeline(transaction=False) as pipeline:
-            for key in user_keys(users[start : start + AT_ONCE]):
-                pipeline.memory_usage(key + project, samples=0)
-            total += sum(held or 0 for held in pipeline.execute())
-    return total
-
 
 Service, View = FeatureService, FeatureView
 
@@ -90,9 +49,11 @@ class OwnInstance:
         """`users` are all that will ever be written."""
         self.folder = folder
         self._users = list(users)
-        on_redis = settings.online_store_url.startswith("redis")
-        own = {"home": folder, "feast_registry_url": "", **({} if on_redis else {"online_store_url": ""})}
-        self._config = feast_config(settings.model_copy(update=own)).model_copy(update={"project": project})
+        own = settings.model_copy(update={"home": folder, "feast_registry_url": ""})
+        config = feast_config(own)
+        if open_online_store(config).has_tables:  # then in a database file of its own
+            config = feast_config(own.model_copy(update={"online_store_url": ""}))
+        self._config = config.model_copy(update={"project": project})
 
     @property
     def config(self) -> RepoConfig:
@@ -100,8 +61,8 @@ class OwnInstance:
 
     @cached_property
     def online(self) -> OnlineStore:
-        store: OnlineStore = get_online_store_from_config(self._config.online_store)
-        return store
+        """The online store."""
+        return open_online_store(self._config)
 
     @cached_property
     def feast(self) -> FeatureStore:
@@ -134,17 +95,7 @@ class OwnInstance:
 
     def held(self) -> int:
         """Bytes that the online store holds of this project."""
-        return held_bytes(self.online, self._config, self._users)
-
-    @property
-    def kind(self) -> str:
-        """The kind of the online store: SQLite or Redis."""
-        return "SQLite" if self._config.online_store.type == "sqlite" else "Redis"
-
-    @property
-    def held_how(self) -> str:
-        """The source of the number that `held` gives, in words."""
-        return next(how for kind, how in SOURCES.items() if isinstance(self.online, kind))
+        return self.online.held_bytes(self._config, self._users)
 
     def service(self, name: str) -> FeatureService:
         return self.feast.get_feature_service(name)
@@ -162,7 +113,7 @@ class OwnInstance:
 
     def remove(self) -> None:
         """Delete its rows and its folder."""
-        if self.kind == "Redis":
+        if not self.online.has_tables:  # else they go with the folder
             for start in range(0, len(self._users), CHUNK):
                 self.online.delete_users(self._config, self._users[start : start + CHUNK])
         if "feast" in self.__dict__:

@@ -9,7 +9,6 @@ from portrait.feature_repo.ingest.known_columns import KnownColumns
 from portrait.feature_repo.ingest.records import RecordJudge
 from portrait.feature_repo.log import refresh_requests
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.online.redis import PortraitRedisOnlineStore
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.feature_repo.store.reconcile_process import generations_behind
 from portrait.registry.database.database import Database
@@ -50,7 +49,7 @@ def build_parts(settings: ServingSettings) -> Parts:
     """The real parts over the configured registry and stores."""
     registry = Registry.open(settings.database_url)
     repo = open_repo(settings, registry)
-    asynchronous = repo if isinstance(repo.online, PortraitRedisOnlineStore) else None
+    asynchronous = repo if repo.online.reads_async else None
     # The poller has connections of its own: it cuts connections that hang, and must not cut that of a promotion.
     polled = Registry(Database(settings.database_url, PATIENCE))
     reconciler = _reconciler(settings, registry)

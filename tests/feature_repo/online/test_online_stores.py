@@ -2,10 +2,12 @@
 
 import asyncio
 import itertools
+import re
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,8 +28,9 @@ from feast.protos.feast.types.Value_pb2 import FloatList, Value
 from feast.types import Array, Float32, Int64, String
 
 from portrait.feature_repo.online import codec
+from portrait.feature_repo.online.online_store import OnlineStore, open_online_store
 from portrait.feature_repo.online.redis import PortraitRedisOnlineStore
-from portrait.feature_repo.online.rows import Fence, rows_of_vectors
+from portrait.feature_repo.online.rows import Fence, Row, chunks, rows_of_vectors
 from portrait.feature_repo.online.sqlite import PortraitSqliteOnlineStore
 from portrait.feature_repo.schemas import embeddings
 from portrait.registry.errors import InvalidInput, LeaseLost, Unavailable
@@ -100,6 +103,38 @@ def setup(request: pytest.FixtureRequest, tmp_path: Path) -> Setup:
     return Setup(feast, feast._get_provider().online_store, view, files)
 
 
+# What a store says of itself: what it is called, whether its reads need no thread, whether views are tables.
+SAYS = {"PortraitSqliteOnlineStore": ("SQLite", False, True), "PortraitRedisOnlineStore": ("Redis", True, False)}
+
+
+def test_a_store_keeps_the_protocol_and_says_what_it_is(setup: Setup) -> None:
+    store = open_online_store(setup.config)
+    assert type(store) is type(setup.store)
+    assert OnlineStore in type(store).__mro__  # what makes mypy compare the methods
+    assert (store.kind, store.reads_async, store.has_tables) == SAYS[type(store).__name__]
+    assert store.held_how
+    own = {name for name in vars(OnlineStore) if not name.startswith("_")}
+    defaults = {"online_write_batch", "write_vectors"}  # the same for both
+    assert own - defaults <= vars(type(store)).keys()
+
+
+def test_a_store_that_lacks_a_method_cannot_be_made() -> None:
+    class Store(OnlineStore, SqliteOnlineStore):
+        pass
+
+    with pytest.raises(TypeError, match="abstract methods"):
+        Store()
+
+
+def test_nobody_asks_which_class_a_store_is() -> None:
+    """Feast imports the two classes by name; to everybody else a store is an `OnlineStore`."""
+    root = Path(__file__).resolve().parents[3]
+    imported = re.compile(r"from portrait\.feature_repo\.online(\.(sqlite|redis) import| import .*\b(sqlite|redis)\b)")
+    for floor in ("registry", "feature_repo", "training", "serving", "infra"):
+        for path in (root / floor).rglob("*.py"):
+            assert not imported.search(path.read_text()), path
+
+
 def vectors_of(seed: int, rows: int = len(USERS)) -> np.ndarray:
     drawn: np.ndarray = np.random.default_rng(seed).normal(size=(rows, DIMENSION)).astype(np.float32)
     return drawn
@@ -145,6 +180,130 @@ def test_reads_back_what_was_written_in_the_order_asked_for(setup: Setup) -> Non
     assert not setup.read([]).found.size
 
 
+def test_one_vector_is_read_as_several_are(setup: Setup) -> None:
+    vectors = vectors_of(1)
+    setup.write(USERS, vectors, position=3)
+    for user, vector in zip(USERS, vectors, strict=True):
+        stored = setup.store.read_vector(setup.config, VIEW, user, DIMENSION)
+        assert stored.vector.tobytes() == vector.tobytes()
+        assert stored[1:] == (3, NOON, NOON + 5)
+    assert setup.store.read_vector(setup.config, VIEW, "nobody", DIMENSION) is None
+    with pytest.raises(Unavailable, match="vector of 9 numbers"):
+        setup.store.read_vector(setup.config, VIEW, USERS[0], 9)
+
+
+def test_an_event_loop_reads_the_same(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the loop's own thread where the store says so, elsewhere in another one."""
+    setup.write(USERS, vectors_of(15), position=3)
+    threads: set[int] = set()
+    for name in ("vector_rows", "decode_vector"):
+        monkeypatch.setattr(f"{type(setup.store).__module__}.{name}", noting(threads, getattr(codec, name)))
+
+    async def read() -> tuple[Any, ...]:
+        view = (setup.config, VIEW)
+        rows = await setup.store.read_vectors_async(*view, ["nobody", *USERS], DIMENSION)
+        one = await setup.store.read_vector_async(*view, USERS[2], DIMENSION)
+        none = await setup.store.read_vector_async(*view, "nobody", DIMENSION)
+        empty = await setup.store.read_vectors_async(*view, [], DIMENSION)
+        if setup.store.reads_async:
+            setup.store.close_async()
+        return rows, one, none, empty
+
+    rows, one, none, empty = asyncio.run(read())
+    assert (threads == {threading.get_ident()}) == setup.store.reads_async
+    assert rows.found.tolist() == [False] + [True] * len(USERS)
+    assert rows.vectors[1:].tobytes() == vectors_of(15).tobytes()
+    assert one.vector.tobytes() == vectors_of(15)[2].tobytes() and one[1:] == (3, NOON, NOON + 5)
+    assert none is None and not empty.found.size
+
+
+def noting(threads: set[int], function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose callers' threads are noted."""
+
+    def noted(*arguments: Any) -> Any:
+        threads.add(threading.get_ident())
+        return function(*arguments)
+
+    return noted
+
+
+def test_rows_are_read_with_those_features_that_they_have(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portrait.feature_repo.online.sqlite.CHUNK", 2)
+    keys = codec.user_keys(["ann", "bob", "cid", "nobody"])
+    order = codec.Order(2, NOON, NOON + 5)
+    written = [Row(key, {"a": b"1" + key, "b": b"2" + key}, order) for key in keys[:3]]
+    assert setup.store.write_rows(setup.config, VIEW, iter(written)) == 3
+    assert setup.store.write_rows(setup.config, VIEW, []) == 0
+    read = setup.store.read_rows(setup.config, VIEW, [*keys[::-1], keys[0]], ["b", "a"])
+    assert read == [None, *written[::-1], written[0]]
+    read = setup.store.read_rows(setup.config, VIEW, keys[:1], ["a", "never"])
+    assert read == [Row(keys[0], {"a": b"1" + keys[0]}, order)]
+    assert setup.store.read_rows(setup.config, VIEW, [], ["a"]) == []
+    newer = written[1]._replace(order=codec.Order(2, NOON + 1, 0), values={"a": b"new", "b": b""})
+    older = written[0]._replace(order=codec.Order(1, NOON + 9, 0), values={"a": b"old", "b": b""})
+    assert setup.store.write_rows(setup.config, VIEW, [newer, older]) == 1
+    assert setup.store.read_rows(setup.config, VIEW, keys[:2], ["a", "b"]) == [written[0], newer]
+    assert setup.store.count_rows(setup.config, VIEW, "a") == 3
+    assert setup.store.count_rows(setup.config, VIEW) == 0
+
+
+def test_a_users_views_are_named_and_deleted_with_the_user(setup: Setup) -> None:
+    other_view(setup)
+    orders = np.array([1, 1]), np.array([NOON, NOON])
+    setup.write(USERS, vectors_of(1), position=1)
+    before = stored_everywhere(setup)
+    for users in (["ann", "gone"], ["gone", "away"]):
+        setup.store.write_vectors(setup.config, "other", users, vectors_of(2, 2), *orders, computed_at=NOON)
+    setup.write(["gone"], vectors_of(3, 1), position=1)
+    assert setup.store.views_of(setup.config, "gone") == ["other", VIEW]
+    assert setup.store.views_of(setup.config, "away") == ["other"]
+    assert setup.store.views_of(setup.config, "nobody") == []
+    setup.store.delete_users(setup.config, [])
+    setup.store.delete_users(setup.config, ["gone", "away", "nobody"])
+    assert setup.store.views_of(setup.config, "gone") == setup.store.views_of(setup.config, "away") == []
+    for _ in setup.store.delete_rows(setup.config, "other", ("vector", "position")):
+        pass
+    assert stored_everywhere(setup) == before
+    assert setup.write(["gone"], vectors_of(4, 1), position=0) == 1  # no order was left behind
+
+
+def test_after_a_purge_what_was_deleted_is_gone_and_the_rest_is_there(setup: Setup) -> None:
+    """Byte by byte in files: test_redis_files.py for Redis, tests of forgetting for both."""
+    setup.write(USERS, vectors_of(1), position=1)
+    setup.store.delete_users(setup.config, USERS[:1])
+    assert setup.store.purge(setup.config) == []
+    if setup.store.has_tables:
+        database = Path(setup.config.online_store.path).read_bytes()
+        assert codec.encode_vectors(vectors_of(1))[0] not in database
+        assert codec.encode_vectors(vectors_of(1))[1] in database
+    assert setup.read(USERS).found.tolist() == [False, *[True] * (len(USERS) - 1)]
+
+
+def test_held_bytes_are_those_of_the_stores_own_account(setup: Setup) -> None:
+    users = [f"user {number}" for number in range(500)]
+    before = setup.store.held_bytes(setup.config, users)
+    setup.write(users, vectors_of(1, 500), position=1)
+    held = setup.store.held_bytes(setup.config, users)
+    assert held - before > 500 * 4 * DIMENSION
+    if setup.store.has_tables:  # the database's, whoever is in it
+        assert held == Path(setup.config.online_store.path).stat().st_size
+        assert setup.store.held_bytes(setup.config, []) == held
+    else:
+        assert before == 0
+        client = setup.store._get_client(setup.config.online_store)
+        assert held == sum(client.memory_usage(key, samples=0) for key in client.scan_iter())
+        assert 0 < setup.store.held_bytes(setup.config, [*users[:250], "nobody"]) < held
+
+
+def test_chunks_are_drawn_one_at_a_time() -> None:
+    drawn: list[int] = []
+    numbers = (drawn.append(number) or number for number in range(5))
+    several = chunks(numbers, 2)
+    assert next(several) == [0, 1] == drawn
+    assert list(several) == [[2, 3], [4]]
+    assert list(chunks([], 3)) == []
+
+
 def test_feast_reads_it_bit_for_bit(setup: Setup) -> None:
     vectors = vectors_of(2)
     setup.write(USERS, vectors, position=3)
@@ -163,7 +322,7 @@ def test_the_stock_store_of_feast_reads_it_too(setup: Setup) -> None:
     setup.write(USERS, vectors, position=3)
     online: dict[str, Any] = {"type": "sqlite", "path": getattr(setup.config.online_store, "path", "")}
     stock: Any = SqliteOnlineStore()
-    if isinstance(setup.store, PortraitRedisOnlineStore):
+    if not setup.store.has_tables:
         host, _, number = setup.config.online_store.connection_string.removeprefix("redis://").partition("/")
         online = {"type": "redis", "connection_string": f"{host},db={number}"}
         stock = RedisOnlineStore()
@@ -250,7 +409,7 @@ def other_view(setup: Setup) -> FeatureView:
 
 def stored_everywhere(setup: Setup) -> dict[bytes, Any]:
     """All that the store holds, byte by byte, by view or hash."""
-    if isinstance(setup.store, PortraitRedisOnlineStore):
+    if not setup.store.has_tables:
         client = setup.store._get_client(setup.config.online_store)
         return {key: client.hgetall(key) for key in client.scan_iter()}
     connection = setup.store._get_conn(setup.config)
@@ -296,7 +455,7 @@ def test_deleting_goes_on_where_it_stopped_and_holds_nobody_up(setup: Setup, mon
 
 def test_a_view_without_a_place_has_nothing_to_delete(setup: Setup) -> None:
     assert setup.store.has_view(setup.config, VIEW)
-    assert setup.store.has_view(setup.config, "never_heard_of") == isinstance(setup.store, PortraitRedisOnlineStore)
+    assert setup.store.has_view(setup.config, "never_heard_of") != setup.store.has_tables  # a server needs no places
     assert list(setup.store.delete_rows(setup.config, "never_heard_of", ("vector", "position"))) == []
 
 
@@ -435,23 +594,6 @@ def test_concurrent_writers_leave_the_greatest(setup: Setup) -> None:
     rows = setup.read(USERS)
     assert set(rows.position.tolist()) == {39} or max(rows.position.tolist()) == 40
     assert rows.vectors.tobytes() == vectors_of(int(rows.position[0])).tobytes()
-
-
-def test_redis_reads_asynchronously(redis_url: str) -> None:
-    online = {"type": STORES["redis"], "location": redis_url}
-    config = RepoConfig(project="portrait", registry="unused", online_store=online, offline_store={"type": "duckdb"})
-    store = PortraitRedisOnlineStore()
-    orders = np.array([1]), np.array([NOON])
-    store.write_vectors(config, VIEW, ["ann"], vectors_of(15, 1), *orders, computed_at=NOON)
-
-    async def read() -> codec.VectorRows:
-        rows = await store.read_vectors_async(config, VIEW, ["ann", "bob"], DIMENSION)
-        store.close_async()
-        return rows
-
-    rows = asyncio.run(read())
-    assert rows.found.tolist() == [True, False]
-    assert rows.vectors[:1].tobytes() == vectors_of(15, 1).tobytes()
 
 
 def test_a_server_that_is_away_is_named_without_its_password() -> None:

@@ -11,7 +11,6 @@ from typing import Protocol
 import numpy as np
 
 from portrait.feature_repo.history.catalogue import items_position
-from portrait.feature_repo.online.redis import PortraitRedisOnlineStore
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.registry.errors import InvalidInput
 from portrait.registry.progress import Progress, silent
@@ -93,7 +92,7 @@ class _Suite:
         self._hidden = tuple({one.task.field for one in self._consumers if isinstance(one.task, Answers)})
         self._data = TaskData(repo, next(iter(self._hidden), ""))
         self._built = cache(self._build)
-        self._store = "Redis" if isinstance(repo.online, PortraitRedisOnlineStore) else "SQLite"
+        self._store = repo.online.kind
         stamp = f"{newest.id}-{items_position(repo.log)}-{_digest(self._consumers, plan)}"
         self._kept = Kept(folder / "lines.jsonl", stamp)
 
@@ -195,7 +194,7 @@ class _Suite:
             reads = self._read(curated, shared, rows.ids)
             self._progress("filling online stores", 3, 3)
             return {
-                "held_how": curated.instance.held_how,
+                "held_how": curated.instance.online.held_how,
                 "curated": [asdict(one) for one in held],
                 "vector": asdict(vector),
                 "inputs": asdict(inputs),
