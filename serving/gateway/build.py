@@ -15,7 +15,6 @@ from portrait.feature_repo.store.reconcile_process import generations_behind
 from portrait.registry.database.database import Database
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.registry import Registry
-from portrait.serving.api.operations import Operations as AnsweredOperations
 from portrait.serving.arrivals.arrivals import Arrivals
 from portrait.serving.arrivals.inbox_writer import InboxWriter, into_broker, into_inbox
 from portrait.serving.operations.operations import Operations
@@ -35,7 +34,7 @@ class Parts:
     """A reader, what is asked of the registry and what comes into the log; the real ones come from gateway.build."""
 
     reader: EmbeddingReader
-    operations: AnsweredOperations
+    operations: Operations
     arrivals: Arrivals
     asynchronous: AsyncReads | None = None  # the store, where it can be awaited without a thread
     reconciler: Reconciler | None = None  # what is done beside answering

@@ -5,15 +5,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from portrait.registry.access.audit import Action, AuditEvent
-from portrait.registry.consumers.consumers import ANY_AGE
-from portrait.registry.consumers.heads import NewHead
+from portrait.registry.access.audit import Action
 from portrait.registry.database.tables import VersionState
-from portrait.registry.errors import Conflict, PortraitError
+from portrait.registry.errors import Conflict
 from portrait.registry.progress import Progress, silent
-from portrait.registry.records.gate_settings import GateChanges
-from portrait.registry.records.grants import Grant
-from portrait.registry.records.records import ApiKey, Consumer, EmbeddingVersion, Head, Promotion, Replica
+from portrait.registry.records.records import EmbeddingVersion, Promotion, Replica
 from portrait.registry.records.verdicts import Verdict
 from portrait.registry.registry import Registry
 from portrait.registry.serving_state.replicas import SHARDS
@@ -39,8 +35,9 @@ def at_once(work: Callable[[], object]) -> object:
 
 
 class Operations:
-    """Every change and every question about consumers, versions, heads and keys, each for an actor.
+    """Changes and questions that the registry cannot answer alone: evidence is gathered before, or Feast follows after.
 
+    Every change is made for an actor. What the registry can answer alone is asked of `registry` itself.
     `apply` brings Feast to the registry's state; a failure of it never undoes a change, as Feast only shows what
     the registry decides. `later` runs what may take minutes: at once on the command line, in a thread in a gateway.
     """
@@ -54,7 +51,7 @@ class Operations:
         watched: Registry | None = None,
     ) -> None:
         """`watched` is the same registry over connections that are cut when they hang: for frequent questions."""
-        self._registry = registry
+        self.registry = registry
         self._watched = watched or registry
         self._repo = repo
         self._apply = apply
@@ -64,39 +61,13 @@ class Operations:
         """What waits to be refreshed, and how long it has taken."""
         return read_freshness(self._watched)
 
-    def consumer_add(
-        self,
-        actor: str,
-        name: str,
-        owner: str,
-        task: str = "",
-        gates: GateChanges = (),
-        wants_head: bool = False,
-        max_age: float = ANY_AGE,
-    ) -> Consumer:
-        """Declare a consumer; raises InvalidInput, or Conflict when it exists with other fields."""
-        return self._registry.acting(actor).consumers.add(name, owner, task, gates, wants_head, max_age)
-
-    def consumer_set(
-        self,
-        actor: str,
-        name: str,
-        owner: str | None = None,
-        task: str | None = None,
-        gates: GateChanges = (),
-        wants_head: bool | None = None,
-        max_age: float | None = None,
-    ) -> Consumer:
-        """Change what is given; raises NotFound or InvalidInput."""
-        return self._registry.acting(actor).consumers.set(name, owner, task, gates, wants_head, max_age)
-
     def check(
         self, consumer: str, version: str, canary_share: float | None = None, progress: Progress | None = None
     ) -> tuple[Verdict, ...]:
         """What every gate would say now, on fresh evidence; changes nothing."""
-        if self._registry.promotions.check(consumer, version, canary_share):  # raises what no evidence can change
-            self._inspect(version, self._registry, progress)
-        return self._registry.promotions.check(consumer, version, canary_share)
+        if self.registry.promotions.check(consumer, version, canary_share):  # raises what no evidence can change
+            self._inspect(version, self.registry, progress)
+        return self.registry.promotions.check(consumer, version, canary_share)
 
     def promote(
         self,
@@ -110,7 +81,7 @@ class Operations:
         progress: Progress | None = None,
     ) -> Promotion:
         """Move a consumer to a version, or a share of its users, on fresh evidence; see Promotions.promote."""
-        registry = self._registry.acting(actor)
+        registry = self.registry.acting(actor)
         action = Action.PROMOTE if canary_share is None else Action.CANARY
         with registry.audit.preparing(action, f"consumer {consumer}"):
             expected = self._revision(consumer, expected_revision)
@@ -132,7 +103,7 @@ class Operations:
         progress: Progress | None = None,
     ) -> Promotion:
         """Make the canary the stable version, on fresh evidence; see Promotions.finish_canary."""
-        registry = self._registry.acting(actor)
+        registry = self.registry.acting(actor)
         with registry.audit.preparing(Action.CANARY_FINISH, f"consumer {consumer}"):
             expected = self._revision(consumer, expected_revision)
             assignment = registry.consumers.assignment(consumer)
@@ -141,13 +112,6 @@ class Operations:
         promotion = registry.promotions.finish_canary(consumer, reason, force=force, expected_revision=expected)
         self._later(self._project)
         return promotion
-
-    def abort_canary(
-        self, actor: str, consumer: str, reason: str = "", expected_revision: int | None = None
-    ) -> Promotion:
-        """End the canary; all users are back on the stable version."""
-        registry = self._registry.acting(actor)
-        return registry.promotions.abort_canary(consumer, reason, expected_revision=expected_revision)
 
     def rollback(
         self,
@@ -162,7 +126,7 @@ class Operations:
 
         Looks at that version only, so it works while the newest one is broken. Moves no data.
         """
-        registry = self._registry.acting(actor)
+        registry = self.registry.acting(actor)
         with registry.audit.preparing(Action.ROLLBACK, f"consumer {consumer}"):
             expected = self._revision(consumer, expected_revision)
             self._inspect(registry.promotions.rollback_target(consumer), registry, progress)
@@ -170,23 +134,12 @@ class Operations:
         self._later(self._project)
         return promotion
 
-    def history(self, consumer: str, at: datetime | None = None) -> Sequence[Promotion]:
-        """The changes of a consumer's assignment, oldest first, up to and with a time."""
-        return self._registry.promotions.history(consumer, at)
-
-    def versions(self) -> Sequence[EmbeddingVersion]:
-        """Every version, whatever its state."""
-        return self._registry.versions.list()
-
-    def version(self, version: str) -> EmbeddingVersion:
-        """One version; raises NotFound."""
-        return self._registry.versions.get(version)
-
     def diff(self, version: str, other: str, progress: Progress | None = None) -> "VersionDiff":
         """How two versions differ; raises NotFound."""
         from portrait.training.inspection.diff import diff_versions
 
-        return diff_versions(self._repo, self.version(version), self.version(other), progress=progress)
+        versions = self.registry.versions
+        return diff_versions(self._repo, versions.get(version), versions.get(other), progress=progress)
 
     def retire(self, actor: str, version: str, reason: str = "", progress: Progress | None = None) -> EmbeddingVersion:
         """End the life of a version: nothing reads it from the commit on, then its data goes.
@@ -194,15 +147,15 @@ class Operations:
         Killed or failed in between it stays retiring, and asking again goes on. Raises Conflict, which names them,
         while something pins the version.
         """
-        registry = self._registry.acting(actor)
+        registry = self.registry.acting(actor)
         generation = registry.retirements.begin(version, reason)
         self._later(lambda: self._remove(registry, version, generation, progress or silent))
         return registry.versions.get(version)
 
     def resume_retirements(self) -> None:
         """Go on with the retirements that were cut short."""
-        for version in self._registry.versions.list((VersionState.RETIRING,)):
-            self.retire(self._registry.actor, version.id)
+        for version in self.registry.versions.list((VersionState.RETIRING,)):
+            self.retire(self.registry.actor, version.id)
 
     def forget(self, actor: str, user: str, progress: Progress | None = None) -> "ForgettingReport":
         """Delete everything about a user, and accept nothing until that is lifted; see Forgetting.forget.
@@ -215,43 +168,15 @@ class Operations:
         """Accept what comes of a forgotten user from now on; returns how the audit calls the user."""
         return self._forgetting(actor, silent).lift(user)
 
-    def heads(self, consumer: str) -> Sequence[Head]:
-        """The heads of a consumer, oldest first; raises NotFound."""
-        return self._registry.heads.list(consumer)
-
-    def register_head(self, actor: str, head: NewHead) -> Head:
-        """Keep a head that was trained elsewhere; raises FingerprintMismatch, NotFound or Conflict."""
-        return self._registry.acting(actor).heads.register(head)
-
-    def add_key(self, actor: str, name: str, grants: Sequence[Grant]) -> tuple[ApiKey, str]:
-        """A new key of the HTTP API, and the text of it, which is stored nowhere."""
-        return self._registry.acting(actor).keys.add(name, grants)
-
-    def keys(self) -> Sequence[ApiKey]:
-        """All keys, the revoked ones too."""
-        return self._registry.keys.list()
-
-    def revoke_key(self, actor: str, id: str) -> ApiKey:
-        """Make a key worthless; raises NotFound."""
-        return self._registry.acting(actor).keys.revoke(id)
-
-    def audit(self, since: datetime | None = None, after: int = 0, limit: int | None = None) -> Sequence[AuditEvent]:
-        """What was changed or refused, oldest first."""
-        return self._registry.audit.list(since, after, limit)
-
-    def refused(self, actor: str, subject: str, refusal: PortraitError) -> None:
-        """Keep that a request was turned away."""
-        self._registry.acting(actor).audit.refused(Action.ACCESS, subject, refusal)
-
     def _forgetting(self, actor: str, progress: Progress) -> "Forgetting":
         from portrait.feature_repo.forgetting.forgetting import Forgetting
 
-        registry = self._registry.acting(actor)
+        registry = self.registry.acting(actor)
         return Forgetting(self._repo, registry, lambda generation: self._await_shards(generation, progress))
 
     def _revision(self, consumer: str, expected: int | None) -> int:
         """The revision that the evidence is gathered for: whoever is faster meanwhile makes this change a conflict."""
-        assignment = self._registry.consumers.assignment(consumer)  # an unknown consumer is not inspected for
+        assignment = self.registry.consumers.assignment(consumer)  # an unknown consumer is not inspected for
         if expected is not None:
             return expected
         return assignment.revision if assignment else 0
@@ -281,7 +206,7 @@ class Operations:
         registry.retirements.finish(version)
 
     def _await_replicas(self, version: str, generation: int, progress: Progress) -> None:
-        behind = self._registry.replicas.wait(generation, REPLICAS_SECONDS, progress=progress)
+        behind = self.registry.replicas.wait(generation, REPLICAS_SECONDS, progress=progress)
         if behind:
             raise Conflict(
                 f"version {version} is retiring, but these still follow an earlier state: {_named(behind)}. Its "
@@ -289,7 +214,7 @@ class Operations:
             )
 
     def _await_shards(self, generation: int, progress: Progress) -> None:
-        behind = self._registry.replicas.wait(generation, REPLICAS_SECONDS, SHARDS, progress)
+        behind = self.registry.replicas.wait(generation, REPLICAS_SECONDS, SHARDS, progress)
         if behind:
             raise Conflict(
                 f"nothing comes in of this user any more, but these refresh shards do not know that yet: "
