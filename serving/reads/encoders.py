@@ -5,41 +5,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Protocol
-
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from portrait.registry.errors import Unavailable
 from portrait.registry.records.records import EmbeddingVersion
 
-
-class Encoder(Protocol):
-    """What the reader needs of portrait.training.encoding.encoder.Encoder."""
-
-    @property
-    def prior(self) -> NDArray[np.float32]:
-        """The vector of a user about whom nothing is known, float32[dimension]."""
-        ...
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that it holds."""
-        ...
-
-    @property
-    def items_position(self) -> int:
-        """Position of the catalogue up to which it knows the items."""
-        ...
-
-    def encode(self, users: pa.Table, as_of: Any) -> NDArray[np.float32]:
-        """Vectors float32[n, dimension] of users as of times in microseconds, int or int64[n]."""
-        ...
-
-    def learn(self, items: pa.Table, position: int) -> None:
-        """Know rows of the catalogue, up to a position."""
-        ...
+if TYPE_CHECKING:  # torch takes seconds to import, and stored vectors need none of it
+    from portrait.training.encoding.encoder import Encoder
 
 
 class EncoderCache:
@@ -47,9 +19,9 @@ class EncoderCache:
 
     def __init__(
         self,
-        load: Callable[[EmbeddingVersion], Encoder],
+        load: Callable[[EmbeddingVersion], "Encoder"],
         budget_bytes: int = 2 << 30,
-        keep_up: Callable[[Encoder], None] | None = None,
+        keep_up: Callable[["Encoder"], None] | None = None,
     ) -> None:
         """`keep_up` is done to an encoder whenever it is asked for: it may have items to learn."""
         self._load = load
@@ -59,14 +31,14 @@ class EncoderCache:
         self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def get(self, version: EmbeddingVersion) -> Encoder:
+    def get(self, version: EmbeddingVersion) -> "Encoder":
         """The encoder of a version, loading it when it is not there; raises what loading raises."""
         encoder = self._loaded(version)
         if self._keep_up is not None:
             self._keep_up(encoder)
         return encoder
 
-    def _loaded(self, version: EmbeddingVersion) -> Encoder:
+    def _loaded(self, version: EmbeddingVersion) -> "Encoder":
         with self._lock:
             encoder = self._encoders.get(version.id)
             if encoder is not None:
@@ -98,13 +70,13 @@ PAUSE_SECONDS = 5.0
 class Upkeep:
     """Brings an encoder up to the catalogue before it computes."""
 
-    def __init__(self, bring: Callable[[Encoder], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, bring: Callable[["Encoder"], None], clock: Callable[[], float] = time.monotonic) -> None:
         """`bring` is that of portrait.training.encoding.later_items.NewItems."""
         self._bring = bring
         self._clock = clock
         self._paused_until = float("-inf")
 
-    def __call__(self, encoder: Encoder) -> None:
+    def __call__(self, encoder: "Encoder") -> None:
         """Bring it up, unless the registry is away."""
         if self._clock() < self._paused_until:
             return

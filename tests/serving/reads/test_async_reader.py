@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from portrait.feature_repo.online.codec import StoredVector, VectorRows
 from portrait.registry.errors import Unavailable
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.serving.reads.async_reader import PooledReader
-from tests.serving.twins import ODD_VECTOR, Row, Rows, Twins, twins
+from tests.serving.twins import ODD_VECTOR, Twins, twins
 
 
 def test_cold_users_are_bounded_and_stored_ones_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +50,7 @@ class AwaitedStore:
         self.most = 0
         self.threads: list[str] = []
 
-    async def read_vectors_async(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> Rows:
+    async def read_vectors_async(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
         self.threads.append(threading.current_thread().name)
         self._under_way += 1
         self.most = max(self.most, self._under_way)
@@ -57,7 +58,7 @@ class AwaitedStore:
         self._under_way -= 1
         return self._store.read_vectors(version, user_ids)
 
-    async def read_vector_async(self, version: EmbeddingVersion, user_id: str) -> Row | None:
+    async def read_vector_async(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
         self.threads.append(threading.current_thread().name)
         return self._store.read_vector(version, user_id)
 
@@ -87,7 +88,7 @@ def test_the_look_ups_of_two_lanes_go_out_together(parts: Twins) -> None:
 def test_small_reads_take_no_thread_and_large_ones_do(parts: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
     read, threads = parts.store.read_vectors, []
 
-    def noted(version: EmbeddingVersion, users: Sequence[str]) -> Rows:
+    def noted(version: EmbeddingVersion, users: Sequence[str]) -> VectorRows:
         threads.append((len(users), threading.current_thread() is threading.main_thread()))
         return read(version, users)
 
