@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from portrait.serving.reads.async_reader import PooledReader
 from tests.serving.twins import ODD_VECTOR, Twins, twins
 
 
-def test_cold_users_are_bounded_and_stored_ones_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, let_go = twins(compute_queue=3), threading.Event()
+def test_cold_users_are_bounded_and_stored_ones_go_on(registry_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, let_go = twins(registry_file, compute_queue=3), threading.Event()
     encode = made.encoders["autoencoder-1"].encode
 
     def slow(users: Any, as_of: Any) -> Any:
@@ -75,8 +76,7 @@ def test_a_store_that_can_be_awaited_is(parts: Twins) -> None:
 
 
 def test_the_look_ups_of_two_lanes_go_out_together(parts: Twins) -> None:
-    parts.source.try_out("ranker", "autoencoder-2", 0.5)
-    parts.reader.assignments.refresh()
+    parts.promote("ranker", "autoencoder-2", canary_share=0.5)
     store = AwaitedStore(parts)
     pool, users = PooledReader(parts.reader, 1, 1, 1, store), [f"user-{number}" for number in range(9)] + ["bob"]
     answer = asyncio.run(pool.read("ranker", users))

@@ -6,7 +6,8 @@ import pytest
 
 from portrait.registry.errors import InvalidInput, Unavailable
 from portrait.serving.reads.encoders import PAUSE_SECONDS, EncoderCache, Upkeep
-from tests.serving.twins import TwinEncoder, version
+from tests.serving.twin_source import version
+from tests.serving.twins import TwinEncoder
 
 
 def test_an_encoder_is_kept_up_whenever_it_is_asked_for() -> None:
