@@ -34,7 +34,7 @@ from portrait.serving.reads.reader import EmbeddingReader
 from portrait.serving.state.assignment_poller import Assignments, RegistrySource
 from portrait.training.inspection.diff import MeasuredPair, VersionDiff, VersionSide
 from tests.feature_repo.ingest.fixed_columns import FixedColumns
-from tests.registry.factories import good_evidence, new_version, vector_facts
+from tests.registry.factories import new_version, vector_facts
 from tests.serving.twin_source import BACKFILLED, DIMENSION, FINGERPRINTS, version
 
 COMPUTED = datetime(2024, 5, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -177,9 +177,9 @@ def populate(registry: Registry) -> None:
         registry.backfills.finish(backfill.id)
     for name in ("ranker", "search", "fresh"):
         registry.consumers.add(name, "team", "ranking")
-    for name, id in zip(("ranker", "search"), FINGERPRINTS, strict=False):
-        good_evidence(registry, registry.versions.get(id))
-        registry.promotions.promote(name, id, "first")
+    operations = TwinOperations(registry)
+    operations.promote("ann", "ranker", "autoencoder-1", "first")
+    operations.promote("ann", "search", "autoencoder-2", "first")
 
 
 class TwinOperations(Operations):
