@@ -81,6 +81,19 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite registry with all tables and no rows. Copy it, change nothing in it."""
+    from portrait.infra.migrations import upgrade
+    from portrait.registry.registry import Registry
+
+    path = tmp_path_factory.mktemp("migrated") / "registry.db"
+    made = Registry.open(f"sqlite:///{path}")
+    upgrade(made.database)
+    made.close()
+    return path
+
+
 @pytest.fixture
 def redis_url() -> Iterator[str]:
     """An emptied Redis database."""

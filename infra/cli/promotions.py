@@ -76,7 +76,7 @@ def abort(consumer: Consumer, reason: Reason = "", expect: Expected = None, as_j
     from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
-        promotion = portrait.operations.abort_canary(portrait.settings.actor, consumer, reason, expect)
+        promotion = portrait.registry.promotions.abort_canary(consumer, reason, expected_revision=expect)
         _show(portrait, promotion, as_json)
 
 

@@ -3,9 +3,9 @@
 from fastapi import APIRouter
 
 from portrait.registry.records.grants import Scope
+from portrait.registry.registry import Registry
 from portrait.registry.serving_state.serving_state import ServingState
 from portrait.serving.api.guard import Actor, Guard
-from portrait.serving.api.operations import Operations
 from portrait.serving.api.requests import ConsumerChange, NewConsumer
 from portrait.serving.api.responses import AssignedConsumerAnswer, AssignmentAnswer, ConsumerAnswer
 from portrait.serving.bounded_threads import BoundedThreads
@@ -33,7 +33,7 @@ def reading(guard: Guard, assignments: Assignments) -> APIRouter:
     return routes
 
 
-def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
+def changing(guard: Guard, registry: Registry, threads: BoundedThreads) -> APIRouter:
     """Routes that change consumers, for administrators."""
     routes = guard.router(Scope.ADMINISTER, TAG)
 
@@ -42,8 +42,8 @@ def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> A
         """Add a consumer; the same again changes nothing."""
         gates = body.gates.model_dump(exclude_none=True)
         made = await threads.run(
-            lambda: operations.consumer_add(
-                actor, body.name, body.owner, body.task, gates, body.wants_head, body.max_age_seconds
+            lambda: registry.acting(actor).consumers.add(
+                body.name, body.owner, body.task, gates, body.wants_head, body.max_age_seconds
             )
         )
         return ConsumerAnswer.model_validate(made)
@@ -53,8 +53,8 @@ def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> A
         """Change the owner, the task, gate settings, whether a head is required, or how old vectors may be."""
         gates = body.gates.model_dump(exclude_unset=True) if body.gates else {}
         changed = await threads.run(
-            lambda: operations.consumer_set(
-                actor, consumer, body.owner, body.task, gates, body.wants_head, body.max_age_seconds
+            lambda: registry.acting(actor).consumers.set(
+                consumer, body.owner, body.task, gates, body.wants_head, body.max_age_seconds
             )
         )
         return ConsumerAnswer.model_validate(changed)

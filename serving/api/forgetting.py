@@ -9,9 +9,9 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from portrait.registry.records.grants import Scope
 from portrait.serving.api.guard import Actor, Guard
-from portrait.serving.api.operations import Operations
 from portrait.serving.bounded_threads import BoundedThreads
 from portrait.serving.http.problems import documented
+from portrait.serving.operations.operations import Operations
 
 
 class AnyText(Convertor[str]):

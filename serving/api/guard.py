@@ -10,9 +10,10 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from portrait.registry.access.audit import Action
 from portrait.registry.errors import AccessDenied, Unavailable
 from portrait.registry.records.grants import Scope
-from portrait.serving.api.operations import Operations
+from portrait.registry.registry import Registry
 from portrait.serving.api.requests import BoundedRequest
 from portrait.serving.bounded_threads import BoundedThreads
 from portrait.serving.http.access import ANONYMOUS, Access, bearer
@@ -40,9 +41,9 @@ def refusals(scope: Scope | None) -> dict[int | str, dict[str, Any]]:
 class Guard:
     """Lets requests in by their key and scope, and has the audit keep the refused ones."""
 
-    def __init__(self, access: Access, operations: Operations, metrics: CollectorRegistry) -> None:
+    def __init__(self, access: Access, registry: Registry, metrics: CollectorRegistry) -> None:
         self._access = access
-        self._operations = operations
+        self._registry = registry
         self._audit = BoundedThreads("the audit", threads=1, limit=MAX_REFUSALS)
         self._dropped = Counter(
             "portrait_refusals_dropped", "Refused attempts that the audit was too slow for.", registry=metrics
@@ -70,7 +71,7 @@ class Guard:
 
     def _keep(self, actor: str, subject: str, refusal: AccessDenied) -> None:
         try:
-            self._audit.submit(lambda: self._operations.refused(actor, subject, refusal))
+            self._audit.submit(lambda: self._registry.acting(actor).audit.refused(Action.ACCESS, subject, refusal))
         except Unavailable:
             self._dropped.inc()
 

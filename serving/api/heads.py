@@ -4,8 +4,8 @@ from fastapi import APIRouter
 
 from portrait.registry.consumers.heads import NewHead
 from portrait.registry.records.grants import Scope
+from portrait.registry.registry import Registry
 from portrait.serving.api.guard import Actor, Guard
-from portrait.serving.api.operations import Operations
 from portrait.serving.api.requests import TrainedHead
 from portrait.serving.api.responses import HeadAnswer
 from portrait.serving.bounded_threads import BoundedThreads
@@ -14,19 +14,19 @@ from portrait.serving.http.problems import documented
 TAG = "heads"
 
 
-def reading(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
+def reading(guard: Guard, registry: Registry, threads: BoundedThreads) -> APIRouter:
     """Routes that read heads, for any key."""
     routes = guard.router(None, TAG)
 
     @routes.get("/consumers/{consumer}/heads", responses=documented(400, 404))
     async def heads(consumer: str) -> list[HeadAnswer]:
         """Heads of a consumer, oldest first."""
-        return [HeadAnswer.model_validate(head) for head in await threads.run(lambda: operations.heads(consumer))]
+        return [HeadAnswer.model_validate(head) for head in await threads.run(lambda: registry.heads.list(consumer))]
 
     return routes
 
 
-def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
+def changing(guard: Guard, registry: Registry, threads: BoundedThreads) -> APIRouter:
     """Routes that register heads, for keys that may promote the consumer."""
     routes = guard.router(Scope.PROMOTE, TAG)
 
@@ -34,6 +34,6 @@ def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> A
     async def register_head(consumer: str, body: TrainedHead, actor: Actor) -> HeadAnswer:
         """Register a head that was trained on a version's vectors; another fingerprint is refused."""
         head = NewHead(consumer=consumer, **dict(body))
-        return HeadAnswer.model_validate(await threads.run(lambda: operations.register_head(actor, head)))
+        return HeadAnswer.model_validate(await threads.run(lambda: registry.acting(actor).heads.register(head)))
 
     return routes

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Response
 
 from portrait.registry.errors import Unavailable
 from portrait.registry.records.records import EmbeddingVersion
-from portrait.serving.api.operations import Operations
 from portrait.serving.api.schemas import Health, Readiness
 from portrait.serving.bounded_threads import BoundedThreads
 from portrait.serving.http.metrics import CONTENT_TYPE, Metrics
 from portrait.serving.http.problems import documented
+from portrait.serving.operations.operations import Operations
 from portrait.serving.reads.async_reader import PooledReader, probe
 from portrait.serving.reads.lookups import Lookup
 from portrait.serving.state.routing import served_versions

@@ -6,19 +6,20 @@ from fastapi import APIRouter, Query, Response
 
 from portrait.registry.records.grants import Scope
 from portrait.registry.records.records import Promotion
+from portrait.registry.registry import Registry
 from portrait.serving.api.guard import Actor, Guard
-from portrait.serving.api.operations import Operations
 from portrait.serving.api.requests import CanaryAbort, CanaryEnd, Moment, NewPromotion, NewRollback
 from portrait.serving.api.responses import DryRunAnswer, PromotionAnswer, VerdictAnswer
 from portrait.serving.bounded_threads import BoundedThreads
 from portrait.serving.http.problems import documented
+from portrait.serving.operations.operations import Operations
 
 TAG = "promotions"
 At = Annotated[Moment | None, Query(description="Up to this time only: the last one says what was read then.")]
 CHANGES = documented(400, 404, 409, 413, 422)
 
 
-def reading(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
+def reading(guard: Guard, registry: Registry, threads: BoundedThreads) -> APIRouter:
     """The route of the history, for any key."""
     routes = guard.router(None, TAG)
 
@@ -30,7 +31,7 @@ def reading(guard: Guard, operations: Operations, threads: BoundedThreads) -> AP
         ] = None,
     ) -> list[PromotionAnswer]:
         """Changes of a consumer's assignment, oldest first."""
-        promotions = await threads.run(lambda: operations.history(consumer, at))
+        promotions = await threads.run(lambda: registry.promotions.history(consumer, at))
         return [PromotionAnswer.model_validate(promotion) for promotion in promotions]
 
     return routes
@@ -85,5 +86,6 @@ def _promote(operations: Operations, actor: str, consumer: str, body: NewPromoti
 
 def _end_canary(operations: Operations, actor: str, consumer: str, body: CanaryEnd) -> Promotion:
     if isinstance(body, CanaryAbort):
-        return operations.abort_canary(actor, consumer, body.reason, body.expected_revision)
+        promotions = operations.registry.acting(actor).promotions
+        return promotions.abort_canary(consumer, body.reason, expected_revision=body.expected_revision)
     return operations.finish_canary(actor, consumer, body.reason, body.force, body.expected_revision)

@@ -4,28 +4,29 @@ from fastapi import APIRouter
 
 from portrait.registry.records.grants import Scope
 from portrait.serving.api.guard import Actor, Guard
-from portrait.serving.api.operations import Operations
 from portrait.serving.api.requests import Retirement
 from portrait.serving.api.responses import DiffAnswer, VersionAnswer
 from portrait.serving.bounded_threads import BoundedThreads
 from portrait.serving.http.problems import documented
+from portrait.serving.operations.operations import Operations
 
 TAG = "versions"
 
 
 def reading(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
     """Routes that read versions, for any key."""
+    known = operations.registry.versions
     routes = guard.router(None, TAG)
 
     @routes.get("/versions")
     async def versions() -> list[VersionAnswer]:
         """All embedding versions, whatever their state."""
-        return [VersionAnswer.model_validate(version) for version in await threads.run(operations.versions)]
+        return [VersionAnswer.model_validate(version) for version in await threads.run(known.list)]
 
     @routes.get("/versions/{version}", responses=documented(400, 404))
     async def version(version: str) -> VersionAnswer:
         """One embedding version."""
-        return VersionAnswer.model_validate(await threads.run(lambda: operations.version(version)))
+        return VersionAnswer.model_validate(await threads.run(lambda: known.get(version)))
 
     @routes.get("/versions/{version}/diff/{other}", responses=documented(400, 404, 409))
     async def diff(version: str, other: str) -> DiffAnswer:

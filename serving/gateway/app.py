@@ -8,13 +8,13 @@ from portrait.serving.api import arrivals as arriving
 from portrait.serving.api import consumers, embeddings, forgetting, heads, health, keys, promotions, versions
 from portrait.serving.api.documentation import document
 from portrait.serving.api.guard import Guard
-from portrait.serving.api.operations import Operations
 from portrait.serving.arrivals.arrivals import Arrivals
 from portrait.serving.bounded_threads import BoundedThreads
 from portrait.serving.http import problems
 from portrait.serving.http.access import Access
 from portrait.serving.http.hot_requests import ShortcutApp
 from portrait.serving.http.metrics import Measured, Metrics
+from portrait.serving.operations.operations import Operations
 from portrait.serving.reads.async_reader import PooledReader
 from portrait.serving.settings import ServingSettings
 
@@ -36,19 +36,23 @@ def create_app(
     metrics = Metrics(shared_metrics)
     assignments = reader.reader.assignments
     assignments.facts = metrics.facts
-    guard = Guard(Access(assignments, settings), operations, metrics.registry)
+    registry = operations.registry
+    guard = Guard(Access(assignments, settings), registry, metrics.registry)
     threads = BoundedThreads("the registry", THREADS, WAITING)
     reads = embeddings.EmbeddingReads(reader, guard, metrics, settings.max_batch)
     app = ShortcutApp(reads.endpoint, metrics, title=TITLE, version=VERSION, description=DESCRIPTION)
     # These come first: Serve tries the routes in order to find the name of a request.
     app.router.routes[:0] = [*reads.routes, *arriving.routes(arrivals, guard, metrics)]
-    for part in (promotions, heads, versions):
-        app.include_router(part.reading(guard, operations, threads))
-        app.include_router(part.changing(guard, operations, threads))
+    app.include_router(promotions.reading(guard, registry, threads))
+    app.include_router(promotions.changing(guard, operations, threads))
+    app.include_router(heads.reading(guard, registry, threads))
+    app.include_router(heads.changing(guard, registry, threads))
+    app.include_router(versions.reading(guard, operations, threads))
+    app.include_router(versions.changing(guard, operations, threads))
     app.include_router(consumers.reading(guard, assignments))
-    app.include_router(consumers.changing(guard, operations, threads))
-    app.include_router(keys.router(guard, operations, threads))
-    app.include_router(keys.audit_router(guard, operations, threads))
+    app.include_router(consumers.changing(guard, registry, threads))
+    app.include_router(keys.router(guard, registry, threads))
+    app.include_router(keys.audit_router(guard, registry, threads))
     app.include_router(forgetting.router(guard, operations, threads))
     app.include_router(health.router(reader, metrics, operations, threads))
     app.add_middleware(Measured, metrics=metrics)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from portrait.feature_repo.broker.redis_streams import open_broker
 from portrait.feature_repo.ingest.known_columns import KnownColumns
@@ -14,13 +15,11 @@ from portrait.feature_repo.store.reconcile_process import generations_behind
 from portrait.registry.database.database import Database
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.registry import Registry
-from portrait.serving.api.operations import Operations as AnsweredOperations
 from portrait.serving.arrivals.arrivals import Arrivals
 from portrait.serving.arrivals.inbox_writer import InboxWriter, into_broker, into_inbox
 from portrait.serving.operations.operations import Operations
 from portrait.serving.operations.reconciler import Reconciler, reconcile_elsewhere
-from portrait.serving.reads.encoders import Encoder, EncoderCache, Upkeep
-from portrait.serving.reads.lookups import AsyncReads
+from portrait.serving.reads.encoders import EncoderCache, Upkeep
 from portrait.serving.reads.reader import EmbeddingReader
 from portrait.serving.reads.refresh_requests import RequestsForRefresh
 from portrait.serving.settings import ServingSettings
@@ -28,17 +27,20 @@ from portrait.serving.state.assignment_poller import PATIENCE, Assignments, Regi
 from portrait.serving.state.first_state import kept_state
 from portrait.training.encoding.later_items import NewItems
 
+if TYPE_CHECKING:  # imported with the first model: stored vectors need none of it
+    from portrait.training.encoding.encoder import Encoder
+
 
 @dataclass(frozen=True)
 class Parts:
     """The parts behind a gateway; `build_parts` makes the real ones."""
 
     reader: EmbeddingReader
-    operations: AnsweredOperations
+    operations: Operations
     arrivals: Arrivals
-    asynchronous: AsyncReads | None = None  # the online store, where it can be awaited without a thread
-    reconciler: Reconciler | None = None  # works beside the answers
-    requests: RequestsForRefresh | None = None  # takes users without a stored vector
+    asynchronous: FeatureRepo | None = None  # the store, where it can be awaited without a thread
+    reconciler: Reconciler | None = None  # what is done beside answering
+    requests: RequestsForRefresh | None = None  # who is told of users without a stored vector
 
 
 WRITE_PATIENCE = 10.0
@@ -94,7 +96,7 @@ def _reconciler(settings: ServingSettings, registry: Registry) -> Reconciler:
     )
 
 
-def load_encoder_of(home: Path, version: EmbeddingVersion) -> Encoder:
+def load_encoder_of(home: Path, version: EmbeddingVersion) -> "Encoder":
     """The encoder of a version's artifact; raises what loading raises for a broken or changed one."""
     from portrait.training.encoding.encoder import (
         load_encoder,  # torch takes seconds to import, and stored vectors need none of it

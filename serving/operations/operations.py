@@ -5,15 +5,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from portrait.registry.access.audit import Action, AuditEvent
-from portrait.registry.consumers.consumers import ANY_AGE
-from portrait.registry.consumers.heads import NewHead
+from portrait.registry.access.audit import Action
 from portrait.registry.database.tables import VersionState
-from portrait.registry.errors import Conflict, PortraitError
+from portrait.registry.errors import Conflict
 from portrait.registry.progress import Progress, silent
-from portrait.registry.records.gate_settings import GateChanges
-from portrait.registry.records.grants import Grant
-from portrait.registry.records.records import ApiKey, Consumer, EmbeddingVersion, Head, Promotion, Replica
+from portrait.registry.records.records import EmbeddingVersion, Promotion, Replica
 from portrait.registry.records.verdicts import Verdict
 from portrait.registry.registry import Registry
 from portrait.registry.serving_state.replicas import SHARDS
@@ -39,10 +35,11 @@ def at_once(work: Callable[[], object]) -> object:
 
 
 class Operations:
-    """All changes and queries of consumers, versions, heads and keys, each for an actor.
+    """Changes and questions that the registry cannot answer alone: evidence is gathered before, or Feast follows after.
 
-    `apply` brings Feast to the registry's state; its failure never undoes a change, as Feast only shows what the
-    registry decides. `later` runs work that may take minutes: at once on the command line, in a thread in a gateway.
+    Every change is made for an actor. What the registry can answer alone is asked of `registry` itself.
+    `apply` brings Feast to the registry's state; a failure of it never undoes a change, as Feast only shows what
+    the registry decides. `later` runs what may take minutes: at once on the command line, in a thread in a gateway.
     """
 
     def __init__(
@@ -54,7 +51,7 @@ class Operations:
         watched: Registry | None = None,
     ) -> None:
         """`watched` is the same registry over connections that are cut when they hang, for frequent queries."""
-        self._registry = registry
+        self.registry = registry
         self._watched = watched or registry
         self._repo = repo
         self._apply = apply
@@ -64,39 +61,13 @@ class Operations:
         """The backlog of the refresh and its delays; raises Unavailable."""
         return read_freshness(self._watched)
 
-    def consumer_add(
-        self,
-        actor: str,
-        name: str,
-        owner: str,
-        task: str = "",
-        gates: GateChanges = (),
-        wants_head: bool = False,
-        max_age: float = ANY_AGE,
-    ) -> Consumer:
-        """Declare a consumer; raises InvalidInput, or Conflict when it exists with other fields."""
-        return self._registry.acting(actor).consumers.add(name, owner, task, gates, wants_head, max_age)
-
-    def consumer_set(
-        self,
-        actor: str,
-        name: str,
-        owner: str | None = None,
-        task: str | None = None,
-        gates: GateChanges = (),
-        wants_head: bool | None = None,
-        max_age: float | None = None,
-    ) -> Consumer:
-        """Change the fields that are given; raises NotFound or InvalidInput."""
-        return self._registry.acting(actor).consumers.set(name, owner, task, gates, wants_head, max_age)
-
     def check(
         self, consumer: str, version: str, canary_share: float | None = None, progress: Progress | None = None
     ) -> tuple[Verdict, ...]:
         """The verdicts that a promotion would get now, on fresh evidence; changes nothing."""
-        if self._registry.promotions.check(consumer, version, canary_share):  # raises errors that need no evidence
-            self._inspect(version, self._registry, progress)
-        return self._registry.promotions.check(consumer, version, canary_share)
+        if self.registry.promotions.check(consumer, version, canary_share):  # raises errors that need no evidence
+            self._inspect(version, self.registry, progress)
+        return self.registry.promotions.check(consumer, version, canary_share)
 
     def promote(
         self,
@@ -110,7 +81,7 @@ class Operations:
         progress: Progress | None = None,
     ) -> Promotion:
         """Move a consumer to a version, or a share of its users, on fresh evidence; see Promotions.promote."""
-        registry = self._registry.acting(actor)
+        registry = self.registry.acting(actor)
         action = Action.PROMOTE if canary_share is None else Action.CANARY
         with registry.audit.preparing(action, f"consumer {consumer}"):
             expected = self._revision(consumer, expected_revision)
@@ -132,7 +103,7 @@ class Operations:
         progress: Progress | None = None,
     ) -> Promotion:
         """Make the canary the stable version, on fresh evidence; see Promotions.finish_canary."""
-        registry = self._registry.acting(actor)
+        registry = self.registry.acting(actor)
         with registry.audit.preparing(Action.CANARY_FINISH, f"consumer {consumer}"):
             expected = self._revision(consumer, expected_revision)
             assignment = registry.consumers.assignment(consumer)
@@ -141,13 +112,6 @@ class Operations:
         promotion = registry.promotions.finish_canary(consumer, reason, force=force, expected_revision=expected)
         self._later(self._project)
         return promotion
-
-    def abort_canary(
-        self, actor: str, consumer: str, reason: str = "", expected_revision: int | None = None
-    ) -> Promotion:
-        """End the canary; all users are back on the stable version."""
-        registry = self._registry.acting(actor)
-        return registry.promotions.abort_canary(consumer, reason, expected_revision=expected_revision)
 
     def rollback(
         self,
@@ -162,7 +126,7 @@ class Operations:
 
         Inspects that version only, so it works while the newest one is broken. Moves no data.
         """
-        registry = self._registry.acting(actor)
+        registry = self.registry.acting(actor)
         with registry.audit.preparing(Action.ROLLBACK, f"consumer {consumer}"):
             expected = self._revision(consumer, expected_revision)
             self._inspect(registry.promotions.rollback_target(consumer), registry, progress)
@@ -170,23 +134,12 @@ class Operations:
         self._later(self._project)
         return promotion
 
-    def history(self, consumer: str, at: datetime | None = None) -> Sequence[Promotion]:
-        """The changes of a consumer's assignment, oldest first; those up to and including time `at` if given."""
-        return self._registry.promotions.history(consumer, at)
-
-    def versions(self) -> Sequence[EmbeddingVersion]:
-        """All versions, whatever their state."""
-        return self._registry.versions.list()
-
-    def version(self, version: str) -> EmbeddingVersion:
-        """The version of this id; raises NotFound."""
-        return self._registry.versions.get(version)
-
     def diff(self, version: str, other: str, progress: Progress | None = None) -> "VersionDiff":
         """The difference of two versions, from their stored vectors; raises NotFound."""
         from portrait.training.inspection.diff import diff_versions
 
-        return diff_versions(self._repo, self.version(version), self.version(other), progress=progress)
+        versions = self.registry.versions
+        return diff_versions(self._repo, versions.get(version), versions.get(other), progress=progress)
 
     def retire(self, actor: str, version: str, reason: str = "", progress: Progress | None = None) -> EmbeddingVersion:
         """End the life of a version: from the commit on nothing reads it, then its data is deleted.
@@ -194,15 +147,15 @@ class Operations:
         If it is killed or fails in between, the version stays retiring and another call goes on. Raises Conflict,
         which names the pins, while something pins the version.
         """
-        registry = self._registry.acting(actor)
+        registry = self.registry.acting(actor)
         generation = registry.retirements.begin(version, reason)
         self._later(lambda: self._remove(registry, version, generation, progress or silent))
         return registry.versions.get(version)
 
     def resume_retirements(self) -> None:
         """Go on with all retirements that were interrupted."""
-        for version in self._registry.versions.list((VersionState.RETIRING,)):
-            self.retire(self._registry.actor, version.id)
+        for version in self.registry.versions.list((VersionState.RETIRING,)):
+            self.retire(self.registry.actor, version.id)
 
     def forget(self, actor: str, user: str, progress: Progress | None = None) -> "ForgettingReport":
         """Delete all data of a user, and accept no more until `lift`; see Forgetting.forget.
@@ -215,43 +168,15 @@ class Operations:
         """Accept records of a forgotten user again; returns the user's name in the audit."""
         return self._forgetting(actor, silent).lift(user)
 
-    def heads(self, consumer: str) -> Sequence[Head]:
-        """The heads of a consumer, oldest first; raises NotFound."""
-        return self._registry.heads.list(consumer)
-
-    def register_head(self, actor: str, head: NewHead) -> Head:
-        """Keep a head that was trained elsewhere; raises FingerprintMismatch, NotFound or Conflict."""
-        return self._registry.acting(actor).heads.register(head)
-
-    def add_key(self, actor: str, name: str, grants: Sequence[Grant]) -> tuple[ApiKey, str]:
-        """A new key of the HTTP API, and its text, which is stored nowhere."""
-        return self._registry.acting(actor).keys.add(name, grants)
-
-    def keys(self) -> Sequence[ApiKey]:
-        """All keys, the revoked ones too."""
-        return self._registry.keys.list()
-
-    def revoke_key(self, actor: str, id: str) -> ApiKey:
-        """Revoke a key for good; raises NotFound."""
-        return self._registry.acting(actor).keys.revoke(id)
-
-    def audit(self, since: datetime | None = None, after: int = 0, limit: int | None = None) -> Sequence[AuditEvent]:
-        """At most `limit` audit events, oldest first: from time `since` on, with ids greater than `after`."""
-        return self._registry.audit.list(since, after, limit)
-
-    def refused(self, actor: str, subject: str, refusal: PortraitError) -> None:
-        """Keep in the audit that the HTTP API refused a request."""
-        self._registry.acting(actor).audit.refused(Action.ACCESS, subject, refusal)
-
     def _forgetting(self, actor: str, progress: Progress) -> "Forgetting":
         from portrait.feature_repo.forgetting.forgetting import Forgetting
 
-        registry = self._registry.acting(actor)
+        registry = self.registry.acting(actor)
         return Forgetting(self._repo, registry, lambda generation: self._await_shards(generation, progress))
 
     def _revision(self, consumer: str, expected: int | None) -> int:
         """The revision that the evidence is gathered for; another change in the meantime makes this one a conflict."""
-        assignment = self._registry.consumers.assignment(consumer)  # raises for an unknown consumer, before inspecting
+        assignment = self.registry.consumers.assignment(consumer)  # an unknown consumer is not inspected for
         if expected is not None:
             return expected
         return assignment.revision if assignment else 0
@@ -281,7 +206,7 @@ class Operations:
         registry.retirements.finish(version)
 
     def _await_replicas(self, version: str, generation: int, progress: Progress) -> None:
-        behind = self._registry.replicas.wait(generation, REPLICAS_SECONDS, progress=progress)
+        behind = self.registry.replicas.wait(generation, REPLICAS_SECONDS, progress=progress)
         if behind:
             raise Conflict(
                 f"version {version} is retiring, but these still follow an earlier state: {_named(behind)}. Its "
@@ -289,7 +214,7 @@ class Operations:
             )
 
     def _await_shards(self, generation: int, progress: Progress) -> None:
-        behind = self._registry.replicas.wait(generation, REPLICAS_SECONDS, SHARDS, progress)
+        behind = self.registry.replicas.wait(generation, REPLICAS_SECONDS, SHARDS, progress)
         if behind:
             raise Conflict(
                 f"no more records of this user are accepted, but these refresh shards do not know that yet: "

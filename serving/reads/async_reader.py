@@ -5,15 +5,19 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from portrait.registry.errors import Unavailable
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.serving.bounded_threads import BoundedThreads
 from portrait.serving.reads.embedding_batch import COMPUTED, Answer, EmbeddingBatch, StoredEmbedding
-from portrait.serving.reads.lookups import AsyncReads, Lookup, StoredVector
+from portrait.serving.reads.lookups import Lookup
 from portrait.serving.reads.reader import EmbeddingReader, joined
 from portrait.serving.state.routing import STABLE, Part
+
+if TYPE_CHECKING:  # Feast takes seconds to import
+    from portrait.feature_repo.online.codec import StoredVector
+    from portrait.feature_repo.store.feature_repo import FeatureRepo
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +59,7 @@ class PooledReader:
         store_threads: int,
         compute_threads: int,
         compute_queue: int,
-        asynchronous: AsyncReads | None = None,
+        asynchronous: "FeatureRepo | None" = None,
         inline_users: int = 0,
         wanted: Wanted | None = None,
     ) -> None:
@@ -92,7 +96,7 @@ class PooledReader:
             return None
         return StoredEmbedding(user, found.vector, version.id, version.fingerprint, part.lane, found.as_of, age)
 
-    async def _one(self, version: EmbeddingVersion, user: str) -> StoredVector | None:
+    async def _one(self, version: EmbeddingVersion, user: str) -> "StoredVector | None":
         if self._asynchronous is not None:
             return await self._asynchronous.read_vector_async(version, user)
         if self._inline_users:

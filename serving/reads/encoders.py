@@ -5,41 +5,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Protocol
-
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from portrait.registry.errors import Unavailable
 from portrait.registry.records.records import EmbeddingVersion
 
-
-class Encoder(Protocol):
-    """What the reader needs of portrait.training.encoding.encoder.Encoder."""
-
-    @property
-    def prior(self) -> NDArray[np.float32]:
-        """The vector of a user about whom nothing is known, float32[dimension]."""
-        ...
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory that the encoder holds."""
-        ...
-
-    @property
-    def items_position(self) -> int:
-        """The position of the catalogue up to which the encoder knows the items."""
-        ...
-
-    def encode(self, users: pa.Table, as_of: Any) -> NDArray[np.float32]:
-        """The vectors of users, float32[n, dimension], as of times in microseconds, int or int64[n]."""
-        ...
-
-    def learn(self, items: pa.Table, position: int) -> None:
-        """Add rows of the catalogue; from then on the encoder knows the items up to `position`."""
-        ...
+if TYPE_CHECKING:  # torch takes seconds to import, and stored vectors need none of it
+    from portrait.training.encoding.encoder import Encoder
 
 
 class EncoderCache:
@@ -47,9 +19,9 @@ class EncoderCache:
 
     def __init__(
         self,
-        load: Callable[[EmbeddingVersion], Encoder],
+        load: Callable[[EmbeddingVersion], "Encoder"],
         budget_bytes: int = 2 << 30,
-        keep_up: Callable[[Encoder], None] | None = None,
+        keep_up: Callable[["Encoder"], None] | None = None,
     ) -> None:
         """`keep_up` is called with an encoder on every `get`, as there may be new items to learn."""
         self._load = load
@@ -59,14 +31,14 @@ class EncoderCache:
         self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def get(self, version: EmbeddingVersion) -> Encoder:
+    def get(self, version: EmbeddingVersion) -> "Encoder":
         """The encoder of a version, loaded if it is not in the cache; raises what loading raises."""
         encoder = self._loaded(version)
         if self._keep_up is not None:
             self._keep_up(encoder)
         return encoder
 
-    def _loaded(self, version: EmbeddingVersion) -> Encoder:
+    def _loaded(self, version: EmbeddingVersion) -> "Encoder":
         with self._lock:
             encoder = self._encoders.get(version.id)
             if encoder is not None:
@@ -98,13 +70,13 @@ PAUSE_SECONDS = 5.0
 class Upkeep:
     """Teaches an encoder the new items of the catalogue before it computes."""
 
-    def __init__(self, bring: Callable[[Encoder], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, bring: Callable[["Encoder"], None], clock: Callable[[], float] = time.monotonic) -> None:
         """`bring` is the method `bring` of portrait.training.encoding.later_items.NewItems."""
         self._bring = bring
         self._clock = clock
         self._paused_until = float("-inf")
 
-    def __call__(self, encoder: Encoder) -> None:
+    def __call__(self, encoder: "Encoder") -> None:
         """Teach the encoder the new items, unless the registry is away."""
         if self._clock() < self._paused_until:
             return

@@ -9,16 +9,6 @@ from portrait.infra.migrations import upgrade
 from portrait.registry.registry import Registry
 
 
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite registry with all tables and no rows. Copy it, change nothing in it."""
-    path = tmp_path_factory.mktemp("migrated") / "registry.db"
-    made = Registry.open(f"sqlite:///{path}")
-    upgrade(made.database)
-    made.close()
-    return path
-
-
 @pytest.fixture
 def registry(database_url: str, migrated_file: Path) -> Iterator[Registry]:
     """An empty registry, on SQLite and on Postgres."""

@@ -1,15 +1,17 @@
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from portrait.registry.registry import Registry
 from portrait.serving.gateway.app import create_app
 from portrait.serving.settings import ServingSettings
 from tests.serving.api.api_table import KEYS
 from tests.serving.instance import Instance, make
-from tests.serving.twin_operations import TwinOperations
-from tests.serving.twins import Twins, twins
+from tests.serving.twins import Twins, keep_keys, populate, twins
 
 MAX_BATCH = 20
 SETTINGS = ServingSettings(max_batch=MAX_BATCH)
@@ -25,34 +27,42 @@ def problem(answer: Any, status: int, *said: str) -> dict[str, Any]:
     return body
 
 
+@pytest.fixture(scope="session")
+def populated_file(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry of two versions with a consumer each, and one without any. Copy it, change nothing in it."""
+    path = shutil.copyfile(migrated_file, tmp_path_factory.mktemp("populated") / "registry.db")
+    made = Registry.open(f"sqlite:///{path}")
+    populate(made)
+    made.close()
+    return path
+
+
 @pytest.fixture
-def parts() -> Iterator[Twins]:
-    made = twins()
+def registry_file(populated_file: Path, tmp_path: Path) -> Path:
+    """Such a registry of one's own."""
+    return shutil.copyfile(populated_file, tmp_path / "populated.db")
+
+
+@pytest.fixture
+def parts(registry_file: Path) -> Iterator[Twins]:
+    made = twins(registry_file)
     yield made
     made.close()
 
 
 @pytest.fixture
-def operations(parts: Twins) -> TwinOperations:
-    return TwinOperations(parts.source)
-
-
-@pytest.fixture
-def http(parts: Twins, operations: TwinOperations) -> Iterator[TestClient]:
-    app = create_app(parts.pool, operations, parts.arrivals, SETTINGS)
+def http(parts: Twins) -> Iterator[TestClient]:
+    app = create_app(parts.pool, parts.operations, parts.arrivals, SETTINGS)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.fixture
-def keyed(parts: Twins, operations: TwinOperations) -> Iterator[TestClient]:
+def keyed(parts: Twins, http: TestClient) -> TestClient:
     """A gateway that knows the keys of the table."""
-    parts.source.keys |= {key.id: key for key in KEYS}
-    parts.source.number += 1
+    keep_keys(parts.registry, *KEYS)
     parts.reader.assignments.refresh()
-    app = create_app(parts.pool, operations, parts.arrivals, SETTINGS)
-    with TestClient(app, raise_server_exceptions=False) as client:
-        yield client
+    return http
 
 
 @pytest.fixture(scope="session")

@@ -1,139 +1,43 @@
 """In-memory twins of the gateway's parts, and a factory for each record."""
 
+import hashlib
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from portrait.feature_repo.forgetting.tombstones import ForgettingReport, TrainedVersion
 from portrait.feature_repo.ingest.records import RecordJudge
 from portrait.feature_repo.log.inbox import Arriving, Outcome
+from portrait.feature_repo.online.codec import StoredVector, VectorRows
 from portrait.feature_repo.schemas import TIME
-from portrait.registry.database.tables import VersionState
+from portrait.registry.access.audit import Action
+from portrait.registry.database.tables import ApiKeyRow
 from portrait.registry.errors import Unavailable
-from portrait.registry.records.records import ApiKey, Assignment, Consumer, EmbeddingVersion
-from portrait.registry.serving_state.serving_state import ServingState
+from portrait.registry.progress import Progress
+from portrait.registry.records.evidence_facts import ArtifactFacts, VectorFacts
+from portrait.registry.records.records import ApiKey, EmbeddingVersion
+from portrait.registry.registry import Registry
+from portrait.registry.rows import bump, version_row
 from portrait.serving.arrivals.arrivals import Arrivals
 from portrait.serving.arrivals.inbox_writer import Arrived, InboxWriter
+from portrait.serving.operations.operations import Operations
 from portrait.serving.reads.async_reader import PooledReader
 from portrait.serving.reads.encoders import EncoderCache
 from portrait.serving.reads.reader import EmbeddingReader
-from portrait.serving.state.assignment_poller import Assignments
+from portrait.serving.state.assignment_poller import Assignments, RegistrySource
+from portrait.training.inspection.diff import MeasuredPair, VersionDiff, VersionSide
 from tests.feature_repo.ingest.fixed_columns import FixedColumns
+from tests.registry.factories import new_version, vector_facts
+from tests.serving.twin_source import BACKFILLED, DIMENSION, FINGERPRINTS, version
 
-DIMENSION = 8
-BACKFILLED = datetime(2024, 5, 1, tzinfo=UTC)
 COMPUTED = datetime(2024, 5, 2, 3, 4, 5, 678901, tzinfo=UTC)
-FINGERPRINTS = {"autoencoder-1": "f" * 64, "autoencoder-2": "a" * 64}
-
-
-def version(id: str = "autoencoder-1", **changes: Any) -> EmbeddingVersion:
-    family, number = id.rsplit("-", 1)
-    made = EmbeddingVersion(
-        id=id,
-        family=family,
-        number=int(number),
-        fingerprint=FINGERPRINTS.get(id, id),
-        dimension=DIMENSION,
-        state=VersionState.READY,
-        failure=None,
-        run=f"run-{id}",
-        artifact=f"artifacts/run-{id}",
-        parent=None,
-        snapshot="s1",
-        data_from=None,
-        data_to=datetime(2024, 4, 1, tzinfo=UTC),
-        feature_schema={},
-        config={},
-        metrics={"loss": 0.5},
-        code_revision="r1",
-        created_at=datetime(2024, 4, 2, tzinfo=UTC),
-        last_as_of=BACKFILLED,
-    )
-    return replace(made, **changes)
-
-
-def consumer(name: str) -> Consumer:
-    return Consumer(name, "team", "ranking", datetime(2024, 1, 1, tzinfo=UTC))
-
-
-def assignment(
-    name: str, stable: str, revision: int = 1, canary: str | None = None, share: float | None = None
-) -> Assignment:
-    return Assignment(name, stable, canary, share, revision, datetime(2024, 5, 3, tzinfo=UTC))
-
-
-@dataclass
-class TwinSource:
-    """The registry: two versions, one consumer on each, one without any."""
-
-    versions: dict[str, EmbeddingVersion] = field(
-        default_factory=lambda: {id: version(id) for id in ("autoencoder-1", "autoencoder-2")}
-    )
-    assignments: dict[str, Assignment] = field(
-        default_factory=lambda: {
-            "ranker": assignment("ranker", "autoencoder-1"),
-            "search": assignment("search", "autoencoder-2"),
-        }
-    )
-    consumers: dict[str, Consumer] = field(
-        default_factory=lambda: {name: consumer(name) for name in ("ranker", "search", "fresh")}
-    )
-    keys: dict[str, ApiKey] = field(default_factory=dict)
-    number: int = 1
-    away: bool = False
-    reads: int = 0
-    reported: list[int] = field(default_factory=list)
-    left: bool = False
-
-    def generation(self) -> int:
-        if self.away:
-            raise Unavailable("the registry does not answer")
-        return self.number
-
-    def report(self, generation: int, facts: Mapping[str, Any]) -> None:
-        if self.away:
-            raise Unavailable("the registry does not answer")
-        self.reported.append(generation)
-
-    def leave(self) -> None:
-        self.left = True
-
-    def read(self) -> ServingState:
-        self.reads += 1
-        state = (dict(self.assignments), dict(self.versions), dict(self.consumers), dict(self.keys))
-        return ServingState(self.generation(), *state)
-
-    def promote(self, name: str, to_version: str) -> None:
-        self.assignments[name] = assignment(name, to_version, 2)
-        self.number += 1
-
-    def try_out(self, name: str, canary: str, share: float) -> None:
-        self.assignments[name] = assignment(name, self.assignments[name].stable, 2, canary, share)
-        self.number += 1
-
-
-@dataclass(frozen=True)
-class Rows:
-    """VectorRows."""
-
-    found: NDArray[np.bool_]
-    vectors: NDArray[np.float32]
-    as_of: NDArray[np.int64]
-    computed_at: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Row:
-    """StoredVector."""
-
-    vector: NDArray[np.float32]
-    as_of: int
-    computed_at: int
 
 
 def micros(moment: datetime) -> int:
@@ -149,7 +53,7 @@ class TwinStore:
     away: bool = False
     lookups: int = 0
 
-    def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> Rows:
+    def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
         self.lookups += 1
         if self.away:
             raise Unavailable("the online store does not answer")
@@ -157,16 +61,17 @@ class TwinStore:
         found = np.array([row is not None for row in rows], bool)
         blank = np.zeros(version.dimension, np.float32)
         vectors = np.array([blank if row is None else row for row in rows], np.float32)
-        return Rows(
+        return VectorRows(
             found,
             vectors.reshape(len(rows), version.dimension),
+            found.astype(np.int64),
             np.where(found, micros(BACKFILLED), 0).astype(np.int64),
             np.where(found, micros(COMPUTED), 0).astype(np.int64),
         )
 
-    def read_vector(self, version: EmbeddingVersion, user_id: str) -> Row | None:
+    def read_vector(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
         rows = self.read_vectors(version, [user_id])
-        return Row(rows.vectors[0], int(rows.as_of[0]), int(rows.computed_at[0])) if rows.found[0] else None
+        return StoredVector(rows.vectors[0], 1, int(rows.as_of[0]), int(rows.computed_at[0])) if rows.found[0] else None
 
     def read_inputs(self, user_ids: Sequence[str]) -> pa.Table:
         blank = {"services": [], "item_ids": [], "event_times": [], "position": 0, "onboarding_items": []}
@@ -251,11 +156,67 @@ class TwinInbox:
 ODD_VECTOR = np.array([0.1, -0.0, 1e-45, 3.4028235e38, 1 / 3, np.pi, -1.17549435e-38, 16777217], np.float32)
 
 
+def keep_keys(registry: Registry, *keys: ApiKey) -> None:
+    """Have the registry hold these keys as they are, whose texts are known."""
+    with registry.database.transaction() as session:
+        for one in keys:
+            row = ApiKeyRow(id=one.id, name=one.name, sha256=one.sha256, grants=list(map(str, one.grants)))
+            row.created_at, row.created_by, row.revoked_at = one.created_at, one.created_by, one.revoked_at
+            session.merge(row)
+        bump(session, projected=False)
+
+
+def populate(registry: Registry) -> None:
+    """Two backfilled versions, a consumer on each, and one without any."""
+    registry = registry.acting("ann")
+    for id, fingerprint in FINGERPRINTS.items():
+        fields = {"fingerprint": fingerprint, "data_to": version(id).data_to, "code_revision": "r1"}
+        registry.versions.register(new_version(f"run-{id}", dimension=DIMENSION, **fields))
+        backfill = registry.backfills.begin(id, "s1", BACKFILLED, 10)
+        registry.backfills.bucket_done(backfill.id, 0, 10)
+        registry.backfills.finish(backfill.id)
+    for name in ("ranker", "search", "fresh"):
+        registry.consumers.add(name, "team", "ranking")
+    operations = TwinOperations(registry)
+    operations.promote("ann", "ranker", "autoencoder-1", "first")
+    operations.promote("ann", "search", "autoencoder-2", "first")
+
+
+class TwinOperations(Operations):
+    """The real operations, but for what needs Feast or a model: evidence, differences, and what deletes vectors."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__(registry, None, apply=lambda: None)  # type: ignore[arg-type]
+        self.found: dict[str, VectorFacts] = {}  # of a version's vectors, where not all is well
+
+    def _inspect(self, version: str, registry: Registry, progress: Progress | None) -> None:
+        artifact = ArtifactFacts(True, registry.versions.get(version).fingerprint)
+        registry.evidence.record(version, artifact, self.found.get(version, vector_facts()))
+
+    def _remove(self, registry: Registry, version: str, generation: int, progress: Progress) -> None:
+        registry.retirements.finish(version)
+
+    def diff(self, version: str, other: str, progress: Progress | None = None) -> VersionDiff:
+        a, b = (
+            VersionSide(known.id, known.fingerprint, known.dimension, 1.0, known.metrics, 2.0)
+            for known in map(self.registry.versions.get, (version, other))
+        )
+        pair = MeasuredPair("listens", "auc", "2024-05", 0.7, None)
+        return VersionDiff(a, b, (pair,), 52, 52, 51, 10, 0.5, None, 0.75, 0.25)
+
+    def forget(self, actor: str, user: str, progress: Progress | None = None) -> ForgettingReport:
+        subject, now = f"user {hashlib.sha256(user.encode()).hexdigest()[:16]}", datetime.now(UTC)
+        with self.registry.acting(actor).audit.change(Action.USER_FORGET, subject):
+            trained = (TrainedVersion("autoencoder-1", "ready"),)
+            return ForgettingReport(subject, now, now, {"events": 3}, trained, 0, (), ("backups",))
+
+
 @dataclass
 class Twins:
-    """Everything of a gateway, in memory."""
+    """A gateway over a registry of its own; its store, encoders and inbox are in memory."""
 
-    source: TwinSource
+    registry: Registry
+    operations: TwinOperations
     store: TwinStore
     encoders: dict[str, TwinEncoder]
     reader: EmbeddingReader
@@ -263,10 +224,24 @@ class Twins:
     inbox: TwinInbox
     arrivals: Arrivals
 
+    def promote(self, consumer: str, version: str, canary_share: float | None = None) -> None:
+        """Have a consumer, or a share of its users, read a version, and the gateway know it."""
+        self.operations.promote("ann", consumer, version, canary_share=canary_share)
+        self.reader.assignments.refresh()
+
+    def set_version(self, id: str, **fields: Any) -> None:
+        """Have the row of a version say what no registration of today would; the gateway knows with its next look."""
+        with self.registry.database.transaction() as session:
+            row = version_row(session, id, lock=True)
+            for name, value in fields.items():
+                setattr(row, name, value)
+            bump(session)
+
     def close(self) -> None:
         self.reader.assignments.stop()
         self.arrivals.close()
         self.pool.close()
+        self.registry.close()
 
 
 def twin_arrivals(inbox: TwinInbox, accept_queue: int = 20_000) -> Arrivals:
@@ -274,9 +249,10 @@ def twin_arrivals(inbox: TwinInbox, accept_queue: int = 20_000) -> Arrivals:
     return Arrivals(RecordJudge(COLUMNS), InboxWriter(inbox.accept, accept_queue))
 
 
-def twins(compute_queue: int = 64, accept_queue: int = 20_000) -> Twins:
-    source, store = TwinSource(), TwinStore()
-    for id in source.versions:
+def twins(registry_file: Path, compute_queue: int = 64, accept_queue: int = 20_000) -> Twins:
+    """Everything of a gateway; the file is a registry as `populate` leaves it."""
+    registry, store = Registry.open(f"sqlite:///{registry_file}"), TwinStore()
+    for id in FINGERPRINTS:
         sign = 1.0 if id == "autoencoder-1" else -1.0
         store.vectors[id, "ada"] = ODD_VECTOR * np.float32(sign)
         for number in range(50):
@@ -284,12 +260,12 @@ def twins(compute_queue: int = 64, accept_queue: int = 20_000) -> Twins:
     store.inputs["bob"] = {"event_times": [micros(BACKFILLED) - 5, micros(BACKFILLED) + 7], "position": 9}
     store.inputs["early"] = {"event_times": [5, 6], "position": 2}
     store.inputs["silent"] = {"created_time": BACKFILLED}
-    encoders = {id: TwinEncoder(number) for number, id in enumerate(source.versions, start=1)}
-    assignments = Assignments(source, poll_seconds=0.01)
+    encoders = {id: TwinEncoder(number) for number, id in enumerate(FINGERPRINTS, start=1)}
+    assignments = Assignments(RegistrySource(registry), poll_seconds=0.01)
     assignments.refresh()
     reader = EmbeddingReader(store, assignments, EncoderCache(lambda version: encoders[version.id]))
     inbox = TwinInbox()
     arrivals = twin_arrivals(inbox, accept_queue)
     arrivals.start()
     pool = PooledReader(reader, 2, 2, compute_queue)
-    return Twins(source, store, encoders, reader, pool, inbox, arrivals)
+    return Twins(registry, TwinOperations(registry), store, encoders, reader, pool, inbox, arrivals)

@@ -1,19 +1,17 @@
 """Every route of the API, with a body that it takes, and which kinds of keys it lets in."""
 
-from tests.serving.twin_operations import key, secret
-from tests.serving.twins import FINGERPRINTS
+from tests.serving.twin_source import FINGERPRINTS, key, secret
 
 KEYS = (
-    key("a0", "reader of ranker", "embeddings:read=ranker"),
-    key("a1", "promoter of ranker", "consumers:promote=ranker"),
-    key("a2", "events", "events:write"),
-    key("a3", "ops", "administer"),
-    key("a4", "left", "administer", revoked=True),
+    key("a0a0a0a0", "reader of ranker", "embeddings:read=ranker"),
+    key("a1a1a1a1", "promoter of ranker", "consumers:promote=ranker"),
+    key("a2a2a2a2", "events", "events:write"),
+    key("a3a3a3a3", "ops", "administer"),
+    key("a4a4a4a4", "left", "administer", revoked=True),
 )
 CALLERS = ("no key", "wrong key", "revoked", "read", "promote", "events", "admin")
-PRESENTED = dict(
-    zip(CALLERS, (None, secret("a3")[:-1] + "!", secret("a4"), *map(secret, ("a0", "a1", "a2", "a3"))), strict=True)
-)
+READS, PROMOTES, WRITES, ADMINISTERS, LEFT = (secret(key.id) for key in KEYS)
+PRESENTED = dict(zip(CALLERS, (None, ADMINISTERS[:-1] + "!", LEFT, READS, PROMOTES, WRITES, ADMINISTERS), strict=True))
 ALL = dict.fromkeys(CALLERS, 200)
 ANY_KEY = ALL | {"no key": 401, "wrong key": 401, "revoked": 401}
 ADMIN = {caller: 401 if code == 401 else 403 for caller, code in ANY_KEY.items()} | {"admin": 200}
@@ -61,7 +59,7 @@ TABLE: list[tuple[str, str, object, dict[str, int]]] = [
     ("POST", "/v1/versions/autoencoder-2/retire", {"reason": "old"}, ADMIN),
     ("GET", "/v1/keys", None, ADMIN),
     ("POST", "/v1/keys", {"name": "new", "grants": ["administer"]}, ADMIN),
-    ("DELETE", "/v1/keys/a0", None, ADMIN),
+    ("DELETE", "/v1/keys/a0a0a0a0", None, ADMIN),
     ("GET", "/v1/audit", None, ADMIN),
     ("DELETE", "/v1/users/ada", None, ADMIN),
     ("GET", "/healthz", None, ALL),

@@ -1,22 +1,24 @@
 """Changes of the registry over HTTP: the answers, and the refusals with their reasons."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
+from datetime import datetime, timedelta, timezone
 from threading import Event, Thread
 
 import pytest
 from fastapi.testclient import TestClient
 
-from portrait.registry.database.tables import VersionState
 from portrait.registry.records.gate_settings import GateSettings
 from portrait.serving.api.requests import GateChanges
 from portrait.serving.gateway import app as gateway
 from portrait.serving.gateway.app import create_app
+from tests.registry.factories import new_version, vector_facts
 from tests.serving.api.api_table import HEAD
 from tests.serving.conftest import SETTINGS, problem
-from tests.serving.twin_operations import TwinOperations
-from tests.serving.twins import FINGERPRINTS, Twins, version
+from tests.serving.twin_source import FINGERPRINTS
+from tests.serving.twins import Twins
 
 PROMOTIONS = "/v1/consumers/ranker/promotions"
+UNCOVERED = vector_facts(1000, users_embedded=912)
 
 
 def test_a_promotion_is_201_with_what_is_read_after(http: TestClient) -> None:
@@ -26,35 +28,38 @@ def test_a_promotion_is_201_with_what_is_read_after(http: TestClient) -> None:
     assert (made["consumer"], made["revision"], made["kind"]) == ("ranker", 2, "promote")
     assert (made["from_version"], made["to_version"]) == ("autoencoder-1", "autoencoder-2")
     assert (made["canary"], made["canary_share"], made["forced"]) == (None, None, False)
-    assert [gate["outcome"] for gate in made["gates"]] == ["accept", "accept"]
+    assert [gate["outcome"] for gate in made["gates"]] == ["accept"] * 9
     assert http.get("/v1/consumers/ranker/history").json()[-1] == made
 
 
 def test_a_dry_run_shows_every_gate_and_changes_nothing(http: TestClient, parts: Twins) -> None:
     asked = {"version": "autoencoder-2", "dry_run": True}
     answer = http.post(PROMOTIONS, json=asked)
-    assert (answer.status_code, answer.json()["passes"], len(answer.json()["gates"])) == (200, True, 2)
-    parts.source.versions["autoencoder-2"] = version("autoencoder-2", state=VersionState.BACKFILLING)
+    assert (answer.status_code, answer.json()["passes"], len(answer.json()["gates"])) == (200, True, 9)
+    parts.operations.found["autoencoder-2"] = UNCOVERED
     answer = http.post(PROMOTIONS, json=asked)
     assert (answer.status_code, answer.json()["passes"]) == (200, False)
-    assert answer.json()["gates"][1] == {
-        "gate": "coverage",
-        "outcome": "wait",
-        "reason": "91.2% are covered",
-        "remedy": "run `portrait backfill autoencoder-2`",
-        "forceable": True,
-    }
-    assert parts.source.assignments["ranker"].stable == "autoencoder-1"
+    assert [gate for gate in answer.json()["gates"] if gate["outcome"] != "accept"] == [
+        {
+            "gate": "coverage-is-complete",
+            "outcome": "wait",
+            "reason": "version autoencoder-2 covers 91.2% of users, the gate wants 99.9%",
+            "remedy": "run `portrait backfill autoencoder-2`",
+            "forceable": True,
+        }
+    ]
+    assert parts.registry.consumers.assignment("ranker").stable == "autoencoder-1"  # type: ignore[union-attr]
+    assert len(parts.registry.promotions.history("ranker")) == 1
 
 
 def test_a_refused_promotion_carries_every_verdict(http: TestClient, parts: Twins) -> None:
-    parts.source.versions["autoencoder-2"] = version("autoencoder-2", state=VersionState.BACKFILLING)
+    parts.operations.found["autoencoder-2"] = UNCOVERED
     refused = problem(http.post(PROMOTIONS, json={"version": "autoencoder-2"}), 409, "91.2%", "portrait backfill")
     assert refused["title"] == "Refused by a gate"
-    assert [(gate["gate"], gate["outcome"]) for gate in refused["gates"]] == [  # type: ignore[attr-defined]
-        ("state", "accept"),
-        ("coverage", "wait"),
-    ]
+    outcomes = {gate["gate"]: gate["outcome"] for gate in refused["gates"]}  # type: ignore[attr-defined]
+    assert len(outcomes) == 9 and outcomes["version-is-ready"] == "accept"
+    assert [gate for gate, outcome in outcomes.items() if outcome != "accept"] == ["coverage-is-complete"]
+    assert outcomes["coverage-is-complete"] == "wait"
     problem(http.post(PROMOTIONS, json={"version": "autoencoder-2", "force": True}), 400, "reason")
     forced = http.post(PROMOTIONS, json={"version": "autoencoder-2", "force": True, "reason": "must"})
     assert (forced.status_code, forced.json()["forced"]) == (201, True)
@@ -72,7 +77,7 @@ def test_unknown_names_are_404s(http: TestClient) -> None:
     problem(http.patch("/v1/consumers/nobody", json={}), 404)
     problem(http.get("/v1/consumers/nobody/heads"), 404)
     problem(http.get("/v1/versions/autoencoder-1/diff/autoencoder-9"), 404)
-    problem(http.delete("/v1/keys/a0"), 404)
+    problem(http.delete("/v1/keys/a0a0a0a0"), 404)
 
 
 def test_a_canary_from_beginning_to_end(http: TestClient, parts: Twins) -> None:
@@ -98,8 +103,10 @@ def test_rollback(http: TestClient) -> None:
 
 def test_history_at_a_time(http: TestClient) -> None:
     history = "/v1/consumers/ranker/history"
-    assert len(http.get(history, params={"at": "2024-05-03T02:00:00+02:00"}).json()) == 1
-    assert http.get(history, params={"at": "2024-05-02T23:59:59.999999Z"}).json() == []
+    promoted_at = datetime.fromisoformat(http.get(history).json()[0]["promoted_at"])
+    east = promoted_at.astimezone(timezone(timedelta(hours=2)))
+    assert len(http.get(history, params={"at": east.isoformat()}).json()) == 1
+    assert http.get(history, params={"at": (east - timedelta(microseconds=1)).isoformat()}).json() == []
     for wrong in ("", "yesterday", "2024", "2024-05-03", "2024-05-03T00:00:00", "0001-01-01T00:00:00+05:00"):
         problem(http.get(history, params={"at": wrong}), 400, "at")
 
@@ -119,7 +126,6 @@ def test_consumers_are_added_changed_and_shown(http: TestClient, parts: Twins) -
         now = http.patch("/v1/consumers/fourth", json={"max_age_seconds": sent}).json()
         assert now["max_age_seconds"] == kept
     problem(http.patch("/v1/consumers/fourth", json={"max_age_seconds": -1}), 422, "max_age_seconds")
-    parts.source.number += 1
     parts.reader.assignments.refresh()
     shown = http.get("/v1/consumers/fourth").json()
     assert shown == {**changed, "wants_head": False, "assignment": None}
@@ -142,14 +148,13 @@ def test_heads(http: TestClient) -> None:
 
 
 def test_versions_show_where_they_come_from(http: TestClient, parts: Twins) -> None:
-    known = version("autoencoder-2", parent="autoencoder-1", config={"width": 3}, metrics={"loss": float("nan")})
-    parts.source.versions["autoencoder-2"] = known
-    shown = http.get("/v1/versions/autoencoder-2").json()
-    assert (shown["parent"], shown["config"], shown["code_revision"]) == ("autoencoder-1", {"width": 3}, "r1")
+    parts.registry.versions.register(new_version("run-3", config={"width": 3}, code_revision="r1"))
+    parts.set_version("autoencoder-3", metrics={"loss": float("nan")})
+    shown = http.get("/v1/versions/autoencoder-3").json()
+    assert (shown["parent"], shown["config"], shown["code_revision"]) == ("autoencoder-2", {"width": 3}, "r1")
     assert shown["metrics"] == {"loss": None}  # JSON has no NaN
-    failed = replace(known, state=VersionState.FAILED, failure="out of memory")
-    parts.source.versions["autoencoder-2"] = failed
-    assert http.get("/v1/versions").json()[1]["failure"] == "out of memory"
+    parts.registry.versions.fail("autoencoder-3", "out of memory")
+    assert http.get("/v1/versions").json()[2]["failure"] == "out of memory"
 
 
 def test_the_difference_of_two_versions(http: TestClient) -> None:
@@ -161,7 +166,7 @@ def test_the_difference_of_two_versions(http: TestClient) -> None:
 
 def test_retirement(http: TestClient, parts: Twins) -> None:
     problem(http.post("/v1/versions/autoencoder-2/retire", json={}), 409, "search")
-    parts.source.versions["autoencoder-3"] = version("autoencoder-3")
+    parts.registry.versions.register(new_version("run-3"))
     retired = http.post("/v1/versions/autoencoder-3/retire", json={"reason": "old"})
     assert (retired.status_code, retired.json()["state"]) == (200, "retired")
 
@@ -171,11 +176,11 @@ def test_a_key_is_shown_once_and_kept_by_no_cache(http: TestClient, parts: Twins
     made = http.post("/v1/keys", json=asked)
     assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
     new = made.json()
-    assert (new["name"], new["grants"], new["created_by"]) == ("ads", asked["grants"], "ann")
+    assert (new["name"], new["grants"], new["created_by"]) == ("ads", asked["grants"], "anonymous")
     listed = http.get("/v1/keys").text
     assert new["key"] not in listed and new["id"] in listed
-    assert parts.source.keys[new["id"]].sha256 not in made.text + listed
-    parts.source.number += 1
+    [kept] = parts.registry.keys.list()
+    assert kept.id == new["id"] and kept.sha256 not in made.text + listed
     parts.reader.assignments.refresh()
     bearer = {"Authorization": f"Bearer {new['key']}"}
     assert http.get("/v1/consumers/ranker/embeddings/ada").status_code == 401
@@ -197,20 +202,20 @@ def test_grants_that_cannot_be(http: TestClient, grants: list[object], status: i
     problem(http.post("/v1/keys", json={"name": "ads", "grants": grants}), status)
 
 
-def test_the_audit_in_pages(http: TestClient, operations: TwinOperations) -> None:
+def test_the_audit_in_pages(http: TestClient, parts: Twins) -> None:
+    before = parts.registry.audit.newest(1)[0].id
     for owner in "abcde":
         http.patch("/v1/consumers/ranker", json={"owner": owner})
-    page = http.get("/v1/audit", params={"limit": 3}).json()
+    page = http.get("/v1/audit", params={"after": before, "limit": 3}).json()
     rest = http.get("/v1/audit", params={"after": page[-1]["id"], "since": "2024-05-01T00:00:00Z"}).json()
-    assert [event["id"] for event in page + rest] == [1, 2, 3, 4, 5]
+    assert [event["id"] - before for event in page + rest] == [1, 2, 3, 4, 5]
+    assert len(http.get("/v1/audit", params={"limit": 3}).json()) == 3
     assert (page[0]["action"], page[0]["subject"], page[0]["outcome"]) == ("consumer.set", "consumer ranker", "done")
     for wrong in ({"limit": 0}, {"limit": 1001}, {"after": -1}, {"after": 2**31}, {"since": "now"}):
         problem(http.get("/v1/audit", params=wrong), 400, next(iter(wrong)))
 
 
-def test_too_much_waiting_is_a_503_and_reads_go_on(
-    parts: Twins, operations: TwinOperations, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_much_waiting_is_a_503_and_reads_go_on(parts: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "THREADS", 1)
     monkeypatch.setattr(gateway, "WAITING", 1)
     begun, held = Event(), Event()
@@ -218,10 +223,10 @@ def test_too_much_waiting_is_a_503_and_reads_go_on(
     def slow(*_: object) -> object:
         begun.set()
         held.wait(30)
-        return TwinOperations.versions(operations)
+        return []
 
-    monkeypatch.setattr(operations, "versions", slow)
-    with TestClient(create_app(parts.pool, operations, parts.arrivals, SETTINGS)) as client:
+    monkeypatch.setattr(parts.registry.versions, "list", slow)
+    with TestClient(create_app(parts.pool, parts.operations, parts.arrivals, SETTINGS)) as client:
         waiting = Thread(target=client.get, args=("/v1/versions",))
         waiting.start()
         try:

@@ -1,8 +1,12 @@
 """The OpenAPI document: requests that it allows get the answers that it promises, and never a 500."""
 
+import shutil
 import warnings
 from collections.abc import Iterator
 from copy import deepcopy
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from fastapi import FastAPI
@@ -16,14 +20,11 @@ from hypothesis import HealthCheck, settings
 
 from portrait.serving.gateway.app import create_app
 from tests.serving.conftest import SETTINGS
-from tests.serving.twin_operations import TwinOperations, key, secret
-from tests.serving.twins import Twins, twins
+from tests.serving.twin_source import key, secret
+from tests.serving.twins import Twins, keep_keys, twins
 
-open_twins, keyed_twins = twins(), twins()
-keyed_twins.source.keys["a"] = key("a", "ops", "administer")
-keyed_twins.source.try_out("ranker", "autoencoder-2", 0.25)
-keyed_twins.reader.assignments.refresh()
-KNOWN = {"consumer": "ranker", "version": "autoencoder-1", "other": "autoencoder-2", "id": "b"}
+OPS, READER = key("0000000a", "ops", "administer"), key("0000000b", "reader", "embeddings:read=ranker")
+KNOWN = {"consumer": "ranker", "version": "autoencoder-1", "other": "autoencoder-2", "id": READER.id}
 STATUSES = {
     # Beyond its own list, 413 is how too many users are refused, and 401 and 403 come before anything is looked at.
     "negative_data_rejection": {"expected-statuses": [400, 401, 403, 404, 405, 409, 413, 422]},
@@ -42,23 +43,49 @@ CONFIG = {
 }
 
 
-def app_over(made: Twins) -> FastAPI:
-    return create_app(made.pool, TwinOperations(made.source), made.arrivals, SETTINGS)
+class Gateway:
+    """The application that the tests ask, which a fixture makes: the document alone makes the tests."""
+
+    app: FastAPI
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
 
 
-def schema_of(app: FastAPI, keys: bool) -> schemathesis.BaseSchema:
+def schema_of(gateway: Gateway, keys: bool) -> schemathesis.BaseSchema:
     document = deepcopy(app.openapi())
     for operation in (operation for path in document["paths"].values() for operation in path.values()):
         if not keys:  # which is what the document says of a gateway that has none
             operation.pop("security", None)
     schema = schemathesis.openapi.from_dict(document, config=schemathesis.Config.from_dict(CONFIG))
-    schema.app = app
+    schema.app = gateway
     return schema
 
 
-app = app_over(open_twins)
-without_keys, with_keys = schema_of(app, keys=False), schema_of(app_over(keyed_twins), keys=True)
+app = create_app(Mock(), Mock(), Mock(), SETTINGS)  # which has the document, and is asked for nothing else
+open_gateway, keyed_gateway = Gateway(), Gateway()
+without_keys, with_keys = schema_of(open_gateway, keys=False), schema_of(keyed_gateway, keys=True)
 some = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def open_twins(populated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
+    """A gateway without keys."""
+    made = twins(shutil.copyfile(populated_file, tmp_path_factory.mktemp("open") / "registry.db"))
+    open_gateway.app = create_app(made.pool, made.operations, made.arrivals, SETTINGS)
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def keyed_twins(populated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
+    """A gateway with keys, whose consumer `ranker` has a canary."""
+    made = twins(shutil.copyfile(populated_file, tmp_path_factory.mktemp("keyed") / "registry.db"))
+    keep_keys(made.registry, OPS)
+    made.promote("ranker", "autoencoder-2", canary_share=0.25)
+    keyed_gateway.app = create_app(made.pool, made.operations, made.arrivals, SETTINGS)
+    yield made
+    made.close()
 
 
 @without_keys.parametrize()
@@ -69,13 +96,15 @@ def test_whatever_the_document_allows_is_answered_as_it_promises(case: schemathe
 
 @with_keys.parametrize()
 @some
-def test_known_names_and_a_key_too(case: schemathesis.Case) -> None:
+def test_known_names_and_a_key_too(case: schemathesis.Case, keyed_twins: Twins) -> None:
     case.path_parameters |= {name: value for name, value in KNOWN.items() if name in case.path_parameters}
     if case.meta.generation.mode.is_positive and isinstance(case.body, dict) and "version" in case.body:
         case.body["version"] = "autoencoder-2"
-    keyed_twins.source.keys["b"] = key("b", "reader", "embeddings:read=ranker")
+    if "id" in case.path_parameters:
+        keep_keys(keyed_twins.registry, READER)  # whom the case before has revoked
     wrong_header = case.meta.is_negative_at(ParameterLocation.HEADER)
-    case.call_and_validate(headers=None if wrong_header else {"Authorization": f"Bearer {secret('a')}"})
+    headers = None if wrong_header else {"Authorization": f"Bearer {secret(OPS.id)}"}
+    case.call_and_validate(headers=headers)
 
 
 def test_the_document_names_every_route_and_status() -> None:
@@ -109,10 +138,3 @@ def test_every_operation_under_v1_names_its_scope() -> None:
     assert scopes["delete", "/v1/keys/{id}"] == [{"api_key": ["administer"]}]
     assert scopes["get", "/v1/versions"] == [{"api_key": []}]
     assert app.openapi()["components"]["securitySchemes"]["api_key"]["scheme"] == "bearer"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _close() -> Iterator[None]:
-    yield
-    open_twins.close()
-    keyed_twins.close()

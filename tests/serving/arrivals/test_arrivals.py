@@ -3,6 +3,7 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,7 +15,6 @@ from portrait.serving.api.arrivals import MAX_BODY, MOST
 from portrait.serving.gateway.app import create_app
 from tests.serving.api.api_table import EVENT
 from tests.serving.conftest import SETTINGS, problem
-from tests.serving.twin_operations import TwinOperations
 from tests.serving.twins import Twins, twins
 
 
@@ -122,9 +122,9 @@ def test_a_registry_that_is_away_is_a_503_and_nothing_is_accepted(http: TestClie
     accepted(http.post("/v1/events", json=events(2)), 2)
 
 
-def test_a_full_queue_is_a_503_at_once_and_what_waited_is_accepted() -> None:
-    parts = twins(accept_queue=30)
-    app = create_app(parts.pool, TwinOperations(parts.source), parts.arrivals, SETTINGS)
+def test_a_full_queue_is_a_503_at_once_and_what_waited_is_accepted(registry_file: Path) -> None:
+    parts = twins(registry_file, accept_queue=30)
+    app = create_app(parts.pool, parts.operations, parts.arrivals, SETTINGS)
     parts.inbox.open.clear()
     with TestClient(app) as http, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(http.post, "/v1/events", json=events(30))

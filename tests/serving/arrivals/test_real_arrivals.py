@@ -27,7 +27,6 @@ from tests.conftest import fresh_postgres
 from tests.serving.api.api_table import EVENT
 from tests.serving.conftest import problem
 from tests.serving.proxy import Proxy
-from tests.serving.twin_operations import TwinOperations
 from tests.serving.twins import Twins
 
 EVENTS = [EVENT | {"user_id": f"user-{number}", "event_id": f"e{number}"} for number in range(200)]
@@ -47,7 +46,7 @@ def inbox(log: EventLog) -> list[object]:
 def served(parts: Twins, settings: ServingSettings) -> tuple[TestClient, Arrivals]:
     arrivals = build_arrivals(settings)
     arrivals.start()
-    return TestClient(create_app(parts.pool, TwinOperations(parts.source), arrivals, settings)), arrivals
+    return TestClient(create_app(parts.pool, parts.operations, arrivals, settings)), arrivals
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ from portrait.serving.client import AsyncClient, BadRequest, Conflict, Embedding
 from portrait.serving.client.http import Client
 from portrait.serving.gateway.app import create_app
 from tests.serving.conftest import MAX_BATCH, SETTINGS
-from tests.serving.twin_operations import TwinOperations
-from tests.serving.twins import BACKFILLED, DIMENSION, ODD_VECTOR, Twins, version
+from tests.serving.twin_source import BACKFILLED, DIMENSION
+from tests.serving.twins import ODD_VECTOR, Twins
 
 
 @pytest.fixture
 def app(parts: Twins) -> FastAPI:
-    return create_app(parts.pool, TwinOperations(parts.source), parts.arrivals, SETTINGS)
+    return create_app(parts.pool, parts.operations, parts.arrivals, SETTINGS)
 
 
 def ask(app: FastAPI, question: Callable[[AsyncClient], object], consumer: str = "ranker", **options: int) -> object:
@@ -111,12 +111,11 @@ def test_a_canary_shows_in_lanes_and_its_vectors_do_not_mix(
 ) -> None:
     if not arrow:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    parts.source.versions["autoencoder-2"] = version("autoencoder-2", dimension=dimension)
+    parts.set_version("autoencoder-2", dimension=dimension)
     users = [f"user-{number}" for number in range(18)]
     for number, user in enumerate(users):
         parts.store.vectors["autoencoder-2", user] = np.full(dimension, -number / 3, np.float32)
-    parts.source.try_out("ranker", "autoencoder-2", 0.2)
-    parts.reader.assignments.refresh()
+    parts.promote("ranker", "autoencoder-2", canary_share=0.2)
     answer = ask(app, lambda client: client.embeddings(users))
     inside = [4, 8, 13, 14]  # of tests/serving/state/test_routing.py
     assert answer.user_ids == users

@@ -16,7 +16,6 @@ from portrait.serving.client.sending import LONGEST_PAUSE, TRIES
 from portrait.serving.gateway.app import create_app
 from tests.serving.api.api_table import EVENT
 from tests.serving.conftest import SETTINGS
-from tests.serving.twin_operations import TwinOperations
 from tests.serving.twins import Twins
 
 PROBLEM = {"content-type": "application/problem+json"}
@@ -25,7 +24,7 @@ TAKEN_IN = {"accepted": 1, "known": 0, "rejected": []}
 
 @pytest.fixture
 def app(parts: Twins) -> FastAPI:
-    return create_app(parts.pool, TwinOperations(parts.source), parts.arrivals, SETTINGS)
+    return create_app(parts.pool, parts.operations, parts.arrivals, SETTINGS)
 
 
 @pytest.fixture

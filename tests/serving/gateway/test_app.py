@@ -1,4 +1,4 @@
-"""The HTTP API over in-memory twins: answers, errors, odd input."""
+"""The HTTP API over a registry and twins of the stores: answers, errors, odd input."""
 
 import io
 from datetime import datetime
@@ -9,9 +9,11 @@ import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 
+from portrait.registry.serving_state.serving_state import read_generation
 from portrait.serving.reads.answers import ARROW
 from tests.serving.conftest import MAX_BATCH, problem
-from tests.serving.twins import BACKFILLED, COMPUTED, DIMENSION, FINGERPRINTS, ODD_VECTOR, Twins
+from tests.serving.twin_source import BACKFILLED, DIMENSION, FINGERPRINTS
+from tests.serving.twins import COMPUTED, ODD_VECTOR, Twins
 
 PATH = "/v1/consumers/ranker/embeddings"
 FIELDS = {"user_id", "vector", "version", "fingerprint", "lane", "source", "as_of", "age_seconds", "stale"}
@@ -85,8 +87,7 @@ def test_each_consumer_reads_its_own_version(http: TestClient) -> None:
 
 def test_a_batch_has_one_version_even_when_a_promotion_comes_between(http: TestClient, parts: Twins) -> None:
     before = http.get(f"{PATH}/user-7").json()["version"]
-    parts.source.promote("ranker", "autoencoder-2")
-    parts.reader.assignments.refresh()
+    parts.promote("ranker", "autoencoder-2")
     after = http.get(f"{PATH}/user-7").json()
     assert (before, after["version"], after["vector"][0]) == ("autoencoder-1", "autoencoder-2", -7.0)
 
@@ -190,7 +191,7 @@ def test_consumers_versions_and_history(http: TestClient) -> None:
     problem(http.get("/v1/versions/autoencoder-9"), 404)
 
 
-def test_metrics_show_where_vectors_came_from(http: TestClient) -> None:
+def test_metrics_show_where_vectors_came_from(http: TestClient, parts: Twins) -> None:
     def counts() -> dict[str, float]:
         lines = (line.rpartition(" ") for line in http.get("/metrics").text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
@@ -213,9 +214,9 @@ def test_metrics_show_where_vectors_came_from(http: TestClient) -> None:
     assert grown('portrait_request_seconds_count{endpoint="embeddings",status="200"}') == 1
     assert grown('portrait_request_seconds_count{endpoint="embedding",status="404"}') == 1
     assert not any("nobody" in name for name in after)  # a label for whoever asks would be unbounded
-    assert after["portrait_generation"] == 1
+    assert after["portrait_generation"] == read_generation(parts.registry.database)
 
 
-def test_docs_and_readiness(http: TestClient) -> None:
+def test_docs_and_readiness(http: TestClient, parts: Twins) -> None:
     assert http.get("/docs").status_code == 200
-    assert http.get("/readyz").json()["generation"] == 1
+    assert http.get("/readyz").json()["generation"] == read_generation(parts.registry.database)

@@ -10,8 +10,7 @@ from portrait.registry.records.grants import Scope
 from portrait.serving.http.access import ANONYMOUS, Access, bearer, is_loopback
 from portrait.serving.settings import ServingSettings
 from portrait.serving.state.assignment_poller import Assignments
-from tests.serving.twin_operations import key, secret
-from tests.serving.twins import TwinSource
+from tests.serving.twin_source import TwinSource, key, secret
 
 KEYS = (
     key("a0", "reader", "embeddings:read=ranker"),

@@ -16,7 +16,6 @@ from portrait.serving.http.hot_requests import ShortcutApp
 from portrait.serving.reads.answers import ARROW
 from portrait.serving.settings import ServingSettings
 from tests.serving.conftest import SETTINGS
-from tests.serving.twin_operations import TwinOperations
 from tests.serving.twins import ODD_VECTOR, Twins
 
 BASE = "/v1/consumers/ranker/embeddings"
@@ -60,7 +59,7 @@ def asked(client: TestClient, method: str, path: str, options: dict[str, Any]) -
 
 
 def test_both_ways_lead_to_the_same_answer(parts: Twins) -> None:
-    apps = [create_app(parts.pool, TwinOperations(parts.source), parts.arrivals, SETTINGS) for _ in range(2)]
+    apps = [create_app(parts.pool, parts.operations, parts.arrivals, SETTINGS) for _ in range(2)]
     with TestClient(apps[0]) as short, TestClient(long_way(apps[1])) as long:
         for request in REQUESTS:
             assert asked(short, *request) == asked(long, *request), request
@@ -77,15 +76,14 @@ def test_the_shortcut_is_taken(http: TestClient, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_consumer_may_be_named_as_the_path_is(http: TestClient, parts: Twins) -> None:
-    parts.source.consumers["embeddings"] = parts.source.consumers["ranker"]
-    parts.source.promote("embeddings", "autoencoder-1")
-    parts.reader.assignments.refresh()
+    parts.registry.consumers.add("embeddings", "team")
+    parts.promote("embeddings", "autoencoder-1")
     answer = http.get("/v1/consumers/embeddings/embeddings/ada").json()
     assert answer["user_id"] == "ada" and len(answer["vector"]) == len(ODD_VECTOR)
 
 
 def test_a_mounted_application_reads_its_own_part_of_the_path(parts: Twins) -> None:
-    app = create_app(parts.pool, TwinOperations(parts.source), parts.arrivals, SETTINGS)
+    app = create_app(parts.pool, parts.operations, parts.arrivals, SETTINGS)
     with TestClient(app, root_path="/portrait") as client:
         assert client.get(f"/portrait{BASE}/ada").json()["user_id"] == "ada"
 

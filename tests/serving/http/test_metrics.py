@@ -11,13 +11,14 @@ from portrait.serving.http.metrics import Metrics
 from portrait.serving.reads.embedding_batch import Answer
 from portrait.serving.settings import ServingSettings
 from portrait.serving.state.assignment_poller import Assignments
-from tests.serving.twins import Twins, TwinSource
+from tests.serving.twin_source import TwinSource
+from tests.serving.twins import Twins
 
 REPLICA = """
 from portrait.serving.state.assignment_poller import Assignments
 from portrait.serving.reads.embedding_batch import Answer
 from portrait.serving.http.metrics import Metrics
-from tests.serving.twins import TwinSource
+from tests.serving.twin_source import TwinSource
 assignments, metrics = Assignments(TwinSource(number=7)), Metrics(shared=True)
 assignments.refresh()
 metrics.request("embedding", 200, 0.003)
@@ -59,8 +60,7 @@ def test_a_registry_that_is_away_shows_from_the_first_second_on() -> None:
 
 
 def test_vectors_are_counted_by_the_version_that_they_are_of(parts: Twins) -> None:
-    parts.source.try_out("ranker", "autoencoder-2", 0.5)
-    parts.reader.assignments.refresh()
+    parts.promote("ranker", "autoencoder-2", canary_share=0.5)
     metrics, users = Metrics(), [f"user-{number}" for number in range(40)]
     answer = parts.reader.read("ranker", users)
     # What one answer adds: with Feast in the process, its counters live in files that all tests share.

@@ -3,18 +3,20 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from portrait.feature_repo.online.codec import StoredVector, VectorRows
 from portrait.registry.errors import Unavailable
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.serving.reads.async_reader import PooledReader
-from tests.serving.twins import ODD_VECTOR, Row, Rows, Twins, twins
+from tests.serving.twins import ODD_VECTOR, Twins, twins
 
 
-def test_cold_users_are_bounded_and_stored_ones_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, let_go = twins(compute_queue=3), threading.Event()
+def test_cold_users_are_bounded_and_stored_ones_go_on(registry_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, let_go = twins(registry_file, compute_queue=3), threading.Event()
     encode = made.encoders["autoencoder-1"].encode
 
     def slow(users: Any, as_of: Any) -> Any:
@@ -49,7 +51,7 @@ class AwaitedStore:
         self.most = 0
         self.threads: list[str] = []
 
-    async def read_vectors_async(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> Rows:
+    async def read_vectors_async(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
         self.threads.append(threading.current_thread().name)
         self._under_way += 1
         self.most = max(self.most, self._under_way)
@@ -57,7 +59,7 @@ class AwaitedStore:
         self._under_way -= 1
         return self._store.read_vectors(version, user_ids)
 
-    async def read_vector_async(self, version: EmbeddingVersion, user_id: str) -> Row | None:
+    async def read_vector_async(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
         self.threads.append(threading.current_thread().name)
         return self._store.read_vector(version, user_id)
 
@@ -74,8 +76,7 @@ def test_a_store_that_can_be_awaited_is(parts: Twins) -> None:
 
 
 def test_the_look_ups_of_two_lanes_go_out_together(parts: Twins) -> None:
-    parts.source.try_out("ranker", "autoencoder-2", 0.5)
-    parts.reader.assignments.refresh()
+    parts.promote("ranker", "autoencoder-2", canary_share=0.5)
     store = AwaitedStore(parts)
     pool, users = PooledReader(parts.reader, 1, 1, 1, store), [f"user-{number}" for number in range(9)] + ["bob"]
     answer = asyncio.run(pool.read("ranker", users))
@@ -87,7 +88,7 @@ def test_the_look_ups_of_two_lanes_go_out_together(parts: Twins) -> None:
 def test_small_reads_take_no_thread_and_large_ones_do(parts: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
     read, threads = parts.store.read_vectors, []
 
-    def noted(version: EmbeddingVersion, users: Sequence[str]) -> Rows:
+    def noted(version: EmbeddingVersion, users: Sequence[str]) -> VectorRows:
         threads.append((len(users), threading.current_thread() is threading.main_thread()))
         return read(version, users)
 

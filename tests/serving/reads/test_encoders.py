@@ -7,7 +7,8 @@ import pytest
 
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.serving.reads.encoders import EncoderCache
-from tests.serving.twins import TwinEncoder, version
+from tests.serving.twin_source import version
+from tests.serving.twins import TwinEncoder
 
 
 def test_an_encoder_is_loaded_once_however_many_ask() -> None:

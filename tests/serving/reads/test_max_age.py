@@ -5,7 +5,7 @@ import io
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,7 +17,8 @@ from portrait.registry.errors import Unavailable
 from portrait.serving.client import AsyncClient
 from portrait.serving.reads.answers import ARROW
 from portrait.serving.reads.async_reader import PooledReader
-from tests.serving.twins import BACKFILLED, DIMENSION, Twins, micros, twins
+from tests.serving.twin_source import BACKFILLED, DIMENSION
+from tests.serving.twins import Twins, micros, twins
 
 PATH = "/v1/consumers/ranker/embeddings"
 HOUR = 3600.0
@@ -25,19 +26,17 @@ CENTURY = 100 * 365 * 24 * HOUR
 
 
 @pytest.fixture
-def parts() -> Any:
+def parts(registry_file: Path) -> Any:
     """Stored vectors of 2024; ada and user-1 have histories, user-2 has none that is online."""
-    made = twins()
+    made = twins(registry_file)
     for user in ("ada", "user-1"):
         made.store.inputs[user] = {"event_times": [micros(BACKFILLED) - 5, micros(BACKFILLED) + 9], "position": 4}
     yield made
-    made.reader.assignments.stop()
-    made.pool.close()
+    made.close()
 
 
-def limit(parts: Twins, max_age: float | None, consumer: str = "ranker") -> None:
-    parts.source.consumers[consumer] = replace(parts.source.consumers[consumer], max_age_seconds=max_age)
-    parts.source.number += 1
+def limit(parts: Twins, max_age: float, consumer: str = "ranker") -> None:
+    parts.registry.consumers.set(consumer, max_age=max_age)
     parts.reader.assignments.refresh()
 
 
@@ -122,8 +121,8 @@ def test_a_store_whose_inputs_are_away_flags_too(
     assert http.get(f"{PATH}/bob").status_code == 503
 
 
-def test_a_full_pool_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, let_go = twins(compute_queue=1), threading.Event()
+def test_a_full_pool_flags(registry_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, let_go = twins(registry_file, compute_queue=1), threading.Event()
     made.store.inputs["ada"] = {"event_times": [5], "position": 1}
     encode = made.encoders["autoencoder-1"].encode
 
@@ -149,7 +148,7 @@ def test_a_full_pool_flags(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_both_lanes_of_a_canary_are_judged(http: TestClient, parts: Twins) -> None:
-    parts.source.try_out("ranker", "autoencoder-2", 0.5)
+    parts.promote("ranker", "autoencoder-2", canary_share=0.5)
     limit(parts, HOUR)
     users = [f"user-{number}" for number in range(12)]
     for user in users:

@@ -184,11 +184,9 @@ def test_one_version_that_cannot_be_read_takes_nobody_out_of_service(
         return read(version, users)
 
     monkeypatch.setattr(parts.store, "read_vectors", sometimes)
-    parts.source.promote("search", "autoencoder-1")
-    parts.reader.assignments.refresh()
+    parts.promote("search", "autoencoder-1")
     assert http.get("/readyz").json()["status"] == "ready"
-    parts.source.try_out("ranker", "autoencoder-2", 0.01)
-    parts.reader.assignments.refresh()
+    parts.promote("ranker", "autoencoder-2", canary_share=0.01)
     answer = http.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
     assert answer.json()["unreadable"] == ["autoencoder-2"] and answer.json()["registry"] == "answers"

@@ -10,7 +10,9 @@ from portrait.registry.errors import Conflict, FingerprintMismatch, NotFound, Un
 from portrait.serving.reads.embedding_batch import EmbeddingBatch, SplitBatch
 from portrait.serving.reads.encoders import EncoderCache
 from portrait.serving.reads.reader import something_known
-from tests.serving.twins import BACKFILLED, DIMENSION, ODD_VECTOR, Twins, version
+from tests.registry.factories import new_version
+from tests.serving.twin_source import BACKFILLED, DIMENSION
+from tests.serving.twins import ODD_VECTOR, TwinEncoder, Twins
 
 
 def test_stored_users_cost_one_look_up_and_no_encoder(parts: Twins) -> None:
@@ -47,8 +49,7 @@ CANARY_USERS = [f"user-{number}" for number in (4, 8, 13, 14, 21, 23)]  # in aut
 
 
 def in_a_canary(parts: Twins, share: float) -> None:
-    parts.source.try_out("ranker", "autoencoder-2", share)
-    parts.reader.assignments.refresh()
+    parts.promote("ranker", "autoencoder-2", canary_share=share)
 
 
 def test_a_canary_takes_two_look_ups_and_every_row_says_its_lane(parts: Twins) -> None:
@@ -122,8 +123,9 @@ def test_any_column_makes_a_user_known(parts: Twins, row: dict[str, object]) -> 
 
 
 def test_a_version_that_was_never_backfilled_computes_as_of_its_data(parts: Twins) -> None:
-    parts.source.versions["autoencoder-1"] = trained = version(last_as_of=None)
-    parts.source.number += 1
+    trained = parts.registry.versions.register(new_version("run-3", dimension=DIMENSION))
+    parts.encoders[trained.id] = TwinEncoder(3)
+    parts.operations.promote("ann", "ranker", trained.id, "in spite of all", force=True)
     parts.reader.assignments.refresh()
     assert parts.reader.read("ranker", ["early"]).as_of.tolist() == [microseconds(trained.data_to)]
 

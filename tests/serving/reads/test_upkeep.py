@@ -5,12 +5,13 @@ import logging
 import pytest
 
 from portrait.registry.errors import InvalidInput, Unavailable
-from portrait.serving.reads.encoders import PAUSE_SECONDS, Encoder, EncoderCache, Upkeep
-from tests.serving.twins import TwinEncoder, version
+from portrait.serving.reads.encoders import PAUSE_SECONDS, EncoderCache, Upkeep
+from tests.serving.twin_source import version
+from tests.serving.twins import TwinEncoder
 
 
 def test_an_encoder_is_kept_up_whenever_it_is_asked_for() -> None:
-    kept: list[Encoder] = []
+    kept: list[TwinEncoder] = []
     cache = EncoderCache(lambda asked: TwinEncoder(asked.number), keep_up=kept.append)
     one = cache.get(version())
     assert cache.get(version()) is one and kept == [one, one]
@@ -19,7 +20,7 @@ def test_an_encoder_is_kept_up_whenever_it_is_asked_for() -> None:
 def test_a_registry_that_is_away_is_asked_again_after_a_pause(caplog: pytest.LogCaptureFixture) -> None:
     now, asked, away = [0.0], [0], [True]
 
-    def bring(encoder: Encoder) -> None:
+    def bring(encoder: TwinEncoder) -> None:
         asked[0] += 1
         if away[0]:
             raise Unavailable("the registry does not answer")
@@ -40,7 +41,7 @@ def test_a_registry_that_is_away_is_asked_again_after_a_pause(caplog: pytest.Log
 
 
 def test_other_errors_are_not_hidden() -> None:
-    def bring(_: Encoder) -> None:
+    def bring(_: TwinEncoder) -> None:
         raise InvalidInput("PORTRAIT_INGEST_MEMORY is too little")
 
     with pytest.raises(InvalidInput):

@@ -14,7 +14,7 @@ from portrait.registry.errors import Conflict, NotFound, Unavailable
 from portrait.registry.serving_state.serving_state import ServingState
 from portrait.serving.state.assignment_poller import Assignments
 from portrait.serving.state.state_file import StateFile
-from tests.serving.twins import TwinSource
+from tests.serving.twin_source import TwinSource
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portrait.serving.state.routing import CANARY, STABLE, Route, in_canary, routes, served_versions
-from tests.serving.twins import TwinSource, version
+from tests.serving.twin_source import TwinSource, version
 
 USERS = [f"user-{number}" for number in range(100_000)]
 STABLE_VERSION, CANARY_VERSION = version("autoencoder-1"), version("autoencoder-2")

@@ -16,7 +16,7 @@ from portrait.registry.records.grants import Grant
 from portrait.registry.records.records import ApiKey
 from portrait.registry.serving_state.serving_state import ServingState
 from portrait.serving.state.state_file import StateFile
-from tests.serving.twins import TwinSource, consumer, version
+from tests.serving.twin_source import TwinSource, consumer, version
 
 URL = "postgresql+psycopg://portrait:***@db/portrait"
 
