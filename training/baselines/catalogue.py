@@ -12,7 +12,7 @@ FEATURES = {
     "rfm": "window_counts:Rfm",
     "mean-items": "mean_vectors:MeanItems",
     "mean-onboarding": "mean_vectors:MeanOnboarding",
-    "tfidf": "tfidf:Tfidf",
+    "tfidf": "factors:Tfidf",
     "svd": "factors:Svd",
     "nmf": "factors:Nmf",
     "pmf": "pmf:Pmf",
