@@ -1,18 +1,20 @@
 """The command that forgets a user, and its tables."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from portrait.feature_repo.forgetting.tombstones import ForgettingReport
 from portrait.infra.cli.options import Json
 from portrait.infra.cli.output import console, print_json, progress_bar, say
 from portrait.infra.tables.layout import moment, table_of
 
+if TYPE_CHECKING:  # SQLAlchemy is not needed for `--help`
+    from portrait.feature_repo.forgetting.tombstones import ForgettingReport
 
-def forgetting_tables(report: ForgettingReport) -> Iterator[Table]:
+
+def forgetting_tables(report: "ForgettingReport") -> Iterator[Table]:
     """A table of the data that was found by place, and one of the data that is left."""
     found = table_of(f"{report.subject}, forgotten {moment(report.finished_at)}", "place", "found and deleted")
     for place, count in report.found.items():

@@ -1,7 +1,7 @@
 """Commands about API keys and the audit: keys, audit, and their tables."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -10,12 +10,14 @@ from rich.text import Text
 from portrait.infra.cli.options import Json, parse_time
 from portrait.infra.cli.output import claim_stdout, console, notices, plain, print_json, say
 from portrait.infra.tables.layout import moment, shown, table_of
-from portrait.registry.access.audit import AuditEvent, AuditOutcome
 from portrait.registry.errors import InvalidInput
-from portrait.registry.records.records import ApiKey
+
+if TYPE_CHECKING:  # SQLAlchemy is not needed for `--help`
+    from portrait.registry.access.audit import AuditEvent
+    from portrait.registry.records.records import ApiKey
 
 
-def keys_table(keys: Iterable[ApiKey]) -> Table:
+def keys_table(keys: "Iterable[ApiKey]") -> Table:
     """API keys and their grants."""
     table = table_of("API keys", "id", "name", "may", "made", "by", "revoked")
     for key in keys:
@@ -24,8 +26,10 @@ def keys_table(keys: Iterable[ApiKey]) -> Table:
     return table
 
 
-def audit_table(events: Iterable[AuditEvent]) -> Table:
+def audit_table(events: "Iterable[AuditEvent]") -> Table:
     """Changes and refused attempts, in the order given."""
+    from portrait.registry.access.audit import AuditOutcome
+
     table = table_of("Audit", "when", "who", "what", "on", "outcome", "detail")
     for event in events:
         detail = "  ".join(f"{name} {shown(value)}" for name, value in event.detail.items() if value not in ("", None))

@@ -1,8 +1,10 @@
 """The `portrait` command line. Nothing heavy is imported before a command runs, so `--help` answers at once."""
 
 import sys
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from portrait.infra.cli import (
     consumers,
@@ -22,8 +24,33 @@ from portrait.infra.cli import (
 from portrait.infra.cli.output import notices
 from portrait.registry.errors import GateRefused, InvalidInput, PortraitError
 
+PANELS = {
+    "Data": ("demo", "ingest", "import", "env", "apply", "snapshot"),
+    "Train": ("train", "backfill", "versions", "dataset", "head"),
+    "Measure": ("evaluate", "diff", "study"),
+    "Promote": ("consumer", "consumers", "promote", "canary", "rollback", "history"),
+    "Serve": ("serve", "get", "export", "status"),
+    "Administer": ("keys", "audit", "fail", "retire", "forget"),
+}
+"""Panel of `portrait --help` -> its commands, both in the order in which a user needs them."""
+_PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
+
+
+class PanelGroup(TyperGroup):
+    """The commands in the order of PANELS; Typer would list every group, such as `head`, after every command."""
+
+    def __init__(self, **given: Any) -> None:
+        """Put each command in its place; a command that PANELS does not have is a KeyError."""
+        super().__init__(**given)
+        places = list(_PANEL_OF)
+        for name, command in self.commands.items():
+            command.rich_help_panel = _PANEL_OF[name]  # type: ignore[attr-defined]
+        self.commands = dict(sorted(self.commands.items(), key=lambda named: places.index(named[0])))
+
+
 app = typer.Typer(
     name="portrait",
+    cls=PanelGroup,
     help="One learned portrait of every user, shared by every model.",
     no_args_is_help=True,
     add_completion=False,
@@ -45,6 +72,23 @@ for group in (
     serve,
 ):
     group.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print("portrait", version("portrait"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

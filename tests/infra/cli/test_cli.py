@@ -1,10 +1,12 @@
 """The command line: help, clean JSON, exit codes, and one line where something is wrong."""
 
 import json
+import re
 import resource
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from portrait.infra.cli.main import app
 from tests.infra.commands import PROGRAM, Commands
@@ -46,6 +49,36 @@ print(json.dumps([[result.exit_code, result.output.split()[:2]] for result in re
     assert answers == [[0, ["Usage:", "portrait"]] for _ in COMMANDS]
     assert loaded == []
     assert len(COMMANDS) >= 20
+
+
+def test_help_has_each_command_in_one_panel_in_the_order_of_a_users_needs() -> None:
+    panels: dict[str, list[str]] = {}
+    for line in CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output.splitlines():
+        if heading := re.match(r"╭─ (\w+) ─", line):
+            panels[heading[1]] = []
+        elif row := re.match(r"│ (\S+) ", line):
+            panels[list(panels)[-1]].append(row[1])
+    assert panels.pop("Options") == ["--version", "--help"]
+    assert list(panels) == ["Data", "Train", "Measure", "Promote", "Serve", "Administer"]
+    shown = [name for names in panels.values() for name in names]
+    assert sorted(shown) == sorted({path[0] for path in COMMANDS if path})
+    assert shown[0] == "demo"
+    needed = ["ingest", "apply", "train", "backfill", "evaluate", "consumer", "promote", "rollback", "serve", "forget"]
+    assert [name for name in shown if name in needed] == needed
+
+
+def test_version_is_printed_and_loads_nothing_heavy() -> None:
+    script = f"""
+import sys
+from portrait.infra.cli.main import app
+try:
+    app(["--version"])
+finally:
+    print(sorted({HEAVY!r} & sys.modules.keys()), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    version = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["version"]
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"portrait {version}\n", "[]\n")
 
 
 def test_help_takes_less_than_a_second() -> None:
