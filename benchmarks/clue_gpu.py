@@ -42,7 +42,7 @@ def main() -> None:
 
 def measure(name: str, users: int, chunk: int | None) -> tuple[float, int, int]:
     """Seconds, tokens and FLOPs of a step, on made-up full-length users."""
-    shape = Shape.of(
+    shape = Shape.from_size(
         SIZES[name],
         vocabulary=VOCABULARY,
         text_length=TEXT_LENGTH,

@@ -19,7 +19,7 @@ import typer
 from benchmarks.rounds import Measurement, Section, alternate, ratio
 from benchmarks.table import measurements_table, ratios_table
 from benchmarks.threads import torch_threads
-from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.history.snapshot_cut import cut_snapshot
 from portrait.infra.cli.output import console, notices, progress_bar
 from portrait.infra.jobs.versions import training_inputs
 from portrait.infra.portrait import Portrait
@@ -39,7 +39,7 @@ def main(
     """Users a second of the naive step, with each distinct item once, and with groups of like length too."""
     config = ClueConfig(size=size, text_length=16)
     with Portrait.open() as portrait, TemporaryDirectory() as folder, progress_bar() as progress:
-        ClueFamily().prepare(training_inputs(portrait, cut(portrait.log)), config, Path(folder), progress)
+        ClueFamily().prepare(training_inputs(portrait, cut_snapshot(portrait.log)), config, Path(folder), progress)
         measured, ratios = [], []
         for users in batch or (256, 1024, 4096):
             notices().print(f"measuring batches of {users:,} users")

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from portrait.serving.http.hot_requests import ShortcutApp
-from portrait.serving.http.metrics import Metrics
+from portrait.serving.http.metrics import GatewayMetrics
 from portrait.serving.settings import ServingSettings
 
 PREFIX = "/empty"
@@ -30,7 +30,7 @@ def create_app() -> FastAPI:
     async def empty(_: Request) -> Response:
         return Response(ANSWER, media_type="application/json")
 
-    app = ShortcutApp(lambda scope: empty if scope["type"] == "http" else None, Metrics())
+    app = ShortcutApp(lambda scope: empty if scope["type"] == "http" else None, GatewayMetrics())
     app.router.routes.insert(0, Route("/{rest:path}", empty))
     return app
 

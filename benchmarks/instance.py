@@ -10,7 +10,7 @@ import redis
 
 from benchmarks.postgres import fresh_database
 from benchmarks.threads import torch_threads
-from portrait.feature_repo.history.snapshot_cut import Snapshot, cut
+from portrait.feature_repo.history.snapshot_cut import Snapshot, cut_snapshot
 from portrait.infra import generator
 from portrait.infra.jobs.versions import take_in, train_version
 from portrait.infra.portrait import Portrait
@@ -74,7 +74,7 @@ def _built(portrait: Portrait, users: int, versions: int = 1) -> Instance:
     portrait.registry.consumers.add(CONSUMER, "benchmark", "measure")
     portrait.operations.promote("benchmark", CONSUMER, version.id, "to be read")
     portrait.repo.apply()
-    snapshot = cut(portrait.log)
+    snapshot = cut_snapshot(portrait.log)
     ids = [user for bucket in sorted(snapshot.buckets) for user in portrait.log.user_ids(bucket)]
     return Instance(portrait, portrait.registry.versions.get(version.id), snapshot, ids)
 

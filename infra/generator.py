@@ -191,7 +191,7 @@ def _events(
     life = 1.0 - rng.random(len(user)) ** (1.0 / (1.0 + people.fade[user]))
     service = rng.choice(len(SERVICES), len(user), p=[service.share for service in SERVICES])
     begun = people.signed_up[user] + life * (_seconds() - people.signed_up[user])
-    begun = _at_service_hour(rng, begun, service, people.signed_up[user])
+    begun = _move_to_service_hour(rng, begun, service, people.signed_up[user])
     own = np.where(rng.random(len(user)) < life, people.last_taste[user], people.first_taste[user])
     follows = rng.random(len(user)) < people.focus[user]
     taste = np.where(follows, own, rng.integers(len(TASTES), size=len(user)))
@@ -202,11 +202,11 @@ def _events(
     session, time = session[order], time[order]
     item = _items(rng, catalogue, service[session], taste[session])
     if pickiness:  # without it nothing is drawn here, so that the same arguments give the same tables as ever
-        item = _of_liked_words(rng, catalogue, user[session], service[session], taste[session], item, pickiness)
+        item = _draw_liked_items(rng, catalogue, user[session], service[session], taste[session], item, pickiness)
     return _event_table(people, catalogue, user[session], item, time, service[session], follows[session])
 
 
-def _at_service_hour(
+def _move_to_service_hour(
     rng: np.random.Generator, begun: FloatArray, service: IntArray, earliest: FloatArray
 ) -> FloatArray:
     """Move sessions within their day to the hours at which their service is used."""
@@ -223,7 +223,7 @@ def _items(rng: np.random.Generator, catalogue: _Catalogue, service: IntArray, t
     return drawn
 
 
-def _of_liked_words(
+def _draw_liked_items(
     rng: np.random.Generator,
     catalogue: _Catalogue,
     user: IntArray,

@@ -42,12 +42,12 @@ def bump(session: Session, *, projected: bool = True) -> int:
 
 def version_row(session: Session, version: str, *, lock: bool = False) -> EmbeddingVersionRow:
     """The row of a version; raises NotFound, which names the known ones."""
-    return _named(session, EmbeddingVersionRow, version, "version", lock)
+    return _row_by_name(session, EmbeddingVersionRow, version, "version", lock)
 
 
 def consumer_row(session: Session, consumer: str, *, lock: bool = False) -> ConsumerRow:
     """The row of a consumer; raises NotFound, which names the known ones."""
-    return _named(session, ConsumerRow, consumer, "consumer", lock)
+    return _row_by_name(session, ConsumerRow, consumer, "consumer", lock)
 
 
 def backfill_row(session: Session, backfill: int, *, lock: bool = False) -> BackfillRow:
@@ -81,7 +81,7 @@ def as_ofs(session: Session, version: str | None = None) -> dict[str, AsOfs]:
 
 def version_record(session: Session, row: EmbeddingVersionRow) -> EmbeddingVersion:
     """The record of a version, with the as-of times of its backfills."""
-    return EmbeddingVersion.of(row, as_ofs(session, row.id).get(row.id, AsOfs()))
+    return EmbeddingVersion.from_row(row, as_ofs(session, row.id).get(row.id, AsOfs()))
 
 
 def _get(session: Session, kind: type[Row], key: str | int, lock: bool) -> Row | None:
@@ -89,7 +89,7 @@ def _get(session: Session, kind: type[Row], key: str | int, lock: bool) -> Row |
     return session.get(kind, key, with_for_update={"key_share": True} if lock else None)
 
 
-def _named(session: Session, kind: type[Row], name: str, word: str, lock: bool) -> Row:
+def _row_by_name(session: Session, kind: type[Row], name: str, word: str, lock: bool) -> Row:
     row = _get(session, kind, name, lock) if name.isprintable() else None  # Postgres refuses some of the others
     if row is None:
         known = [str(key) for key in session.scalars(select(inspect(kind).primary_key[0]))]

@@ -17,7 +17,7 @@ from portrait.serving.gateway import serve_environment as flags
 from portrait.serving.settings import ServingSettings
 
 if TYPE_CHECKING:
-    from portrait.serving.gateway.build import Parts
+    from portrait.serving.gateway.build import GatewayParts
     from portrait.serving.gateway.deployment import Build
     from portrait.serving.refresh.actors import Build as BuildShard
     from portrait.serving.refresh.actors import ShardGroup
@@ -27,7 +27,7 @@ APPLICATION = "portrait"
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningGateway:
     """A running gateway, which answers at `url`."""
 
     url: str
@@ -49,14 +49,16 @@ class Running:
         if not serve.status().applications:
             serve.shutdown()
 
-    def __enter__(self) -> "Running":
+    def __enter__(self) -> "RunningGateway":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
 
-def start(settings: ServingSettings, build: "Build | None" = None, build_shard: "BuildShard | None" = None) -> Running:
+def start(
+    settings: ServingSettings, build: "Build | None" = None, build_shard: "BuildShard | None" = None
+) -> RunningGateway:
     """Start the gateway and its refresh shards, and return when it answers; raises Conflict when the port is taken.
 
     Uses the Ray of this process when there is one, the cluster at `ray_address` when that is set, and a Ray of its own
@@ -78,7 +80,7 @@ def start(settings: ServingSettings, build: "Build | None" = None, build_shard: 
     os.environ.setdefault(*flags.NICENESS)
     ensure_ray(settings)
     shards = ShardGroup(settings, build_shard or _real_shard, flags.shard_environment())
-    running = Running(f"http://{settings.host}:{settings.port}", owns_ray, shards)
+    running = RunningGateway(f"http://{settings.host}:{settings.port}", owns_ray, shards)
     try:
         shards.start()  # they come up beside the gateway
         serve.start(
@@ -95,7 +97,7 @@ def start(settings: ServingSettings, build: "Build | None" = None, build_shard: 
 def run_forever(
     settings: ServingSettings,
     build: "Build | None" = None,
-    announce: Callable[[Running], object] = lambda running: None,
+    announce: Callable[[RunningGateway], object] = lambda running: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then stop cleanly; `announce` is called once the gateway answers."""
     asked = threading.Event()
@@ -118,7 +120,7 @@ def _real_shard(settings: ServingSettings, id: str) -> "Shard":
     return build_shard(settings, id)
 
 
-def _real_parts(settings: ServingSettings) -> "Parts":
+def _real_parts(settings: ServingSettings) -> "GatewayParts":
     from portrait.serving.gateway.build import build_parts  # in the replica: Feast takes seconds to import
 
     return build_parts(settings)

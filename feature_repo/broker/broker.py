@@ -7,7 +7,7 @@ BEGINNING = "0-0"
 """The position before the first entry of a stream."""
 
 
-class Entry(NamedTuple):
+class StreamEntry(NamedTuple):
     """A record in a bucket's stream; the ids of one stream only grow."""
 
     bucket: int
@@ -25,7 +25,7 @@ class Broker(Protocol):
         """Append records to their buckets' streams, in order; returns when the broker has acknowledged all of them."""
         ...
 
-    def read(self, positions: Mapping[int, str], count: int, wait_ms: int) -> list[Entry]:
+    def read(self, positions: Mapping[int, str], count: int, wait_ms: int) -> list[StreamEntry]:
         """The next entries after the positions, at most `count` of each stream, in order within one.
 
         Waits up to `wait_ms` for a first one.

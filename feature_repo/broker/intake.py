@@ -9,15 +9,15 @@ from pathlib import Path
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from portrait.feature_repo.broker.broker import BEGINNING, Broker, Entry
+from portrait.feature_repo.broker.broker import BEGINNING, Broker, StreamEntry
 from portrait.feature_repo.broker.records import BadEntry, kind_and_fields, write_bad_entries
 from portrait.feature_repo.ingest.event_files import TAKEN
-from portrait.feature_repo.ingest.record_fields import Unfit
-from portrait.feature_repo.ingest.records import RecordJudge, Rejected
+from portrait.feature_repo.ingest.record_fields import UnfitRecord
+from portrait.feature_repo.ingest.records import RecordJudge, RejectedRecord
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.inbox import Arriving, Outcome
+from portrait.feature_repo.log.inbox import ArrivingRecord, InboxOutcome
 from portrait.feature_repo.log.leases import Lease
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.rewriting import strike_forgotten
 from portrait.feature_repo.log.tables import LeaseRow
 from portrait.registry.errors import LeaseLost, Unavailable
@@ -30,17 +30,17 @@ CLOCK_SKEW = 60.0
 
 
 @dataclass(frozen=True)
-class TakenIn:
+class IntakeReport:
     """The result of one call of `take_in`."""
 
     positions: Mapping[int, str]  # of the streams with entries: all up to here is in the inbox
-    outcomes: Mapping[Outcome, int]
+    outcomes: Mapping[InboxOutcome, int]
     rejected: int  # in `rejects/`
 
 
 def take_in(
     broker: Broker, log: EventLog, judge: RecordJudge, held: Mapping[int, Lease], count: int = COUNT, wait_ms: int = 0
-) -> TakenIn:
+) -> IntakeReport:
     """Take the next entries of the held buckets' streams into the inbox, and trim the streams.
 
     One transaction accepts the good records and notes the new positions in the leases; the bad ones are in `rejects/`
@@ -50,18 +50,24 @@ def take_in(
     before = {bucket: lease.stream_id or BEGINNING for bucket, lease in held.items()}
     entries = broker.read(before, count, wait_ms)
     if not entries:
-        return TakenIn({}, {}, 0)
+        return IntakeReport({}, {}, 0)
     positions = {entry.bucket: entry.id for entry in entries}
-    judged = _judged(judge, entries)
-    good = [(entry, one) for entry, one in zip(entries, judged, strict=True) if isinstance(one, Arriving)]
-    bad = [BadEntry(entry, one.reason) for entry, one in zip(entries, judged, strict=True) if isinstance(one, Rejected)]
+    judged = _judge_entries(judge, entries)
+    good = [(entry, one) for entry, one in zip(entries, judged, strict=True) if isinstance(one, ArrivingRecord)]
+    bad = [
+        BadEntry(entry, one.reason)
+        for entry, one in zip(entries, judged, strict=True)
+        if isinstance(one, RejectedRecord)
+    ]
     rejected = 0
     written: list[Path] = []
 
-    def within(session: Session, outcomes: Sequence[Outcome]) -> None:
+    def within(session: Session, outcomes: Sequence[InboxOutcome]) -> None:
         nonlocal rejected, written
         _note(session, positions, held)
-        taken = [BadEntry(entry, TAKEN) for (entry, _), one in zip(good, outcomes, strict=True) if one is Outcome.TAKEN]
+        taken = [
+            BadEntry(entry, TAKEN) for (entry, _), one in zip(good, outcomes, strict=True) if one is InboxOutcome.TAKEN
+        ]
         rejected, written = _keep(log, session, [*bad, *taken], before)
 
     try:
@@ -70,7 +76,7 @@ def take_in(
         strike_forgotten(log, written)
     with suppress(Unavailable):  # the positions are noted; what is left is trimmed with the next entries
         broker.trim(positions)
-    return TakenIn(positions, Counter(outcomes), rejected)
+    return IntakeReport(positions, Counter(outcomes), rejected)
 
 
 def trim_behind(broker: Broker, taken_over: Mapping[int, Lease]) -> None:
@@ -81,23 +87,23 @@ def trim_behind(broker: Broker, taken_over: Mapping[int, Lease]) -> None:
     broker.trim({bucket: lease.stream_id for bucket, lease in taken_over.items() if lease.stream_id is not None})
 
 
-def _judged(judge: RecordJudge, entries: Sequence[Entry]) -> list[Arriving | Rejected]:
-    judged = [_judge(judge, entry) for entry in entries]
-    if any(isinstance(one, Rejected) and one.kind not in (None, Kind.EVENTS) for one in judged):
+def _judge_entries(judge: RecordJudge, entries: Sequence[StreamEntry]) -> list[ArrivingRecord | RejectedRecord]:
+    judged = [_judge_entry(judge, entry) for entry in entries]
+    if any(isinstance(one, RejectedRecord) and one.kind not in (None, SegmentKind.EVENTS) for one in judged):
         judge.known.refresh(at_once=True)  # a gateway may know a column that we have not read yet
         judged = [
-            _judge(judge, entry) if isinstance(one, Rejected) else one
+            _judge_entry(judge, entry) if isinstance(one, RejectedRecord) else one
             for entry, one in zip(entries, judged, strict=True)
         ]
     return judged
 
 
-def _judge(judge: RecordJudge, entry: Entry) -> Arriving | Rejected:
+def _judge_entry(judge: RecordJudge, entry: StreamEntry) -> ArrivingRecord | RejectedRecord:
     """Judge an entry as a request of its own: the id of an event without one must not depend on other entries."""
     try:
         kind, fields = kind_and_fields(entry.record)
-    except Unfit as unfit:
-        return Rejected(str(unfit))
+    except UnfitRecord as unfit:
+        return RejectedRecord(str(unfit))
     (one,) = judge.judge(kind, [fields], CLOCK_SKEW)
     return one
 

@@ -8,34 +8,34 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from portrait.feature_repo.broker.broker import Entry
-from portrait.feature_repo.ingest.record_fields import Unfit
+from portrait.feature_repo.broker.broker import StreamEntry
+from portrait.feature_repo.ingest.record_fields import UnfitRecord
 from portrait.feature_repo.log.durable_files import replacement
-from portrait.feature_repo.log.inbox import Arriving
-from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind
+from portrait.feature_repo.log.inbox import ArrivingRecord
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
 
-KINDS = ", ".join(Kind)
+KINDS = ", ".join(SegmentKind)
 
 
-def stream_record(arriving: Arriving, record: Mapping[str, object]) -> tuple[int, bytes]:
+def stream_record(arriving: ArrivingRecord, record: Mapping[str, object]) -> tuple[int, bytes]:
     """A judged record for the broker: the bucket of its stream, and its JSON, in which an event has its id."""
     event_id = {} if arriving.event_id is None else {"event_id": arriving.event_id}
     return _stream_of(arriving), orjson.dumps({"kind": arriving.kind, **record, **event_id})
 
 
-def kind_and_fields(record: bytes) -> tuple[Kind, dict[str, object]]:
+def kind_and_fields(record: bytes) -> tuple[SegmentKind, dict[str, object]]:
     """The kind and the fields of a record of a stream; raises UnfitRecord when it is no such record."""
     try:
         fields = orjson.loads(record)
     except orjson.JSONDecodeError as error:
-        raise Unfit(f"the record is not JSON: {error}") from error
+        raise UnfitRecord(f"the record is not JSON: {error}") from error
     if type(fields) is not dict:
-        raise Unfit("a record is a JSON object")
+        raise UnfitRecord("a record is a JSON object")
     kind = fields.pop("kind", None)
-    if type(kind) is not str or kind not in set(Kind):
-        raise Unfit(f"kind is none of {KINDS}")
-    return Kind(kind), fields
+    if type(kind) is not str or kind not in set(SegmentKind):
+        raise UnfitRecord(f"kind is none of {KINDS}")
+    return SegmentKind(kind), fields
 
 
 def user_of_record(record: bytes) -> str | None:
@@ -48,7 +48,7 @@ def user_of_record(record: bytes) -> str | None:
     return str(user) if type(user) is str or type(user) is int else None
 
 
-def _stream_of(arriving: Arriving) -> int:
+def _stream_of(arriving: ArrivingRecord) -> int:
     """The bucket of a record's stream. Items have no bucket that a shard holds: theirs follows from the item."""
     return arriving.bucket if arriving.bucket != ITEMS_BUCKET else _item_bucket(arriving.payload)
 
@@ -72,7 +72,7 @@ SCHEMA = pa.schema(
 class BadEntry(NamedTuple):
     """An entry that cannot be taken in, and the reason."""
 
-    entry: Entry
+    entry: StreamEntry
     reason: str
 
     @property

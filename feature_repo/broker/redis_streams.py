@@ -12,7 +12,7 @@ import orjson
 import redis
 from sqlalchemy import make_url
 
-from portrait.feature_repo.broker.broker import Broker, Entry
+from portrait.feature_repo.broker.broker import Broker, StreamEntry
 from portrait.feature_repo.online.redis_files import purge
 from portrait.feature_repo.settings import FeatureSettings
 from portrait.registry.errors import InvalidInput, Unavailable
@@ -38,37 +38,39 @@ class RedisStreams:
 
     def append(self, records: Sequence[tuple[int, bytes]]) -> None:
         """Append all records in one transaction."""
-        with self._explained(), self._client.pipeline(transaction=True) as pipeline:
+        with self._explain_errors(), self._client.pipeline(transaction=True) as pipeline:
             for bucket, record in records:
                 pipeline.xadd(self._key(bucket), {FIELD: record})
             pipeline.execute()
 
-    def read(self, positions: Mapping[int, str], count: int, wait_ms: int) -> list[Entry]:
+    def read(self, positions: Mapping[int, str], count: int, wait_ms: int) -> list[StreamEntry]:
         buckets = {self._key(bucket).encode(): bucket for bucket in positions}
         streams: dict[Any, Any] = {self._key(bucket): position for bucket, position in positions.items()}
         if not streams:
             return []
-        with self._explained():
+        with self._explain_errors():
             # To Redis, waiting for 0 ms is waiting for ever.
             found = self._client.xread(streams, count=count, block=wait_ms or None)
         return [
-            Entry(buckets[key], id.decode(), _record(fields)) for key, entries in found or () for id, fields in entries
+            StreamEntry(buckets[key], id.decode(), _record(fields))
+            for key, entries in found or ()
+            for id, fields in entries
         ]
 
     def trim(self, positions: Mapping[int, str]) -> None:
-        with self._explained(), self._client.pipeline(transaction=False) as pipeline:
+        with self._explain_errors(), self._client.pipeline(transaction=False) as pipeline:
             for bucket, position in positions.items():
-                pipeline.xtrim(self._key(bucket), minid=_after(position), approximate=False)
+                pipeline.xtrim(self._key(bucket), minid=_id_after(position), approximate=False)
             pipeline.execute()
 
     def length(self, bucket: int) -> int:
-        with self._explained():
+        with self._explain_errors():
             return int(self._client.xlen(self._key(bucket)))
 
     def delete(self, bucket: int, matches: Callable[[bytes], bool]) -> int:
         """Delete the entries whose record matches, also those that are appended meanwhile; returns how many."""
         deleted, start = 0, "-"
-        with self._explained():
+        with self._explain_errors():
             while entries := self._client.xrange(self._key(bucket), min=start, count=CHUNK):
                 ids = [id for id, fields in entries if matches(_record(fields))]
                 if ids:
@@ -80,7 +82,7 @@ class RedisStreams:
 
     def purge(self) -> list[str]:
         """Have the server rewrite its files; returns a sentence for each thing that failed."""
-        with self._explained():
+        with self._explain_errors():
             return purge(self._client)
 
     def close(self) -> None:
@@ -110,7 +112,7 @@ class RedisStreams:
         return stream_key(bucket, self._project)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explain_errors(self) -> Iterator[None]:
         try:
             yield
         except redis.RedisError as error:
@@ -125,7 +127,7 @@ def _record(fields: Mapping[bytes, bytes] | None) -> bytes:
     return fields[FIELD]
 
 
-def _after(position: str) -> str:
+def _id_after(position: str) -> str:
     milliseconds, _, sequence = position.partition("-")
     return f"{milliseconds}-{int(sequence or 0) + 1}"
 

@@ -67,7 +67,7 @@ def require_nothing_lost(
 
 def require_own_tables(feast: SqlRegistry, config: RepoConfig) -> None:
     """Raise RegistryForeign when Feast's next apply would drop tables of another database than the configured one."""
-    stored, path = _stored(feast, config.project), _path(config)
+    stored, path = _stored_infra(feast, config.project), _path(config)
     elsewhere = {one.sqlite_table.path for one in stored.infra_objects} - {path}
     if path is not None and elsewhere:
         raise RegistryForeign(
@@ -78,7 +78,7 @@ def require_own_tables(feast: SqlRegistry, config: RepoConfig) -> None:
 
 def forget_tables_elsewhere(feast: SqlRegistry, config: RepoConfig) -> None:
     """Let Feast's registry name no table of another database than the configured one."""
-    stored, path = _stored(feast, config.project), _path(config)
+    stored, path = _stored_infra(feast, config.project), _path(config)
     own = [one for one in stored.infra_objects if one.sqlite_table.path == path]
     if path is None or len(own) == len(stored.infra_objects):
         return
@@ -95,7 +95,7 @@ def _path(config: RepoConfig) -> str | None:
     return path
 
 
-def _stored(feast: SqlRegistry, project: str) -> Infra:
+def _stored_infra(feast: SqlRegistry, project: str) -> Infra:
     # Not by Feast's get_infra, which opens, and so makes, every database that it finds named.
     row = (managed_infra.c.project_id == project) & (managed_infra.c.infra_name == "infra_obj")
     with feast.write_engine.connect() as connection:

@@ -16,7 +16,7 @@ from portrait.feature_repo.declaration.apply_guard import (
     require_own_tables,
     require_same_instance,
 )
-from portrait.feature_repo.declaration.environment import environment_missing, feast_config
+from portrait.feature_repo.declaration.environment import feast_config, missing_variables
 from portrait.feature_repo.declaration.source_files import catalogue_schema
 from portrait.feature_repo.declaration.team_views import load_team_views
 from portrait.feature_repo.log.event_log import EventLog
@@ -35,7 +35,7 @@ def declare(folder: Path) -> dict[str, Any]:
     its migrations, another instance's, or would lose an embedding view; InvalidInput when the environment is
     not set.
     """
-    if missing := environment_missing(os.environ):
+    if missing := missing_variables(os.environ):
         raise InvalidInput(f'{", ".join(missing)} not set: run `eval "$(portrait env)"` before calling feast')
     settings = FeatureSettings()
     database = Database(settings.database_url)
@@ -46,7 +46,7 @@ def declare(folder: Path) -> dict[str, Any]:
     finally:
         database.close()
     config = feast_config(settings)
-    declared = _raw(settings.home, schema) | _embeddings(settings.home, state)
+    declared = _raw_views(settings.home, schema) | _embedding_views(settings.home, state)
     with closing_registry(SqlRegistry(config.registry, config.project, None)) as feast:
         require_same_instance(feast, config.project, instance)
         require_own_tables(feast, config)
@@ -63,7 +63,7 @@ def declare(folder: Path) -> dict[str, Any]:
     }
 
 
-def _raw(home: Path, schema: Any) -> dict[str, FeatureView]:
+def _raw_views(home: Path, schema: Any) -> dict[str, FeatureView]:
     raw = (
         views.user_history(home),
         views.user_profile(home, schema),
@@ -72,7 +72,7 @@ def _raw(home: Path, schema: Any) -> dict[str, FeatureView]:
     return {view.name: view for view in raw}
 
 
-def _embeddings(home: Path, state: ServingState) -> dict[str, FeatureView]:
+def _embedding_views(home: Path, state: ServingState) -> dict[str, FeatureView]:
     # A failed version keeps its view until it is retired, like every other: only retiring drops vectors.
     kept = (version for version in state.versions.values() if version.state not in GONE_STATES)
     return {view.name: view for view in (views.embedding_view(home, version) for version in kept)}

@@ -25,7 +25,7 @@ def feast_environment(settings: FeatureSettings) -> dict[str, str]:
 
     Raises InvalidInput for an online store that is neither SQLite nor Redis.
     """
-    online, location = _online(settings)
+    online, location = _online_store(settings)
     return {
         "PORTRAIT_HOME": str(settings.home),
         "PORTRAIT_REGISTRY_URL": settings.database_url,
@@ -56,13 +56,13 @@ def feast_config(settings: FeatureSettings) -> "RepoConfig":
     return RepoConfig(**yaml.safe_load(filled), repo_path=settings.feature_repo)
 
 
-def environment_missing(environment: Mapping[str, str]) -> list[str]:
+def missing_variables(environment: Mapping[str, str]) -> list[str]:
     """Names of the variables that feature_store.yaml needs and `environment` lacks."""
     needed = ("PORTRAIT_FEAST_REGISTRY_URL", "PORTRAIT_FEAST_ONLINE_TYPE", "PORTRAIT_FEAST_ONLINE_LOCATION")
     return [name for name in needed if not environment.get(name)]
 
 
-def _online(settings: FeatureSettings) -> tuple[str, str]:
+def _online_store(settings: FeatureSettings) -> tuple[str, str]:
     """Kind of the online store ("sqlite" or "redis"), and its path or URL."""
     if not settings.online_store_url:
         return "sqlite", str(settings.home / "online.db")

@@ -61,7 +61,7 @@ class PortraitDuckDBOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # F
             created_timestamp_column=created_timestamp_column,
             start_date=start_date,
             end_date=end_date,
-            data_source_reader=_read,
+            data_source_reader=_read_source,
             data_source_writer=_write_data_source,
         )
 
@@ -86,7 +86,7 @@ class PortraitDuckDBOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # F
             created_timestamp_column=created_timestamp_column,
             start_date=start_date,
             end_date=end_date,
-            data_source_reader=_read,
+            data_source_reader=_read_source,
             data_source_writer=_write_data_source,
         )
 
@@ -111,12 +111,12 @@ class PortraitDuckDBOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # F
             project=project,
             full_feature_names=full_feature_names,
             filter_by_created_timestamp=filter_by_created_timestamp,
-            data_source_reader=_read,
+            data_source_reader=_read_source,
             data_source_writer=_write_data_source,
         )
 
 
-def _read(source: DataSource, repo_path: str) -> ibis.Table:
+def _read_source(source: DataSource, repo_path: str) -> ibis.Table:
     local = isinstance(source, FileSource) and "://" not in source.path
     if local and isinstance(source.file_format, ParquetFormat):
         return ibis.read_parquet(source.path, union_by_name=True)

@@ -19,7 +19,7 @@ from portrait.feature_repo.declaration.views import (
 from portrait.feature_repo.history.catalogue import catalogue
 from portrait.feature_repo.log.durable_files import replacement
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.schemas import EPOCH, HISTORY, TIME, embeddings
 from portrait.registry.database.tables import GONE_STATES
 from portrait.registry.records.records import EmbeddingVersion
@@ -56,7 +56,7 @@ def catalogue_schema(home: Path) -> pa.Schema:
 
 def write_catalogue(log: EventLog) -> bool:
     """Bring the catalogue file up to the log; returns whether it changed."""
-    segments = ",".join(segment.id for segment in log.manifest().of(Kind.ITEMS)).encode()
+    segments = ",".join(segment.id for segment in log.manifest().segments_of(SegmentKind.ITEMS)).encode()
     file = _file(log.home)
     if file.exists() and (pq.read_schema(file).metadata or {}).get(SEGMENTS) == segments:
         return False

@@ -10,7 +10,7 @@ from portrait.feature_repo.forgetting.places import (
     Leftovers,
     OnlineRows,
     Place,
-    Rejects,
+    RejectsFiles,
     SnapshotFiles,
     StreamEntries,
     User,
@@ -23,14 +23,14 @@ from portrait.feature_repo.forgetting.tombstones import (
     OUT_OF_REACH,
     ForgettingReport,
     TombstoneLog,
-    found_to_json,
+    findings_to_json,
     subject_of,
-    trained_of,
+    trained_versions,
 )
-from portrait.feature_repo.forgetting.trained import trained_with
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.forgetting.trained import versions_trained_with
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.rewriting import Rewriter, rewriting
-from portrait.feature_repo.log.staging import alive
+from portrait.feature_repo.log.staging import living_folders
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.registry.progress import Progress, silent
 from portrait.registry.registry import Registry
@@ -73,7 +73,7 @@ class Forgetting:
                 place.delete(user)
             report(STEP, len(places), len(places) + 1, "free space")
             left = purge(self._repo, broker)
-            under_way = len(alive(self._log.home)) - 1  # without ours
+            under_way = len(living_folders(self._log.home)) - 1  # without ours
         tombstone = self._tombstones.finish(digest)
         report(STEP, len(places) + 1, len(places) + 1, "")
         assert tombstone.finished_at is not None
@@ -82,7 +82,7 @@ class Forgetting:
             asked_at=tombstone.asked_at,
             finished_at=tombstone.finished_at,
             found=dict(tombstone.kept["found"]),
-            trained=trained_of(tombstone.kept),
+            trained=trained_versions(tombstone.kept),
             under_way=under_way,
             not_purged=tuple(left),
             out_of_reach=OUT_OF_REACH if self._log.database.is_sqlite else (*OUT_OF_REACH, ON_POSTGRES),
@@ -104,7 +104,7 @@ class Forgetting:
             progress("looking", done, len(places), place.name)
             found[place.name] = place.count(user)
         progress("looking", len(places), len(places), "")
-        return found_to_json(found, trained_with(self._registry, self._log, user))
+        return findings_to_json(found, versions_trained_with(self._registry, self._log, user))
 
     @contextmanager
     def _broker(self) -> Iterator[Broker | None]:
@@ -121,10 +121,10 @@ class Forgetting:
         return [
             *([] if broker is None else [StreamEntries(broker)]),
             InboxRows(self._log.database),
-            Segments(self._log, Kind.EVENTS, "events"),
-            Segments(self._log, Kind.USERS, "profiles"),
+            Segments(self._log, SegmentKind.EVENTS, "events"),
+            Segments(self._log, SegmentKind.USERS, "profiles"),
             Leftovers(self._log),
-            Rejects(home, rewriter),
+            RejectsFiles(home, rewriter),
             UserFiles(home, rewriter, "labels", "labels/*.parquet"),
             SnapshotFiles(home, rewriter),
             UserFiles(home, rewriter, "vectors at rest", "embeddings/*/*/{bucket}"),

@@ -17,13 +17,13 @@ from sqlalchemy import ColumnElement, delete, func, select, text
 
 from portrait.feature_repo.broker.broker import BEGINNING, Broker
 from portrait.feature_repo.broker.records import kind_and_fields, user_of_record
-from portrait.feature_repo.history.snapshot import FOLDER, file_name, recounted, save, snapshots
-from portrait.feature_repo.ingest.record_fields import Unfit
+from portrait.feature_repo.history.snapshot import FOLDER, file_name, recount_users, save_snapshot, snapshots
+from portrait.feature_repo.ingest.record_fields import UnfitRecord
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.manifest import locked_buckets
+from portrait.feature_repo.log.manifest import lock_buckets
 from portrait.feature_repo.log.partition import BUCKETS, bucket_of
 from portrait.feature_repo.log.rewriting import Rewriter, count_users
-from portrait.feature_repo.log.staging import sweep, uncommitted
+from portrait.feature_repo.log.staging import sweep, uncommitted_files
 from portrait.feature_repo.log.tables import InboxRow, RefreshRequestRow
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.registry.database.database import Database
@@ -84,7 +84,7 @@ class InboxRows:
         has moved.
         """
         with self._database.transaction() as session:
-            bucket = locked_buckets(session, [user.bucket])[user.bucket]
+            bucket = lock_buckets(session, [user.bucket])[user.bucket]
             if self._database.is_sqlite:
                 session.execute(text("PRAGMA secure_delete = ON"))
             for row, of in _TABLES:
@@ -117,7 +117,9 @@ class Leftovers:
             path.unlink(missing_ok=True)
 
     def _holding(self, user: User) -> list[Path]:
-        return [path for path in uncommitted(self._log.home, self._log.manifest, user.bucket) if _holds(path, user)]
+        return [
+            path for path in uncommitted_files(self._log.home, self._log.manifest, user.bucket) if _holds(path, user)
+        ]
 
 
 def _holds(path: Path, user: User) -> bool:
@@ -170,12 +172,12 @@ class StreamEntries:
 def _is_about(user: User, record: bytes) -> bool:
     try:
         kind_and_fields(record)
-    except Unfit:
+    except UnfitRecord:
         return user.id.encode() in record  # no record, but its text may name the user
     return user_of_record(record) == user.id
 
 
-class Rejects:
+class RejectsFiles:
     """Rows of rejects files that contain the user as a separate word, in any column."""
 
     name = "rejects"
@@ -243,6 +245,6 @@ class SnapshotFiles(UserFiles):
         super().delete(user)
         for snapshot in snapshots(self._home):
             if user.bucket in snapshot.buckets:
-                corrected = recounted(snapshot)
+                corrected = recount_users(snapshot)
                 if corrected is not snapshot:
-                    save(corrected)
+                    save_snapshot(corrected)

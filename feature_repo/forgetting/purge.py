@@ -17,12 +17,12 @@ LOCK_SECONDS = 10
 def purge(repo: FeatureRepo, broker: Broker | None) -> list[str]:
     """Have all stores of deleted rows rewrite their files; returns a sentence for each thing that could not be done."""
     database = repo.log.database
-    own = compact(Path(database.url.database or "")) if database.is_sqlite else _vacuumed(database)
+    own = compact(Path(database.url.database or "")) if database.is_sqlite else _vacuum_tables(database)
     streams = [] if broker is None else broker.purge()
     return [*own, *streams, *repo.online.purge(repo.config)]
 
 
-def _vacuumed(database: Database) -> list[str]:
+def _vacuum_tables(database: Database) -> list[str]:
     left = []
     with database.connecting() as connection:
         plain = connection.execution_options(isolation_level="AUTOCOMMIT")

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from portrait.feature_repo.forgetting.places import User
 from portrait.feature_repo.log.durable_files import sync
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.manifest import Kind, Manifest, Segment, locked_buckets, segment_row
+from portrait.feature_repo.log.manifest import Manifest, Segment, SegmentKind, lock_buckets, segment_row
 from portrait.feature_repo.log.rewriting import count_users
 from portrait.feature_repo.log.tables import SegmentRow
 from portrait.registry.errors import Conflict
@@ -22,7 +22,7 @@ POSITION = "position"
 
 
 @dataclass(frozen=True)
-class Replaced:
+class SegmentReplacement:
     """A segment and its replacement; None when it held only the user."""
 
     old: Segment
@@ -32,7 +32,7 @@ class Replaced:
 class Segments:
     """The user's rows in segments of one kind."""
 
-    def __init__(self, log: EventLog, kind: Kind, name: str) -> None:
+    def __init__(self, log: EventLog, kind: SegmentKind, name: str) -> None:
         self._log = log
         self._kind = kind
         self.name = name
@@ -40,7 +40,8 @@ class Segments:
     def count(self, user: User) -> int:
         return self._log.read(
             lambda manifest: sum(
-                count_users(self._path(segment), [user.id]) for segment in manifest.of(self._kind, (user.bucket,))
+                count_users(self._path(segment), [user.id])
+                for segment in manifest.segments_of(self._kind, (user.bucket,))
             )
         )
 
@@ -51,7 +52,9 @@ class Segments:
         """
         for _ in range(ATTEMPTS):
             manifest = self._log.manifest()
-            replaced = [made for s in manifest.of(self._kind, (user.bucket,)) if (made := self._without(s, user))]
+            replaced = [
+                made for s in manifest.segments_of(self._kind, (user.bucket,)) if (made := self._without(s, user))
+            ]
             if not replaced:
                 return
             if self._swap(manifest, user.bucket, replaced):
@@ -66,7 +69,7 @@ class Segments:
     def _path(self, segment: Segment) -> Path:
         return self._log.home / segment.path
 
-    def _without(self, segment: Segment, user: User) -> Replaced | None:
+    def _without(self, segment: Segment, user: User) -> SegmentReplacement | None:
         """The segment without the user's rows; None when it has none."""
         table = pq.read_table(self._path(segment), partitioning=None)
         others = pc.not_equal(table["user_id"], user.id)
@@ -77,17 +80,17 @@ class Segments:
             table = table.append_column(pa.field(POSITION, pa.int64()), pa.array(positions, pa.int64()))
         kept = table.filter(others)
         if not kept.num_rows:
-            return Replaced(segment, None)
+            return SegmentReplacement(segment, None)
         path = Path(segment.path).with_name(f"{segment.id}-{secrets.token_hex(4)}.parquet")
         pq.write_table(kept, self._log.home / path, compression="zstd")
         sync(self._log.home / path)
         sync((self._log.home / path).parent)
-        return Replaced(segment, _described(segment, kept, str(path)))
+        return SegmentReplacement(segment, _positioned_segment(segment, kept, str(path)))
 
-    def _swap(self, manifest: Manifest, bucket: int, replaced: list[Replaced]) -> bool:
+    def _swap(self, manifest: Manifest, bucket: int, replaced: list[SegmentReplacement]) -> bool:
         """Swap the segments; False when the bucket has other segments than those of the manifest."""
         with self._log.database.transaction() as session:
-            locked = locked_buckets(session, [bucket])
+            locked = lock_buckets(session, [bucket])
             if manifest.moved({bucket: locked[bucket].commits}, (bucket,)):
                 return False
             for made in replaced:
@@ -100,9 +103,9 @@ class Segments:
             return True
 
 
-def _described(segment: Segment, rows: pa.Table, path: str) -> Segment:
+def _positioned_segment(segment: Segment, rows: pa.Table, path: str) -> Segment:
     positions = pc.min_max(rows[POSITION]).as_py()
-    times = pc.min_max(rows["event_time"]).as_py() if segment.kind is Kind.EVENTS else {"min": None, "max": None}
+    times = pc.min_max(rows["event_time"]).as_py() if segment.kind is SegmentKind.EVENTS else {"min": None, "max": None}
     return replace(
         segment,
         path=path,

@@ -61,12 +61,12 @@ class ForgettingReport:
         return sum(self.found.values())
 
 
-def found_to_json(found: Mapping[str, int], versions: Sequence[EmbeddingVersion]) -> dict[str, Any]:
+def findings_to_json(found: Mapping[str, int], versions: Sequence[EmbeddingVersion]) -> dict[str, Any]:
     """The findings as plain values, as they are stored beside the tombstone."""
     return {"found": dict(found), "trained": [{"id": one.id, "state": one.state.value} for one in versions]}
 
 
-def trained_of(kept: Mapping[str, Any]) -> tuple[TrainedVersion, ...]:
+def trained_versions(kept: Mapping[str, Any]) -> tuple[TrainedVersion, ...]:
     """The trained versions of stored findings."""
     return tuple(TrainedVersion(**one) for one in kept["trained"])
 
@@ -81,7 +81,7 @@ class Tombstone:
     kept: Mapping[str, Any]  # what was found
 
     @classmethod
-    def of(cls, row: ForgottenRow) -> "Tombstone":
+    def from_row(cls, row: ForgottenRow) -> "Tombstone":
         return cls(row.digest, row.asked_at, row.finished_at, row.report)
 
 
@@ -96,7 +96,7 @@ class TombstoneLog:
         """The tombstone of a user, if there is one."""
         with self._database.reading() as session:
             row = session.get(ForgottenRow, digest)
-            return None if row is None else Tombstone.of(row)
+            return None if row is None else Tombstone.from_row(row)
 
     def lay(self, digest: str, kept: Mapping[str, Any]) -> int:
         """Accept nothing of a user from this commit on; returns the generation that shards must have seen.
@@ -120,7 +120,7 @@ class TombstoneLog:
             if row is None:
                 raise NotFound(f"the tombstone of {subject_of(digest)} was lifted while its data was being deleted")
             row.finished_at = row.finished_at or datetime.now(UTC)
-            return Tombstone.of(row)
+            return Tombstone.from_row(row)
 
     def lift(self, digest: str) -> None:
         """Accept data of the user again.

@@ -9,7 +9,7 @@ from portrait.feature_repo.forgetting.places import User
 from portrait.feature_repo.history.snapshot import file_name, load_snapshot
 from portrait.feature_repo.log.committed import rows_of
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.manifest import Kind, Manifest
+from portrait.feature_repo.log.manifest import Manifest, SegmentKind
 from portrait.feature_repo.log.rewriting import count_users
 from portrait.feature_repo.log.tables import InboxRow
 from portrait.feature_repo.schemas import EPOCH, from_microseconds
@@ -18,13 +18,13 @@ from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.registry import Registry
 
 
-def trained_with(registry: Registry, log: EventLog, user: User) -> list[EmbeddingVersion]:
+def versions_trained_with(registry: Registry, log: EventLog, user: User) -> list[EmbeddingVersion]:
     """Versions that were trained with the user.
 
     Those whose training snapshot holds the user. Where the snapshot is gone: those trained on a time in which the log
     already named the user.
     """
-    since = _first_seen(log, user)
+    since = _oldest_time(log, user)
     return [version for version in registry.versions.list() if _knows(log, version, user, since)]
 
 
@@ -38,18 +38,26 @@ def _knows(log: EventLog, version: EmbeddingVersion, user: User, since: datetime
     return count_users(snapshot.history_path / file_name(user.bucket), [user.id]) > 0
 
 
-def _first_seen(log: EventLog, user: User) -> datetime | None:
+def _oldest_time(log: EventLog, user: User) -> datetime | None:
     """Time of the user's oldest event or of the sign-up; a profile without a sign-up counts as oldest of all."""
-    seen = [moment for moment in (log.read(lambda m: _in_segments(log, m, user)), _in_inbox(log, user)) if moment]
+    seen = [
+        moment
+        for moment in (log.read(lambda m: _oldest_in_segments(log, m, user)), _oldest_in_inbox(log, user))
+        if moment
+    ]
     return min(seen, default=None)
 
 
-def _in_segments(log: EventLog, manifest: Manifest, user: User) -> datetime | None:
+def _oldest_in_segments(log: EventLog, manifest: Manifest, user: User) -> datetime | None:
     events = rows_of(
-        log.home, manifest.of(Kind.EVENTS, (user.bucket,)), {"user_id": "VARCHAR", "event_time": "TIMESTAMPTZ"}
+        log.home,
+        manifest.segments_of(SegmentKind.EVENTS, (user.bucket,)),
+        {"user_id": "VARCHAR", "event_time": "TIMESTAMPTZ"},
     )
     users = rows_of(
-        log.home, manifest.of(Kind.USERS, (user.bucket,)), {"user_id": "VARCHAR", "created_time": "TIMESTAMPTZ"}
+        log.home,
+        manifest.segments_of(SegmentKind.USERS, (user.bucket,)),
+        {"user_id": "VARCHAR", "created_time": "TIMESTAMPTZ"},
     )
     query = f"""
         SELECT epoch_us(min(moment)) FROM (
@@ -61,7 +69,7 @@ def _in_segments(log: EventLog, manifest: Manifest, user: User) -> datetime | No
     return None if moment is None else from_microseconds(moment)
 
 
-def _in_inbox(log: EventLog, user: User) -> datetime | None:
+def _oldest_in_inbox(log: EventLog, user: User) -> datetime | None:
     rows = select(InboxRow.payload).where(InboxRow.bucket == user.bucket, InboxRow.user_id == user.id)
     with log.database.reading() as session:
         times = [_moment(json.loads(payload)) for payload in session.scalars(rows)]

@@ -11,13 +11,13 @@ import pyarrow as pa
 from sqlalchemy import select
 
 from portrait.feature_repo.ingest.event_files import DEFAULT_SERVICE
-from portrait.feature_repo.ingest.items import FIXED, ITEMS_KEYS, VECTOR, items_columns, items_schema, known_vectors
+from portrait.feature_repo.ingest.items import FIXED, ITEMS_KEYS, VECTOR, items_columns, items_schema, vector_columns
 from portrait.feature_repo.ingest.keyed_rows import current_rows
 from portrait.feature_repo.ingest.seal import sealed_manifest
 from portrait.feature_repo.log.committed import dated_rows_of, rows_of
 from portrait.feature_repo.log.duck import name
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.manifest import FIRST_POSITION, ITEMS_BUCKET, Kind, Manifest
+from portrait.feature_repo.log.manifest import FIRST_POSITION, ITEMS_BUCKET, Manifest, SegmentKind
 from portrait.feature_repo.log.tables import BucketRow, InboxRow
 from portrait.feature_repo.schemas import microseconds
 
@@ -29,8 +29,8 @@ _KEYS = "(SELECT unnest(?::VARCHAR[]) AS service, unnest(?::VARCHAR[]) AS item_i
 
 def catalogue(log: EventLog) -> pa.Table:
     """Current items: `service, item_id, text, tags` and the `vector_<modality>` columns, sorted by service and item."""
-    segments = log.manifest().of(Kind.ITEMS)
-    columns = items_columns(known_vectors(log.home, segments))
+    segments = log.manifest().segments_of(SegmentKind.ITEMS)
+    columns = items_columns(vector_columns(log.home, segments))
     names = ", ".join(map(name, columns))
     current = current_rows(log.home, segments, columns, ITEMS_KEYS)
     with log.duck() as duck:
@@ -52,8 +52,8 @@ def catalogue_history(log: EventLog) -> CatalogueHistory:
     """All rows of items with their times; the inbox is sealed first."""
 
     def read(manifest: Manifest) -> CatalogueHistory:
-        segments = manifest.of(Kind.ITEMS)
-        columns = items_columns(known_vectors(log.home, segments))
+        segments = manifest.segments_of(SegmentKind.ITEMS)
+        columns = items_columns(vector_columns(log.home, segments))
         names, keys = ", ".join(map(name, columns)), ", ".join(ITEMS_KEYS)
         with log.duck() as duck:
             table = duck.execute(
@@ -85,10 +85,10 @@ def items_since(log: EventLog, position: int) -> tuple[pa.Table, int]:
     newest = items_position(log)
     if newest <= position:
         return items_schema(FIXED).empty_table(), position
-    accepted = _accepted(log, newest)  # before the segments: sealing moves rows from here to there
-    segments = log.manifest().of(Kind.ITEMS)
+    accepted = _accepted_items(log, newest)  # before the segments: sealing moves rows from here to there
+    segments = log.manifest().segments_of(SegmentKind.ITEMS)
     given = {column for item in accepted.values() for column in item if column.startswith(VECTOR)}
-    columns = items_columns(sorted({*known_vectors(log.home, segments), *given}))
+    columns = items_columns(sorted({*vector_columns(log.home, segments), *given}))
     new = [segment for segment in segments if segment.last_position > position]
     names = ", ".join([*map(name, columns), "position"])
     with log.duck() as duck:
@@ -98,7 +98,7 @@ def items_since(log: EventLog, position: int) -> tuple[pa.Table, int]:
             f"SELECT {names} FROM {rows_of(log.home, segments, columns)} SEMI JOIN {_KEYS} USING (service, item_id)"
         )
         before = duck.execute(earlier, _columns_of(accepted)).to_arrow_table() if accepted else sealed.slice(0, 0)
-    whole = _whole(accepted, {row.pop("position"): row for row in before.to_pylist()})
+    whole = _complete_items(accepted, {row.pop("position"): row for row in before.to_pylist()})
     waiting = whole.keys() - set(sealed["position"].to_pylist())
     rows = [{**whole[place], "position": place} for place in waiting if place > position]
     schema = items_schema(columns).append(pa.field("position", pa.int64()))
@@ -106,7 +106,7 @@ def items_since(log: EventLog, position: int) -> tuple[pa.Table, int]:
     return table.sort_by("position").drop_columns("position"), newest
 
 
-def _accepted(log: EventLog, up_to: int) -> dict[int, Item]:
+def _accepted_items(log: EventLog, up_to: int) -> dict[int, Item]:
     """The items in the inbox by position, each with its given columns."""
     query = select(InboxRow.position, InboxRow.payload).where(
         InboxRow.bucket == ITEMS_BUCKET, InboxRow.position <= up_to
@@ -116,7 +116,7 @@ def _accepted(log: EventLog, up_to: int) -> dict[int, Item]:
     return {position: {"service": DEFAULT_SERVICE, **json.loads(payload)} for position, payload in rows}
 
 
-def _whole(accepted: Mapping[int, Item], sealed: Mapping[int, Item]) -> dict[int, Item]:
+def _complete_items(accepted: Mapping[int, Item], sealed: Mapping[int, Item]) -> dict[int, Item]:
     """The accepted rows by position, each completed from the item's row before it."""
     current: dict[tuple[str, str], Item] = {}
     whole = {}

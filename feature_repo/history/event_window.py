@@ -12,7 +12,7 @@ from portrait.feature_repo.ingest.seal import sealed_manifest
 from portrait.feature_repo.log.committed import rows_of
 from portrait.feature_repo.log.duck import texts
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.manifest import Kind, Manifest
+from portrait.feature_repo.log.manifest import Manifest, SegmentKind
 from portrait.feature_repo.schemas import EVENT_TYPES, TIME
 
 WINDOW = pa.schema([("user_id", pa.string()), ("service", pa.string()), ("item_id", pa.string()), ("event_time", TIME)])
@@ -41,7 +41,7 @@ def events_between(
             conditions.append(f"list_contains({texts(values)}, {column})")
 
     def read(manifest: Manifest) -> pa.Table:
-        events = rows_of(log.home, manifest.of(Kind.EVENTS), EVENT_TYPES, positions=False)
+        events = rows_of(log.home, manifest.segments_of(SegmentKind.EVENTS), EVENT_TYPES, positions=False)
         where = " AND ".join(conditions)
         query = f"SELECT {', '.join(WINDOW.names)} FROM {events} WHERE {where} ORDER BY user_id, event_time, event_id"
         with log.duck() as duck:

@@ -39,7 +39,7 @@ class FoldInput:
 
 
 @dataclass(frozen=True)
-class Folded:
+class FoldResult:
     """Histories (HISTORY) and profiles (the profile schema), both sorted by user_id."""
 
     histories: pa.Table
@@ -48,22 +48,22 @@ class Folded:
     oldest: datetime | None  # of these
 
 
-def fold(duck: Duck, given: FoldInput) -> Folded:
+def fold(duck: Duck, given: FoldInput) -> FoldResult:
     """One history for every user that an event or a users row names, at any time; empty when no event counts.
 
     A user's position is the greatest among the events before `as_of` and the profile row, at least 0.
     """
     _load(duck, given)
-    return fold_counted(duck, given)
+    return fold_tables(duck, given)
 
 
-def fold_counted(duck: Duck, given: FoldInput) -> Folded:
+def fold_tables(duck: Duck, given: FoldInput) -> FoldResult:
     """The fold of the tables `named_users`, `counted_events` and `counted_profiles`, which hold the rows that count.
 
     `named_users` has `user_id`; the others have the columns of events, or of profiles, and `position`.
     """
     events, oldest = duck.execute("SELECT count(*), epoch_us(min(event_time)) FROM counted_events").fetchall()[0]
-    return Folded(
+    return FoldResult(
         histories=_histories(duck, given),
         profiles=_profiles(duck, given),
         events=events,

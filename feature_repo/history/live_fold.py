@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.tail import LogRow
 from portrait.feature_repo.schemas import HISTORY, plain_times
 
@@ -87,7 +87,7 @@ class LiveInputs:
     profiles: pa.Table  # profile and order columns of the users whose profile has changed
 
 
-def folded(inputs: pa.Table, rows: Sequence[LogRow], profile: Sequence[str], length: int, now: int) -> LiveInputs:
+def fold_rows(inputs: pa.Table, rows: Sequence[LogRow], profile: Sequence[str], length: int, now: int) -> LiveInputs:
     """The inputs of users with these rows folded in, events and profile changes; `now` in microseconds.
 
     `inputs` is the answer of FeatureRepo.read_inputs for the users of all rows, `profile` names the profile's columns
@@ -96,7 +96,7 @@ def folded(inputs: pa.Table, rows: Sequence[LogRow], profile: Sequence[str], len
     events: dict[str, list[LogRow]] = defaultdict(list)
     changes: dict[str, list[LogRow]] = defaultdict(list)
     for row in rows:
-        (events if row.kind == Kind.EVENTS else changes)[row.user_id].append(row)
+        (events if row.kind == SegmentKind.EVENTS else changes)[row.user_id].append(row)
     plain = plain_times(inputs.select([*HISTORY.names, *profile])).to_pylist()
     changed, with_profile = np.zeros(len(plain), bool), np.zeros(len(plain), bool)
     for place, user in enumerate(plain):
@@ -127,14 +127,14 @@ def folded(inputs: pa.Table, rows: Sequence[LogRow], profile: Sequence[str], len
 
 def fits(row: LogRow, profile: pa.Schema) -> bool:
     """Whether a row is an event, or a profile change of these columns and types; later files may bring others."""
-    return row.kind == Kind.EVENTS or all(
-        value is None or (name in profile.names and _is_of(value, profile.field(name).type))
+    return row.kind == SegmentKind.EVENTS or all(
+        value is None or (name in profile.names and _has_type(value, profile.field(name).type))
         for name, value in row.content.items()
         if name != "user_id"
     )
 
 
-def _is_of(value: Any, kind: pa.DataType) -> bool:
+def _has_type(value: Any, kind: pa.DataType) -> bool:
     if pa.types.is_boolean(kind) or isinstance(value, bool):
         return pa.types.is_boolean(kind) and isinstance(value, bool)
     if pa.types.is_floating(kind):

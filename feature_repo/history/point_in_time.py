@@ -25,14 +25,14 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from portrait.feature_repo.history.fold import FoldInput, fold_counted
-from portrait.feature_repo.history.snapshot import inputs_schema, with_profile
+from portrait.feature_repo.history.fold import FoldInput, fold_tables
+from portrait.feature_repo.history.snapshot import inputs_schema, join_profiles
 from portrait.feature_repo.ingest.seal import sealed_manifest
 from portrait.feature_repo.log.committed import dated_rows_of, rows_of
 from portrait.feature_repo.log.duck import Duck
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.manifest import Kind, Manifest
-from portrait.feature_repo.log.profiles import schema_at, stored_types
+from portrait.feature_repo.log.manifest import Manifest, SegmentKind
+from portrait.feature_repo.log.profiles import profile_schema_at, stored_types
 from portrait.feature_repo.schemas import EVENT_TYPES, TIME
 
 ASKED = pa.schema([("user_id", pa.string()), ("as_of", TIME)])
@@ -43,7 +43,7 @@ MOST_EVENTS = 500_000
 """Most rows of a yielded table, and most events that are read for it; they bound memory and change no result."""
 
 
-class _Loaded(NamedTuple):
+class _LoadedRows(NamedTuple):
     """The loaded rows of the buckets; `events_of` int64 [n]: how many events each row asked for may have."""
 
     given: FoldInput
@@ -52,7 +52,7 @@ class _Loaded(NamedTuple):
     events_of: np.ndarray
 
 
-def read_at(
+def read_users_at(
     log: EventLog, buckets: int | Collection[int], asked: pa.Table, *, signing_up: bool = False
 ) -> Iterator[pa.Table]:
     """Users of a bucket, or of several, as they were: a row for each of `asked` (ASKED) and in its order.
@@ -72,13 +72,13 @@ def read_at(
         )
         loaded = log.read(lambda manifest: _load(duck, log, manifest, inside), lambda: sealed_manifest(log, inside))
         for start, end in _portions(loaded.events_of):
-            yield _read(duck, loaded, rows.slice(start, end - start), signing_up)
+            yield _read_portion(duck, loaded, rows.slice(start, end - start), signing_up)
 
 
-def _load(duck: Duck, log: EventLog, manifest: Manifest, buckets: Collection[int]) -> _Loaded:
+def _load(duck: Duck, log: EventLog, manifest: Manifest, buckets: Collection[int]) -> _LoadedRows:
     """The rows of the asked users, once for all portions."""
-    events, users = (manifest.of(kind, buckets) for kind in (Kind.EVENTS, Kind.USERS))
-    schema, now = schema_at(log.home, manifest), datetime.now(UTC)
+    events, users = (manifest.segments_of(kind, buckets) for kind in (SegmentKind.EVENTS, SegmentKind.USERS))
+    schema, now = profile_schema_at(log.home, manifest), datetime.now(UTC)
     duck.execute(
         f"CREATE OR REPLACE TEMP TABLE own_events AS FROM {rows_of(log.home, events, EVENT_TYPES)} "
         "SEMI JOIN users USING (user_id)"
@@ -93,7 +93,7 @@ def _load(duck: Duck, log: EventLog, manifest: Manifest, buckets: Collection[int
         "(SELECT user_id, count(*) AS events FROM own_events GROUP BY user_id) USING (user_id) ORDER BY key"
     ).to_arrow_table()
     given = FoldInput(log.home, events, users, schema, log.settings.history_length, as_of=now, computed_at=now)
-    return _Loaded(given, manifest.began_at(), manifest.began_at(Kind.USERS), counts["events"].to_numpy())
+    return _LoadedRows(given, manifest.began_at(), manifest.began_at(SegmentKind.USERS), counts["events"].to_numpy())
 
 
 def _portions(events_of: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -107,7 +107,7 @@ def _portions(events_of: np.ndarray) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def _read(duck: Duck, loaded: _Loaded, rows: pa.Table, signing_up: bool) -> pa.Table:
+def _read_portion(duck: Duck, loaded: _LoadedRows, rows: pa.Table, signing_up: bool) -> pa.Table:
     """Fold as if every row asked for were a user of its own, named by its key."""
     duck.register("portion", rows)
     duck.execute("CREATE OR REPLACE TEMP TABLE named_users AS SELECT key AS user_id FROM portion")
@@ -128,9 +128,9 @@ def _read(duck: Duck, loaded: _Loaded, rows: pa.Table, signing_up: bool) -> pa.T
         WHERE created_time IS NULL OR date_trunc('second', created_time) < asked_as_of""",
         [signing_up, loaded.began_at, loaded.users_since],
     )
-    folded = fold_counted(duck, loaded.given)
+    folded = fold_tables(duck, loaded.given)
     schema = inputs_schema(loaded.given.profile_schema)
-    table = with_profile(folded.histories, folded.profiles, schema.names).select(schema.names)
+    table = join_profiles(folded.histories, folded.profiles, schema.names).select(schema.names)
     for name in ASKED.names:
         table = table.set_column(schema.get_field_index(name), schema.field(name), rows[name])
     return table

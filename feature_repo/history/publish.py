@@ -8,26 +8,31 @@ from portrait.feature_repo.history.fold import FoldInput, fold
 from portrait.feature_repo.ingest.seal import sealed_manifest
 from portrait.feature_repo.log import manifest as manifests
 from portrait.feature_repo.log.event_log import EventLog, default_as_of
-from portrait.feature_repo.log.manifest import Kind, Manifest
-from portrait.feature_repo.log.profiles import schema_at
+from portrait.feature_repo.log.manifest import Manifest, SegmentKind
+from portrait.feature_repo.log.profiles import profile_schema_at
 from portrait.feature_repo.schemas import HISTORY
 
 
-def publishable(log: EventLog, bucket: int, beyond: int | None = None) -> tuple[pa.Table, pa.Table, int]:
+def publishable_rows(log: EventLog, bucket: int, beyond: int | None = None) -> tuple[pa.Table, pa.Table, int]:
     """Histories (HISTORY) and profiles of the bucket's users with rows beyond a position, and the position they reach.
 
     The default position is the published one. The rows are folded at the log's default as-of. All profile rows count,
     also those of users who signed up later than the newest event: the online store shows what is known now.
     """
     return log.read(
-        lambda manifest: _publishable(log, manifest, bucket, beyond), lambda: sealed_manifest(log, (bucket,))
+        lambda manifest: _publishable_rows(log, manifest, bucket, beyond), lambda: sealed_manifest(log, (bucket,))
     )
 
 
-def _publishable(log: EventLog, manifest: Manifest, bucket: int, beyond: int | None) -> tuple[pa.Table, pa.Table, int]:
-    schema = schema_at(log.home, manifest)
+def _publishable_rows(
+    log: EventLog, manifest: Manifest, bucket: int, beyond: int | None
+) -> tuple[pa.Table, pa.Table, int]:
+    schema = profile_schema_at(log.home, manifest)
     published = manifest.published.get(bucket, 0) if beyond is None else beyond
-    events, users = manifest.of(Kind.EVENTS, (bucket,)), manifest.of(Kind.USERS, (bucket,))
+    events, users = (
+        manifest.segments_of(SegmentKind.EVENTS, (bucket,)),
+        manifest.segments_of(SegmentKind.USERS, (bucket,)),
+    )
     up_to = max((segment.last_position for segment in (*events, *users)), default=0)
     if up_to <= published:
         return HISTORY.empty_table(), schema.empty_table(), published

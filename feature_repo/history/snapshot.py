@@ -74,7 +74,9 @@ class Snapshot:
             return schema.empty_table().select(wanted)
         table = self._history(bucket, wanted)
         if not set(wanted) <= set(HISTORY.names):
-            table = with_profile(table, pq.read_table(self.profile_path / file_name(bucket), partitioning=None), wanted)
+            table = join_profiles(
+                table, pq.read_table(self.profile_path / file_name(bucket), partitioning=None), wanted
+            )
         return table.select(wanted)
 
     def to_json(self) -> dict[str, Any]:
@@ -114,14 +116,14 @@ def snapshots(home: Path) -> list[Snapshot]:
     return sorted(found, key=lambda snapshot: (snapshot.created_at, snapshot.id))
 
 
-def recounted(snapshot: Snapshot) -> Snapshot:
+def recount_users(snapshot: Snapshot) -> Snapshot:
     """The snapshot with the users that its files hold now: users who were forgotten since are missing."""
     files = {bucket: snapshot.history_path / file_name(bucket) for bucket in snapshot.buckets}
     buckets = {bucket: users for bucket, file in files.items() if (users := pq.read_metadata(file).num_rows)}
     return snapshot if buckets == snapshot.buckets else replace(snapshot, users=sum(buckets.values()), buckets=buckets)
 
 
-def save(snapshot: Snapshot) -> None:
+def save_snapshot(snapshot: Snapshot) -> None:
     """Write the JSON file that makes the snapshot exist; it appears whole."""
     path = snapshot.home / FOLDER / f"{snapshot.id}.json"
     write_whole(path, json.dumps(snapshot.to_json(), indent=2) + "\n")
@@ -146,7 +148,7 @@ def inputs_schema(profiles: pa.Schema) -> pa.Schema:
     return pa.schema([*HISTORY, *(f for f in profiles if f.name not in HISTORY.names)])
 
 
-def with_profile(histories: pa.Table, profiles: pa.Table, wanted: Sequence[str]) -> pa.Table:
+def join_profiles(histories: pa.Table, profiles: pa.Table, wanted: Sequence[str]) -> pa.Table:
     """Histories with those wanted columns that profiles have, joined by user; null where there is no profile."""
     at = pc.index_in(histories["user_id"], value_set=profiles["user_id"])
     for column in profiles.column_names:

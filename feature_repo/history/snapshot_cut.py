@@ -22,17 +22,17 @@ from portrait.feature_repo.history.snapshot import (
     Snapshot,
     file_name,
     load_snapshot,
-    recounted,
-    save,
+    recount_users,
+    save_snapshot,
     snapshots,
 )
 from portrait.feature_repo.ingest.seal import sealed_manifest
 from portrait.feature_repo.log.duck import THREADS, connect, enough_memory
 from portrait.feature_repo.log.durable_files import sync
 from portrait.feature_repo.log.event_log import EventLog, default_as_of
-from portrait.feature_repo.log.manifest import Kind, Manifest
+from portrait.feature_repo.log.manifest import Manifest, SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
-from portrait.feature_repo.log.profiles import schema_at
+from portrait.feature_repo.log.profiles import profile_schema_at
 from portrait.feature_repo.log.rewriting import strike_forgotten
 from portrait.feature_repo.log.staging import spill_folder, working_folder
 from portrait.feature_repo.ray_cluster import ensure_ray
@@ -56,7 +56,7 @@ class CutTask:
 
 
 @dataclass(frozen=True)
-class BucketsCut:
+class CutResult:
     """The counts of the written buckets."""
 
     users: dict[int, int]  # by bucket
@@ -64,7 +64,7 @@ class BucketsCut:
     oldest: datetime | None
 
 
-def cut_buckets(task: CutTask) -> BucketsCut:
+def cut_buckets(task: CutTask) -> CutResult:
     """Fold the buckets and write their files."""
     with (
         enough_memory(task.memory),
@@ -78,10 +78,10 @@ def cut_buckets(task: CutTask) -> BucketsCut:
             pq.write_table(rows, path, compression="zstd", row_group_size=ROW_GROUP)
             sync(path)
     users = {bucket: rows.num_rows for bucket, rows in _by_bucket(folded.histories.select(["user_id"]), task.buckets)}
-    return BucketsCut(users, folded.events, folded.oldest)
+    return CutResult(users, folded.events, folded.oldest)
 
 
-def cut_in_process(tasks: Iterable[CutTask]) -> Iterator[BucketsCut]:
+def cut_in_process(tasks: Iterable[CutTask]) -> Iterator[CutResult]:
     """One task after the other: for logs so small that Ray's start costs more than it saves."""
     return map(cut_buckets, tasks)
 
@@ -98,7 +98,7 @@ def _by_bucket(table: pa.Table, buckets: tuple[int, ...]) -> Iterator[tuple[int,
 CPUS_A_TASK = 1
 
 
-def cut_on_ray(tasks: Iterable[CutTask], settings: FeatureSettings) -> Iterator[BucketsCut]:
+def cut_on_ray(tasks: Iterable[CutTask], settings: FeatureSettings) -> Iterator[CutResult]:
     """Run each task as a remote one, on the cluster in force or on one started here.
 
     Every task has one thread and waits for one CPU; it holds nothing while it waits, so it cannot
@@ -116,41 +116,45 @@ def cut_on_ray(tasks: Iterable[CutTask], settings: FeatureSettings) -> Iterator[
 
 GROUP_ROWS = 200_000
 
-__all__ = ["Snapshot", "cut", "load_snapshot", "snapshots"]
+__all__ = ["Snapshot", "cut_snapshot", "load_snapshot", "snapshots"]
 
 
-def cut(log: EventLog, as_of: datetime | None = None, progress: Progress | None = None) -> Snapshot:
+def cut_snapshot(log: EventLog, as_of: datetime | None = None, progress: Progress | None = None) -> Snapshot:
     """History and profile of every user as of a time, by default the log's watermark + 1 µs.
 
     The same log, time and history length give the same snapshot: one that exists is returned. Logs of
     `ray_from_events` events or more are cut through Ray. Raises InvalidInput for an empty log or a
     naive time.
     """
-    return log.read(lambda manifest: _cut_of(log, manifest, as_of, progress or silent), lambda: sealed_manifest(log))
+    return log.read(
+        lambda manifest: _find_or_cut(log, manifest, as_of, progress or silent), lambda: sealed_manifest(log)
+    )
 
 
-def _cut_of(log: EventLog, manifest: Manifest, as_of: datetime | None, progress: Progress) -> Snapshot:
+def _find_or_cut(log: EventLog, manifest: Manifest, as_of: datetime | None, progress: Progress) -> Snapshot:
     moment = as_of or default_as_of(manifest)
     if moment.tzinfo is None:
         raise InvalidInput(f"as-of {moment.isoformat()} has no time zone: add one, as in {moment.isoformat()}+00:00")
-    if not manifest.of(Kind.EVENTS) and not manifest.of(Kind.USERS):
+    if not manifest.segments_of(SegmentKind.EVENTS) and not manifest.segments_of(SegmentKind.USERS):
         raise InvalidInput("the log knows no users: run `portrait ingest --events FILE` first")
     moment = moment.astimezone(UTC)
-    snapshot_id = _id(manifest, moment, log.settings.history_length)
+    snapshot_id = _snapshot_id(manifest, moment, log.settings.history_length)
     try:
         return load_snapshot(log.home, snapshot_id)
     except NotFound:
-        return _cut(log, manifest, moment, snapshot_id, progress)
+        return _write_snapshot(log, manifest, moment, snapshot_id, progress)
 
 
-def _cut(log: EventLog, manifest: Manifest, as_of: datetime, snapshot_id: str, progress: Progress) -> Snapshot:
+def _write_snapshot(
+    log: EventLog, manifest: Manifest, as_of: datetime, snapshot_id: str, progress: Progress
+) -> Snapshot:
     computed_at = datetime.now(UTC)
     with _hidden_folder(log.home) as hidden:
-        events = sum(segment.rows for segment in manifest.of(Kind.EVENTS))
+        events = sum(segment.rows for segment in manifest.segments_of(SegmentKind.EVENTS))
         on_ray = events >= log.settings.ray_from_events
         groups = [(bucket,) for bucket in _buckets(manifest)] if on_ray else _groups(manifest)
         tasks = [_task(log, manifest, buckets, as_of, computed_at, hidden) for buckets in groups]
-        done: list[BucketsCut] = []
+        done: list[CutResult] = []
         progress("cut snapshot", 0, len(tasks))
         for written in cut_on_ray(tasks, log.settings) if on_ray else cut_in_process(tasks):
             done.append(written)
@@ -169,10 +173,10 @@ def _cut(log: EventLog, manifest: Manifest, as_of: datetime, snapshot_id: str, p
         buckets=dict(sorted(users.items())),
         created_at=computed_at,
     )
-    save(_without_forgotten(log, snapshot))
+    save_snapshot(_without_forgotten(log, snapshot))
     # Again, for users forgotten in between. From here on a forgetting finds the snapshot and rewrites it.
     kept = _without_forgotten(log, snapshot)
-    save(kept)
+    save_snapshot(kept)
     return kept
 
 
@@ -180,17 +184,17 @@ def _without_forgotten(log: EventLog, snapshot: Snapshot) -> Snapshot:
     """The snapshot without the users who were forgotten since the manifest was read or a killed cut had begun."""
     folders = (snapshot.history_path, snapshot.profile_path)
     strike_forgotten(log, (folder / file_name(bucket) for folder in folders for bucket in snapshot.buckets))
-    return recounted(snapshot)
+    return recount_users(snapshot)
 
 
-def _id(manifest: Manifest, as_of: datetime, history_length: int) -> str:
-    segments = sorted(s.id for s in manifest.segments if s.kind != Kind.ITEMS)
+def _snapshot_id(manifest: Manifest, as_of: datetime, history_length: int) -> str:
+    segments = sorted(s.id for s in manifest.segments if s.kind != SegmentKind.ITEMS)
     content = "\n".join([as_of.isoformat(timespec="microseconds"), str(history_length), *segments])
     return f"{as_of:%Y%m%dT%H%M%S}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
 def _buckets(manifest: Manifest) -> list[int]:
-    return sorted({segment.bucket for segment in manifest.segments if segment.kind != Kind.ITEMS})
+    return sorted({segment.bucket for segment in manifest.segments if segment.kind != SegmentKind.ITEMS})
 
 
 def _groups(manifest: Manifest) -> list[tuple[int, ...]]:
@@ -198,7 +202,9 @@ def _groups(manifest: Manifest) -> list[tuple[int, ...]]:
     groups: list[tuple[int, ...]] = []
     held = 0
     for bucket in _buckets(manifest):
-        rows = sum(s.rows for kind in (Kind.EVENTS, Kind.USERS) for s in manifest.of(kind, (bucket,)))
+        rows = sum(
+            s.rows for kind in (SegmentKind.EVENTS, SegmentKind.USERS) for s in manifest.segments_of(kind, (bucket,))
+        )
         if groups and held + rows <= GROUP_ROWS:
             groups[-1] += (bucket,)
             held += rows
@@ -213,9 +219,9 @@ def _task(
 ) -> CutTask:
     given = FoldInput(
         home=log.home,
-        events=manifest.of(Kind.EVENTS, buckets),
-        users=manifest.of(Kind.USERS, buckets),
-        profile_schema=schema_at(log.home, manifest),
+        events=manifest.segments_of(SegmentKind.EVENTS, buckets),
+        users=manifest.segments_of(SegmentKind.USERS, buckets),
+        profile_schema=profile_schema_at(log.home, manifest),
         history_length=log.settings.history_length,
         as_of=as_of,
         computed_at=computed_at,

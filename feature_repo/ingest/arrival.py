@@ -19,7 +19,7 @@ from portrait.registry.progress import Progress
 
 
 @dataclass(frozen=True)
-class Judging:
+class JudgingContext:
     """The state that a file is judged against, and the buckets to judge again (None: all)."""
 
     manifest: Manifest
@@ -39,7 +39,7 @@ class Arrival(ABC):
         self.now = now
 
     @abstractmethod
-    def judge(self, judging: Judging) -> None:
+    def judge(self, judging: JudgingContext) -> None:
         """Compare the rows with the log and write segments of the new ones."""
 
     @property

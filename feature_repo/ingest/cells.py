@@ -68,12 +68,12 @@ def full_list(cell: str) -> str:
     return f"CASE WHEN len({kept}) > 0 THEN {kept} END"
 
 
-def no_list(source: Source, column: str, item: str) -> str:
+def is_not_list(source: Source, column: str, item: str) -> str:
     """Whether the file has a value in this cell that is no list of `item`."""
-    return f"({given(source, column)} AND {list_cell(source, column, item)} IS NULL)"
+    return f"({is_given(source, column)} AND {list_cell(source, column, item)} IS NULL)"
 
 
-def given(source: Source, column: str) -> str:
+def is_given(source: Source, column: str) -> str:
     """Whether the file has a value in this cell."""
     if column not in source.columns:
         return "false"

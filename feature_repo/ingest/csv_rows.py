@@ -57,16 +57,16 @@ def unpack_csv(path: Path, layout: CsvLayout, rows_to: Path, malformed_to: Path)
         lines = _Lines(file)
         row = 0
         while chunk := lines.next_chunk():
-            plain = None if lines.inside_long else _read_plain(chunk, layout)
-            read = plain or _read_quoted(lines, chunk, layout)
-            good.write_table(_table(read, row, schema))
-            bad.write_table(_malformed(read, row))
+            plain = None if lines.inside_long else _read_plain_lines(chunk, layout)
+            read = plain or _read_quoted_lines(lines, chunk, layout)
+            good.write_table(_row_table(read, row, schema))
+            bad.write_table(_malformed_table(read, row))
             row += read.count
     return row
 
 
 @dataclass
-class _Read:
+class _ReadLines:
     """Some records in the order of the file: the rows, and the places and reasons of the malformed lines."""
 
     count: int = 0
@@ -114,7 +114,7 @@ class _Lines(Iterator[str]):
         self._given_back.extendleft(reversed(lines))
 
 
-def _read_plain(chunk: list[str], layout: CsvLayout) -> _Read | None:
+def _read_plain_lines(chunk: list[str], layout: CsvLayout) -> _ReadLines | None:
     """The fast way, for lines without a quote or anything else that needs care; None when there is such a line."""
     text = "".join(chunk)
     if '"' in text or not is_unicode(text) or any(map(_is_piece, chunk)):
@@ -124,17 +124,17 @@ def _read_plain(chunk: list[str], layout: CsvLayout) -> _Read | None:
     except csv.Error:  # a cell beyond csv's own limit
         return None
     if all(len(cells) == layout.columns for cells in rows):
-        return _Read(len(rows), rows)
-    read = _Read()
+        return _ReadLines(len(rows), rows)
+    read = _ReadLines()
     for cells, line in zip(rows, chunk, strict=True):
         read.add(cells, line, layout.columns)
     return read
 
 
-def _read_quoted(lines: _Lines, chunk: list[str], layout: CsvLayout) -> _Read:
+def _read_quoted_lines(lines: _Lines, chunk: list[str], layout: CsvLayout) -> _ReadLines:
     """Read record by record. A bad record costs its first line; the lines that its quote swallowed are read again."""
     lines.give_back(chunk)
-    read = _Read()
+    read = _ReadLines()
     reader = csv.reader(lines, delimiter=layout.delimiter, strict=True)
     while read.count < len(chunk):
         lines.taken = []
@@ -157,7 +157,7 @@ def _read_quoted(lines: _Lines, chunk: list[str], layout: CsvLayout) -> _Read:
     return read
 
 
-def _reject_first(lines: _Lines, read: _Read, reason: str) -> None:
+def _reject_first(lines: _Lines, read: _ReadLines, reason: str) -> None:
     first, *others = lines.taken
     lines.give_back(others)
     lines.inside_long = _is_piece(first)
@@ -180,7 +180,7 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def _table(read: _Read, before: int, schema: pa.Schema) -> pa.Table:
+def _row_table(read: _ReadLines, before: int, schema: pa.Schema) -> pa.Table:
     places = np.setdiff1d(np.arange(read.count), list(read.malformed), assume_unique=True)
     columns = zip(*read.rows, strict=True) if read.rows else [()] * (len(schema) - 1)
     return pa.Table.from_arrays([pa.array(places + before + 1), *map(_text_array, columns)], schema=schema)
@@ -190,7 +190,7 @@ def _text_array(cells: Iterable[str]) -> pa.Array:
     return pa.array(cells, pa.string())
 
 
-def _malformed(read: _Read, before: int) -> pa.Table:
+def _malformed_table(read: _ReadLines, before: int) -> pa.Table:
     lines = [line.rstrip("\n").encode(errors="surrogateescape") for _, line in read.malformed.values()]
     return pa.Table.from_arrays(
         [

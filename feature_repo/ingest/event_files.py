@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from portrait.feature_repo.ingest.arrival import Arrival, Judging
-from portrait.feature_repo.ingest.cells import EARLIEST, LARGEST_FLOAT32, given, number_cell, text_cell, time_cell
+from portrait.feature_repo.ingest.arrival import Arrival, JudgingContext
+from portrait.feature_repo.ingest.cells import EARLIEST, LARGEST_FLOAT32, is_given, number_cell, text_cell, time_cell
 from portrait.feature_repo.ingest.ingest_report import Rejects, TableReport
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.committed import rows_of
 from portrait.feature_repo.log.duck import Duck, scalar
-from portrait.feature_repo.log.manifest import Kind, Manifest, Segment
+from portrait.feature_repo.log.manifest import Manifest, Segment, SegmentKind
 from portrait.feature_repo.log.partition import BUCKETS, bucket_sql
 from portrait.feature_repo.log.segments import BATCH_ROWS, write_segments
 from portrait.feature_repo.schemas import EVENT_TYPES, EVENTS
@@ -42,16 +42,16 @@ def canonical_events(source: Source, now: datetime) -> str:
                    {text_cell(source, "user_id")} AS user_id,
                    {text_cell(source, "item_id")} AS item_id,
                    {time_cell(source, "event_time")} AS event_time,
-                   {given(source, "event_time")} AS time_given,
+                   {is_given(source, "event_time")} AS time_given,
                    {text_cell(source, "service")} AS service,
                    {text_cell(source, "action")} AS action,
                    {number_cell(source, "weight")} AS weight,
-                   {given(source, "weight")} AS weight_given,
+                   {is_given(source, "weight")} AS weight_given,
                    {text_cell(source, "event_id")} AS event_id
             FROM {source.rows}))"""
 
 
-def future(column: str, now: datetime) -> str:
+def is_future(column: str, now: datetime) -> str:
     """Whether a time lies after `now`."""
     return f"{column} > TIMESTAMPTZ '{now.isoformat(sep=' ')}'"
 
@@ -63,7 +63,7 @@ def _reason(now: datetime) -> str:
         WHEN NOT time_given THEN 'event_time is null or empty'
         WHEN event_time IS NULL OR NOT isfinite(event_time) THEN 'event_time is not a time'
         WHEN event_time < {EARLIEST} THEN 'event_time lies before 1900'
-        WHEN {future("event_time", now)} THEN 'event_time lies in the future'
+        WHEN {is_future("event_time", now)} THEN 'event_time lies in the future'
         WHEN weight_given AND weight IS NULL THEN 'weight is not a number'
         WHEN NOT isfinite(weight) OR abs(weight) >= {LARGEST_FLOAT32} THEN 'weight is not finite'
     END"""
@@ -87,7 +87,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedGroup:
     """The result of a group's rows; the rejected ones are in the table `taken_rows`."""
 
     segments: list[Segment]
@@ -129,7 +129,9 @@ def note_foreign_ids(duck: Duck, home: Path, manifest: Manifest) -> None:
 
     An id belongs to the event of the log that has it, or else to the first row of the file that has it.
     """
-    logged = rows_of(home, manifest.of(Kind.EVENTS), {"event_id": "VARCHAR", "user_id": "VARCHAR"}, positions=False)
+    logged = rows_of(
+        home, manifest.segments_of(SegmentKind.EVENTS), {"event_id": "VARCHAR", "user_id": "VARCHAR"}, positions=False
+    )
     duck.execute(f"""
         CREATE OR REPLACE TABLE foreign_rows AS
         WITH own AS (SELECT row, bucket, event_id FROM staged_events WHERE reason IS NULL AND event_id IS NOT NULL),
@@ -143,14 +145,14 @@ def note_foreign_ids(duck: Duck, home: Path, manifest: Manifest) -> None:
         SELECT own.row FROM own JOIN owner USING (event_id) WHERE own.bucket <> owner.bucket""")
 
 
-def judge_and_write(duck: Duck, home: Path, ingest: str, group: Group, manifest: Manifest) -> Judged:
+def judge_and_write(duck: Duck, home: Path, ingest: str, group: Group, manifest: Manifest) -> JudgedGroup:
     """Tell new rows from duplicates and from rows with another event's id, and write the new ones."""
     _identify(duck, group)
-    counts = judge(duck, home, manifest.of(Kind.EVENTS, group.buckets))
+    counts = judge(duck, home, manifest.segments_of(SegmentKind.EVENTS, group.buckets))
     duck.execute(f"DELETE FROM taken_rows WHERE first_bucket = {group.first}")
     duck.execute(f"INSERT INTO taken_rows SELECT {group.first}, row FROM judged WHERE verdict = 'rejected'")
     segments = _write(duck, home, ingest) if counts.get("accepted") else []
-    return Judged(segments, counts.get("accepted", 0), counts.get("duplicate", 0))
+    return JudgedGroup(segments, counts.get("accepted", 0), counts.get("duplicate", 0))
 
 
 def _identify(duck: Duck, group: Group) -> None:
@@ -198,7 +200,7 @@ def _write(duck: Duck, home: Path, ingest: str) -> list[Segment]:
     reader = duck.execute(
         f"SELECT bucket, {columns} FROM judged WHERE verdict = 'accepted' ORDER BY bucket, event_time, event_id"
     ).to_arrow_reader(BATCH_ROWS)
-    return write_segments(home, Kind.EVENTS, ingest, EVENTS, reader)
+    return write_segments(home, SegmentKind.EVENTS, ingest, EVENTS, reader)
 
 
 ALL_BUCKETS = frozenset(range(BUCKETS))
@@ -213,9 +215,9 @@ class EventsArrival(Arrival):
             stage_events(duck, source, now)
         self._own_ids = has_own_ids(duck)
         self._groups = groups_of(duck)
-        self._judged: dict[Group, Judged] = {}
+        self._judged: dict[Group, JudgedGroup] = {}
 
-    def judge(self, judging: Judging) -> None:
+    def judge(self, judging: JudgingContext) -> None:
         """Judge group by group. Again: only groups with a moved bucket, or all when ids can be other users'."""
         manifest, moved, progress = judging.manifest, judging.moved, judging.progress
         self._refuse_forgotten("staged_events", judging.forgotten)

@@ -21,7 +21,7 @@ class EventIds:
     def __init__(self) -> None:
         self._seen: Counter[Payload] = Counter()
 
-    def of(self, payload: Payload) -> str:
+    def id_for(self, payload: Payload) -> str:
         """MD5 (32 hexadecimal digits) of the event's text, as `event_files._identify` makes it for rows of a file."""
         ordinal = self._seen[payload]
         self._seen[payload] = ordinal + 1
@@ -51,14 +51,14 @@ def _odd_weight_text(weight: float) -> str:
     for digits in range(9):
         text = f"{size:.{digits}e}"
         shorter = float(text)
-        if shorter in (low, high) or (low < shorter < high and _half_way(text, float(size), digits)):
+        if shorter in (low, high) or (low < shorter < high and _is_half_way(text, float(size), digits)):
             break  # in doubt, and DuckDB falls back on the digits of the double
         if low < shorter < high:
             return repr(math.copysign(shorter, weight))
     return repr(weight)
 
 
-def _half_way(text: str, size: float, digits: int) -> bool:
+def _is_half_way(text: str, size: float, digits: int) -> bool:
     """Whether another decimal with so many digits after the first is as near to `size`."""
     decimal = Decimal(text)
     return abs(decimal - Decimal(size)) * 2 == Decimal(10) ** (decimal.adjusted() - digits)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import duckdb
 
-from portrait.feature_repo.ingest.arrival import Arrival, Judging
+from portrait.feature_repo.ingest.arrival import Arrival, JudgingContext
 from portrait.feature_repo.ingest.event_files import EVENTS_NEEDED, EventsArrival
 from portrait.feature_repo.ingest.ingest_report import IngestReport, Rejects, write_rejects
 from portrait.feature_repo.ingest.items import ITEMS_NEEDED
@@ -16,7 +16,7 @@ from portrait.feature_repo.ingest.users import USERS_NEEDED
 from portrait.feature_repo.log.duck import connect, enough_memory
 from portrait.feature_repo.log.durable_files import sync
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.manifest import SomebodyForgotten, append
+from portrait.feature_repo.log.manifest import TombstonesChanged, commit_segments
 from portrait.feature_repo.log.segments import new_ingest_id
 from portrait.feature_repo.log.staging import sweep, working_folder
 from portrait.registry.errors import Conflict, InvalidInput
@@ -86,7 +86,7 @@ def _commit(log: EventLog, arrivals: dict[str, Arrival], working: Path, progress
     for _ in range(ATTEMPTS):
         forgotten, manifest = log.tombstones(), log.manifest()
         try:
-            rejects = _judge(log, arrivals, Judging(manifest, moved, forgotten, progress), working)
+            rejects = _judge(log, arrivals, JudgingContext(manifest, moved, forgotten, progress), working)
         except (OSError, InvalidInput, duckdb.IOException):
             if log.holds(manifest) and log.tombstones() == forgotten:
                 raise
@@ -97,8 +97,8 @@ def _commit(log: EventLog, arrivals: dict[str, Arrival], working: Path, progress
         for folder in {(log.home / segment.path).parent for segment in segments}:
             sync(folder)
         try:
-            moved = append(log.database, segments, manifest, guarded, forgotten)
-        except SomebodyForgotten:
+            moved = commit_segments(log.database, segments, manifest, guarded, forgotten)
+        except TombstonesChanged:
             moved = None
             for written in rejects.values():
                 written.discard()
@@ -108,7 +108,7 @@ def _commit(log: EventLog, arrivals: dict[str, Arrival], working: Path, progress
     raise Conflict(f"other ingests were faster {ATTEMPTS} times in a row: run it again when they are done")
 
 
-def _judge(log: EventLog, arrivals: dict[str, Arrival], judging: Judging, working: Path) -> dict[str, Rejects]:
+def _judge(log: EventLog, arrivals: dict[str, Arrival], judging: JudgingContext, working: Path) -> dict[str, Rejects]:
     """Write the segments, then the rejects, before the commit: a kill in between may show rejects, never lose them."""
     try:
         for arrival in arrivals.values():

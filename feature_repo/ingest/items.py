@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from portrait.feature_repo.ingest.cells import full_list, list_cell, no_list, text_cell
+from portrait.feature_repo.ingest.cells import full_list, is_not_list, list_cell, text_cell
 from portrait.feature_repo.ingest.event_files import DEFAULT_SERVICE
 from portrait.feature_repo.ingest.keyed_rows import KeyedTable
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.committed import rows_of, schema_of
 from portrait.feature_repo.log.duck import Duck, name, scalar
-from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind, Segment
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Segment, SegmentKind
 from portrait.feature_repo.schemas import ARROW
 from portrait.registry.errors import InvalidInput
 
@@ -22,7 +22,7 @@ FIXED = {"service": "VARCHAR", "item_id": "VARCHAR", "text": "VARCHAR", "tags": 
 VECTOR = "vector_"
 
 
-def known_vectors(home: Path, segments: Sequence[Segment]) -> list[str]:
+def vector_columns(home: Path, segments: Sequence[Segment]) -> list[str]:
     """The names of the `vector_<modality>` columns of the committed items, sorted."""
     names = {column for segment in segments for column in schema_of(home / segment.path).names}
     return sorted(column for column in names if column.startswith(VECTOR))
@@ -49,14 +49,14 @@ def items_table(source: Source, known: Sequence[str]) -> KeyedTable:
             raise InvalidInput(f"column `{column}` of {source.shown} needs a name of letters, digits and underscores")
     columns = items_columns(sorted({*known, *arriving}))
     present = frozenset(column for column in source.columns if column in columns)
-    return KeyedTable(Kind.ITEMS, ITEMS_KEYS, columns, present | {"service"})
+    return KeyedTable(SegmentKind.ITEMS, ITEMS_KEYS, columns, present | {"service"})
 
 
 def canonical_items(source: Source, table: KeyedTable, lengths: Mapping[str, int]) -> str:
     """A SELECT of `row, bucket`, the table's columns and `reason`; `lengths` are those of the vectors, by column."""
     vectors = [column for column in table.columns if column.startswith(VECTOR)]
     vector_cells = (
-        (f"{list_cell(source, c, 'FLOAT')} AS {name(c)}", f"{no_list(source, c, 'FLOAT')} AS {name('no_' + c)}")
+        (f"{list_cell(source, c, 'FLOAT')} AS {name(c)}", f"{is_not_list(source, c, 'FLOAT')} AS {name('no_' + c)}")
         for c in vectors
     )
     cells = "".join(f", {vector}, {unread}" for vector, unread in vector_cells)
@@ -70,7 +70,7 @@ def canonical_items(source: Source, table: KeyedTable, lengths: Mapping[str, int
             SELECT row, coalesce({text_cell(source, "service")}, '{DEFAULT_SERVICE}') AS service,
                    {text_cell(source, "item_id")} AS item_id, {text_cell(source, "text")} AS text,
                    {full_list(list_cell(source, "tags", "VARCHAR"))} AS tags,
-                   {no_list(source, "tags", "VARCHAR")} AS no_tags{cells}
+                   {is_not_list(source, "tags", "VARCHAR")} AS no_tags{cells}
             FROM {source.rows})"""
 
 

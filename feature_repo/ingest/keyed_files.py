@@ -9,18 +9,18 @@ import pyarrow as pa
 
 from portrait.feature_repo.ingest import items, users
 from portrait.feature_repo.ingest import keyed_rows as keyed
-from portrait.feature_repo.ingest.arrival import Arrival, Judging
+from portrait.feature_repo.ingest.arrival import Arrival, JudgingContext
 from portrait.feature_repo.ingest.ingest_report import Rejects, TableReport
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, scalar
-from portrait.feature_repo.log.manifest import Kind, Segment
+from portrait.feature_repo.log.manifest import Segment, SegmentKind
 from portrait.feature_repo.log.profiles import further_columns, stored_schema
 
 
 class KeyedArrival(Arrival):
     """A users or items file."""
 
-    kind: Kind
+    kind: SegmentKind
 
     def __init__(self, duck: Duck, home: Path, ingest: str, source: Source, now: datetime) -> None:
         super().__init__(duck, home, ingest, source, now)
@@ -36,17 +36,17 @@ class KeyedArrival(Arrival):
     def _schema(self, table: keyed.KeyedTable) -> pa.Schema:
         """Schema of the segment files of this kind."""
 
-    def judge(self, judging: Judging) -> None:
+    def judge(self, judging: JudgingContext) -> None:
         """Judge all rows again when anything has moved: columns and types may have changed too."""
         manifest, moved, progress = judging.manifest, judging.moved, judging.progress
         if moved is not None and {*moved}.isdisjoint(self.guarded):
             return
         progress(f"write {self.kind}", 0, 1)
-        committed = manifest.of(self.kind)
+        committed = manifest.segments_of(self.kind)
         with self.reading():
             self._table, canonical = self._stage(committed)
             self.duck.execute(f"CREATE OR REPLACE TABLE {self._table.staged} AS {canonical}")
-        if self.kind is Kind.USERS:
+        if self.kind is SegmentKind.USERS:
             self._refuse_forgotten(self._table.staged, judging.forgotten)
         self.discard(self._segments)
         self._verdicts = keyed.judge(self.duck, self.home, self._table, committed)
@@ -91,7 +91,7 @@ class KeyedArrival(Arrival):
 class UsersArrival(KeyedArrival):
     """A users file."""
 
-    kind = Kind.USERS
+    kind = SegmentKind.USERS
 
     def _stage(self, committed: list[Segment]) -> tuple[keyed.KeyedTable, str]:
         table = users.users_table(self.duck, self.source, further_columns(self.home, committed))
@@ -104,10 +104,10 @@ class UsersArrival(KeyedArrival):
 class ItemsArrival(KeyedArrival):
     """An items file."""
 
-    kind = Kind.ITEMS
+    kind = SegmentKind.ITEMS
 
     def _stage(self, committed: list[Segment]) -> tuple[keyed.KeyedTable, str]:
-        table = items.items_table(self.source, items.known_vectors(self.home, committed))
+        table = items.items_table(self.source, items.vector_columns(self.home, committed))
         lengths = items.vector_lengths(self.duck, self.home, committed, self.source, table)
         return table, items.canonical_items(self.source, table, lengths)
 

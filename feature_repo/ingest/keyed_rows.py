@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from portrait.feature_repo.log.committed import rows_of
 from portrait.feature_repo.log.duck import Duck, name
-from portrait.feature_repo.log.manifest import Kind, Segment
+from portrait.feature_repo.log.manifest import Segment, SegmentKind
 from portrait.feature_repo.log.segments import BATCH_ROWS, write_segments
 
 
@@ -19,7 +19,7 @@ from portrait.feature_repo.log.segments import BATCH_ROWS, write_segments
 class KeyedTable:
     """Layout of a users or items table: DuckDB types by column, keys first."""
 
-    kind: Kind
+    kind: SegmentKind
     keys: tuple[str, ...]
     columns: dict[str, str]
     present: frozenset[str]  # columns that the arriving file has

@@ -5,11 +5,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from portrait.feature_repo.ingest.items import known_vectors
+from portrait.feature_repo.ingest.items import vector_columns
 from portrait.feature_repo.log.committed import rows_of
 from portrait.feature_repo.log.duck import name, scalar
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.manifest import Kind, Manifest
+from portrait.feature_repo.log.manifest import Manifest, SegmentKind
 from portrait.feature_repo.log.profiles import further_columns
 from portrait.registry.errors import PortraitError
 
@@ -67,13 +67,13 @@ class KnownColumns:
 
     def _read(self) -> Columns:
         manifest = self._log.manifest()
-        further = further_columns(self._log.home, manifest.of(Kind.USERS))
+        further = further_columns(self._log.home, manifest.segments_of(SegmentKind.USERS))
         return Columns(further, self._vectors(manifest))
 
     def _vectors(self, manifest: Manifest) -> dict[str, int]:
         lengths = dict(self._columns.vectors) if self._columns else {}  # a column's length never changes
-        segments = manifest.of(Kind.ITEMS)
-        new = [column for column in known_vectors(self._log.home, segments) if column not in lengths]
+        segments = manifest.segments_of(SegmentKind.ITEMS)
+        new = [column for column in vector_columns(self._log.home, segments) if column not in lengths]
         if new:
             with self._log.duck() as duck:
                 for column in new:

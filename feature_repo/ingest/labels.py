@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from portrait.feature_repo.ingest.cells import EARLIEST, given, text_cell, time_cell
-from portrait.feature_repo.ingest.event_files import future
+from portrait.feature_repo.ingest.cells import EARLIEST, is_given, text_cell, time_cell
+from portrait.feature_repo.ingest.event_files import is_future
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, name, scalar, text
 from portrait.feature_repo.log.forgotten import REASON, Tombstones
@@ -29,7 +29,7 @@ _UNIT = {"d": 86_400_000_000, "h": 3_600_000_000}
 
 
 @dataclass(frozen=True)
-class Counts:
+class LabelCounts:
     """Counts of the rows; `read == kept + dropped + rejected`."""
 
     read: int
@@ -79,14 +79,14 @@ class Labels:
                        {self._reason(now)} AS reason FROM (
                     SELECT row, {text_cell(source, "user_id")} AS user_id,
                            {time_cell(source, EVENT_TIME)} AS event_time,
-                           {given(source, EVENT_TIME)} AS time_given{cells} FROM {source.rows}))""")
+                           {is_given(source, EVENT_TIME)} AS time_given{cells} FROM {source.rows}))""")
 
     def _reason(self, now: datetime) -> str:
         times = f"""
             WHEN NOT time_given THEN 'event_time is null or empty'
             WHEN event_time IS NULL OR NOT isfinite(event_time) THEN 'event_time is not a time'
             WHEN event_time < {EARLIEST} THEN 'event_time lies before 1900'
-            WHEN {future("event_time", now)} THEN 'event_time lies in the future'"""
+            WHEN {is_future("event_time", now)} THEN 'event_time lies in the future'"""
         return f"CASE WHEN user_id IS NULL THEN 'user_id is null or empty' {times if self._timed else ''} END"
 
     @property
@@ -103,7 +103,7 @@ class Labels:
             update = f"UPDATE staged_labels SET reason = '{REASON}' WHERE list_contains(?, user_id)"
             self._duck.execute(update, [refused])
 
-    def keep(self, not_before: datetime, drop_early: bool) -> Counts:
+    def keep(self, not_before: datetime, drop_early: bool) -> LabelCounts:
         """Count, and with `drop_early` leave out, good rows as of a time before `not_before`."""
         first = microseconds(not_before)
         early = scalar(self._duck, f"SELECT count(*) FROM staged_labels WHERE reason IS NULL AND as_of < {first}")
@@ -114,7 +114,7 @@ class Labels:
         ).fetchall()[0]
         malformed = scalar(self._duck, f"SELECT count(*) FROM {self._source.malformed}")
         dropped = early if drop_early else 0
-        return Counts(staged + dropped + malformed, kept, dropped, early)
+        return LabelCounts(staged + dropped + malformed, kept, dropped, early)
 
     def as_of_at_most(self, moment: datetime) -> int:
         """How many good rows are as of this time or an earlier one."""

@@ -25,7 +25,7 @@ _FLOAT32 = struct.Struct("<f")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d(?::?\d\d)?)?)?)?", re.ASCII)
 
 
-class Unfit(Exception):
+class UnfitRecord(Exception):
     """A bad record; the text says why."""
 
 
@@ -36,10 +36,10 @@ def text_of(value: object, name: str, most: int = ID_BYTES) -> str | None:
     if type(value) is int and abs(value) < 2**64:
         value = str(value)
     if type(value) is not str:
-        raise Unfit(f"{name} is not text")
+        raise UnfitRecord(f"{name} is not text")
     if not value.strip(_BLANK):
         return None
-    return _checked(value, name, most)
+    return _check_text(value, name, most)
 
 
 def time_of(value: object, name: str) -> int | None:
@@ -47,7 +47,7 @@ def time_of(value: object, name: str) -> int | None:
     if value is None:
         return None
     if type(value) is not str:
-        raise Unfit(f"{name} is not a time")
+        raise UnfitRecord(f"{name} is not a time")
     value = value.strip(_BLANK)
     if not value:
         return None
@@ -56,7 +56,7 @@ def time_of(value: object, name: str) -> int | None:
     except ValueError:  # a 30th of February
         time = None
     if time is None:
-        raise Unfit(f"{name} is not a time")
+        raise UnfitRecord(f"{name} is not a time")
     return microseconds(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
@@ -66,9 +66,9 @@ def past_time_of(value: object, name: str, latest: int) -> int | None:
     if time is None:
         return None
     if time < EARLIEST:
-        raise Unfit(f"{name} lies before 1900")
+        raise UnfitRecord(f"{name} lies before 1900")
     if time > latest:
-        raise Unfit(f"{name} lies in the future")
+        raise UnfitRecord(f"{name} lies in the future")
     return time
 
 
@@ -76,7 +76,7 @@ def float32_of(value: object, name: str) -> float:
     """The nearest float32; a negative zero becomes zero. Raises UnfitRecord."""
     number = _number(value, name)
     if not abs(number) < LARGEST:
-        raise Unfit(f"{name} is not finite")
+        raise UnfitRecord(f"{name} is not finite")
     rounded: float = _FLOAT32.unpack(_FLOAT32.pack(number))[0]
     return rounded + 0.0
 
@@ -86,9 +86,9 @@ def texts_of(value: object, name: str) -> list[str] | None:
     if value is None:
         return None
     if type(value) is not list:
-        raise Unfit(f"{name} is no list")
+        raise UnfitRecord(f"{name} is no list")
     if len(value) > LIST_LENGTH:
-        raise Unfit(f"{name} has {len(value):,} parts, more than {LIST_LENGTH:,}")
+        raise UnfitRecord(f"{name} has {len(value):,} parts, more than {LIST_LENGTH:,}")
     return [text for part in value if (text := _part(part, name)) is not None] or None
 
 
@@ -97,23 +97,23 @@ def vector_of(value: object, name: str, length: int) -> list[float] | None:
     if value is None:
         return None
     if type(value) is not list or not all(type(number) is float or type(number) is int for number in value):
-        raise Unfit(f"{name} is no list of numbers")
+        raise UnfitRecord(f"{name} is no list of numbers")
     if len(value) != length:
-        raise Unfit(f"{name} has another length than {length}")
+        raise UnfitRecord(f"{name} has another length than {length}")
     return [float32_of(number, name) for number in value]
 
 
-def known_fields(record: dict[str, object], known: Sequence[str], what: str, remedy: str = "") -> None:
+def require_known_fields(record: dict[str, object], known: Sequence[str], what: str, remedy: str = "") -> None:
     """Raise UnfitRecord for the first field that is not among the known ones."""
     if not record.keys() <= {*known}:
         unknown = next(field for field in record if field not in known)
-        raise Unfit(f"{what} has no field `{unknown[:80]}`; its fields are {', '.join(known)}{remedy}")
+        raise UnfitRecord(f"{what} has no field `{unknown[:80]}`; its fields are {', '.join(known)}{remedy}")
 
 
 def _number(value: object, name: str) -> float | int:
     if type(value) is float or type(value) is int:
         return value
-    raise Unfit(f"{name} is not a number")
+    raise UnfitRecord(f"{name} is not a number")
 
 
 def _part(value: object, name: str) -> str | None:
@@ -122,17 +122,17 @@ def _part(value: object, name: str) -> str | None:
     if type(value) is int and abs(value) < 2**64:
         return str(value)
     if type(value) is not str:
-        raise Unfit(f"{name} is no list of text")
-    return _checked(value, name, ID_BYTES) if value.strip(" ") else None
+        raise UnfitRecord(f"{name} is no list of text")
+    return _check_text(value, name, ID_BYTES) if value.strip(" ") else None
 
 
-def _checked(value: str, name: str, most: int) -> str:
+def _check_text(value: str, name: str, most: int) -> str:
     if "\0" in value:
-        raise Unfit(f"{name} holds a NUL character")
+        raise UnfitRecord(f"{name} holds a NUL character")
     try:
         size = len(value) if value.isascii() else len(value.encode())
     except UnicodeEncodeError:
-        raise Unfit(f"{name} is not valid Unicode") from None
+        raise UnfitRecord(f"{name} is not valid Unicode") from None
     if size > most:
-        raise Unfit(f"{name} is longer than {most:,} bytes")
+        raise UnfitRecord(f"{name} is longer than {most:,} bytes")
     return value

@@ -15,17 +15,17 @@ from portrait.feature_repo.ingest.items import VECTOR
 from portrait.feature_repo.ingest.known_columns import Columns, KnownColumns
 from portrait.feature_repo.ingest.record_fields import (
     TEXT_BYTES,
-    Unfit,
+    UnfitRecord,
     float32_of,
-    known_fields,
     past_time_of,
+    require_known_fields,
     text_of,
     texts_of,
     time_of,
     vector_of,
 )
-from portrait.feature_repo.log.inbox import Arriving
-from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind
+from portrait.feature_repo.log.inbox import ArrivingRecord
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.schemas import EVENTS
 
@@ -33,54 +33,56 @@ EVENT_FIELDS = tuple(EVENTS.names)
 _INT64 = 2**63
 
 
-def event_of(record: dict[str, object], ids: EventIds, latest: int) -> Arriving:
+def event_of(record: dict[str, object], ids: EventIds, latest: int) -> ArrivingRecord:
     """An event not after `latest` (µs), as a row of the inbox; raises UnfitRecord.
 
     An event without an id gets one by its content.
     """
-    known_fields(record, EVENT_FIELDS, "an event")
+    require_known_fields(record, EVENT_FIELDS, "an event")
     get = record.get
-    user = _needed(text_of(get("user_id"), "user_id"), "user_id")
-    item = _needed(text_of(get("item_id"), "item_id"), "item_id")
+    user = _require_text(text_of(get("user_id"), "user_id"), "user_id")
+    item = _require_text(text_of(get("item_id"), "item_id"), "item_id")
     time = past_time_of(get("event_time"), "event_time", latest)
     if time is None:
-        raise Unfit("event_time is null or empty")
+        raise UnfitRecord("event_time is null or empty")
     service = text_of(get("service"), "service") or DEFAULT_SERVICE
     action = text_of(get("action"), "action") or DEFAULT_ACTION
     given = get("weight")
     weight = DEFAULT_WEIGHT if given is None else float32_of(given, "weight")
-    event_id = text_of(get("event_id"), "event_id") or ids.of((user, item, time, service, action, weight))
+    event_id = text_of(get("event_id"), "event_id") or ids.id_for((user, item, time, service, action, weight))
     payload = orjson.dumps((user, item, time, service, action, weight, event_id)).decode()
-    return Arriving(Kind.EVENTS, bucket_of(user), payload, user, event_id)
+    return ArrivingRecord(SegmentKind.EVENTS, bucket_of(user), payload, user, event_id)
 
 
-def user_of(record: dict[str, object], further: Mapping[str, str], latest: int) -> Arriving:
+def user_of(record: dict[str, object], further: Mapping[str, str], latest: int) -> ArrivingRecord:
     """A sign-up or a profile change, as a row of the inbox; raises UnfitRecord.
 
     `further` are the DuckDB types of the further columns, by name.
     """
     fields = ("user_id", "created_time", "onboarding_items", *further)
-    known_fields(record, fields, "a user", "; `portrait ingest --users FILE` with such a column brings a new one")
-    user = _needed(text_of(record.get("user_id"), "user_id"), "user_id")
+    require_known_fields(
+        record, fields, "a user", "; `portrait ingest --users FILE` with such a column brings a new one"
+    )
+    user = _require_text(text_of(record.get("user_id"), "user_id"), "user_id")
     content: dict[str, object] = {"user_id": user}
     if "created_time" in record:
         content["created_time"] = past_time_of(record["created_time"], "created_time", latest)
     if "onboarding_items" in record:
         content["onboarding_items"] = texts_of(record["onboarding_items"], "onboarding_items")
     for column in sorted(record.keys() & further.keys()):
-        content[column] = _further(record[column], column, further[column])
-    return Arriving(Kind.USERS, bucket_of(user), orjson.dumps(content).decode(), user)
+        content[column] = _further_value(record[column], column, further[column])
+    return ArrivingRecord(SegmentKind.USERS, bucket_of(user), orjson.dumps(content).decode(), user)
 
 
-def item_of(record: dict[str, object], lengths: Mapping[str, int]) -> Arriving:
+def item_of(record: dict[str, object], lengths: Mapping[str, int]) -> ArrivingRecord:
     """A new item or a change of one, as a row of the inbox; raises UnfitRecord.
 
     `lengths` are those of the catalogue's vectors by column, `vector_<modality>`.
     """
     fields = ("service", "item_id", "text", "tags", *lengths)
     remedy = f"; `portrait ingest --items FILE` with a column `{VECTOR}...` brings one"
-    known_fields(record, fields, "an item", remedy)
-    item = _needed(text_of(record.get("item_id"), "item_id"), "item_id")
+    require_known_fields(record, fields, "an item", remedy)
+    item = _require_text(text_of(record.get("item_id"), "item_id"), "item_id")
     service = text_of(record.get("service"), "service") or DEFAULT_SERVICE
     content: dict[str, object] = {"service": service, "item_id": item}
     if "text" in record:
@@ -89,16 +91,16 @@ def item_of(record: dict[str, object], lengths: Mapping[str, int]) -> Arriving:
         content["tags"] = texts_of(record["tags"], "tags")
     for column in sorted(record.keys() & lengths.keys()):
         content[column] = vector_of(record[column], column, lengths[column])
-    return Arriving(Kind.ITEMS, ITEMS_BUCKET, orjson.dumps(content).decode())
+    return ArrivingRecord(SegmentKind.ITEMS, ITEMS_BUCKET, orjson.dumps(content).decode())
 
 
-def _needed(text: str | None, name: str) -> str:
+def _require_text(text: str | None, name: str) -> str:
     if text is None:
-        raise Unfit(f"{name} is null or empty")
+        raise UnfitRecord(f"{name} is null or empty")
     return text
 
 
-def _further(value: object, column: str, kind: str) -> object:
+def _further_value(value: object, column: str, kind: str) -> object:
     """A value of a further profile column; raises UnfitRecord for another type than `kind` (a DuckDB type)."""
     if value is None:
         return None
@@ -108,12 +110,12 @@ def _further(value: object, column: str, kind: str) -> object:
         case "BIGINT" if type(value) is int and -_INT64 <= value < _INT64:
             return value
         case "DOUBLE" if type(value) is float or type(value) is int:
-            return _finite(value, column)
+            return _finite_number(value, column)
         case "TIMESTAMPTZ":
             return time_of(value, column)
         case "VARCHAR" if type(value) is str:
             return text_of(value, column, TEXT_BYTES)
-    raise Unfit(f"{column} is not {_WANTED[kind]}")
+    raise UnfitRecord(f"{column} is not {_WANTED[kind]}")
 
 
 _WANTED = {
@@ -124,9 +126,9 @@ _WANTED = {
 }
 
 
-def _finite(value: float | int, column: str) -> float:
+def _finite_number(value: float | int, column: str) -> float:
     if not abs(value) <= 1.7976931348623157e308:
-        raise Unfit(f"{column} is not finite")
+        raise UnfitRecord(f"{column} is not finite")
     return float(value)
 
 
@@ -135,11 +137,11 @@ CLOCK_SKEW = 5.0
 
 
 @dataclass(frozen=True)
-class Rejected:
+class RejectedRecord:
     """A bad record; its kind is None where it cannot be told."""
 
     reason: str
-    kind: Kind | None = None
+    kind: SegmentKind | None = None
 
 
 class RecordJudge:
@@ -148,23 +150,25 @@ class RecordJudge:
     def __init__(self, known: KnownColumns) -> None:
         self.known = known
 
-    def judge(self, kind: Kind, records: Iterable[object], skew: float = CLOCK_SKEW) -> Iterator[Arriving | Rejected]:
+    def judge(
+        self, kind: SegmentKind, records: Iterable[object], skew: float = CLOCK_SKEW
+    ) -> Iterator[ArrivingRecord | RejectedRecord]:
         """Judge records (as orjson parses them) in turn, all of one request.
 
         Identical events without an id get different ids within a call, and the same ids again in the next call.
         Users and items may raise Unavailable when the columns have never been read.
         """
         ids, latest = EventIds(), time_ns() // 1000 + round(skew * 1_000_000)
-        columns = Columns() if kind is Kind.EVENTS else self.known.current
+        columns = Columns() if kind is SegmentKind.EVENTS else self.known.current
         for record in records:
             try:
                 if type(record) is not dict:
-                    raise Unfit("a record is a JSON object")
-                if kind is Kind.EVENTS:
+                    raise UnfitRecord("a record is a JSON object")
+                if kind is SegmentKind.EVENTS:
                     yield event_of(record, ids, latest)
-                elif kind is Kind.USERS:
+                elif kind is SegmentKind.USERS:
                     yield user_of(record, columns.further, latest)
                 else:
                     yield item_of(record, columns.vectors)
-            except Unfit as unfit:
-                yield Rejected(str(unfit), kind)
+            except UnfitRecord as unfit:
+                yield RejectedRecord(str(unfit), kind)

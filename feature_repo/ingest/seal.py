@@ -25,7 +25,7 @@ from portrait.feature_repo.log.duck import Duck, name
 from portrait.feature_repo.log.durable_files import sync
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.inbox import InboxRecord, read_inbox
-from portrait.feature_repo.log.manifest import Kind, Manifest, Segment, locked_buckets, manifest_of, segment_row
+from portrait.feature_repo.log.manifest import Manifest, Segment, SegmentKind, lock_buckets, manifest_of, segment_row
 from portrait.feature_repo.log.segments import new_ingest_id, write_segments
 from portrait.feature_repo.log.staging import working_folder
 from portrait.feature_repo.log.tables import InboxRow
@@ -36,7 +36,7 @@ Key = tuple[str, ...]
 Row = dict[str, Any]
 
 
-def completed(
+def complete_rows(
     arrived: Iterable[tuple[int, Row]],
     keys: Sequence[str],
     current: Mapping[Key, Row],
@@ -65,7 +65,7 @@ POSITION = pa.field("position", pa.int64())
 
 
 @dataclass(frozen=True)
-class Sealed:
+class SealReport:
     """Counts of one call of `seal`."""
 
     rows: int = 0  # rows that left the inbox
@@ -75,17 +75,17 @@ class Sealed:
 
 def seal(
     log: EventLog, buckets: Collection[int] | None = None, within: Callable[[Session], None] | None = None
-) -> Sealed:
+) -> SealReport:
     """Move all rows that the inbox holds of some buckets, or of all, to segments.
 
     `within` is called in each commit and may raise. Raises Conflict when others were faster many times in a row.
     """
-    done, attempts = Sealed(), 0
+    done, attempts = SealReport(), 0
     while records := read_inbox(log.database, buckets, MOST_ROWS):
         sealed = _seal(log, records, within)
         attempts = 0 if sealed else attempts + 1
         if sealed:
-            done = Sealed(done.rows + sealed.rows, done.kept + sealed.kept, done.taken + sealed.taken)
+            done = SealReport(done.rows + sealed.rows, done.kept + sealed.kept, done.taken + sealed.taken)
         elif attempts == ATTEMPTS:
             raise Conflict(f"other ingests were faster {ATTEMPTS} times in a row: try again when they are done")
         if len(records) < MOST_ROWS and sealed:
@@ -109,10 +109,10 @@ def sealed_manifest(log: EventLog, buckets: Collection[int] | None = None) -> Ma
     raise Conflict("other ingests go on without end: try again when they are done")
 
 
-def _seal(log: EventLog, records: list[InboxRecord], within: Callable[[Session], None] | None) -> Sealed | None:
+def _seal(log: EventLog, records: list[InboxRecord], within: Callable[[Session], None] | None) -> SealReport | None:
     """The report of one commit; None when the log has moved meanwhile."""
     manifest = log.manifest()
-    by_kind: dict[Kind, list[InboxRecord]] = defaultdict(list)
+    by_kind: dict[SegmentKind, list[InboxRecord]] = defaultdict(list)
     for record in records:
         by_kind[record.kind].append(record)
     ingest = new_ingest_id(datetime.now(UTC))
@@ -123,10 +123,10 @@ def _seal(log: EventLog, records: list[InboxRecord], within: Callable[[Session],
         try:
             with log.duck() as duck:
                 for kind, rows in by_kind.items():
-                    if kind == Kind.EVENTS:
+                    if kind == SegmentKind.EVENTS:
                         written, taken = _seal_events(duck, log.home, ingest, manifest, rows)
                     else:
-                        written = _seal_keyed(duck, log, ingest, manifest, kind, rows)
+                        written = _seal_keyed_rows(duck, log, ingest, manifest, kind, rows)
                     segments += written
             for folder in {(log.home / segment.path).parent for segment in segments}:
                 sync(folder)
@@ -141,7 +141,7 @@ def _seal(log: EventLog, records: list[InboxRecord], within: Callable[[Session],
     if not committed:
         return None
     kept = sum(segment.rows for segment in segments)
-    return Sealed(len(records), kept, tuple(sorted({record.user_id or "" for record in taken})))
+    return SealReport(len(records), kept, tuple(sorted({record.user_id or "" for record in taken})))
 
 
 def _commit(
@@ -156,7 +156,7 @@ def _commit(
         last[record.bucket] = max(last.get(record.bucket, 0), record.position)
     now = datetime.now(UTC)
     with log.database.transaction() as session:
-        locked = locked_buckets(session, last)
+        locked = lock_buckets(session, last)
         gone = 0
         for bucket, position in last.items():
             rows = (InboxRow.bucket == bucket) & (InboxRow.position <= position)
@@ -190,7 +190,7 @@ def _seal_events(
     duck.register("arrived", arrived)
     duck.execute("CREATE OR REPLACE TEMP TABLE arriving AS FROM arrived")
     duck.execute("CREATE OR REPLACE TEMP TABLE foreign_rows (row BIGINT)")
-    verdicts = events.judge(duck, home, manifest.of(Kind.EVENTS, set(arrived["bucket"].to_pylist())))
+    verdicts = events.judge(duck, home, manifest.segments_of(SegmentKind.EVENTS, set(arrived["bucket"].to_pylist())))
     taken = duck.execute("SELECT row FROM judged WHERE verdict = 'rejected'").fetchall()
     if not verdicts.get("accepted"):
         return [], [records[row - 1] for (row,) in taken]
@@ -199,21 +199,21 @@ def _seal_events(
     accepted = duck.execute(
         f"SELECT bucket, {columns} FROM judged WHERE verdict = 'accepted' ORDER BY bucket, position"
     ).to_arrow_table()
-    return _write(home, Kind.EVENTS, ingest, schema, accepted), [records[row - 1] for (row,) in taken]
+    return _write(home, SegmentKind.EVENTS, ingest, schema, accepted), [records[row - 1] for (row,) in taken]
 
 
-def _seal_keyed(
-    duck: Duck, log: EventLog, ingest: str, manifest: Manifest, kind: Kind, records: list[InboxRecord]
+def _seal_keyed_rows(
+    duck: Duck, log: EventLog, ingest: str, manifest: Manifest, kind: SegmentKind, records: list[InboxRecord]
 ) -> list[Segment]:
     arrived = [(record, orjson.loads(record.payload)) for record in records]
-    committed = manifest.of(kind, {record.bucket for record in records})
+    committed = manifest.segments_of(kind, {record.bucket for record in records})
     keys, columns, schema = _layout(log.home, kind, manifest, [row for _, row in arrived])
-    current = _current(duck, log.home, committed, keys, columns, schema, [row for _, row in arrived])
+    current = _current_rows(duck, log.home, committed, keys, columns, schema, [row for _, row in arrived])
     whole = []
     for bucket in sorted({record.bucket for record in records}):
         rows = ((record.position, row) for record, row in arrived if record.bucket == bucket)
         # A profile that says nothing new counts: the refresh gives its user's vectors this position.
-        changed = completed(rows, keys, current, schema.names, unchanged_too=kind == Kind.USERS)
+        changed = complete_rows(rows, keys, current, schema.names, unchanged_too=kind == SegmentKind.USERS)
         whole += [row | {"bucket": bucket, "position": position} for position, row in changed]
     if not whole:
         return []
@@ -223,18 +223,18 @@ def _seal_keyed(
 
 
 def _layout(
-    home: Path, kind: Kind, manifest: Manifest, rows: Sequence[dict[str, object]]
+    home: Path, kind: SegmentKind, manifest: Manifest, rows: Sequence[dict[str, object]]
 ) -> tuple[tuple[str, ...], dict[str, str], pa.Schema]:
     """Keys, DuckDB types and Arrow schema of the table."""
-    if kind == Kind.USERS:
-        known = profiles.further_columns(home, manifest.of(kind))
+    if kind == SegmentKind.USERS:
+        known = profiles.further_columns(home, manifest.segments_of(kind))
         return profiles.USERS_KEYS, profiles.STORED_FIXED | known, profiles.stored_schema(profiles.STORED_FIXED | known)
     vectors = {column for row in rows for column in row if column.startswith(items.VECTOR)}
-    columns = items.items_columns(sorted({*items.known_vectors(home, manifest.of(kind)), *vectors}))
+    columns = items.items_columns(sorted({*items.vector_columns(home, manifest.segments_of(kind)), *vectors}))
     return items.ITEMS_KEYS, columns, items.items_schema(columns)
 
 
-def _current(
+def _current_rows(
     duck: Duck,
     home: Path,
     committed: Sequence[Segment],
@@ -253,7 +253,7 @@ def _current(
     return {tuple(row[key] for key in keys): row for row in whole}
 
 
-def _write(home: Path, kind: Kind, ingest: str, schema: pa.Schema, rows: pa.Table) -> list[Segment]:
+def _write(home: Path, kind: SegmentKind, ingest: str, schema: pa.Schema, rows: pa.Table) -> list[Segment]:
     """One positioned segment a bucket, with the positions that its rows have already."""
     spans = rows.group_by("bucket").aggregate([("position", "min"), ("position", "max")]).to_pylist()
     of_bucket = {span["bucket"]: (span["position_min"], span["position_max"]) for span in spans}

@@ -95,11 +95,11 @@ def open_source(duck: Duck, path: Path, what: str, needed: Collection[str]) -> S
     with path.open("rb") as file:
         magic = file.read(4)
     if magic == b"PAR1":
-        return _parquet(duck, path, what, shown, needed)
-    return _csv(path, what, shown, needed, compressed=magic[:2] == b"\x1f\x8b")
+        return _parquet_source(duck, path, what, shown, needed)
+    return _csv_source(path, what, shown, needed, compressed=magic[:2] == b"\x1f\x8b")
 
 
-def _parquet(duck: Duck, path: Path, what: str, shown: str, needed: Collection[str]) -> Source:
+def _parquet_source(duck: Duck, path: Path, what: str, shown: str, needed: Collection[str]) -> Source:
     try:
         with pq.ParquetFile(path) as file:
             names, rows = file.schema_arrow.names, file.metadata.num_rows
@@ -113,7 +113,7 @@ def _parquet(duck: Duck, path: Path, what: str, shown: str, needed: Collection[s
     return Source(path, what, dict(zip(names, kinds, strict=True)), data=path)
 
 
-def _csv(path: Path, what: str, shown: str, needed: Collection[str], compressed: bool) -> Source:
+def _csv_source(path: Path, what: str, shown: str, needed: Collection[str], compressed: bool) -> Source:
     try:
         with open_text(path, compressed) as file:
             line = file.readline(LONGEST_LINE).strip()

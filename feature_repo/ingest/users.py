@@ -10,20 +10,20 @@ from portrait.feature_repo.ingest.cells import (
     TIMES,
     WHOLE,
     full_list,
-    given,
+    is_given,
+    is_not_list,
     list_cell,
-    no_list,
     text_cell,
     time_cell,
 )
-from portrait.feature_repo.ingest.event_files import future
+from portrait.feature_repo.ingest.event_files import is_future
 from portrait.feature_repo.ingest.keyed_rows import KeyedTable
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, name
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.partition import bucket_sql
 from portrait.feature_repo.log.profiles import STORED_FIXED as FIXED
-from portrait.feature_repo.log.profiles import USERS_KEYS, unified
+from portrait.feature_repo.log.profiles import USERS_KEYS, common_type
 from portrait.feature_repo.schemas import HISTORY, PROFILE_FIXED
 from portrait.registry.errors import InvalidInput
 
@@ -45,9 +45,9 @@ def users_table(duck: Duck, source: Source, known: Mapping[str, str]) -> KeyedTa
         if kind is None:  # a column of nulls has no type of its own
             types.setdefault(column, "VARCHAR")
         else:
-            types[column] = unified(types.get(column, kind), kind)
+            types[column] = common_type(types.get(column, kind), kind)
     present = frozenset(column for column in source.columns)
-    return KeyedTable(Kind.USERS, USERS_KEYS, FIXED | types, present)
+    return KeyedTable(SegmentKind.USERS, USERS_KEYS, FIXED | types, present)
 
 
 def canonical_users(source: Source, table: KeyedTable, now: datetime) -> str:
@@ -59,9 +59,9 @@ def canonical_users(source: Source, table: KeyedTable, now: datetime) -> str:
         SELECT row, {bucket_sql("user_id")} AS bucket, {names}, {_reason(further, now)} AS reason FROM (
             SELECT row, {text_cell(source, "user_id")} AS user_id,
                    {time_cell(source, "created_time")} AS created_time,
-                   {given(source, "created_time")} AS time_given,
+                   {is_given(source, "created_time")} AS time_given,
                    {full_list(list_cell(source, "onboarding_items", "VARCHAR"))} AS onboarding_items,
-                   {no_list(source, "onboarding_items", "VARCHAR")} AS no_list{cells}
+                   {is_not_list(source, "onboarding_items", "VARCHAR")} AS no_list{cells}
             FROM {source.rows})"""
 
 
@@ -83,7 +83,7 @@ def _reason(further: Mapping[str, str], now: datetime) -> str:
         WHEN user_id IS NULL THEN 'user_id is null or empty'
         WHEN time_given AND (created_time IS NULL OR NOT isfinite(created_time)) THEN 'created_time is not a time'
         WHEN created_time < {EARLIEST} THEN 'created_time lies before 1900'
-        WHEN {future("created_time", now)} THEN 'created_time lies in the future'
+        WHEN {is_future("created_time", now)} THEN 'created_time lies in the future'
         WHEN no_list THEN 'onboarding_items is no list'
         {infinite} END"""
 
@@ -96,18 +96,18 @@ def _types(duck: Duck, source: Source, columns: list[str]) -> dict[str, str | No
         return {}
     declared = {column: "VARCHAR" if source.csv else _declared_type(source, column) for column in columns}
     counts = duck.execute(
-        f"SELECT {', '.join(f'count({given_value(source, column)})' for column in columns)} FROM {source.rows}"
+        f"SELECT {', '.join(f'count({nonblank_value(source, column)})' for column in columns)} FROM {source.rows}"
     ).fetchone()
     filled = dict(zip(columns, counts or (), strict=True))
     return {
-        column: None if not filled[column] else _read_type(duck, source, column) if source.csv else declared[column]
+        column: None if not filled[column] else _infer_type(duck, source, column) if source.csv else declared[column]
         for column in columns
     }
 
 
-def given_value(source: Source, column: str) -> str:
+def nonblank_value(source: Source, column: str) -> str:
     """SQL for a cell, null when it is blank."""
-    return f"CASE WHEN {given(source, column)} THEN {source.cell(column)} END"
+    return f"CASE WHEN {is_given(source, column)} THEN {source.cell(column)} END"
 
 
 def _declared_type(source: Source, column: str) -> str:
@@ -128,7 +128,7 @@ def _declared_type(source: Source, column: str) -> str:
     )
 
 
-def _read_type(duck: Duck, source: Source, column: str) -> str:
+def _infer_type(duck: Duck, source: Source, column: str) -> str:
     """The narrowest type that fits every value of a CSV column; text where a cast would lose something."""
     tests = {
         "BOOLEAN": "bool_and(lower(v) IN ('true', 'false'))",
@@ -138,7 +138,7 @@ def _read_type(duck: Duck, source: Source, column: str) -> str:
         "AND bool_or(v SIMILAR TO '.*[0-9].*')",  # not the words "inf" and "nan" alone
         "TIMESTAMPTZ": "bool_and(TRY_CAST(v AS TIMESTAMPTZ) IS NOT NULL AND v SIMILAR TO '[0-9].*')",
     }
-    value = f"trim({given_value(source, column)})"
+    value = f"trim({nonblank_value(source, column)})"
     row = duck.execute(
         f"SELECT {', '.join(tests.values())} FROM (SELECT {value} AS v FROM {source.rows}) WHERE v IS NOT NULL"
     ).fetchone()

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from portrait.feature_repo.log.duck import name, texts
-from portrait.feature_repo.log.manifest import Kind, Segment
+from portrait.feature_repo.log.manifest import Segment, SegmentKind
 from portrait.feature_repo.schemas import EVENTS
 
 
@@ -28,10 +28,10 @@ def rows_of(home: Path, segments: Sequence[Segment], columns: Mapping[str, str],
         nothing = [f"NULL::{kind} AS {name(column)}" for column, kind in columns.items()]
         return f"(SELECT {', '.join([*nothing, 'NULL::BIGINT AS position'])} WHERE false)"
     parts = (
-        _positioned_rows(home, alike, _selected(columns, present))
+        _positioned_rows(home, alike, _casts(columns, present))
         if positions
-        else f"SELECT {_selected(columns, present)} FROM read_parquet({_paths(home, alike)}, hive_partitioning = false)"
-        for present, alike in _by_columns(home, segments)
+        else f"SELECT {_casts(columns, present)} FROM read_parquet({_paths(home, alike)}, hive_partitioning = false)"
+        for present, alike in _group_by_columns(home, segments)
     )
     return "(" + " UNION ALL ".join(parts) + ")"
 
@@ -41,13 +41,13 @@ def dated_rows_of(home: Path, segments: Sequence[Segment], columns: Mapping[str,
     if not segments:
         return f"(SELECT *, NULL::TIMESTAMPTZ AS committed_at FROM {rows_of(home, segments, columns)})"
     parts = (
-        f"SELECT {_selected(columns, present)}, position, committed_at FROM {_dated(home, alike)}"
-        for present, alike in _by_columns(home, segments)
+        f"SELECT {_casts(columns, present)}, position, committed_at FROM {_dated_rows(home, alike)}"
+        for present, alike in _group_by_columns(home, segments)
     )
     return "(" + " UNION ALL ".join(parts) + ")"
 
 
-def _selected(columns: Mapping[str, str], present: frozenset[str]) -> str:
+def _casts(columns: Mapping[str, str], present: frozenset[str]) -> str:
     return ", ".join(
         f"{name(column) if column in present else 'NULL'}::{kind} AS {name(column)}" for column, kind in columns.items()
     )
@@ -61,10 +61,10 @@ def _positioned_rows(home: Path, segments: Sequence[Segment], selected: str) -> 
     if all(segment.positioned for segment in segments):
         return f"SELECT {selected}, position FROM read_parquet({_paths(home, segments)}, hive_partitioning = false)"
     # Joined by file name: with DuckDB's `file_index` a "newest row of each key" query fails inside DuckDB 1.5.
-    return f"SELECT {selected}, first_position + file_row_number AS position FROM {_named(home, segments)}"
+    return f"SELECT {selected}, first_position + file_row_number AS position FROM {_numbered_rows(home, segments)}"
 
 
-def _named(home: Path, segments: Sequence[Segment]) -> str:
+def _numbered_rows(home: Path, segments: Sequence[Segment]) -> str:
     """Rows with their number in the file, and with the file's first position and time of commit."""
     paths = _paths(home, segments)
     firsts = ", ".join(str(segment.first_position) for segment in segments)
@@ -76,16 +76,18 @@ def _named(home: Path, segments: Sequence[Segment]) -> str:
     )
 
 
-def _dated(home: Path, segments: Sequence[Segment]) -> str:
+def _dated_rows(home: Path, segments: Sequence[Segment]) -> str:
     own = "*" if segments[0].positioned else "*, first_position + file_row_number AS position"
-    return f"(SELECT {own}, TRY_CAST(committed AS TIMESTAMPTZ) AS committed_at FROM {_named(home, segments)})"
+    return f"(SELECT {own}, TRY_CAST(committed AS TIMESTAMPTZ) AS committed_at FROM {_numbered_rows(home, segments)})"
 
 
-def _by_columns(home: Path, segments: Iterable[Segment]) -> list[tuple[frozenset[str], list[Segment]]]:
+def _group_by_columns(home: Path, segments: Iterable[Segment]) -> list[tuple[frozenset[str], list[Segment]]]:
     # DuckDB reads a list of files with the first one's schema: files with other columns or types go apart.
     alike: dict[tuple[tuple[str, str], ...], list[Segment]] = defaultdict(list)
     for segment in segments:
-        known = segment.kind == Kind.EVENTS and not segment.positioned  # most of the files: none of them is opened
+        known = (
+            segment.kind == SegmentKind.EVENTS and not segment.positioned
+        )  # most of the files: none of them is opened
         schema = EVENTS if known else schema_of(home / segment.path)
         alike[tuple((field.name, str(field.type)) for field in schema)].append(segment)
     return [(frozenset(column for column, _ in fields), group) for fields, group in alike.items()]

@@ -14,7 +14,7 @@ from portrait.feature_repo.log.committed import rows_of
 from portrait.feature_repo.log.duck import Duck, connect, enough_memory, scalar
 from portrait.feature_repo.log.forgotten import Forgotten, Tombstones
 from portrait.feature_repo.log.inbox import Inbox, inbox_users
-from portrait.feature_repo.log.manifest import Kind, Manifest, read_manifest
+from portrait.feature_repo.log.manifest import Manifest, SegmentKind, read_manifest
 from portrait.feature_repo.log.staging import spill_folder
 from portrait.feature_repo.settings import FeatureSettings
 from portrait.registry.database.database import Database
@@ -149,5 +149,5 @@ def default_as_of(manifest: Manifest) -> datetime:
 
 
 def _named_users(home: Path, manifest: Manifest, buckets: Collection[int] | None = None) -> str:
-    segments = manifest.of(Kind.EVENTS, buckets) + manifest.of(Kind.USERS, buckets)
+    segments = manifest.segments_of(SegmentKind.EVENTS, buckets) + manifest.segments_of(SegmentKind.USERS, buckets)
     return rows_of(home, segments, {"user_id": "VARCHAR"}, positions=False)

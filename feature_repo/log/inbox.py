@@ -10,13 +10,13 @@ from sqlalchemy import ColumnElement, TextClause, func, insert, select
 from sqlalchemy.orm import Session
 
 from portrait.feature_repo.log.forgotten import ASKED_AT_ONCE, Forgotten
-from portrait.feature_repo.log.manifest import Kind, locked_buckets
+from portrait.feature_repo.log.manifest import SegmentKind, lock_buckets
 from portrait.feature_repo.log.tables import InboxRow
 from portrait.registry.database.database import Database
 from portrait.registry.errors import Conflict
 
 
-class Outcome(StrEnum):
+class InboxOutcome(StrEnum):
     """The outcome of a record that was sent to the inbox."""
 
     ACCEPTED = "accepted"
@@ -26,21 +26,21 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Arriving:
+class ArrivingRecord:
     """A good record on its way into the log.
 
     `payload` is JSON, and the same content gives the same text. Events: a list of user_id, item_id, event_time (µs),
     service, action, weight, event_id. Users and items: an object of the columns that were given.
     """
 
-    kind: Kind
+    kind: SegmentKind
     bucket: int
     payload: str
     user_id: str | None = None
     event_id: str | None = None
 
 
-Within = Callable[[Session, Sequence[Outcome]], None]
+Within = Callable[[Session, Sequence[InboxOutcome]], None]
 """A callback inside the transaction that accepts records."""
 
 
@@ -49,7 +49,7 @@ class InboxRecord(NamedTuple):
 
     bucket: int
     position: int
-    kind: Kind
+    kind: SegmentKind
     user_id: str | None
     payload: str
     accepted_at: int  # microseconds since 1970
@@ -68,7 +68,8 @@ def select_inbox(session: Session, where: ColumnElement[bool] | TextClause | Non
     if where is not None:
         statement = statement.where(where)
     return [
-        InboxRecord(b, p, Kind(kind), user, payload, at) for b, p, kind, user, payload, at in session.execute(statement)
+        InboxRecord(b, p, SegmentKind(kind), user, payload, at)
+        for b, p, kind, user, payload, at in session.execute(statement)
     ]
 
 
@@ -92,7 +93,7 @@ class Inbox:
         self._database = database
         self._forgotten = forgotten
 
-    def accept(self, records: Sequence[Arriving], within: Within | None = None) -> list[Outcome]:
+    def accept(self, records: Sequence[ArrivingRecord], within: Within | None = None) -> list[InboxOutcome]:
         """Commit the new records, and return the outcome of each; events that a segment holds already are found later.
 
         `within` is called with the outcomes in the same transaction, before the commit, and may raise. Raises
@@ -111,8 +112,8 @@ class Inbox:
                 # Another process has just accepted an event of this id for another bucket.
         raise Conflict("events with the same ids arrive at two gateways at once: send them again")
 
-    def _accept(self, session: Session, records: Sequence[Arriving]) -> list[Outcome]:
-        buckets = locked_buckets(session, {record.bucket for record in records})
+    def _accept(self, session: Session, records: Sequence[ArrivingRecord]) -> list[InboxOutcome]:
+        buckets = lock_buckets(session, {record.bucket for record in records})
         # Read behind the locks: a forgetting waits for them, or its tombstone is seen here.
         forgotten = self._forgotten.among(session, {r.user_id for r in records if r.user_id is not None})
         known = _payloads(session, {r.event_id for r in records if r.event_id is not None})
@@ -121,7 +122,7 @@ class Inbox:
         for record in records:
             outcome = _outcome(record, known, forgotten)
             outcomes.append(outcome)
-            if outcome is not Outcome.ACCEPTED:
+            if outcome is not InboxOutcome.ACCEPTED:
                 continue
             if record.event_id is not None:
                 known[record.event_id] = record.payload
@@ -153,9 +154,9 @@ def _payloads(session: Session, event_ids: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _outcome(record: Arriving, known: Mapping[str, str], forgotten: set[str]) -> Outcome:
+def _outcome(record: ArrivingRecord, known: Mapping[str, str], forgotten: set[str]) -> InboxOutcome:
     if record.user_id in forgotten:
-        return Outcome.FORGOTTEN
+        return InboxOutcome.FORGOTTEN
     if record.event_id is None or record.event_id not in known:
-        return Outcome.ACCEPTED
-    return Outcome.KNOWN if known[record.event_id] == record.payload else Outcome.TAKEN
+        return InboxOutcome.ACCEPTED
+    return InboxOutcome.KNOWN if known[record.event_id] == record.payload else InboxOutcome.TAKEN

@@ -89,7 +89,7 @@ class Leases:
         statement = select(LeaseRow).order_by(LeaseRow.bucket).with_for_update()
         rows = list(session.scalars(statement))
         if len(rows) < BUCKETS:
-            _make_missing(session)
+            _add_missing_leases(session)
             rows = list(session.scalars(statement))
         return rows
 
@@ -104,7 +104,7 @@ def require_held(session: Session, epochs: Mapping[int, int]) -> None:
         raise LeaseLost(f"the buckets {', '.join(map(str, lost))} are in other hands")
 
 
-def _make_missing(session: Session) -> None:
+def _add_missing_leases(session: Session) -> None:
     """Add missing leases. Rows published in bulk before any shard worked count as done: a backfill embeds them."""
     now = database_now(session)
     published = dict(session.execute(select(BucketRow.bucket, BucketRow.published)).all())

@@ -21,7 +21,7 @@ ITEMS_BUCKET = -1
 FIRST_POSITION = 1
 
 
-class Kind(StrEnum):
+class SegmentKind(StrEnum):
     """The kind of rows in a segment."""
 
     EVENTS = "events"
@@ -37,7 +37,7 @@ class Segment:
     """
 
     id: str
-    kind: Kind
+    kind: SegmentKind
     bucket: int
     path: str  # relative to the home
     rows: int
@@ -63,7 +63,7 @@ class Manifest:
     commits: Mapping[int, int]
     committed_at: datetime | None
 
-    def of(self, kind: Kind, buckets: Collection[int] | None = None) -> list[Segment]:
+    def segments_of(self, kind: SegmentKind, buckets: Collection[int] | None = None) -> list[Segment]:
         """The segments of a kind, in all buckets or in some, in the order of their positions."""
         if buckets is None:
             return [segment for segment in self.segments if segment.kind == kind]
@@ -74,21 +74,21 @@ class Manifest:
         return {bucket for bucket in buckets if commits.get(bucket, 0) != self.commits.get(bucket, 0)}
 
     @cached_property
-    def _by_bucket(self) -> dict[tuple[Kind, int], list[Segment]]:
-        found: dict[tuple[Kind, int], list[Segment]] = defaultdict(list)
+    def _by_bucket(self) -> dict[tuple[SegmentKind, int], list[Segment]]:
+        found: dict[tuple[SegmentKind, int], list[Segment]] = defaultdict(list)
         for segment in self.segments:
             found[segment.kind, segment.bucket].append(segment)
         return dict(found)
 
-    def began_at(self, kind: Kind | None = None) -> datetime | None:
+    def began_at(self, kind: SegmentKind | None = None) -> datetime | None:
         """When the first segment, of a kind or of any, was committed; None when there is none."""
-        segments = self.segments if kind is None else self.of(kind)
+        segments = self.segments if kind is None else self.segments_of(kind)
         return min((s.committed_at for s in segments if s.committed_at is not None), default=None)
 
     @property
     def watermark(self) -> datetime | None:
         """Time of the newest event, None without events."""
-        return max((s.newest for s in self.of(Kind.EVENTS) if s.newest is not None), default=None)
+        return max((s.newest for s in self.segments_of(SegmentKind.EVENTS) if s.newest is not None), default=None)
 
 
 def read_manifest(database: Database) -> Manifest:
@@ -110,11 +110,11 @@ def manifest_of(session: Session) -> Manifest:
     )
 
 
-class SomebodyForgotten(Exception):
+class TombstonesChanged(Exception):
     """The set of forgotten users changed since the judging, which has to be done again."""
 
 
-def append(
+def commit_segments(
     database: Database,
     segments: Sequence[Segment],
     judged: Manifest,
@@ -130,10 +130,10 @@ def append(
     """
     with database.transaction() as session:
         buckets = sorted({*guarded, *(segment.bucket for segment in segments)})
-        locked = locked_buckets(session, buckets) if segments else {}
+        locked = lock_buckets(session, buckets) if segments else {}
         # Read behind the locks: a forgetting waits for them, or its tombstone is seen here.
         if forgotten is not None and frozenset(session.scalars(select(ForgottenRow.digest))) != forgotten.digests:
-            raise SomebodyForgotten
+            raise TombstonesChanged
         if not segments:
             return set()
         moved = judged.moved({bucket: row.commits for bucket, row in locked.items()}, guarded)
@@ -150,7 +150,7 @@ def mark_published(database: Database, bucket: int, up_to: int) -> None:
         )
 
 
-def locked_buckets(session: Session, buckets: Iterable[int]) -> dict[int, BucketRow]:
+def lock_buckets(session: Session, buckets: Iterable[int]) -> dict[int, BucketRow]:
     """The rows of the buckets, made where they are missing, and locked until the transaction ends."""
     # Sorted, so that two commits wait for each other instead of locking each other out.
     buckets = sorted(buckets)
@@ -184,7 +184,7 @@ def segment_row(segment: Segment, now: datetime) -> SegmentRow:
 def _segment(row: SegmentRow) -> Segment:
     return Segment(
         id=row.id,
-        kind=Kind(row.kind),
+        kind=SegmentKind(row.kind),
         bucket=row.bucket,
         path=row.path,
         rows=row.rows,

@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from portrait.feature_repo.log.committed import schema_of
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.manifest import Kind, Manifest, Segment
+from portrait.feature_repo.log.manifest import Manifest, Segment, SegmentKind
 from portrait.feature_repo.schemas import ARROW, ORDER, PROFILE_FIXED, duck_type
 
 
-def unified(first: str, second: str) -> str:
+def common_type(first: str, second: str) -> str:
     """The type that holds the values of both (DuckDB types): text when they have nothing in common."""
     if first == second:
         return first
@@ -30,12 +30,12 @@ def profile_schema(log: EventLog) -> pa.Schema:
 
     A column that came as int64 and float64 is float64; one that came in types with nothing in common is text.
     """
-    return log.read(partial(schema_at, log.home))
+    return log.read(partial(profile_schema_at, log.home))
 
 
-def schema_at(home: Path, manifest: Manifest) -> pa.Schema:
+def profile_schema_at(home: Path, manifest: Manifest) -> pa.Schema:
     """`profile_schema` as of a manifest."""
-    further = further_columns(home, manifest.of(Kind.USERS))
+    further = further_columns(home, manifest.segments_of(SegmentKind.USERS))
     return pa.schema([*PROFILE_FIXED, *((column, ARROW[kind]) for column, kind in further.items())])
 
 
@@ -46,7 +46,7 @@ def further_columns(home: Path, segments: Sequence[Segment]) -> dict[str, str]:
         for field in schema:
             if field.name not in STORED_FIXED and field.name != "position":
                 kind = duck_type(field.type)
-                types[field.name] = unified(types.get(field.name, kind), kind)
+                types[field.name] = common_type(types.get(field.name, kind), kind)
     return dict(sorted(types.items()))
 
 

@@ -28,7 +28,7 @@ class Rewriter:
 
     def strike(self, path: Path, user_ids: Collection[str]) -> int:
         """Remove the rows of these users from a file with a column `user_id`; returns how many there were."""
-        struck = _rows_of(path, user_ids)
+        struck = _user_mask(path, user_ids)
         rows = _count(struck)
         if rows:
             self.replace(path, pq.read_table(path, partitioning=None).filter(pc.invert(struck)))
@@ -72,14 +72,14 @@ def strike_forgotten(log: EventLog, files: Iterable[Path]) -> None:
 
 def count_users(path: Path, user_ids: Collection[str]) -> int:
     """Number of rows of these users in a file with a column `user_id`."""
-    return _count(_rows_of(path, user_ids))
+    return _count(_user_mask(path, user_ids))
 
 
 def _user_ids(path: Path) -> pa.ChunkedArray:
     return pq.read_table(path, columns=["user_id"], partitioning=None)["user_id"].cast(pa.string())
 
 
-def _rows_of(path: Path, user_ids: Collection[str]) -> pa.ChunkedArray:
+def _user_mask(path: Path, user_ids: Collection[str]) -> pa.ChunkedArray:
     return pc.is_in(_user_ids(path), value_set=pa.array(sorted(user_ids), pa.string()))
 
 

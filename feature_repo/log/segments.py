@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from portrait.feature_repo.log.durable_files import sync
-from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind, Segment
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Segment, SegmentKind
 
-FOLDERS = {Kind.EVENTS: "log", Kind.USERS: "profiles", Kind.ITEMS: "catalogue"}
+FOLDERS = {SegmentKind.EVENTS: "log", SegmentKind.USERS: "profiles", SegmentKind.ITEMS: "catalogue"}
 BATCH_ROWS = 64 * 1024
 
 
@@ -34,7 +34,7 @@ class _OpenSegment:
 
 
 def write_segments(
-    home: Path, kind: Kind, ingest: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+    home: Path, kind: SegmentKind, ingest: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
 ) -> list[Segment]:
     """Write one file a bucket; returns the segments to commit.
 
@@ -47,11 +47,11 @@ def write_segments(
         for bucket, rows in _by_bucket(batches):
             if current is None or current.segment.bucket != bucket:
                 if current is not None:
-                    written.append(_closed(current))
-                current = _opened(home, kind, ingest, bucket, schema)
+                    written.append(_close_segment(current))
+                current = _open_segment(home, kind, ingest, bucket, schema)
             _write(current, rows.select(schema.names).cast(schema))
         if current is not None:
-            written.append(_closed(current))
+            written.append(_close_segment(current))
             current = None
     finally:
         if current is not None:  # only after an error: nobody will ever commit this file
@@ -68,7 +68,7 @@ def _by_bucket(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Tabl
             yield int(buckets[start]), table.slice(start, end - start)
 
 
-def _opened(home: Path, kind: Kind, ingest: str, bucket: int, schema: pa.Schema) -> _OpenSegment:
+def _open_segment(home: Path, kind: SegmentKind, ingest: str, bucket: int, schema: pa.Schema) -> _OpenSegment:
     inside = FOLDERS[kind] if bucket == ITEMS_BUCKET else f"{FOLDERS[kind]}/bucket={bucket:02d}"
     suffix = "" if bucket == ITEMS_BUCKET else f"-{bucket:02d}"
     segment_id = f"{ingest}-{kind}{suffix}"
@@ -81,14 +81,14 @@ def _opened(home: Path, kind: Kind, ingest: str, bucket: int, schema: pa.Schema)
 def _write(open_segment: _OpenSegment, rows: pa.Table) -> None:
     open_segment.writer.write_table(rows)
     open_segment.rows += rows.num_rows
-    if open_segment.segment.kind != Kind.EVENTS:
+    if open_segment.segment.kind != SegmentKind.EVENTS:
         return
     times = pc.min_max(rows["event_time"]).as_py()
     open_segment.oldest = min(filter(None, (open_segment.oldest, times["min"])))
     open_segment.newest = max(filter(None, (open_segment.newest, times["max"])))
 
 
-def _closed(done: _OpenSegment) -> Segment:
+def _close_segment(done: _OpenSegment) -> Segment:
     done.writer.close()
     sync(done.file)
     return Segment(

@@ -47,18 +47,18 @@ def spill_folder(home: Path) -> Iterator[Path]:
         yield folder
 
 
-def alive(home: Path) -> list[Path]:
+def living_folders(home: Path) -> list[Path]:
     """The working folders of living processes."""
-    return [folder for folder in _shown(home) if _held(folder)]
+    return [folder for folder in _working_folders(home) if _is_alive(folder)]
 
 
 def sweep(home: Path, manifest: Callable[[], Manifest], older_than: float = LEFT_BEHIND) -> list[Path]:
     """Remove the files of dead processes, and uncommitted ones older than `older_than` seconds; returns them all."""
     before = time.time() - older_than
-    dead = {folder for folder in _shown(home) if _held(folder) is False}
+    dead = {folder for folder in _working_folders(home) if _is_alive(folder) is False}
     owners = tuple(folder.name.rpartition("-")[0] + "-" for folder in dead)
-    old = {path for path in (home / STAGING).glob("*") if _modified(path) < before}
-    left = {p for p in _segment_files(home) if p.name.startswith(owners) or _modified(p) < before}
+    old = {path for path in (home / STAGING).glob("*") if _modified_at(path) < before}
+    left = {p for p in _segment_files(home) if p.name.startswith(owners) or _modified_at(p) < before}
     # Read last: files that were committed before their process died, or before they got old, are not abandoned.
     left -= {home / segment.path for segment in manifest().segments}
     for path in [*sorted(left), *sorted(dead | old)]:  # the folders last: they name the owners of the files
@@ -66,7 +66,7 @@ def sweep(home: Path, manifest: Callable[[], Manifest], older_than: float = LEFT
     return sorted(left | dead | old)
 
 
-def uncommitted(home: Path, manifest: Callable[[], Manifest], bucket: int) -> list[Path]:
+def uncommitted_files(home: Path, manifest: Callable[[], Manifest], bucket: int) -> list[Path]:
     """Segment files of a bucket that no row of the manifest names: abandoned, or still being written."""
     inside = {path for path in _segment_files(home) if path.parent.name == f"bucket={bucket:02d}"}
     return sorted(inside - {home / segment.path for segment in manifest().segments})
@@ -76,11 +76,11 @@ def _segment_files(home: Path) -> Iterator[Path]:
     return (path for folder in FOLDERS.values() for path in (home / folder).rglob("*.parquet"))
 
 
-def _shown(home: Path) -> list[Path]:
+def _working_folders(home: Path) -> list[Path]:
     return [path for path in (home / STAGING).glob("[!.]*") if path.is_dir()]
 
 
-def _held(folder: Path) -> bool | None:
+def _is_alive(folder: Path) -> bool | None:
     """Whether the folder's process lives; None when it cannot be told: the folder is vanishing, or has no lock."""
     try:
         with (folder / LOCK).open("r+") as lock:
@@ -92,7 +92,7 @@ def _held(folder: Path) -> bool | None:
     return False
 
 
-def _modified(path: Path) -> float:
+def _modified_at(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from portrait.feature_repo.log.forgotten import Forgotten
 from portrait.feature_repo.log.inbox import select_inbox
-from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, SegmentKind
 from portrait.feature_repo.log.tables import BucketRow, SegmentRow
 from portrait.feature_repo.schemas import EVENTS, microseconds, plain_times
 from portrait.registry.database.database import Database
@@ -29,7 +29,7 @@ class LogRow(NamedTuple):
 
     bucket: int
     position: int
-    kind: Kind
+    kind: SegmentKind
     user_id: str
     content: Any
     accepted_at: int  # microseconds since 1970
@@ -142,7 +142,7 @@ def _rows(home: Path, segment: SegmentRow, after: int, up_to: int) -> list[LogRo
         table = table.drop_columns(["position"])
     else:
         positions = list(range(segment.first_position, segment.first_position + table.num_rows))
-    kind = Kind(segment.kind)
+    kind = SegmentKind(segment.kind)
     contents = _contents(kind, table)
     users = table["user_id"].to_pylist()
     accepted_at = microseconds(segment.committed_at)
@@ -153,8 +153,8 @@ def _rows(home: Path, segment: SegmentRow, after: int, up_to: int) -> list[LogRo
     ]
 
 
-def _contents(kind: Kind, table: pa.Table) -> list[Any]:
+def _contents(kind: SegmentKind, table: pa.Table) -> list[Any]:
     table = plain_times(table)
-    if kind == Kind.EVENTS:
+    if kind == SegmentKind.EVENTS:
         return [list(row) for row in zip(*(table[name].to_pylist() for name in EVENTS.names), strict=True)]
     return list(table.to_pylist())

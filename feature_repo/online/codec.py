@@ -53,7 +53,7 @@ class VectorRows:
         return bool(np.count_nonzero(self.found) == len(self.found))
 
 
-class StoredVector(NamedTuple):
+class VectorRow(NamedTuple):
     """The stored vector of one user."""
 
     vector: Vectors  # [d]

@@ -26,7 +26,7 @@ class InputColumns:
     team: dict[str, pa.Schema]
 
     @classmethod
-    def of(cls, profile: FeatureView, team: Sequence[FeatureView]) -> "InputColumns":
+    def from_views(cls, profile: FeatureView, team: Sequence[FeatureView]) -> "InputColumns":
         further = [(f.name, arrow_type(f.dtype)) for f in profile.features if f.name != POSITION]
         columns = {view.name: [(f.column, arrow_type(f.type)) for f in team_features(view)] for view in team}
         return cls(pa.schema(further), {name: pa.schema(fields) for name, fields in columns.items()})
@@ -56,7 +56,7 @@ def read_inputs(store: OnlineStore, config: RepoConfig, columns: InputColumns, u
     return pa.table(table)
 
 
-def read_newest(store: OnlineStore, config: RepoConfig, user_ids: Sequence[str]) -> tuple[Integers, Integers]:
+def read_history_ends(store: OnlineStore, config: RepoConfig, user_ids: Sequence[str]) -> tuple[Integers, Integers]:
     """Position of each user's history, and the time of its newest event in microseconds, int64 [n]; 0 for none."""
     rows = store.read_rows(config, HISTORY_VIEW, user_keys(user_ids), ["event_times"])
     position = np.array([row.order.position if row else 0 for row in rows], dtype=np.int64)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 from feast import FeatureView, RepoConfig
 from feast.infra.online_stores.helpers import get_online_store_from_config
 
-from portrait.feature_repo.online.codec import Integers, StoredVector, VectorRows, Vectors
+from portrait.feature_repo.online.codec import Integers, VectorRow, VectorRows, Vectors
 from portrait.feature_repo.online.rows import VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
 
 
@@ -87,7 +87,7 @@ class OnlineStore(Protocol):
         ...
 
     @abstractmethod
-    def read_vector(self, config: RepoConfig, view: str, user_id: str, dimension: int) -> StoredVector | None:
+    def read_vector(self, config: RepoConfig, view: str, user_id: str, dimension: int) -> VectorRow | None:
         """The stored vector of one user, cheaper than `read_vectors`."""
         ...
 
@@ -99,9 +99,7 @@ class OnlineStore(Protocol):
         ...
 
     @abstractmethod
-    async def read_vector_async(
-        self, config: RepoConfig, view: str, user_id: str, dimension: int
-    ) -> StoredVector | None:
+    async def read_vector_async(self, config: RepoConfig, view: str, user_id: str, dimension: int) -> VectorRow | None:
         """`read_vector` without blocking the event loop."""
         ...
 

@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import model_validator
 from sqlalchemy import make_url
 
-from portrait.feature_repo.online.codec import Order, StoredVector, VectorRows, decode_vector, user_keys, vector_rows
+from portrait.feature_repo.online.codec import Order, VectorRow, VectorRows, decode_vector, user_keys, vector_rows
 from portrait.feature_repo.online.online_store import OnlineStore
 from portrait.feature_repo.online.redis_connection import PipelinedRedis
 from portrait.feature_repo.online.redis_files import purge
@@ -119,15 +119,15 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
         """Write rows of Feast where they are newer than the stored ones."""
         client = await self._get_client_async(config.online_store)
         script = client.register_script(WRITE)
-        with _explained(config):
+        with _explain_errors(config):
             for keys, arguments in _calls(config, table.name, rows_of_feast(data)):
-                _won(await script(keys, arguments))
+                _count_won(await script(keys, arguments))
         if progress:
             progress(len(data))
 
     def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
         """The stored vectors of these users, in this order."""
-        with _explained(config), self._get_client(config.online_store).pipeline(transaction=False) as pipeline:
+        with _explain_errors(config), self._get_client(config.online_store).pipeline(transaction=False) as pipeline:
             for command in vector_commands(config, view, user_ids):
                 pipeline.execute_command(*command)
             return _answer(pipeline.execute(), dimension)
@@ -138,19 +138,17 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
         """`read_vectors` without blocking the event loop."""
         return _answer(await self._ask(config, view, user_ids), dimension)
 
-    def read_vector(self, config: RepoConfig, view: str, user_id: str, dimension: int) -> StoredVector | None:
+    def read_vector(self, config: RepoConfig, view: str, user_id: str, dimension: int) -> VectorRow | None:
         """The stored vector of a user; None without one."""
         (command,) = vector_commands(config, view, [user_id])
-        with _explained(config):
+        with _explain_errors(config):
             vector, order = self._get_client(config.online_store).execute_command(*command)
-        return _one(vector, order, dimension)
+        return _single_vector(vector, order, dimension)
 
-    async def read_vector_async(
-        self, config: RepoConfig, view: str, user_id: str, dimension: int
-    ) -> StoredVector | None:
+    async def read_vector_async(self, config: RepoConfig, view: str, user_id: str, dimension: int) -> VectorRow | None:
         """`read_vector` without blocking the event loop; costs half of `read_vectors_async` for one user."""
         ((vector, order),) = await self._ask(config, view, [user_id])
-        return _one(vector, order, dimension)
+        return _single_vector(vector, order, dimension)
 
     async def _ask(self, config: RepoConfig, view: str, user_ids: Sequence[str]) -> list[list[bytes | None]]:
         if self._pipelined is None:
@@ -168,13 +166,13 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
     def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
         """Write rows that are newer than the stored ones, some in each call of the script."""
         script = self._get_client(config.online_store).register_script(WRITE)
-        with _explained(config):
-            return _won(*(script(keys, arguments) for keys, arguments in _calls(config, view, rows)))
+        with _explain_errors(config):
+            return _count_won(*(script(keys, arguments) for keys, arguments in _calls(config, view, rows)))
 
     def raise_fences(self, config: RepoConfig, fences: Iterable[Fence]) -> None:
         """Refuse from now on rows of these buckets that come with lower epochs; a fence never goes back."""
         arguments = [number for fence in fences for number in fence]
-        with _explained(config):
+        with _explain_errors(config):
             self._get_client(config.online_store).register_script(RAISE)([_fence_key(config)], arguments)
 
     def read_rows(
@@ -183,7 +181,7 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
         """The stored rows of entities, with those of the features that they have; None where nothing is stored."""
         fields = [_order_field(view), *(_field(view, feature) for feature in features)]
         project = config.project.encode()
-        with _explained(config), self._get_client(config.online_store).pipeline(transaction=False) as pipeline:
+        with _explain_errors(config), self._get_client(config.online_store).pipeline(transaction=False) as pipeline:
             for key in keys:
                 pipeline.hmget(key + project, fields)
             replies = pipeline.execute()
@@ -193,7 +191,7 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
         """Number of entities with this feature; walks over all keys of the store."""
         client, count = self._get_client(config.online_store), 0
         for keys in _scan(client, config, ["user_id"]):
-            with _explained(config), client.pipeline(transaction=False) as pipeline:
+            with _explain_errors(config), client.pipeline(transaction=False) as pipeline:
                 for key in keys:
                     pipeline.hexists(key, _field(view, feature))
                 count += sum(pipeline.execute())
@@ -208,7 +206,7 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
         fields = [_order_field(view), _time_field(view), *(_field(view, feature) for feature in features)]
         client = self._get_client(config.online_store)
         for keys in _scan(client, config, ["user_id"]):
-            with _explained(config), client.pipeline(transaction=False) as pipeline:
+            with _explain_errors(config), client.pipeline(transaction=False) as pipeline:
                 for key in keys:
                     pipeline.hdel(key, *fields)
                 deleted = pipeline.execute()
@@ -217,26 +215,26 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
     def views_of(self, config: RepoConfig, user_id: str) -> list[str]:
         """Names of the views that hold something of a user."""
         [key] = _user_keys(config, [user_id])
-        with _explained(config):
+        with _explain_errors(config):
             fields = self._get_client(config.online_store).hkeys(key)
         return sorted(field[len(TIMES) :].decode() for field in fields if field.startswith(TIMES))
 
     def delete_users(self, config: RepoConfig, user_ids: Sequence[str]) -> None:
         """Delete all that is stored of users, whatever view it belongs to."""
         if keys := _user_keys(config, user_ids):
-            with _explained(config):
+            with _explain_errors(config):
                 self._get_client(config.online_store).delete(*keys)
 
     def purge(self, config: RepoConfig) -> list[str]:
         """Have the server rewrite its files without deleted bytes; returns a sentence for each thing that failed."""
-        with _explained(config):
+        with _explain_errors(config):
             return purge(self._get_client(config.online_store))
 
     def held_bytes(self, config: RepoConfig, user_ids: Sequence[str]) -> int:
         """Bytes of these users' hashes, as the server says."""
         client, total = self._get_client(config.online_store), 0
         for keys in chunks(_user_keys(config, user_ids), SCAN_ROWS):
-            with _explained(config), client.pipeline(transaction=False) as pipeline:
+            with _explain_errors(config), client.pipeline(transaction=False) as pipeline:
                 for key in keys:
                     pipeline.memory_usage(key, samples=0)
                 total += sum(held or 0 for held in pipeline.execute())
@@ -259,7 +257,7 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
 
 
 @contextmanager
-def _explained(config: RepoConfig) -> Iterator[None]:
+def _explain_errors(config: RepoConfig) -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
@@ -289,7 +287,7 @@ def _calls(config: RepoConfig, view: str, rows: Iterable[Row]) -> Iterator[tuple
         yield [*(row.key + project for row in chunk), _fence_key(config)], arguments
 
 
-def _won(*answers: list[int]) -> int:
+def _count_won(*answers: list[int]) -> int:
     won, kept_out = (sum(counts) for counts in zip(*answers, strict=True)) if answers else (0, 0)
     require_none_kept_out(kept_out)
     return won
@@ -305,11 +303,11 @@ def vector_commands(config: RepoConfig, view: str, user_ids: Sequence[str]) -> l
     return [(b"HMGET", key + project, vector, order) for key in user_keys(user_ids)]
 
 
-def _one(vector: bytes | None, order: bytes | None, dimension: int) -> StoredVector | None:
+def _single_vector(vector: bytes | None, order: bytes | None, dimension: int) -> VectorRow | None:
     if not vector or not order:
         return None
     position, as_of, computed_at = ORDER.unpack(order)
-    return StoredVector(decode_vector(vector, dimension), int(position), int(as_of), int(computed_at))
+    return VectorRow(decode_vector(vector, dimension), int(position), int(as_of), int(computed_at))
 
 
 def _answer(replies: list[list[bytes | None]], dimension: int) -> VectorRows:

@@ -111,7 +111,7 @@ def _greeting(address: Any) -> tuple[bytes, int]:
     return b"".join(map(_pack, commands)), len(commands)
 
 
-class _Request:
+class _PendingRequest:
     """A request whose replies are waited for."""
 
     __slots__ = ("expected", "replies", "reply", "since")
@@ -131,7 +131,7 @@ class _Connection(asyncio.Protocol):
         self._reader = hiredis.Reader(
             protocolError=redis.InvalidResponse, replyError=redis.ResponseError, notEnoughData=INCOMPLETE
         )
-        self._waiting: deque[_Request] = deque()
+        self._waiting: deque[_PendingRequest] = deque()
         self._held: list[bytes] = []
         self._watch: asyncio.TimerHandle | None = None
         self._shared = 0
@@ -140,7 +140,7 @@ class _Connection(asyncio.Protocol):
     def ask(self, packed: bytes, commands: int) -> "asyncio.Future[list[Any]]":
         """Send commands; the future gets their replies, or a redis.RedisError."""
         loop = self._loop
-        request = _Request(loop.create_future(), commands, loop.time())
+        request = _PendingRequest(loop.create_future(), commands, loop.time())
         if not commands:
             request.reply.set_result([])
         elif not self.alive:
@@ -190,7 +190,7 @@ class _Connection(asyncio.Protocol):
         self._shared -= 1
         return self._shared < 0 and self._shared % PROBE_EVERY != 0
 
-    def _spin(self, socket: int, request: _Request) -> None:
+    def _spin(self, socket: int, request: _PendingRequest) -> None:
         """Read the reply without the loop, unless it takes long; the transport reads later replies."""
         end = time.perf_counter() + SPIN_SECONDS
         while not request.reply.done() and time.perf_counter() < end:
@@ -241,7 +241,7 @@ class _Connection(asyncio.Protocol):
                 request.reply.set_exception(error)
 
 
-def _hand_over(request: _Request) -> None:
+def _hand_over(request: _PendingRequest) -> None:
     if request.reply.done():  # the caller has gone
         return
     for reply in request.replies:

@@ -70,7 +70,7 @@ def require_none_kept_out(rows: int) -> None:
         raise LeaseLost(f"{rows} rows of buckets that are in other hands were not written")
 
 
-def fenced(rows: Iterable[Row], fences: Sequence[Fence]) -> Iterator[Row]:
+def fence_rows(rows: Iterable[Row], fences: Sequence[Fence]) -> Iterator[Row]:
     """The rows, each with its fence."""
     for row, fence in zip(rows, fences, strict=True):
         yield row._replace(fence=fence)

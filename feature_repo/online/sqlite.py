@@ -14,7 +14,7 @@ from feast import Entity, FeatureView, RepoConfig
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 from pydantic import model_validator
 
-from portrait.feature_repo.online.codec import Order, StoredVector, VectorRows, decode_vector, user_keys, vector_rows
+from portrait.feature_repo.online.codec import Order, VectorRow, VectorRows, decode_vector, user_keys, vector_rows
 from portrait.feature_repo.online.online_store import OnlineStore
 from portrait.feature_repo.online.rows import CHUNK, VECTOR, Fence, Row, chunks, require_none_kept_out
 from portrait.registry.database.compaction import compact
@@ -87,11 +87,11 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
         order = np.array([entry[1] for entry in found if entry is not NOTHING], np.int64).reshape(-1, 3)
         return vector_rows([entry[0] for entry in found], order, dimension)
 
-    def read_vector(self, config: RepoConfig, view: str, user_id: str, dimension: int) -> StoredVector | None:
+    def read_vector(self, config: RepoConfig, view: str, user_id: str, dimension: int) -> VectorRow | None:
         """The stored vector of a user, None without one; costs a third of `read_vectors` for one user."""
         for _, _, value, *order in self._select(config, view, [VECTOR], user_keys([user_id])):
             if value:
-                return StoredVector(decode_vector(value, dimension), *order)
+                return VectorRow(decode_vector(value, dimension), *order)
         return None
 
     async def read_vectors_async(
@@ -100,9 +100,7 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
         """`read_vectors` in a thread."""
         return await asyncio.to_thread(self.read_vectors, config, view, user_ids, dimension)
 
-    async def read_vector_async(
-        self, config: RepoConfig, view: str, user_id: str, dimension: int
-    ) -> StoredVector | None:
+    async def read_vector_async(self, config: RepoConfig, view: str, user_id: str, dimension: int) -> VectorRow | None:
         """`read_vector` in a thread."""
         return await asyncio.to_thread(self.read_vector, config, view, user_id, dimension)
 
@@ -111,9 +109,9 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
         won, kept_out = 0, 0
         connection, table = self._get_conn(config), _table(config, view)
         for chunk in chunks(rows, CHUNK):
-            with self._explained(config, view), _transaction(connection):
+            with self._explain_errors(config, view), _transaction(connection):
                 _add_order_columns(connection, table)
-                let_in = _let_in(connection, chunk)
+                let_in = _admitted_rows(connection, chunk)
                 kept_out += len(chunk) - len(let_in)
                 won += _upsert(connection, table, let_in)
         require_none_kept_out(kept_out)
@@ -122,7 +120,7 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
     def raise_fences(self, config: RepoConfig, fences: Iterable[Fence]) -> None:
         """Refuse from now on rows of these buckets that come with lower epochs; a fence never goes back."""
         connection = self._get_conn(config)
-        with self._explained(config, FENCES), _transaction(connection):
+        with self._explain_errors(config, FENCES), _transaction(connection):
             connection.execute(MAKE_FENCES)
             connection.executemany(RAISE, list(fences))
 
@@ -139,7 +137,7 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
 
     def count_rows(self, config: RepoConfig, view: str, feature: str = VECTOR) -> int:
         """Number of entities with this feature."""
-        with self._explained(config, view):
+        with self._explain_errors(config, view):
             table = _table(config, view)
             query = f"SELECT count(*) FROM {table} WHERE feature_name = ?"
             count: int = self._get_conn(config).execute(query, (feature,)).fetchone()[0]
@@ -148,7 +146,7 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
     def has_view(self, config: RepoConfig, view: str) -> bool:
         """Whether the store has a place for rows of a view: its table."""
         query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
-        with self._explained(config, view):
+        with self._explain_errors(config, view):
             return bool(self._get_conn(config).execute(query, (f"{config.project}_{view}",)).fetchone()[0])
 
     def delete_rows(self, config: RepoConfig, view: str, features: Sequence[str]) -> Iterator[int]:
@@ -159,7 +157,7 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
         connection, table = self._get_conn(config), _table(config, view)
         chunk = DELETE.format(table=table)
         while True:
-            with self._explained(config, view), _transaction(connection):
+            with self._explain_errors(config, view), _transaction(connection):
                 if not self.has_view(config, view):
                     return
                 deleted = [feature for (feature,) in connection.execute(chunk, (CHUNK,)).fetchall()]
@@ -171,7 +169,7 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
     def views_of(self, config: RepoConfig, user_id: str) -> list[str]:
         """Names of the views that hold something of a user."""
         connection, [key] = self._get_conn(config), user_keys([user_id])
-        with self._explained(config, "any"):
+        with self._explain_errors(config, "any"):
             return [
                 view
                 for view in _views(connection, config)
@@ -181,7 +179,7 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
     def delete_users(self, config: RepoConfig, user_ids: Sequence[str]) -> None:
         """Delete everything that is stored of these users, in all views; their bytes are overwritten."""
         keys = [(key,) for key in user_keys(user_ids)]
-        with self._explained(config, "any"), closing(_connect(self._get_db_path(config))) as connection:
+        with self._explain_errors(config, "any"), closing(_connect(self._get_db_path(config))) as connection:
             connection.execute("PRAGMA secure_delete = ON")
             with _transaction(connection):
                 for view in _views(connection, config):
@@ -197,7 +195,7 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
         That is the size of its file once the write-ahead log is worked in.
         """
         connection = self._get_conn(config)
-        with self._explained(config, "any"):
+        with self._explain_errors(config, "any"):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
         held: int = pages * size
@@ -224,7 +222,7 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
             f"SELECT entity_key, feature_name, value, position, as_of, computed_at FROM {_table(config, view)} "
             f"WHERE feature_name IN ({_marks(features)}) AND entity_key IN ({_marks(keys)})"
         )
-        with self._explained(config, view):
+        with self._explain_errors(config, view):
             try:
                 return self._get_conn(config).execute(query, [*features, *keys]).fetchall()
             except sqlite3.OperationalError as error:
@@ -233,7 +231,7 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
                 raise
 
     @contextmanager
-    def _explained(self, config: RepoConfig, view: str) -> Iterator[None]:
+    def _explain_errors(self, config: RepoConfig, view: str) -> Iterator[None]:
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -242,7 +240,7 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
             raise Unavailable(f"the online store {path} failed for view {view}: {error}; {remedy}") from error
 
 
-def _let_in(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
+def _admitted_rows(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
     """The rows that no fence keeps out."""
     if all(row.fence is None for row in rows):
         return rows

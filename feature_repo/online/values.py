@@ -45,12 +45,12 @@ def _decoder(kind: pa.DataType) -> Callable[[Value], Any]:
             value.unix_timestamp_val * SECOND if value.WhichOneof("val") == "unix_timestamp_val" else None
         )
     if pa.types.is_list(kind):
-        items = _decoded(f"{_name(kind.value_type)}_list_val")
+        items = _field_decoder(f"{_name(kind.value_type)}_list_val")
         return lambda value: None if (found := items(value)) is None else list(found.val)
-    return _decoded(f"{_name(kind)}_val")
+    return _field_decoder(f"{_name(kind)}_val")
 
 
-def _decoded(field: str) -> Callable[[Value], Any]:
+def _field_decoder(field: str) -> Callable[[Value], Any]:
     # A value of another type comes from an older schema of the view, and counts as none.
     return lambda value: getattr(value, field) if value.WhichOneof("val") == field else None
 

@@ -17,13 +17,13 @@ from portrait.feature_repo.declaration.input_schema import InputSchema, profile_
 from portrait.feature_repo.declaration.source_files import prepare_source_files, write_catalogue
 from portrait.feature_repo.declaration.team_views import TeamFeature, applied_team_views, team_features
 from portrait.feature_repo.declaration.views import HISTORY_VIEW, PROFILE_VIEW, view_name
-from portrait.feature_repo.history.publish import publishable
+from portrait.feature_repo.history.publish import publishable_rows
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import mark_published
 from portrait.feature_repo.log.partition import BUCKETS
 from portrait.feature_repo.log.profiles import profile_schema
-from portrait.feature_repo.online.codec import Integers, StoredVector, VectorRows, Vectors
-from portrait.feature_repo.online.inputs import InputColumns, read_inputs, read_newest, rows_of_table
+from portrait.feature_repo.online.codec import Integers, VectorRow, VectorRows, Vectors
+from portrait.feature_repo.online.inputs import InputColumns, read_history_ends, read_inputs, rows_of_table
 from portrait.feature_repo.online.online_store import OnlineStore, open_online_store
 from portrait.feature_repo.online.rows import POSITION, VECTOR, Fence
 from portrait.feature_repo.settings import FeatureSettings
@@ -107,7 +107,7 @@ class FeatureRepo:
         New rows lie beyond a position, by default beyond the published one. A shard gives its epoch, under which
         it writes; raises LeaseLost when another shard holds the bucket.
         """
-        histories, profiles, up_to = publishable(self.log, bucket, beyond)
+        histories, profiles, up_to = publishable_rows(self.log, bucket, beyond)
         fence = None if epoch is None else Fence(bucket, epoch)
         if len(histories):
             # Histories last: a reader of a position has the profile that belongs to it, or a newer one.
@@ -177,11 +177,11 @@ class FeatureRepo:
         """The stored vectors of users at a version, in this order. Raises Unavailable."""
         return self.online.read_vectors(self.config, view_name(version.id), user_ids, version.dimension)
 
-    def read_vector(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
+    def read_vector(self, version: EmbeddingVersion, user_id: str) -> VectorRow | None:
         """The stored vector of one user at a version, None without one; cheaper than `read_vectors`."""
         return self.online.read_vector(self.config, view_name(version.id), user_id, version.dimension)
 
-    async def read_vector_async(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
+    async def read_vector_async(self, version: EmbeddingVersion, user_id: str) -> VectorRow | None:
         """`read_vector` without blocking the event loop; on SQLite in a thread."""
         return await self.online.read_vector_async(self.config, view_name(version.id), user_id, version.dimension)
 
@@ -214,12 +214,12 @@ class FeatureRepo:
         """Whether the online store has a place for a version's vectors; without one there are none."""
         return self.online.has_view(self.config, view_name(version.id))
 
-    def read_newest(self, user_ids: Sequence[str]) -> tuple[Integers, Integers]:
+    def read_history_ends(self, user_ids: Sequence[str]) -> tuple[Integers, Integers]:
         """Position of each user's online history, and time of its newest event (microseconds), int64 [n] each.
 
         A user without a history has position 0, one without events the time 0.
         """
-        return read_newest(self.online, self.config, user_ids)
+        return read_history_ends(self.online, self.config, user_ids)
 
     def read_inputs(self, user_ids: Sequence[str]) -> pa.Table:
         """The inputs of a model for these users, from the online store: the columns of `Snapshot.read` and the teams'.
@@ -283,7 +283,7 @@ class FeatureRepo:
     def _input_columns(self) -> InputColumns:
         now = time.monotonic()
         if self._columns is None or now - self._columns[0] > COLUMNS_SECONDS:
-            self._columns = now, InputColumns.of(self._view(PROFILE_VIEW), self._team_views())
+            self._columns = now, InputColumns.from_views(self._view(PROFILE_VIEW), self._team_views())
         return self._columns[1]
 
     def _team_views(self) -> list[FeatureView]:

@@ -8,12 +8,12 @@ from portrait.feature_repo.declaration.views import HISTORY_VIEW, PROFILE_VIEW, 
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.online.codec import Integers, Vectors
 from portrait.feature_repo.online.inputs import rows_of_table
-from portrait.feature_repo.online.rows import Fence, fenced, rows_of_vectors
+from portrait.feature_repo.online.rows import Fence, fence_rows, rows_of_vectors
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.registry.records.records import EmbeddingVersion
 
 
-class FreshWrites:
+class FencedWrites:
     """Writes to the online store under the epochs of the buckets; all methods raise LeaseLost for an outdated epoch."""
 
     def __init__(self, repo: FeatureRepo) -> None:
@@ -28,7 +28,7 @@ class FreshWrites:
         for view, table in ((PROFILE_VIEW, profiles), (HISTORY_VIEW, histories)):
             if table.num_rows:
                 fences = _fences(table["user_id"].to_pylist(), epochs)
-                self._repo.online.write_rows(self._repo.config, view, fenced(rows_of_table(table), fences))
+                self._repo.online.write_rows(self._repo.config, view, fence_rows(rows_of_table(table), fences))
 
     def write_vectors(
         self,
@@ -47,7 +47,7 @@ class FreshWrites:
         self._repo.require_writable(version, user_ids, vectors)
         rows = rows_of_vectors(user_ids, vectors, position, as_of, computed_at)
         view = view_name(version.id)
-        return self._repo.online.write_rows(self._repo.config, view, fenced(rows, _fences(user_ids, epochs)))
+        return self._repo.online.write_rows(self._repo.config, view, fence_rows(rows, _fences(user_ids, epochs)))
 
 
 def _fences(user_ids: Sequence[str], epochs: Mapping[int, int]) -> list[Fence]:

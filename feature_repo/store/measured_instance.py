@@ -35,14 +35,14 @@ Service, View = FeatureService, FeatureView
 
 
 @dataclass(frozen=True)
-class Read:
+class FeastAnswer:
     """One answer of Feast for one user."""
 
     values: dict[str, Any]  # by name of the feature
     nbytes: int  # of the JSON that `feast serve` would send
 
 
-class OwnInstance:
+class MeasuredInstance:
     """A real Feast, applied and materialised, whose traces `remove` deletes."""
 
     def __init__(self, settings: FeatureSettings, folder: Path, project: str, users: Sequence[str]) -> None:
@@ -104,12 +104,12 @@ class OwnInstance:
         """A consumer's request for one user, by Feast alone."""
         self.feast.get_online_features(features=service, entity_rows=[{"user_id": user_id}])
 
-    def answer(self, service: FeatureService, user_id: str) -> Read:
+    def answer(self, service: FeatureService, user_id: str) -> FeastAnswer:
         """The values and the size of the answer to a consumer's request for one user."""
         response = self.feast.get_online_features(features=service, entity_rows=[{"user_id": user_id}])
         sent = MessageToDict(response.proto, preserving_proto_field_name=True)
         values = {name: found[0] for name, found in response.to_dict().items()}
-        return Read(values, len(json.dumps(sent, separators=(",", ":")).encode()))
+        return FeastAnswer(values, len(json.dumps(sent, separators=(",", ":")).encode()))
 
     def remove(self) -> None:
         """Delete its rows and its folder."""

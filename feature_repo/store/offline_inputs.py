@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from portrait.feature_repo.history.point_in_time import read_at
+from portrait.feature_repo.history.point_in_time import read_users_at
 from portrait.feature_repo.history.snapshot import file_name
 from portrait.feature_repo.history.snapshot_cut import Snapshot
 from portrait.feature_repo.log.rewriting import strike_forgotten
@@ -49,7 +49,7 @@ def read_inputs_at(
     own time: see `feature_repo.history.point_in_time`. Teams' features are joined by Feast, from rows before that time.
     """
     named = bool(repo.team_views())
-    for users in read_at(repo.log, buckets, asked, signing_up=signing_up):
+    for users in read_users_at(repo.log, buckets, asked, signing_up=signing_up):
         yield _with_team_features(repo, users) if named else users
 
 

@@ -73,11 +73,11 @@ def import_data(
 
 def snapshot(as_of: AsOf = None, as_json: Json = False) -> None:
     """Cut a snapshot: history and profile of all users as of a time, which training and backfill read."""
-    from portrait.feature_repo.history.snapshot_cut import cut
+    from portrait.feature_repo.history.snapshot_cut import cut_snapshot
     from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait, progress_bar() as progress:
-        made = cut(portrait.log, parse_time(as_of), progress)
+        made = cut_snapshot(portrait.log, parse_time(as_of), progress)
     if as_json:
         print_json(made)
     else:

@@ -13,13 +13,13 @@ from portrait.infra.tables.layout import day
 from portrait.registry.errors import InvalidInput
 
 if TYPE_CHECKING:  # torch is not needed to draw a table
-    from portrait.training.evaluation.tasks.evaluate import Evaluation
+    from portrait.training.evaluation.tasks.evaluate import TaskEvaluation
 
 if TYPE_CHECKING:  # torch is not needed to draw a table
     from portrait.training.evaluation.suites.cost.numbers import Cost
 
 
-def task_table(found: "Evaluation") -> Table:
+def task_table(found: "TaskEvaluation") -> Table:
     """Methods and their metrics with intervals, the version first; and the version's lead over each, user by user."""
     title = f"{found.task}, as of {day(found.as_of)}"
     table = Table(title=title, title_justify="left", title_style="bold")

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from portrait.infra.cli.options import Json, parse_time
 from portrait.infra.cli.output import claim_stdout, console, notices, plain, print_json, say
-from portrait.infra.tables.layout import moment, shown, table_of
+from portrait.infra.tables.layout import moment, short_text, table_of
 from portrait.registry.errors import InvalidInput
 
 if TYPE_CHECKING:  # SQLAlchemy is not needed for `--help`
@@ -32,7 +32,9 @@ def audit_table(events: "Iterable[AuditEvent]") -> Table:
 
     table = table_of("Audit", "when", "who", "what", "on", "outcome", "detail")
     for event in events:
-        detail = "  ".join(f"{name} {shown(value)}" for name, value in event.detail.items() if value not in ("", None))
+        detail = "  ".join(
+            f"{name} {short_text(value)}" for name, value in event.detail.items() if value not in ("", None)
+        )
         outcome = Text(event.outcome, style="red" if event.outcome == AuditOutcome.REFUSED else "")
         table.add_row(moment(event.at), event.actor, event.action, event.subject, outcome, detail)
     return table

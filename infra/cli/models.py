@@ -10,7 +10,7 @@ from portrait.infra.cli.options import AsOf, Json, Version, parse_time
 from portrait.infra.cli.output import print_json, progress_bar, say
 
 
-class Family(StrEnum):
+class FamilyName(StrEnum):
     """Families of representation models."""
 
     AUTOENCODER = "autoencoder"
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    family: Annotated[Family, typer.Argument(help="Family of representation models.")],
+    family: Annotated[FamilyName, typer.Argument(help="FamilyName of representation models.")],
     as_of: AsOf = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Profile or team field to leave out; repeat.")] = None,
     overrides: Annotated[

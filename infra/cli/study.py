@@ -51,7 +51,7 @@ def scaling(
 
     Each run becomes a row in studies/NAME/runs.csv; a killed study, started again, trains only the missing runs.
     """
-    from portrait.infra.jobs.study import Wanted, study_scaling
+    from portrait.infra.jobs.study import StudyRequest, study_scaling
     from portrait.infra.portrait import Portrait
     from portrait.infra.settings import Settings
     from portrait.infra.tables.study import study_tables, warnings_of
@@ -60,7 +60,7 @@ def scaling(
 
     given = {"sizes": sizes, "users": users, "sequence_lengths": sequence_lengths, "batches": batches}
     given |= {"steps": steps, "budgets": budgets, "seeds": seeds}
-    wanted = Wanted(
+    wanted = StudyRequest(
         name=name,
         grid=read_grid(given, grid) if grid or any(given.values()) else None,
         hold_out=tuple(hold_out or ()),

@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from portrait.feature_repo.history.catalogue import catalogue
-from portrait.infra.demo.walk import Outcome
+from portrait.infra.demo.walk import DemoOutcome
 from portrait.infra.tables.consumers import consumers_table
 from portrait.infra.tables.data import ingest_table
 from portrait.infra.tables.layout import table_of
@@ -81,10 +81,10 @@ def neighbour_table(
     for row in _rows_to_show(users, shown):
         cosine = _cosine(vectors[known], row)
         nearest = np.argsort(-cosine, kind="stable")[: min(neighbours, len(users) - 1)]
-        cells = (users[row], _listed(liked[users[row]]))
+        cells = (users[row], _item_text(liked[users[row]]))
         for place, other in enumerate(nearest):
             first, last = place == 0, place == len(nearest) - 1
-            found = (users[other], f"{cosine[other]:.2f}", _listed(liked[users[other]]))
+            found = (users[other], f"{cosine[other]:.2f}", _item_text(liked[users[other]]))
             table.add_row(*(cells if first else ("", "")), *found, end_section=last)
     return table
 
@@ -148,7 +148,7 @@ def _cosine(vectors: FloatArray, row: int) -> FloatArray:
     return cosine
 
 
-def _listed(items: Sequence[str]) -> str:
+def _item_text(items: Sequence[str]) -> str:
     return " · ".join(items)
 
 
@@ -171,18 +171,18 @@ def _tsne(vectors: FloatArray) -> FloatArray:
 def _names(labels: Sequence[object]) -> list[str]:
     """Labels as text; the rarest ones form one group when there are more labels than colours."""
     names = [UNKNOWN if label is None else str(label) for label in labels]
-    common = {name for name, _ in _counted(names)[: len(COLOURS)]}
+    common = {name for name, _ in _names_by_count(names)[: len(COLOURS)]}
     return [name if name in common or name == UNKNOWN else OTHER for name in names]
 
 
-def _counted(names: Sequence[str]) -> list[tuple[str, int]]:
+def _names_by_count(names: Sequence[str]) -> list[tuple[str, int]]:
     """The names with their counts, most frequent first, without the unknown one."""
     counts = Counter(name for name in names if name != UNKNOWN)
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _scatter(axes: "Axes", points: FloatArray, names: Sequence[str], legend: str) -> None:
-    groups = [name for name, _ in _counted(names) if name != OTHER]
+    groups = [name for name, _ in _names_by_count(names) if name != OTHER]
     colours = {UNKNOWN: GREY, OTHER: "#888888", **dict(zip(groups, COLOURS, strict=False))}
     for name in [*groups, OTHER, UNKNOWN]:
         x, y = points[[found == name for found in names]].T
@@ -195,7 +195,7 @@ def _scatter(axes: "Axes", points: FloatArray, names: Sequence[str], legend: str
     axes.spines[:].set_color("#DDDDDD")
 
 
-def show(outcome: Outcome) -> Iterator[RenderableType]:
+def show(outcome: DemoOutcome) -> Iterator[RenderableType]:
     """The tables of the demo in the order of its steps, then two lines: the picture, and how to look around.
 
     Draws the map of the users into `map.png` in the home.
@@ -215,14 +215,14 @@ def show(outcome: Outcome) -> Iterator[RenderableType]:
     yield f"look around in it: PORTRAIT_HOME={portrait.settings.home} portrait status"
 
 
-def _findings(outcome: Outcome) -> Table:
+def _findings(outcome: DemoOutcome) -> Table:
     table = Table(title="Checked on the way", title_justify="left", title_style="bold", show_header=False)
     for what, finding in outcome.findings:
         table.add_row(what, finding)
     return table
 
 
-def _stages(outcome: Outcome) -> Table:
+def _stages(outcome: DemoOutcome) -> Table:
     table = Table(title="Seconds", title_justify="left", title_style="bold", show_header=False)
     for stage, seconds in outcome.stages:
         table.add_row(stage, f"{seconds:.1f}")

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from portrait.feature_repo.history.snapshot_cut import Snapshot, cut
+from portrait.feature_repo.history.snapshot_cut import Snapshot, cut_snapshot
 from portrait.feature_repo.ingest.ingest_report import IngestReport
 from portrait.infra import generator
 from portrait.infra.jobs.versions import import_data_set, take_in, train_version
@@ -27,7 +27,7 @@ from portrait.registry.progress import Progress
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.serving.client import Client
 from portrait.serving.operations.operations import Operations
-from portrait.serving.running import Running, start
+from portrait.serving.running import RunningGateway, start
 from portrait.training.backfill.backfill import backfill
 
 
@@ -77,7 +77,7 @@ class DataChoice:
 
 
 @dataclass
-class Outcome:
+class DemoOutcome:
     """The results of a demo, for its report."""
 
     portrait: Portrait
@@ -95,7 +95,7 @@ Stage = Callable[[str], None]
 """A function that is called with the name of each stage when it begins."""
 
 
-def walk(home: Path, choice: DataChoice, say: Stage, progress: Progress) -> Outcome:
+def walk(home: Path, choice: DataChoice, say: Stage, progress: Progress) -> DemoOutcome:
     """Walk the whole path in an empty home; raises DemoFailed or VectorsDiffer when a check fails."""
     # The demo is an instance of its own, whatever the environment says, so that no shared server is touched.
     settings = Settings(home=home, registry_url="", feast_registry_url="", online_store_url="", ray_address="")
@@ -114,14 +114,14 @@ def walk(home: Path, choice: DataChoice, say: Stage, progress: Progress) -> Outc
         portrait.repo.apply()
         with start(settings.model_copy(update={"port": 0})) as running:
             clock.next("Reading, promoting and rolling back")
-            _read(portrait, running, first, second, outcome)
+            _check_serving(portrait, running, first, second, outcome)
         clock.next("Drawing")
         _collect(portrait, portrait.registry.versions.get(second.id), outcome)
         clock.end()
         return outcome
 
 
-def _take_in(portrait: Portrait, choice: DataChoice, progress: Progress) -> Outcome:
+def _take_in(portrait: Portrait, choice: DataChoice, progress: Progress) -> DemoOutcome:
     if choice.data_set is None:
         files = generator.generate(portrait.settings.home / "generated", users=choice.users)
         report = take_in(portrait, files.events, files.items, files.users, progress)
@@ -129,19 +129,23 @@ def _take_in(portrait: Portrait, choice: DataChoice, progress: Progress) -> Outc
         kept.parent.mkdir(exist_ok=True)
         shutil.copy(files.labels, kept)
         labels = pq.read_table(files.labels, columns=["user_id", "taste"]).to_pydict()
-        return Outcome(portrait, report, dict(zip(labels["user_id"], labels["taste"], strict=True)), "planted taste")
+        return DemoOutcome(
+            portrait, report, dict(zip(labels["user_id"], labels["taste"], strict=True)), "planted taste"
+        )
     if choice.path is None:
         raise DemoFailed(f"--data {choice.data_set} needs the path of the data set")
     report, label_file = import_data_set(portrait, choice.data_set, choice.path, progress)
     if label_file is None:
-        return Outcome(portrait, report, {}, "last seen")
+        return DemoOutcome(portrait, report, {}, "last seen")
     table = pq.read_table(label_file)
     column = next(name for name in table.column_names if name not in ("user_id", "event_time"))
     labels = dict(zip(table.column("user_id").to_pylist(), table.column(column).to_pylist(), strict=True))
-    return Outcome(portrait, report, labels, column)
+    return DemoOutcome(portrait, report, labels, column)
 
 
-def _embed(portrait: Portrait, outcome: Outcome, clock: "_Clock", progress: Progress, seed: int) -> EmbeddingVersion:
+def _embed(
+    portrait: Portrait, outcome: DemoOutcome, clock: "_Clock", progress: Progress, seed: int
+) -> EmbeddingVersion:
     clock.next(f"Training version {seed} by Ray Train")
     version = train_version(portrait, "autoencoder", overrides=[f"seed={seed}"], progress=progress)
     clock.next(f"Embedding all users at {version.id}")
@@ -157,8 +161,8 @@ def _without_feast(portrait: Portrait) -> Operations:
     return Operations(portrait.registry, portrait.repo, apply=lambda: None)
 
 
-def _read(
-    portrait: Portrait, running: Running, first: EmbeddingVersion, second: EmbeddingVersion, outcome: Outcome
+def _check_serving(
+    portrait: Portrait, running: RunningGateway, first: EmbeddingVersion, second: EmbeddingVersion, outcome: DemoOutcome
 ) -> None:
     user, operations = portrait.log.user_ids(0)[0], _without_feast(portrait)
     with Client(running.url, consumer=RANKER) as ranker, Client(running.url, consumer=CHURN) as churn:
@@ -166,38 +170,38 @@ def _read(
         outcome.findings.append(("portrait get, HTTP, Client and plain Feast agree", f"bit for bit on {user!r}"))
         other = churn.embedding(user).vector
         operations.promote("demo", RANKER, second.id, "retrained")
-        seconds = _until(lambda: ranker.embedding(user).version == second.id)
+        seconds = _seconds_until(lambda: ranker.embedding(user).version == second.id)
         outcome.findings.append((f"promotion of {RANKER} to {second.id} visible after", f"{seconds * 1000:.0f} ms"))
         still = churn.embedding(user).vector
         _require(still.tobytes() == other.tobytes(), f"{CHURN} reads other vectors though nobody promoted it")
         operations.rollback("demo", RANKER, "to show that it is one command")
-        seconds = _until(lambda: ranker.embedding(user).version == first.id)
+        seconds = _seconds_until(lambda: ranker.embedding(user).version == first.id)
         again = ranker.embedding(user).vector
         _require(again.tobytes() == before.tobytes(), "a rollback gave other vectors")
         outcome.findings.append(("rollback visible after", f"{seconds * 1000:.0f} ms, the same vectors bit for bit"))
         operations.promote("demo", RANKER, second.id, "retrained")
-        _until(lambda: ranker.embedding(user).version == second.id)
+        _seconds_until(lambda: ranker.embedding(user).version == second.id)
         cold = churn.embedding("nobody-ever-heard-of-me")
         outcome.findings.append(("a user whom nobody knows gets", f"the {cold.source} of {cold.version}"))
         _follow(portrait, churn, outcome)
     portrait.repo.apply()
 
 
-def _follow(portrait: Portrait, client: Client, outcome: Outcome) -> None:
+def _follow(portrait: Portrait, client: Client, outcome: DemoOutcome) -> None:
     """Send an event and a sign-up over HTTP, and wait until their vectors can be read."""
     known = portrait.repo.read_inputs(portrait.log.user_ids(0)).to_pylist()
     active, now = next(row for row in known if row["item_ids"]), datetime.now(UTC)
     user, item = active["user_id"], {"service": active["services"][-1], "item_id": active["item_ids"][-1]}
     known_until = client.embedding(user).as_of
     client.send_events([{"user_id": user, "event_time": now, **item}])
-    seconds = _until(lambda: client.embedding(user).as_of > max(now, known_until))
+    seconds = _seconds_until(lambda: client.embedding(user).as_of > max(now, known_until))
     outcome.findings.append(("an event sent over HTTP counts after", f"{seconds * 1000:.0f} ms"))
     client.send_users([{"user_id": NEWCOMER, "created_time": now, "onboarding_items": [item["item_id"]]}])
-    seconds = _until(lambda: client.embedding(NEWCOMER).source == "stored")
+    seconds = _seconds_until(lambda: client.embedding(NEWCOMER).source == "stored")
     outcome.findings.append(("somebody who signs up has a vector after", f"{seconds * 1000:.0f} ms, before any event"))
 
 
-def _until(condition: Callable[[], bool], within: float = 30.0) -> float:
+def _seconds_until(condition: Callable[[], bool], within: float = 30.0) -> float:
     """Wait until the condition holds; returns the seconds that it took. Raises DemoFailed after `within` seconds."""
     started = time.perf_counter()
     while not condition():
@@ -206,8 +210,8 @@ def _until(condition: Callable[[], bool], within: float = 30.0) -> float:
     return time.perf_counter() - started
 
 
-def _collect(portrait: Portrait, version: EmbeddingVersion, outcome: Outcome) -> None:
-    snapshot = cut(portrait.log)
+def _collect(portrait: Portrait, version: EmbeddingVersion, outcome: DemoOutcome) -> None:
+    snapshot = cut_snapshot(portrait.log)
     outcome.versions = portrait.registry.versions.list()
     outcome.histories = pa.concat_tables(snapshot.read(bucket) for bucket in sorted(snapshot.buckets))
     users = outcome.histories.column("user_id").to_pylist()

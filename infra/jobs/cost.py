@@ -6,11 +6,11 @@ from pathlib import Path
 from portrait.infra.portrait import Portrait
 from portrait.registry.errors import InvalidInput
 from portrait.registry.progress import Progress
-from portrait.serving.reads.measured_reader import OwnReader
+from portrait.serving.reads.measured_reader import MeasuredReader
 from portrait.training.evaluation.suites.cost.numbers import Cost
 from portrait.training.evaluation.suites.cost.report import write_report
 from portrait.training.evaluation.suites.cost.stores import VectorStore
-from portrait.training.evaluation.suites.cost.suite import Plan, run
+from portrait.training.evaluation.suites.cost.suite import CostPlan, run
 
 NAME = "cost"
 
@@ -21,12 +21,12 @@ def compare_cost(
     dimensions: str,
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
-    requests: int = Plan.requests,
+    requests: int = CostPlan.requests,
 ) -> tuple[Cost, Path]:
     """Compare five consumers on features of their own and on one shared vector: (the costs, path of the report)."""
     known = None if version is None else portrait.registry.versions.get(version)
     folder = portrait.settings.home / "studies" / NAME
-    plan = Plan(known, parse_dimensions(dimensions), tuple(overrides), requests)
+    plan = CostPlan(known, parse_dimensions(dimensions), tuple(overrides), requests)
     cost = run(portrait.repo, plan, portrait.settings, folder, _reader_over, progress)
     return cost, write_report(cost, folder)
 
@@ -39,5 +39,5 @@ def parse_dimensions(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(part) for part in parts))
 
 
-def _reader_over(store: VectorStore) -> OwnReader:
-    return OwnReader(store.instance, store.version, store.consumers)
+def _reader_over(store: VectorStore) -> MeasuredReader:
+    return MeasuredReader(store.instance, store.version, store.consumers)

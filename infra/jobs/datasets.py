@@ -8,7 +8,7 @@ from portrait.registry.errors import Conflict
 from portrait.registry.progress import Progress
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.records.records import Head as HeadRecord
-from portrait.training.heads.trained import HeadRequest, TrainedHead, train_head
+from portrait.training.heads.trained import HeadReport, HeadRequest, train_head
 from portrait.training.pinned.make import Made, Request, make
 
 
@@ -44,7 +44,7 @@ def train_and_register(
     name: str,
     version: str | None,
     service: str = "",
-) -> tuple[TrainedHead, HeadRecord]:
+) -> tuple[HeadReport, HeadRecord]:
     """Train a head of a consumer, keep it, and register it with its metrics, so that promotion gates read them."""
     request = HeadRequest(consumer, version_of(portrait, consumer, version), data, label, kind, name, service)
     trained = train_head(portrait.settings.home, request)

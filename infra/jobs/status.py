@@ -6,7 +6,7 @@ from datetime import datetime
 
 from portrait.feature_repo.log.forgotten import count_unfinished
 from portrait.feature_repo.log.inbox import count_inbox
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.store.reconcile_process import generations_behind
 from portrait.infra.portrait import Portrait
 from portrait.registry.database.tables import VersionState
@@ -84,7 +84,7 @@ def read_status(portrait: Portrait) -> Status:
         home=str(portrait.settings.home),
         log=LogStatus(
             known,
-            sum(segment.rows for segment in manifest.of(Kind.EVENTS)),
+            sum(segment.rows for segment in manifest.segments_of(SegmentKind.EVENTS)),
             manifest.watermark,
             count_inbox(portrait.database),
         ),

@@ -6,29 +6,29 @@ from functools import partial
 from pathlib import Path
 
 from portrait.feature_repo.history.catalogue import items_position
-from portrait.feature_repo.history.snapshot import recounted
-from portrait.feature_repo.history.snapshot_cut import Snapshot, cut, load_snapshot
+from portrait.feature_repo.history.snapshot import recount_users
+from portrait.feature_repo.history.snapshot_cut import Snapshot, cut_snapshot, load_snapshot
 from portrait.infra.jobs.versions import training_inputs
 from portrait.infra.portrait import Portrait
 from portrait.registry.errors import Conflict, InvalidInput, NotFound, Unavailable
 from portrait.registry.progress import Progress
 from portrait.training.clue.config import ClueConfig
 from portrait.training.clue.objective import ObjectiveName
-from portrait.training.clue.prepare import Prepared
-from portrait.training.clue.trainee import divided
+from portrait.training.clue.prepare import PreparedSequences
+from portrait.training.clue.trainee import split_held_out
 from portrait.training.clue.views import Views
 from portrait.training.runs.config_overrides import assignments, override
 from portrait.training.scaling.driver import Failure, train_all
 from portrait.training.scaling.folder import GRID_SETS, HELD_OUT, Basis, StudyFolder
 from portrait.training.scaling.grid import Grid, remaining
 from portrait.training.scaling.report import write_report
-from portrait.training.scaling.setting import PARAMETERS, Setting, StepCost, drawn_cost, known_size
+from portrait.training.scaling.setting import PARAMETERS, Setting, StepCost, sampled_step_cost, size_parameters
 from portrait.training.scaling.study import Study, analyse
 from portrait.training.scaling.training import SHORTEST, run_config
 
 
 @dataclass(frozen=True)
-class Wanted:
+class StudyRequest:
     """The request for a scaling study."""
 
     name: str
@@ -42,7 +42,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StudyOutcome:
     """The result of a scaling study."""
 
     study: Study
@@ -52,7 +52,7 @@ class Outcome:
     failures: tuple[Failure, ...]
 
 
-def study_scaling(portrait: Portrait, wanted: Wanted, progress: Progress) -> Outcome:
+def study_scaling(portrait: Portrait, wanted: StudyRequest, progress: Progress) -> StudyOutcome:
     """Train the runs that the study's log does not have, fit the law to all runs in it, and write the report.
 
     Raises InvalidInput, before any training, for an impossible request; NotFound when there is nothing to report;
@@ -67,9 +67,9 @@ def study_scaling(portrait: Portrait, wanted: Wanted, progress: Progress) -> Out
     grid = None if wanted.report_only else wanted.grid
     with folder.held():
         basis = _basis(portrait, folder, wanted.overrides)
-        path = _prepared(portrait, folder, basis, _longest(folder, grid, held_out), progress)
-        prepared = Prepared(path)
-        cost = drawn_cost(prepared, basis.config)
+        path = _prepare_data(portrait, folder, basis, _longest(folder, grid, held_out), progress)
+        prepared = PreparedSequences(path)
+        cost = sampled_step_cost(prepared, basis.config)
         asked = list(dict.fromkeys([*(grid.settings(cost) if grid else ()), *held_out]))
         _check(asked, prepared, basis.config)
         if folder.basis is None:  # after the check: a refused request pins neither snapshot nor config
@@ -77,13 +77,13 @@ def study_scaling(portrait: Portrait, wanted: Wanted, progress: Progress) -> Out
         todo = remaining(asked, folder.log)
         train = partial(train_all, prepared=path, config=basis.config, log=folder.log, settings=portrait.settings)
         failures = train(todo, at_once=wanted.at_once, progress=progress) if todo else []
-        study = _analysed(folder, wanted, cost, failures)
+        study = _analyse_log(folder, wanted, cost, failures)
         commands = folder.commands(wanted.command, trains=bool(todo))
         report = write_report(study, folder.path, commands, f"Scaling study {wanted.name}")
-    return Outcome(study, report, len(todo) - len(failures), len(asked) - len(todo), tuple(failures))
+    return StudyOutcome(study, report, len(todo) - len(failures), len(asked) - len(todo), tuple(failures))
 
 
-def _analysed(folder: StudyFolder, wanted: Wanted, cost: StepCost, failures: Sequence[Failure]) -> Study:
+def _analyse_log(folder: StudyFolder, wanted: StudyRequest, cost: StepCost, failures: Sequence[Failure]) -> Study:
     """The study of all runs in the log, without the held-out ones that have just failed."""
     runs = folder.log.read()
     if not runs:
@@ -103,7 +103,7 @@ def _basis(portrait: Portrait, folder: StudyFolder, overrides: Sequence[str]) ->
     known = folder.basis
     if known is None:
         items = items_position(portrait.log)  # before the cut, which seals them
-        snapshot = cut(portrait.log, None)
+        snapshot = cut_snapshot(portrait.log, None)
         config = override(replace(ClueConfig(), held_out=HELD_OUT), values)
         known = Basis(snapshot.id, snapshot.users, snapshot.as_of, config, items)
     elif override(known.config, values) != known.config:
@@ -117,7 +117,7 @@ def _longest(folder: StudyFolder, grid: Grid | None, others: Sequence[Setting]) 
     return max(*(grid.sequence_lengths if grid else ()), *(one.sequence_length for one in others), *known, SHORTEST, 0)
 
 
-def _prepared(portrait: Portrait, folder: StudyFolder, basis: Basis, longest: int, progress: Progress) -> Path:
+def _prepare_data(portrait: Portrait, folder: StudyFolder, basis: Basis, longest: int, progress: Progress) -> Path:
     """The path of the study's prepared data; prepared anew, from the same snapshot and items, for longer sequences."""
     if folder.basis is not None and (found := folder.prepared(longest)):  # without a basis it may be of other data
         return found
@@ -139,17 +139,17 @@ def _prepared(portrait: Portrait, folder: StudyFolder, basis: Basis, longest: in
 def _snapshot(portrait: Portrait, basis: Basis, progress: Progress) -> Snapshot:
     """The study's own snapshot while it exists; after an ingest a new cut differs, even as of the same time."""
     try:
-        return recounted(load_snapshot(portrait.settings.home, basis.snapshot))
+        return recount_users(load_snapshot(portrait.settings.home, basis.snapshot))
     except NotFound:
-        return cut(portrait.log, basis.as_of, progress)
+        return cut_snapshot(portrait.log, basis.as_of, progress)
 
 
-def _check(asked: Sequence[Setting], prepared: Prepared, config: ClueConfig) -> None:
+def _check(asked: Sequence[Setting], prepared: PreparedSequences, config: ClueConfig) -> None:
     """Raise InvalidInput for a run that cannot be trained, before hours are spent on the others."""
     views = Views(prepared.histories, ObjectiveName(config.objective))
-    held_out, training = divided(views.users, config)
+    held_out, training = split_held_out(views.users, config)
     for setting in asked:
-        known_size(setting.size, PARAMETERS)
+        size_parameters(setting.size, PARAMETERS)
         run_config(config, setting)
         if setting.users > len(training):
             raise InvalidInput(

@@ -6,7 +6,7 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from portrait.feature_repo.history.snapshot_cut import Snapshot, cut
+from portrait.feature_repo.history.snapshot_cut import Snapshot, cut_snapshot
 from portrait.feature_repo.ingest.adapters import convert
 from portrait.feature_repo.ingest.ingest import ingest as ingest_files
 from portrait.feature_repo.ingest.ingest_report import IngestReport
@@ -18,14 +18,14 @@ from portrait.registry.progress import Progress
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.settings import PROJECT_ROOT
 from portrait.registry.versions.versions import NewVersion
-from portrait.training.baselines.catalogue import chosen
+from portrait.training.baselines.catalogue import select_baselines
 from portrait.training.evaluation.suites.clue.report import write_report as write_services_report
-from portrait.training.evaluation.suites.clue.suite import Line, Plan, compare
+from portrait.training.evaluation.suites.clue.suite import ComparisonPlan, RankLine, compare
 from portrait.training.evaluation.suites.gur.report import write_report as write_gur_report
 from portrait.training.evaluation.suites.gur.suite import Tables
 from portrait.training.evaluation.suites.gur.suite import run as run_gur
-from portrait.training.evaluation.tasks.evaluate import Evaluation, evaluate
-from portrait.training.evaluation.tasks.methods import fitting
+from portrait.training.evaluation.tasks.evaluate import TaskEvaluation, evaluate
+from portrait.training.evaluation.tasks.methods import baselines_for
 from portrait.training.evaluation.tasks.task_files import load_task
 from portrait.training.runs.run import TrainedModel, train
 from portrait.training.runs.training_inputs import TrainingInputs, inputs_of
@@ -83,7 +83,7 @@ def train_version(
     progress: Progress | None = None,
 ) -> EmbeddingVersion:
     """Train a representation model on the snapshot as of a time, register it, and give it its Feast view."""
-    inputs = training_inputs(portrait, cut(portrait.log, as_of), exclude)
+    inputs = training_inputs(portrait, cut_snapshot(portrait.log, as_of), exclude)
     model = train(family, overrides, inputs, portrait.settings, progress)
     version = portrait.registry.versions.register(new_version(model))
     portrait.repo.apply()
@@ -123,11 +123,11 @@ def compare_services(
     name: str,
     as_of: datetime | None = None,
     progress: Progress | None = None,
-) -> tuple[list[Line], Path]:
+) -> tuple[list[RankLine], Path]:
     """Run CLUE's comparison on the snapshot as of a time: (all lines, path of the report)."""
-    inputs = training_inputs(portrait, cut(portrait.log, as_of))
+    inputs = training_inputs(portrait, cut_snapshot(portrait.log, as_of))
     folder = portrait.settings.home / "studies" / name
-    plan = Plan(tuple(targets), tuple(seeds), tuple(overrides), clock, unseen=unseen)
+    plan = ComparisonPlan(tuple(targets), tuple(seeds), tuple(overrides), clock, unseen=unseen)
     lines = compare(inputs, plan, folder, portrait.settings, progress)
     return lines, write_services_report(lines, folder)
 
@@ -147,14 +147,16 @@ def evaluate_task(
     baselines: str = "all",
     progress: Progress | None = None,
     beside: Sequence[str] = (),
-) -> Evaluation:
+) -> TaskEvaluation:
     """Measure a version (or none), others beside it and baselines on a task by name or file; registers the metrics.
 
     Raises InvalidInput when there is nothing to measure.
     """
     asked = load_task(task)
-    known_names = fitting(asked.kind)
-    names = chosen(",".join(asked.baselines) if baselines == "all" and asked.baselines else baselines, known_names)
+    known_names = baselines_for(asked.kind)
+    names = select_baselines(
+        ",".join(asked.baselines) if baselines == "all" and asked.baselines else baselines, known_names
+    )
     if version is None and not names:
         raise InvalidInput("there is nothing to measure: name a version, or some --baselines")
     if version is None and beside:

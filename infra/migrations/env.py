@@ -15,7 +15,7 @@ from portrait.registry.settings import RegistrySettings
 TABLES = (tables, log_tables)  # imported so that Base knows them
 
 
-def _run(connection: Connection) -> None:
+def _run_migrations(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=tables.Base.metadata,
@@ -28,7 +28,7 @@ def _run(connection: Connection) -> None:
 
 given: Connection | None = context.config.attributes.get("connection")
 if given is not None:
-    _run(given)
+    _run_migrations(given)
 else:
     with Database(RegistrySettings().database_url).engine.begin() as own:
-        _run(own)
+        _run_migrations(own)

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from rich.table import Table
 from rich.text import Text
 
-from portrait.infra.tables.layout import moment, shown, table_of
+from portrait.infra.tables.layout import moment, short_text, table_of
 from portrait.registry.records.records import Assignment, Consumer, Head, Promotion
-from portrait.registry.records.verdicts import Outcome, Verdict
+from portrait.registry.records.verdicts import GateOutcome, Verdict
 
 
 def consumers_table(consumers: Iterable[Consumer], assignments: Mapping[str, Assignment]) -> Table:
@@ -30,7 +30,7 @@ def consumer_table(consumer: Consumer, assignment: Assignment | None) -> Table:
     table.add_section()
     changed = consumer.gates.to_json()
     for name, value in asdict(consumer.gates).items():
-        table.add_row(f"gate: {name}", f"{shown(value)}{'' if name in changed else '  (default)'}")
+        table.add_row(f"gate: {name}", f"{short_text(value)}{'' if name in changed else '  (default)'}")
     return table
 
 
@@ -53,7 +53,7 @@ def history_table(consumer: str, rows: Iterable[Promotion]) -> Table:
 def gates_table(title: str, verdicts: Iterable[Verdict]) -> Table:
     """The verdicts of gates, in the order of the policy."""
     table = table_of(title, "gate", "says", "why", "what to do")
-    colours = {Outcome.ACCEPT: "green", Outcome.WAIT: "yellow", Outcome.REJECT: "red"}
+    colours = {GateOutcome.ACCEPT: "green", GateOutcome.WAIT: "yellow", GateOutcome.REJECT: "red"}
     for verdict in verdicts:
         outcome = Text(verdict.outcome, style=colours[verdict.outcome])
         final = "" if verdict.accepted or verdict.forceable else " (cannot be forced)"

@@ -4,7 +4,7 @@ from rich.table import Table
 
 from portrait.infra.tables.layout import moment, table_of
 from portrait.registry.records.records import Head
-from portrait.training.heads.trained import TrainedHead
+from portrait.training.heads.trained import HeadReport
 from portrait.training.pinned.make import Made
 
 
@@ -34,7 +34,7 @@ def dataset_table(made: Made) -> Table:
     return table
 
 
-def trained_head_table(trained: TrainedHead, record: Head) -> Table:
+def trained_head_table(trained: HeadReport, record: Head) -> Table:
     """A trained head, and its metrics on the test users."""
     table, told = table_of(f"Head {record.id} of {record.consumer}", "", ""), trained.interval
     names = "items" if trained.ranks else "classes"

@@ -46,7 +46,7 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def shown(value: Any) -> str:
+def short_text(value: Any) -> str:
     """Any value as a short text."""
     if isinstance(value, float):
         return f"{value:.6g}"

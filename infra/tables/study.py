@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from portrait.infra.jobs.study import Outcome
+from portrait.infra.jobs.study import StudyOutcome
 from portrait.infra.tables.layout import table_of
-from portrait.training.scaling.law import Interval, PowerLaw
+from portrait.training.scaling.law import PercentileInterval, PowerLaw
 from portrait.training.scaling.study import Study
 from portrait.training.scaling.tables import between, flops
 
 
-def study_tables(outcome: Outcome) -> Iterator[Table]:
+def study_tables(outcome: StudyOutcome) -> Iterator[Table]:
     """The runs in one line, the law, its checks, its forecasts."""
     study = outcome.study
     runs = table_of("Runs", "trained now", "there before", "failed", "held out of the fit", "FLOPs of all")
@@ -63,5 +63,5 @@ def _forecasts(study: Study) -> Table:
     return table
 
 
-def _short(interval: Interval) -> str:
+def _short(interval: PercentileInterval) -> str:
     return f"{interval.low:.3g} to {interval.high:.3g}"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from portrait.infra.tables.layout import day, moment, number, shown, table_of
+from portrait.infra.tables.layout import day, moment, number, short_text, table_of
 from portrait.registry.records.records import EmbeddingVersion
 
 if TYPE_CHECKING:  # torch is not needed to draw a table
@@ -53,7 +53,7 @@ def version_table(version: EmbeddingVersion) -> Table:
     for group, values in groups.items():
         table.add_section()
         for name, value in values.items():
-            table.add_row(f"{group}: {name}", shown(value))
+            table.add_row(f"{group}: {name}", short_text(value))
     return table
 
 

@@ -69,13 +69,13 @@ class AuditEvent:
     detail: dict[str, Any]
 
     @classmethod
-    def of(cls, row: AuditEventRow) -> "AuditEvent":
+    def from_row(cls, row: AuditEventRow) -> "AuditEvent":
         outcome = AuditOutcome(row.outcome)
         return cls(row.id, row.at, row.actor, row.action, row.subject, outcome, row.detail)
 
 
 @dataclass
-class Entry:
+class AuditedChange:
     """A change under way: its transaction, and what the audit keeps of it; `changed` is false when nothing changed."""
 
     session: Session
@@ -93,7 +93,7 @@ class Audit:
         self.actor = one_line("actor", actor, 128)
 
     @contextmanager
-    def change(self, action: Action, subject: str) -> Iterator[Entry]:
+    def change(self, action: Action, subject: str) -> Iterator[AuditedChange]:
         """A transaction whose audit event commits with it.
 
         When the block raises one of our errors, the attempt is kept as refused, in a transaction of its own, because
@@ -102,7 +102,7 @@ class Audit:
         entry = None
         try:
             with self._database.transaction() as session:
-                entry = Entry(session, subject)
+                entry = AuditedChange(session, subject)
                 yield entry
                 if entry.changed:
                     self._write(session, action, entry.subject, AuditOutcome.DONE, entry.detail)
@@ -139,13 +139,13 @@ class Audit:
         if since is not None:
             statement = statement.where(AuditEventRow.at >= since)
         with self._database.reading() as session:
-            return [AuditEvent.of(row) for row in session.scalars(statement)]
+            return [AuditEvent.from_row(row) for row in session.scalars(statement)]
 
     def newest(self, count: int) -> "builtins.list[AuditEvent]":
         """The newest `count` events, oldest first."""
         statement = select(AuditEventRow).order_by(AuditEventRow.id.desc()).limit(count)
         with self._database.reading() as session:
-            return [AuditEvent.of(row) for row in session.scalars(statement)][::-1]
+            return [AuditEvent.from_row(row) for row in session.scalars(statement)][::-1]
 
     def _write(
         self, session: Session, action: Action, subject: str, outcome: AuditOutcome, detail: dict[str, Any]

@@ -58,13 +58,13 @@ class Keys:
             )
             session.add(row)
             entry.subject = f"key {id}"
-            return ApiKey.of(row), text
+            return ApiKey.from_row(row), text
 
     def list(self) -> builtins.list[ApiKey]:
         """All keys, the revoked ones too, the oldest first."""
         with self._database.reading() as session:
             statement = select(ApiKeyRow).order_by(ApiKeyRow.created_at, ApiKeyRow.id)
-            return [ApiKey.of(row) for row in session.scalars(statement)]
+            return [ApiKey.from_row(row) for row in session.scalars(statement)]
 
     def revoke(self, id: str) -> ApiKey:
         """Revoke a key for good; revoking it again changes nothing. Raises NotFound."""
@@ -81,7 +81,7 @@ class Keys:
                 row.revoked_at = datetime.now(UTC)
                 entry.session.flush()
                 bump(entry.session, projected=False)
-            return ApiKey.of(row)
+            return ApiKey.from_row(row)
 
 
 def find_key(keys: Mapping[str, ApiKey], presented: str) -> ApiKey | None:

@@ -12,7 +12,7 @@ from portrait.registry.access.audit import Action, Audit
 from portrait.registry.database.database import Database
 from portrait.registry.database.tables import ConsumerRow
 from portrait.registry.errors import Conflict, InvalidInput
-from portrait.registry.records.gate_settings import GateChanges, GateSettings, unknown_settings
+from portrait.registry.records.gate_settings import GateSettingChanges, GateSettings, unknown_settings
 from portrait.registry.records.records import Assignment, Consumer
 from portrait.registry.rows import assignment_row, bump, consumer_row
 from portrait.registry.text import free_text, one_line
@@ -37,7 +37,7 @@ class Consumers:
         name: str,
         owner: str,
         task: str = "",
-        gates: GateChanges = (),
+        gates: GateSettingChanges = (),
         wants_head: bool = False,
         max_age: float = ANY_AGE,
     ) -> Consumer:
@@ -62,14 +62,14 @@ class Consumers:
             else:
                 _require_same(row, wanted)
                 entry.changed = False
-            return Consumer.of(row)
+            return Consumer.from_row(row)
 
     def set(
         self,
         name: str,
         owner: str | None = None,
         task: str | None = None,
-        gates: GateChanges = (),
+        gates: GateSettingChanges = (),
         wants_head: bool | None = None,
         max_age: float | None = None,
     ) -> Consumer:
@@ -79,7 +79,7 @@ class Consumers:
         """
         with self._audit.change(Action.CONSUMER_SET, f"consumer {name}") as entry:
             row = consumer_row(entry.session, name, lock=True)
-            now = Consumer.of(row)
+            now = Consumer.from_row(row)
             wanted = _fields(
                 now.owner if owner is None else owner,
                 now.task if task is None else task,
@@ -96,24 +96,24 @@ class Consumers:
             if changes:
                 entry.session.flush()
                 bump(entry.session)
-            return Consumer.of(row)
+            return Consumer.from_row(row)
 
     def get(self, name: str) -> Consumer:
         """The consumer `name`; raises NotFound, which names the known ones."""
         with self._database.reading() as session:
-            return Consumer.of(consumer_row(session, name))
+            return Consumer.from_row(consumer_row(session, name))
 
     def assignment(self, name: str) -> Assignment | None:
         """The assignment of the consumer, None before its first promotion; raises NotFound."""
         with self._database.reading() as session:
             consumer_row(session, name)
             row = assignment_row(session, name)
-            return Assignment.of(row) if row else None
+            return Assignment.from_row(row) if row else None
 
     def list(self) -> builtins.list[Consumer]:
         """All consumers, ordered by name."""
         with self._database.reading() as session:
-            return [Consumer.of(row) for row in session.scalars(select(ConsumerRow).order_by(ConsumerRow.name))]
+            return [Consumer.from_row(row) for row in session.scalars(select(ConsumerRow).order_by(ConsumerRow.name))]
 
 
 def _fields(owner: str, task: str, gates: GateSettings, wants_head: bool, max_age: float) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Heads:
                 entry.changed = False
             else:
                 row = self._insert(session, new)
-            return Head.of(row)
+            return Head.from_row(row)
 
     def list(self, consumer: str, version: str | None = None) -> builtins.list[Head]:
         """The heads of a consumer, on all versions or one, oldest first; raises NotFound for an unknown name."""
@@ -75,7 +75,7 @@ class Heads:
             if version is not None:
                 version_row(session, version)
                 statement = statement.where(HeadRow.version == version)
-            return [Head.of(row) for row in session.scalars(statement)]
+            return [Head.from_row(row) for row in session.scalars(statement)]
 
     def _insert(self, session: Session, new: NewHead) -> HeadRow:
         row = HeadRow(

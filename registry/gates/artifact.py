@@ -4,7 +4,7 @@ Evidence against a version counts however old it is; evidence for a version must
 """
 
 from portrait.registry.database.tables import LIVE_STATES, VersionState
-from portrait.registry.gates.rule import Facts, accept, reject, wait
+from portrait.registry.gates.rule import GateFacts, accept, reject, wait
 from portrait.registry.records.verdicts import Verdict
 
 
@@ -13,7 +13,7 @@ class ArtifactLoads:
 
     name = "artifact-loads"
 
-    def check(self, facts: Facts) -> Verdict:
+    def check(self, facts: GateFacts) -> Verdict:
         """Reject an artifact that does not load, even with force; wait for recent evidence."""
         version, artifact = facts.version, facts.artifact
         if artifact is not None and not artifact.loads:
@@ -30,7 +30,7 @@ class FingerprintIntact:
 
     name = "fingerprint-intact"
 
-    def check(self, facts: Facts) -> Verdict:
+    def check(self, facts: GateFacts) -> Verdict:
         """Reject another fingerprint, even with force; wait for recent evidence."""
         version, artifact = facts.version, facts.artifact
         found = artifact.fingerprint if artifact else None
@@ -53,7 +53,7 @@ class VersionIsReady:
 
     name = "version-is-ready"
 
-    def check(self, facts: Facts) -> Verdict:
+    def check(self, facts: GateFacts) -> Verdict:
         """Wait while a backfill can make the version ready; reject one that failed or is being retired."""
         version = facts.version
         match version.state:
@@ -63,7 +63,7 @@ class VersionIsReady:
                 reason = f"version {version.id} is {version.state}, not ready"
                 return wait(self, reason, f"run `portrait backfill {version.id}`")
             case _:
-                return reject(self, _ended(facts), "promote another version", forceable=False)
+                return reject(self, _end_reason(facts), "promote another version", forceable=False)
 
 
 class VersionIsLive:
@@ -71,14 +71,14 @@ class VersionIsLive:
 
     name = "version-is-live"
 
-    def check(self, facts: Facts) -> Verdict:
+    def check(self, facts: GateFacts) -> Verdict:
         """Reject a version that failed or is being retired."""
         if facts.version.state in LIVE_STATES:
             return accept(self, f"version {facts.version.id} is {facts.version.state}")
-        return reject(self, _ended(facts), "promote another version", forceable=False)
+        return reject(self, _end_reason(facts), "promote another version", forceable=False)
 
 
-def _ended(facts: Facts) -> str:
+def _end_reason(facts: GateFacts) -> str:
     version = facts.version
     if version.state is VersionState.FAILED:
         return f"version {version.id} failed ({version.failure})"

@@ -2,8 +2,8 @@
 
 import math
 
-from portrait.registry.gates.rule import Facts, accept, current_vectors, wait
-from portrait.registry.gates.wording import percent, told_apart
+from portrait.registry.gates.rule import GateFacts, accept, current_vectors, wait
+from portrait.registry.gates.wording import distinct_texts, percent
 from portrait.registry.records.evidence_facts import VectorFacts
 from portrait.registry.records.verdicts import Verdict
 
@@ -16,7 +16,7 @@ class CoverageIsComplete:
 
     name = "coverage-is-complete"
 
-    def check(self, facts: Facts) -> Verdict:
+    def check(self, facts: GateFacts) -> Verdict:
         """Wait for a backfill that covers all users."""
         version, backfill = facts.version, facts.backfill
         remedy = f"run `portrait backfill {version.id}`"
@@ -31,7 +31,7 @@ class CoverageIsComplete:
             return vectors
         covered = vectors.users_embedded / vectors.users_sampled if vectors.users_sampled else 1.0
         if covered < facts.consumer.gates.min_coverage:
-            shown, wanted = told_apart(percent, covered, facts.consumer.gates.min_coverage)
+            shown, wanted = distinct_texts(percent, covered, facts.consumer.gates.min_coverage)
             return wait(self, f"version {version.id} covers {shown} of users, the gate wants {wanted}", remedy)
         counted = f"{vectors.users_embedded:,} of {vectors.users_sampled:,} users looked at"
         return accept(self, f"{counted} have a vector of {version.id}")
@@ -49,7 +49,7 @@ class VectorsStillCover:
 
     name = "vectors-still-cover"
 
-    def check(self, facts: Facts) -> Verdict:
+    def check(self, facts: GateFacts) -> Verdict:
         """Wait for a backfill when too many vectors are gone."""
         version, backfill = facts.version, facts.backfill
         remedy = f"run `portrait backfill {version.id}`"
@@ -58,14 +58,14 @@ class VectorsStillCover:
         vectors = current_vectors(self, facts)
         if isinstance(vectors, Verdict):
             return vectors
-        found, needed = vectors.users_embedded, _needed(vectors, backfill.users_expected, facts)
+        found, needed = vectors.users_embedded, _users_needed(vectors, backfill.users_expected, facts)
         counted = f"{found:,} of {vectors.users_sampled:,} users looked at have a vector of {version.id}"
         if found < needed:
             return wait(self, f"{counted}, {needed:,} of them had one after its backfill", remedy)
         return accept(self, f"{counted}, its backfill asks for {needed:,}")
 
 
-def _needed(vectors: VectorFacts, expected: int, facts: Facts) -> int:
+def _users_needed(vectors: VectorFacts, expected: int, facts: GateFacts) -> int:
     known, sampled = vectors.users_known, vectors.users_sampled
     share = min(1.0, expected / known) if known else 0.0
     left_out = (known - sampled) / (known - 1) if known > 1 else 0.0

@@ -1,7 +1,7 @@
 """The rule about the health of vectors: finite numbers, sane norms, few priors, dimensions in use."""
 
-from portrait.registry.gates.rule import Facts, accept, current_vectors, reject, wait
-from portrait.registry.gates.wording import percent, told_apart
+from portrait.registry.gates.rule import GateFacts, accept, current_vectors, reject, wait
+from portrait.registry.gates.wording import distinct_texts, percent
 from portrait.registry.records.evidence_facts import VectorFacts
 from portrait.registry.records.gate_settings import GateSettings
 from portrait.registry.records.verdicts import Verdict
@@ -15,7 +15,7 @@ class VectorsAreHealthy:
 
     name = "vectors-are-healthy"
 
-    def check(self, facts: Facts) -> Verdict:
+    def check(self, facts: GateFacts) -> Verdict:
         """Reject unhealthy vectors; wait while there are none to look at."""
         vectors, version = current_vectors(self, facts), facts.version.id
         if isinstance(vectors, Verdict):
@@ -40,9 +40,9 @@ def _ill(vectors: VectorFacts, gates: GateSettings) -> str:
         largest = f"the largest norm is {vectors.norm_largest:.4g}, the median {vectors.norm_median:.4g}"
         return f"{largest}, the limit is {LARGEST_NORM:g} times as much"
     if collapsed > gates.max_collapsed:
-        shown, limit = told_apart(percent, collapsed, gates.max_collapsed)
+        shown, limit = distinct_texts(percent, collapsed, gates.max_collapsed)
         return f"{shown} of the dimensions are the same for everybody, the limit is {limit}"
     if priors > gates.max_prior_share:
-        shown, limit = told_apart(percent, priors, gates.max_prior_share)
+        shown, limit = distinct_texts(percent, priors, gates.max_prior_share)
         return f"{shown} of the vectors are the prior, the limit is {limit}"
     return ""

@@ -1,7 +1,7 @@
 """Rules about lag: the time by which vectors trail the log and the histories of their users."""
 
-from portrait.registry.gates.rule import Facts, accept, current_vectors, wait
-from portrait.registry.gates.wording import span, told_apart
+from portrait.registry.gates.rule import GateFacts, accept, current_vectors, wait
+from portrait.registry.gates.wording import distinct_texts, span
 from portrait.registry.records.verdicts import Verdict
 
 
@@ -10,13 +10,13 @@ class WatermarkLag:
 
     name = "watermark-lag"
 
-    def check(self, facts: Facts) -> Verdict:
+    def check(self, facts: GateFacts) -> Verdict:
         """Wait for a backfill as of a later time."""
         vectors = current_vectors(self, facts)
         if isinstance(vectors, Verdict):
             return vectors
         limit = facts.consumer.gates.max_watermark_lag
-        shown, allowed = told_apart(span, vectors.watermark_lag, limit)
+        shown, allowed = distinct_texts(span, vectors.watermark_lag, limit)
         reason = f"version {facts.version.id} trails the log by {shown}, the limit is {allowed}"
         if vectors.watermark_lag > limit:
             return wait(self, reason, f"run `portrait backfill {facts.version.id}`")
@@ -28,7 +28,7 @@ class RefreshLag:
 
     name = "refresh-lag"
 
-    def check(self, facts: Facts) -> Verdict:
+    def check(self, facts: GateFacts) -> Verdict:
         """Wait for the refresh, or for a backfill instead."""
         vectors = current_vectors(self, facts)
         if isinstance(vectors, Verdict):
@@ -36,7 +36,7 @@ class RefreshLag:
         if vectors.refresh_lag <= 0:
             return accept(self, f"no user's vector of {facts.version.id} trails the user's history")
         limit = facts.consumer.gates.max_refresh_lag
-        shown, allowed = told_apart(span, vectors.refresh_lag, limit)
+        shown, allowed = distinct_texts(span, vectors.refresh_lag, limit)
         behind = f"{vectors.users_behind:,} users' vectors trail their history by up to {shown}"
         reason = f"{behind} at {facts.version.id}, the limit is {allowed}"
         if vectors.refresh_lag > limit:
@@ -49,7 +49,7 @@ class LagIsTold:
 
     name = "lag-is-told"
 
-    def check(self, facts: Facts) -> Verdict:
+    def check(self, facts: GateFacts) -> Verdict:
         """Accept, and say what to run afterwards."""
         vectors, version = facts.vectors, facts.version.id
         if vectors is None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 
-from portrait.registry.gates.rule import Facts, Measurement, accept, reject, wait
+from portrait.registry.gates.rule import GateFacts, Measurement, accept, reject, wait
 from portrait.registry.records.verdicts import Verdict
 
 
@@ -13,7 +13,7 @@ class HeadIsReady:
 
     name = "head-is-ready"
 
-    def check(self, facts: Facts) -> Verdict:
+    def check(self, facts: GateFacts) -> Verdict:
         """Wait for a head whose fingerprint is the version's."""
         consumer, version = facts.consumer.name, facts.version
         if not facts.consumer.wants_head:
@@ -34,7 +34,7 @@ class MetricNotWorse:
 
     name = "metric-not-worse"
 
-    def check(self, facts: Facts) -> Verdict:
+    def check(self, facts: GateFacts) -> Verdict:
         """Wait until both versions are measured on the same data; reject the worse one."""
         gates, version = facts.consumer.gates, facts.version.id
         if not gates.task:
@@ -53,7 +53,7 @@ class MetricNotWorse:
             return wait(self, f"{reason} for {version} and {facts.assignment.stable}", remedy)
         return self._compared(facts, mine[max(common)], present[max(common)])
 
-    def _compared(self, facts: Facts, mine: Measurement, present: Measurement) -> Verdict:
+    def _compared(self, facts: GateFacts, mine: Measurement, present: Measurement) -> Verdict:
         gates, version = facts.consumer.gates, facts.version.id
         assert facts.assignment is not None
         worse = present.value - mine.value if gates.higher_is_better else mine.value - present.value
@@ -66,7 +66,7 @@ class MetricNotWorse:
         return accept(self, reason)
 
 
-def _newest(measured: Sequence[Measurement], facts: Facts) -> dict[tuple[datetime, str], Measurement]:
+def _newest(measured: Sequence[Measurement], facts: GateFacts) -> dict[tuple[datetime, str], Measurement]:
     """The newest measurement of the consumer's task and metric, by as-of and data stamp."""
     gates = facts.consumer.gates
     ours = [one for one in measured if (one.task, one.metric) == (gates.task, gates.metric)]

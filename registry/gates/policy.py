@@ -12,7 +12,7 @@ from portrait.registry.gates.coverage import CoverageIsComplete, VectorsStillCov
 from portrait.registry.gates.health import VectorsAreHealthy
 from portrait.registry.gates.lag import LagIsTold, RefreshLag, WatermarkLag
 from portrait.registry.gates.metric import HeadIsReady, MetricNotWorse
-from portrait.registry.gates.rule import Facts, Gate
+from portrait.registry.gates.rule import Gate, GateFacts
 from portrait.registry.records.verdicts import Verdict
 
 POLICY: tuple[Gate, ...] = (
@@ -38,7 +38,7 @@ ROLLBACK_POLICY: tuple[Gate, ...] = (
 """The gates of a rollback check that the earlier version still works; it was good enough once."""
 
 
-def verdicts(facts: Facts, policy: Sequence[Gate] = POLICY) -> tuple[Verdict, ...]:
+def verdicts(facts: GateFacts, policy: Sequence[Gate] = POLICY) -> tuple[Verdict, ...]:
     """The verdict of every gate, in the policy's order."""
     return tuple(gate.check(facts) for gate in policy)
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from portrait.registry.gates.wording import span, told_apart
-from portrait.registry.records.evidence_facts import ArtifactFacts, Evidence, Kind, VectorFacts
+from portrait.registry.gates.wording import distinct_texts, span
+from portrait.registry.records.evidence_facts import ArtifactFacts, Evidence, EvidenceKind, VectorFacts
 from portrait.registry.records.records import Assignment, Backfill, Consumer, EmbeddingVersion, Head
-from portrait.registry.records.verdicts import Outcome, Verdict
+from portrait.registry.records.verdicts import GateOutcome, Verdict
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Facts:
+class GateFacts:
     """Everything that the gates may look at: the consumer, the version that it asks for, and the evidence."""
 
     consumer: Consumer
@@ -32,7 +32,7 @@ class Facts:
     version: EmbeddingVersion
     backfill: Backfill | None  # the newest finished one
     now: datetime
-    evidence: Mapping[Kind, Evidence] = field(default_factory=dict)  # the newest of each kind
+    evidence: Mapping[EvidenceKind, Evidence] = field(default_factory=dict)  # the newest of each kind
     heads: Sequence[Head] = ()  # of the consumer, on the version
     measured: Sequence[Measurement] = ()  # on the version
     measured_now: Sequence[Measurement] = ()  # on the stable version that the consumer reads now
@@ -56,7 +56,7 @@ class Facts:
         canary = "" if self.canary_share is None else f" --canary {self.canary_share:g}"
         return f"run `portrait promote {self.consumer.name} {self.version.id}{canary} --dry-run`, which looks anew"
 
-    def outdated(self, kind: Kind) -> str:
+    def outdated(self, kind: EvidenceKind) -> str:
         """The reason why the evidence of a kind is missing or too old; empty when it counts."""
         evidence = self.evidence.get(kind)
         if evidence is None:
@@ -66,7 +66,7 @@ class Facts:
             return f"nobody has looked at the {kind} of {self.version.id} since its newest backfill finished"
         age, limit = (self.now - evidence.measured_at).total_seconds(), self.consumer.gates.evidence_seconds
         if age > limit:
-            shown, allowed = told_apart(span, age, limit)
+            shown, allowed = distinct_texts(span, age, limit)
             return f"the look at the {kind} of {self.version.id} is {shown} old, the limit is {allowed}"
         return ""
 
@@ -79,27 +79,27 @@ class Gate(Protocol):
         """The name of the gate, short and stable: it is kept with each promotion."""
         ...
 
-    def check(self, facts: Facts) -> Verdict:
+    def check(self, facts: GateFacts) -> Verdict:
         """The verdict: accept, wait or reject, with a reason and a remedy."""
         ...
 
 
 def accept(gate: Gate, reason: str) -> Verdict:
     """The verdict that lets a promotion pass."""
-    return Verdict(gate.name, Outcome.ACCEPT, reason)
+    return Verdict(gate.name, GateOutcome.ACCEPT, reason)
 
 
 def wait(gate: Gate, reason: str, remedy: str, *, forceable: bool = True) -> Verdict:
     """The verdict that lets a promotion pass once the remedy was applied."""
-    return Verdict(gate.name, Outcome.WAIT, reason, remedy, forceable)
+    return Verdict(gate.name, GateOutcome.WAIT, reason, remedy, forceable)
 
 
 def reject(gate: Gate, reason: str, remedy: str, *, forceable: bool = True) -> Verdict:
     """The verdict that does not let this version pass."""
-    return Verdict(gate.name, Outcome.REJECT, reason, remedy, forceable)
+    return Verdict(gate.name, GateOutcome.REJECT, reason, remedy, forceable)
 
 
-def current_vectors(gate: Gate, facts: Facts) -> VectorFacts | Verdict:
+def current_vectors(gate: Gate, facts: GateFacts) -> VectorFacts | Verdict:
     """The facts about the vectors, or the verdict to wait for newer ones."""
     outdated = facts.outdated("vectors")
     if outdated or facts.vectors is None:

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from portrait.registry.access.audit import Entry
+from portrait.registry.access.audit import AuditedChange
 from portrait.registry.database.tables import AssignmentRow, PromotionKind, PromotionRow
 from portrait.registry.errors import Conflict, InvalidInput
 from portrait.registry.gates.policy import require_passed, verdicts
 from portrait.registry.gates.rule import Gate
-from portrait.registry.promotions.gate_facts import facts_of
+from portrait.registry.promotions.gate_facts import read_gate_facts
 from portrait.registry.promotions.rollback_windows import keep_windows
 from portrait.registry.records.records import Assignment, Consumer, Promotion
 from portrait.registry.records.verdicts import Verdict
@@ -19,10 +19,10 @@ from portrait.registry.rows import assignment_row, bump, consumer_row, version_r
 from portrait.registry.text import free_text
 
 
-class Change:
+class AssignmentChange:
     """A change of a consumer's assignment: judge a version, then write assignment, history, windows and generation."""
 
-    def __init__(self, entry: Entry, consumer: str, actor: str, reason: str, force: bool = False) -> None:
+    def __init__(self, entry: AuditedChange, consumer: str, actor: str, reason: str, force: bool = False) -> None:
         self._entry = entry
         self.session = entry.session
         self._actor, self._reason = actor, free_text("reason", reason)
@@ -30,9 +30,9 @@ class Change:
             raise InvalidInput("force without a reason: say with --reason why the gates are passed over")
         self._force = force
         # The lock is on the consumer's row, because there may be no assignment yet.
-        self.consumer = Consumer.of(consumer_row(self.session, consumer, lock=True))
+        self.consumer = Consumer.from_row(consumer_row(self.session, consumer, lock=True))
         self._row = assignment_row(self.session, consumer, lock=True)
-        self.assignment = Assignment.of(self._row) if self._row else None
+        self.assignment = Assignment.from_row(self._row) if self._row else None
 
     def require_revision(self, expected: int | None) -> None:
         """Raise Conflict, naming the last change, unless the consumer is at the expected revision."""
@@ -49,7 +49,7 @@ class Change:
         # Lock the version before judging it: it can neither fail nor be retired until this change is committed.
         candidate = version_row(self.session, version, lock=True)
         now = datetime.now(UTC)
-        facts = facts_of(self.session, self.consumer, self.assignment, candidate, now, canary_share)
+        facts = read_gate_facts(self.session, self.consumer, self.assignment, candidate, now, canary_share)
         answers = verdicts(facts, policy)
         require_passed(self.consumer.name, answers, force=self._force)
         return answers
@@ -84,7 +84,7 @@ class Change:
         keep_windows(self.session, self.consumer.name, now)
         bump(self.session, projected=self.assignment is None or stable != self.assignment.stable)  # Feast has no lanes
         self._entry.detail.update(_detail(row))
-        return Promotion.of(row)
+        return Promotion.from_row(row)
 
     def _now(self) -> datetime:
         # Never earlier than the last change, even if the clocks of two machines differ: `history(at=)` goes by time.

@@ -6,32 +6,32 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from portrait.registry.database.tables import EmbeddingVersionRow, EvaluationRow, HeadRow
-from portrait.registry.gates.rule import Facts, Measurement
+from portrait.registry.gates.rule import GateFacts, Measurement
 from portrait.registry.records.records import Assignment, Backfill, Consumer, Head
 from portrait.registry.rows import newest_finished, version_record
 from portrait.registry.versions.evidence import newest_evidence
 
 
-def facts_of(
+def read_gate_facts(
     session: Session,
     consumer: Consumer,
     assignment: Assignment | None,
     version: EmbeddingVersionRow,
     now: datetime,
     canary_share: float | None = None,
-) -> Facts:
+) -> GateFacts:
     """Everything that the gates may look at when `consumer` asks for `version`."""
     backfill = newest_finished(session, version.id)
-    return Facts(
+    return GateFacts(
         consumer=consumer,
         assignment=assignment,
         version=version_record(session, version),
-        backfill=Backfill.of(backfill) if backfill else None,
+        backfill=Backfill.from_row(backfill) if backfill else None,
         now=now,
         evidence=newest_evidence(session, version.id),
-        heads=tuple(Head.of(row) for row in _heads(session, consumer, version.id)),
-        measured=_measured(session, consumer, version.id),
-        measured_now=_measured(session, consumer, assignment.stable) if assignment else (),
+        heads=tuple(Head.from_row(row) for row in _heads(session, consumer, version.id)),
+        measured=_measurements(session, consumer, version.id),
+        measured_now=_measurements(session, consumer, assignment.stable) if assignment else (),
         canary_share=canary_share,
     )
 
@@ -41,7 +41,7 @@ def _heads(session: Session, consumer: Consumer, version: str) -> list[HeadRow]:
     return list(session.scalars(statement.order_by(HeadRow.id)))
 
 
-def _measured(session: Session, consumer: Consumer, version: str) -> tuple[Measurement, ...]:
+def _measurements(session: Session, consumer: Consumer, version: str) -> tuple[Measurement, ...]:
     """Measurements of the consumer's task on a version: its heads' metrics, and evaluations with a data stamp."""
     task = consumer.gates.task
     if not task:

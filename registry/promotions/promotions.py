@@ -10,9 +10,15 @@ from portrait.registry.access.audit import Action, Audit
 from portrait.registry.database.database import Database
 from portrait.registry.database.tables import PromotionKind, PromotionRow
 from portrait.registry.gates.policy import POLICY, ROLLBACK_POLICY, verdicts
-from portrait.registry.promotions.change import Change, narrows, require_canary, require_open_canary, require_switch
-from portrait.registry.promotions.gate_facts import facts_of
-from portrait.registry.promotions.rollback_windows import target
+from portrait.registry.promotions.change import (
+    AssignmentChange,
+    narrows,
+    require_canary,
+    require_open_canary,
+    require_switch,
+)
+from portrait.registry.promotions.gate_facts import read_gate_facts
+from portrait.registry.promotions.rollback_windows import find_rollback_target
 from portrait.registry.records.records import Assignment, Consumer, Promotion
 from portrait.registry.records.verdicts import Verdict
 from portrait.registry.rows import assignment_row, consumer_row, version_row
@@ -63,9 +69,9 @@ class Promotions:
         Raises NotFound, Conflict and InvalidInput as the promotion would.
         """
         with self._database.reading() as session:
-            asking = Consumer.of(consumer_row(session, consumer))
+            asking = Consumer.from_row(consumer_row(session, consumer))
             row = assignment_row(session, consumer)
-            assignment = Assignment.of(row) if row else None
+            assignment = Assignment.from_row(row) if row else None
             candidate = version_row(session, version)
             if canary_share is None:
                 require_switch(consumer, assignment, version)
@@ -73,7 +79,7 @@ class Promotions:
                 require_canary(consumer, assignment, version, canary_share)
                 if narrows(assignment, canary_share):
                     return ()
-            return verdicts(facts_of(session, asking, assignment, candidate, datetime.now(UTC), canary_share))
+            return verdicts(read_gate_facts(session, asking, assignment, candidate, datetime.now(UTC), canary_share))
 
     def finish_canary(
         self, consumer: str, reason: str = "", *, force: bool = False, expected_revision: int | None = None
@@ -93,7 +99,7 @@ class Promotions:
     def rollback_target(self, consumer: str) -> str:
         """The version that a rollback would go to; raises NotFound, or Conflict when there is none."""
         with self._database.reading() as session:
-            return target(session, consumer_row(session, consumer).name)
+            return find_rollback_target(session, consumer_row(session, consumer).name)
 
     def rollback(
         self, consumer: str, reason: str = "", *, force: bool = False, expected_revision: int | None = None
@@ -103,7 +109,7 @@ class Promotions:
         A second rollback goes further back. The gates check only that the earlier version still works.
         """
         with self._change(Action.ROLLBACK, consumer, reason, expected_revision, force) as change:
-            version = target(change.session, consumer)
+            version = find_rollback_target(change.session, consumer)
             return change.write(PromotionKind.ROLLBACK, version, change.judge(version, ROLLBACK_POLICY))
 
     def history(self, consumer: str, at: datetime | None = None) -> list[Promotion]:
@@ -116,13 +122,13 @@ class Promotions:
             statement = statement.where(PromotionRow.promoted_at <= at)
         with self._database.reading() as session:
             consumer_row(session, consumer)
-            return [Promotion.of(row) for row in session.scalars(statement)]
+            return [Promotion.from_row(row) for row in session.scalars(statement)]
 
     @contextmanager
     def _change(
         self, action: Action, consumer: str, reason: str, expected_revision: int | None, force: bool = False
-    ) -> Iterator[Change]:
+    ) -> Iterator[AssignmentChange]:
         with self._audit.change(action, f"consumer {consumer}") as entry:
-            change = Change(entry, consumer, self._audit.actor, reason, force)
+            change = AssignmentChange(entry, consumer, self._audit.actor, reason, force)
             change.require_revision(expected_revision)
             yield change

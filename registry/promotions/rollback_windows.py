@@ -39,7 +39,7 @@ def way_back(session: Session, consumer: str) -> list[Stay]:
     return way
 
 
-def target(session: Session, consumer: str) -> str:
+def find_rollback_target(session: Session, consumer: str) -> str:
     """The version that a rollback goes to; raises Conflict when there is none."""
     way = way_back(session, consumer)
     if len(way) < 2:
@@ -59,7 +59,7 @@ def keep_windows(session: Session, consumer: str, now: datetime) -> None:
     present = {row.version: row for row in session.scalars(select(RollbackWindowRow).where(of_consumer))}
     for version, row in present.items():
         row.until = due[version]
-    for version in _kept(session, due.keys() - present.keys()):
+    for version in _kept_versions(session, due.keys() - present.keys()):
         session.add(RollbackWindowRow(consumer=consumer, version=version, until=due[version]))
     session.flush()
 
@@ -70,7 +70,7 @@ def _due(way: list[Stay], now: datetime) -> dict[str, datetime]:
     return {version: until for version, until in ends.items() if until > now and version != way[-1].version}
 
 
-def _kept(session: Session, versions: Iterable[str]) -> list[str]:
+def _kept_versions(session: Session, versions: Iterable[str]) -> list[str]:
     # By another machine's clock the window may have ended already, and the version may be retired.
     of_these = select(EmbeddingVersionRow.id).where(EmbeddingVersionRow.id.in_(list(versions)))
     return list(session.scalars(of_these.where(EmbeddingVersionRow.kept)))

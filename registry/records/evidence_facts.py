@@ -35,9 +35,9 @@ class VectorFacts:
     users_behind: int  # embedded users whose history has events that the vector does not know
 
 
-Facts: TypeAlias = ArtifactFacts | VectorFacts
-Kind: TypeAlias = Literal["artifact", "vectors"]
-KINDS: dict[type, Kind] = {ArtifactFacts: "artifact", VectorFacts: "vectors"}
+EvidenceFacts: TypeAlias = ArtifactFacts | VectorFacts
+EvidenceKind: TypeAlias = Literal["artifact", "vectors"]
+KINDS: dict[type, EvidenceKind] = {ArtifactFacts: "artifact", VectorFacts: "vectors"}
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,20 @@ class Evidence:
     """Facts about a version, who measured them, and when."""
 
     version: str
-    facts: Facts
+    facts: EvidenceFacts
     measured_at: datetime
     measured_by: str
 
     @classmethod
-    def of(cls, row: EvidenceRow) -> "Evidence":
+    def from_row(cls, row: EvidenceRow) -> "Evidence":
         return cls(row.version, _facts(row.kind, row.facts), row.measured_at, row.measured_by)
 
 
-def _facts(kind: str, stored: Mapping[str, Any]) -> Facts:
+def _facts(kind: str, stored: Mapping[str, Any]) -> EvidenceFacts:
     types = {name: type_ for type_, name in KINDS.items()}
     return types[kind](**stored)  # type: ignore[index, no-any-return]
 
 
-def to_json(facts: Facts) -> dict[str, Any]:
+def to_json(facts: EvidenceFacts) -> dict[str, Any]:
     """The facts as the column `evidence.facts` stores them."""
     return asdict(facts)

@@ -10,7 +10,7 @@ from portrait.registry.text import one_line
 
 DAY = 86_400.0
 
-GateChanges: TypeAlias = Mapping[str, Any] | Sequence[str]
+GateSettingChanges: TypeAlias = Mapping[str, Any] | Sequence[str]
 """Settings by name, where None puts the default back; or the same as texts, `name=value` and `name=`."""
 
 
@@ -48,20 +48,20 @@ class GateSettings:
         A value that this code does not know or cannot use, because other code has stored it, counts as the default:
         the row of one consumer must not keep everybody from reading the registry.
         """
-        return cls(**{name: _typed(name, value) for name, value in stored.items() if _usable(name, value)})
+        return cls(**{name: _convert_value(name, value) for name, value in stored.items() if _usable(name, value)})
 
     def to_json(self) -> dict[str, Any]:
         """The values that differ from the defaults, by name."""
         standard = asdict(GateSettings())
         return {name: value for name, value in asdict(self).items() if value != standard[name]}
 
-    def overridden(self, changes: GateChanges) -> Self:
+    def overridden(self, changes: GateSettingChanges) -> Self:
         """The settings with changes applied; raises InvalidInput for an unknown name or an impossible value."""
         values = self.to_json()
-        for name, value in changes.items() if isinstance(changes, Mapping) else map(_split, changes):
+        for name, value in changes.items() if isinstance(changes, Mapping) else map(_parse_setting, changes):
             values.pop(name, None)
             if value not in (None, "") or name not in _KINDS:
-                values[name] = _typed(name, value)
+                values[name] = _convert_value(name, value)
         return type(self)(**values)
 
 
@@ -73,14 +73,14 @@ def unknown_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in stored.items() if name not in _KINDS}
 
 
-def _split(text: str) -> tuple[str, str]:
+def _parse_setting(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
         raise InvalidInput(f"gate setting {text!r}: write name=value, max_prior_share=0.2 for instance")
     return name.strip(), value.strip()
 
 
-def _typed(name: str, value: Any) -> Any:
+def _convert_value(name: str, value: Any) -> Any:
     """A value in the type of its setting. Texts are parsed, but True is no number and a number is no text."""
     if name not in _KINDS:
         raise InvalidInput(f"there is no gate setting {name!r}; there are: {', '.join(_KINDS)}")
@@ -97,7 +97,7 @@ def _typed(name: str, value: Any) -> Any:
 
 def _usable(name: str, value: Any) -> bool:
     try:
-        GateSettings(**{name: _typed(name, value)})
+        GateSettings(**{name: _convert_value(name, value)})
     except InvalidInput:
         return False
     return True

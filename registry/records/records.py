@@ -55,7 +55,7 @@ class EmbeddingVersion:
         return self.begun_as_of or self.last_as_of or self.data_to
 
     @classmethod
-    def of(cls, row: EmbeddingVersionRow, as_ofs: "AsOfs") -> "EmbeddingVersion":
+    def from_row(cls, row: EmbeddingVersionRow, as_ofs: "AsOfs") -> "EmbeddingVersion":
         return cls(
             id=row.id,
             family=row.family,
@@ -111,7 +111,7 @@ class Backfill:
         return self.finished_at is not None
 
     @classmethod
-    def of(cls, row: BackfillRow) -> "Backfill":
+    def from_row(cls, row: BackfillRow) -> "Backfill":
         return cls(
             id=row.id,
             version=row.version,
@@ -139,7 +139,7 @@ class Evaluation:
     data_stamp: str | None = None  # the data that it was measured on; without one it compares with nothing
 
     @classmethod
-    def of(cls, row: EvaluationRow) -> "Evaluation":
+    def from_row(cls, row: EvaluationRow) -> "Evaluation":
         measured = (row.task, row.metric, row.value, row.as_of, row.created_at, row.data_stamp)
         return cls(row.id, row.version, row.fingerprint, *measured)
 
@@ -161,7 +161,7 @@ class Head:
     created_by: str
 
     @classmethod
-    def of(cls, row: HeadRow) -> "Head":
+    def from_row(cls, row: HeadRow) -> "Head":
         trained_on = (row.id, row.consumer, row.version, row.fingerprint)
         measured = (row.task, row.data_stamp, row.as_of, row.metrics)
         return cls(*trained_on, *measured, row.location, row.created_at, row.created_by)
@@ -180,7 +180,7 @@ class Consumer:
     max_age_seconds: float | None = None  # a stored vector older than this is computed anew on read
 
     @classmethod
-    def of(cls, row: ConsumerRow) -> "Consumer":
+    def from_row(cls, row: ConsumerRow) -> "Consumer":
         gates = GateSettings.from_json(row.gates)
         return cls(row.name, row.owner, row.task, row.created_at, gates, row.wants_head, row.max_age_seconds)
 
@@ -197,7 +197,7 @@ class Assignment:
     changed_at: datetime
 
     @classmethod
-    def of(cls, row: AssignmentRow) -> "Assignment":
+    def from_row(cls, row: AssignmentRow) -> "Assignment":
         return cls(row.consumer, row.stable, row.canary, row.canary_share, row.revision, row.changed_at)
 
 
@@ -219,7 +219,7 @@ class Promotion:
     canary_share: float | None = None
 
     @classmethod
-    def of(cls, row: PromotionRow) -> "Promotion":
+    def from_row(cls, row: PromotionRow) -> "Promotion":
         return cls(
             consumer=row.consumer,
             revision=row.revision,
@@ -259,7 +259,7 @@ class Replica:
     facts: dict[str, Any] = field(default_factory=dict)  # what it has counted so far
 
     @classmethod
-    def of(cls, row: ReplicaRow) -> "Replica":
+    def from_row(cls, row: ReplicaRow) -> "Replica":
         role: Role = "shard" if row.role == "shard" else "gateway"
         return cls(row.id, row.host, row.generation, row.started_at, row.seen_at, role, row.facts)
 
@@ -277,7 +277,7 @@ class ApiKey:
     revoked_at: datetime | None = None
 
     @classmethod
-    def of(cls, row: ApiKeyRow) -> "ApiKey":
+    def from_row(cls, row: ApiKeyRow) -> "ApiKey":
         return cls(
             row.id, row.name, row.sha256, known_grants(row.grants), row.created_at, row.created_by, row.revoked_at
         )

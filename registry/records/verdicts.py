@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Outcome(StrEnum):
+class GateOutcome(StrEnum):
     """Answers of a gate: accept; wait, as something can still be done about it; or reject for good."""
 
     ACCEPT = "accept"
@@ -18,7 +18,7 @@ class Verdict:
     """The answer of one gate, kept with the promotion."""
 
     gate: str
-    outcome: Outcome
+    outcome: GateOutcome
     reason: str
     remedy: str = ""  # what to do about it; empty when accepted
     forceable: bool = True  # whether `force` may pass over it
@@ -26,7 +26,7 @@ class Verdict:
     @property
     def accepted(self) -> bool:
         """Whether the gate lets the promotion pass."""
-        return self.outcome is Outcome.ACCEPT
+        return self.outcome is GateOutcome.ACCEPT
 
     def to_json(self) -> dict[str, str | bool]:
         """The verdict as the column `promotions.gates` stores it."""
@@ -35,7 +35,7 @@ class Verdict:
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "Verdict":
         """The verdict whose `to_json` is `stored`."""
-        return cls(**{**stored, "outcome": Outcome(stored["outcome"])})
+        return cls(**{**stored, "outcome": GateOutcome(stored["outcome"])})
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.remedy}" if self.remedy else self.reason

@@ -62,7 +62,7 @@ class Replicas:
         """The replicas that were seen within a time, ordered by id."""
         with self._database.reading() as session:
             alive = select(ReplicaRow).where(ReplicaRow.seen_at >= database_now(session) - within)
-            return [Replica.of(row) for row in session.scalars(alive.order_by(ReplicaRow.id))]
+            return [Replica.from_row(row) for row in session.scalars(alive.order_by(ReplicaRow.id))]
 
     def behind(
         self, generation: int, within: timedelta = ALIVE, roles: Collection[Role] = ROLES

@@ -36,13 +36,13 @@ def read_state(database: Database) -> ServingState:
         times = as_ofs(session)
         return ServingState(
             generation=generation,
-            assignments={row.consumer: Assignment.of(row) for row in session.scalars(select(AssignmentRow))},
+            assignments={row.consumer: Assignment.from_row(row) for row in session.scalars(select(AssignmentRow))},
             versions={
-                row.id: EmbeddingVersion.of(row, times.get(row.id, AsOfs()))
+                row.id: EmbeddingVersion.from_row(row, times.get(row.id, AsOfs()))
                 for row in session.scalars(select(EmbeddingVersionRow))
             },
-            consumers={row.name: Consumer.of(row) for row in session.scalars(select(ConsumerRow))},
-            keys={row.id: ApiKey.of(row) for row in session.scalars(select(ApiKeyRow))},
+            consumers={row.name: Consumer.from_row(row) for row in session.scalars(select(ConsumerRow))},
+            keys={row.id: ApiKey.from_row(row) for row in session.scalars(select(ApiKeyRow))},
         )
 
 

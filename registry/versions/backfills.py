@@ -56,7 +56,7 @@ class Backfills:
             owner = version_row(session, version, lock=True)
             _require_live(owner)
             snapshot = one_line("snapshot", snapshot, 128)
-            row = _of_snapshot(session, version, snapshot)
+            row = _row_of_snapshot(session, version, snapshot)
             entry.changed = row is None
             row = row or _insert(session, version, snapshot, as_of, users_expected)
             entry.detail |= {"backfill": row.id, "snapshot": snapshot, "users_expected": row.users_expected}
@@ -68,7 +68,7 @@ class Backfills:
             if registered or entry.changed:  # from now on nobody encodes with an earlier as-of than this pass
                 session.flush()
                 bump(session, projected=False)
-            return Backfill.of(row)
+            return Backfill.from_row(row)
 
     def bucket_done(self, backfill_id: int, bucket: int, users: int) -> Backfill:
         """Record that all `users` of a bucket have their vector; many processes may do so at once.
@@ -86,7 +86,7 @@ class Backfills:
                     raise Conflict(f"backfill {backfill_id} of {row.version} has finished: begin another one")
                 _require_live(version_row(session, row.version))
                 row.buckets_done = {**row.buckets_done, str(bucket): int(users)}
-            return Backfill.of(row)
+            return Backfill.from_row(row)
 
     def finish(self, backfill_id: int, left: Mapping[int, int] | None = None) -> Backfill:
         """Finish a pass that covers every user; its version becomes ready. Finishing twice changes nothing.
@@ -111,7 +111,7 @@ class Backfills:
                 owner.state = VersionState.READY
                 session.flush()
                 bump(session, projected=False)
-            return Backfill.of(row)
+            return Backfill.from_row(row)
 
     def latest(self, version: str) -> Backfill | None:
         """The backfill of a version that was begun last, finished or not; None if there is none. Raises NotFound."""
@@ -122,10 +122,10 @@ class Backfills:
         with self._database.reading() as session:
             version_row(session, version)
             statement = select(BackfillRow).where(BackfillRow.version == version).order_by(BackfillRow.id)
-            return [Backfill.of(row) for row in session.scalars(statement)]
+            return [Backfill.from_row(row) for row in session.scalars(statement)]
 
 
-def _of_snapshot(session: Session, version: str, snapshot: str) -> BackfillRow | None:
+def _row_of_snapshot(session: Session, version: str, snapshot: str) -> BackfillRow | None:
     statement = select(BackfillRow).where(BackfillRow.version == version, BackfillRow.snapshot == snapshot)
     return session.scalars(statement.with_for_update(key_share=True)).first()
 

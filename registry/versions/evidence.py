@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from portrait.registry.database.database import Database
 from portrait.registry.database.tables import EvidenceRow
-from portrait.registry.records.evidence_facts import KINDS, Evidence, Facts, Kind, to_json
+from portrait.registry.records.evidence_facts import KINDS, Evidence, EvidenceFacts, EvidenceKind, to_json
 from portrait.registry.rows import version_row
 
 
@@ -18,7 +18,7 @@ class EvidenceLog:
         self._database = database
         self._actor = actor
 
-    def record(self, version: str, *facts: Facts, since: datetime | None = None) -> None:
+    def record(self, version: str, *facts: EvidenceFacts, since: datetime | None = None) -> None:
         """Keep facts whose measurement began at `since` (default: now); raises NotFound for an unknown version.
 
         The beginning counts as the time of the evidence: a backfill that ended meanwhile was not measured.
@@ -31,19 +31,19 @@ class EvidenceLog:
                 row.measured_by = self._actor
                 session.add(row)
 
-    def newest(self, version: str) -> dict[Kind, Evidence]:
+    def newest(self, version: str) -> dict[EvidenceKind, Evidence]:
         """The newest evidence of each kind that there is; raises NotFound for an unknown version."""
         with self._database.reading() as session:
             version_row(session, version)
             return newest_evidence(session, version)
 
 
-def newest_evidence(session: Session, version: str) -> dict[Kind, Evidence]:
+def newest_evidence(session: Session, version: str) -> dict[EvidenceKind, Evidence]:
     """The newest evidence of each kind about a version."""
-    newest: dict[Kind, Evidence] = {}
+    newest: dict[EvidenceKind, Evidence] = {}
     for kind in KINDS.values():
         statement = select(EvidenceRow).where(EvidenceRow.version == version, EvidenceRow.kind == kind)
         row = session.scalars(statement.order_by(EvidenceRow.id.desc()).limit(1)).first()
         if row is not None:
-            newest[kind] = Evidence.of(row)
+            newest[kind] = Evidence.from_row(row)
     return newest

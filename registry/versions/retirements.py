@@ -85,12 +85,12 @@ def _require_unpinned(session: Session, version: str) -> None:
     pins = [pin for pin in _pins(session) if pin.version == version]
     if pins:
         raise Conflict(
-            f"version {version} is pinned: {'; '.join(map(_said, pins))}. "
+            f"version {version} is pinned: {'; '.join(map(_pin_text, pins))}. "
             "Promote these consumers to another version, and let the rollback windows end"
         )
 
 
-def _said(pin: Pin) -> str:
+def _pin_text(pin: Pin) -> str:
     if pin.until is not None:
         return f"{pin.consumer} may roll back to it until {pin.until.isoformat(timespec='seconds')}"
     return f"{pin.consumer} reads it as its {pin.why}"

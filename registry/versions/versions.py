@@ -59,8 +59,8 @@ class NewVersion:
         if not self.artifact or path.is_absolute() or ".." in path.parts:
             raise InvalidInput(f"artifact {self.artifact!r}: give a path relative to the home")
         for name in ("feature_schema", "config"):
-            _stored(name, getattr(self, name))
-        _finite(self.metrics)
+            _as_json(name, getattr(self, name))
+        _finite_metrics(self.metrics)
 
 
 class Versions:
@@ -77,11 +77,11 @@ class Versions:
         """
         with self._audit.change(Action.VERSION_REGISTER, f"run {new.run}") as entry:
             session = entry.session
-            row = _of_run(session, new)
+            row = _row_of_run(session, new)
             if row is None:
                 _newest(session, new.family, lock=True)  # lock the parent before the instance: see registry.rows
                 bump(session)  # for its lock: two registrations at once take turns and get two numbers
-                row = _of_run(session, new)
+                row = _row_of_run(session, new)
             entry.changed = row is None
             row = row or _insert(session, new)
             entry.subject = f"version {row.id}"
@@ -145,14 +145,14 @@ class Versions:
             session.add(row)
             session.flush()
             entry.detail |= {"task": row.task, "metric": row.metric, "value": row.value, "data_stamp": row.data_stamp}
-            return Evaluation.of(row)
+            return Evaluation.from_row(row)
 
     def evaluations(self, id: str) -> builtins.list[Evaluation]:
         """The evaluations of a version, oldest first; raises NotFound."""
         with self._database.reading() as session:
             version_row(session, id)
             statement = select(EvaluationRow).where(EvaluationRow.version == id).order_by(EvaluationRow.id)
-            return [Evaluation.of(row) for row in session.scalars(statement)]
+            return [Evaluation.from_row(row) for row in session.scalars(statement)]
 
     def list(self, states: Collection[VersionState] | None = None) -> builtins.list[EmbeddingVersion]:
         """All versions, or those in one of `states`, by family and number."""
@@ -161,10 +161,10 @@ class Versions:
             statement = statement.where(EmbeddingVersionRow.state.in_(builtins.list(states)))
         with self._database.reading() as session:
             times = as_ofs(session)
-            return [EmbeddingVersion.of(row, times.get(row.id, AsOfs())) for row in session.scalars(statement)]
+            return [EmbeddingVersion.from_row(row, times.get(row.id, AsOfs())) for row in session.scalars(statement)]
 
 
-def _of_run(session: Session, new: NewVersion) -> EmbeddingVersionRow | None:
+def _row_of_run(session: Session, new: NewVersion) -> EmbeddingVersionRow | None:
     row = session.scalars(select(EmbeddingVersionRow).where(EmbeddingVersionRow.run == new.run)).first()
     if row is not None and row.fingerprint != new.fingerprint:
         raise FingerprintMismatch(
@@ -196,9 +196,9 @@ def _insert(session: Session, new: NewVersion) -> EmbeddingVersionRow:
         snapshot=new.snapshot,
         data_from=new.data_from,
         data_to=new.data_to,
-        feature_schema=_stored("feature_schema", new.feature_schema),
-        config=_stored("config", new.config),
-        metrics=_finite(new.metrics),
+        feature_schema=_as_json("feature_schema", new.feature_schema),
+        config=_as_json("config", new.config),
+        metrics=_finite_metrics(new.metrics),
         code_revision=new.code_revision,
         created_at=datetime.now(UTC),
     )
@@ -207,7 +207,7 @@ def _insert(session: Session, new: NewVersion) -> EmbeddingVersionRow:
     return row
 
 
-def _stored(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
+def _as_json(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
     """`value` as it comes back from the database; raises InvalidInput when it is not JSON, as with NaN."""
     try:
         stored: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
@@ -216,7 +216,7 @@ def _stored(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
     return stored
 
 
-def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
+def _finite_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise InvalidInput(f"metric {name} is {value}: leave it out, only finite values can be compared")

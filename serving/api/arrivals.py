@@ -5,13 +5,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.registry.records.grants import Scope
 from portrait.serving.api.guard import Guard
 from portrait.serving.api.requests import body_within, require_json
-from portrait.serving.arrivals.arrivals import Arrivals, Receipt, Rejection
+from portrait.serving.arrivals.arrivals import ArrivalReceipt, ArrivalRejection, Arrivals
 from portrait.serving.http import problems
-from portrait.serving.http.metrics import Metrics
+from portrait.serving.http.metrics import GatewayMetrics
 
 MOST = 1_000
 """Records in one request."""
@@ -20,17 +20,17 @@ MAX_BODY = 8 * 1024 * 1024
 SMALLER = "send them in several requests"
 
 
-def path_of(kind: Kind) -> str:
+def path_of(kind: SegmentKind) -> str:
     """The path that takes records of this kind."""
     return f"/v1/{kind}"
 
 
-def routes(arrivals: Arrivals, guard: Guard, metrics: Metrics) -> list[Route]:
+def routes(arrivals: Arrivals, guard: Guard, metrics: GatewayMetrics) -> list[Route]:
     """The routes `POST /v1/events`, `/v1/users` and `/v1/items`."""
-    return [_route(kind, arrivals, guard, metrics) for kind in Kind]
+    return [_route(kind, arrivals, guard, metrics) for kind in SegmentKind]
 
 
-def _route(kind: Kind, arrivals: Arrivals, guard: Guard, metrics: Metrics) -> Route:
+def _route(kind: SegmentKind, arrivals: Arrivals, guard: Guard, metrics: GatewayMetrics) -> Route:
     path = path_of(kind)
 
     async def take(request: Request) -> Response:
@@ -59,8 +59,8 @@ def _records(body: bytes) -> list[object]:
     return parsed
 
 
-def _answer(receipt: Receipt, sent: int) -> Response:
-    rejected = [_shown(one) for one in receipt.rejected]
+def _answer(receipt: ArrivalReceipt, sent: int) -> Response:
+    rejected = [_rejection_json(one) for one in receipt.rejected]
     if len(rejected) == sent:
         what = "the record is" if sent == 1 else f"all {sent:,} records are"
         raise problems.AllRejected(f"{what} rejected: {rejected[0]['reason']}", rejected)
@@ -68,5 +68,5 @@ def _answer(receipt: Receipt, sent: int) -> Response:
     return Response(orjson.dumps(body), 202, media_type="application/json")
 
 
-def _shown(one: Rejection) -> dict[str, object]:
+def _rejection_json(one: ArrivalRejection) -> dict[str, object]:
     return {"index": one.index, "reason": one.reason}

@@ -9,7 +9,7 @@ from portrait.serving.api.guard import Actor, Guard
 from portrait.serving.api.requests import ConsumerChange, NewConsumer
 from portrait.serving.api.responses import AssignedConsumerAnswer, AssignmentAnswer, ConsumerAnswer
 from portrait.serving.bounded_threads import BoundedThreads
-from portrait.serving.http.problems import documented
+from portrait.serving.http.problems import problem_responses
 from portrait.serving.state.assignment_poller import Assignments, known_consumer
 
 TAG = "consumers"
@@ -25,7 +25,7 @@ def reading(guard: Guard, assignments: Assignments) -> APIRouter:
         state = assignments.state
         return [_answer(state, name) for name in sorted(state.consumers)]
 
-    @routes.get("/consumers/{consumer}", responses=documented(404))
+    @routes.get("/consumers/{consumer}", responses=problem_responses(404))
     async def consumer(consumer: str) -> AssignedConsumerAnswer:
         """One consumer with its assignment."""
         return _answer(assignments.state, consumer)
@@ -37,7 +37,7 @@ def changing(guard: Guard, registry: Registry, threads: BoundedThreads) -> APIRo
     """Routes that change consumers, for administrators."""
     routes = guard.router(Scope.ADMINISTER, TAG)
 
-    @routes.post("/consumers", status_code=201, responses=documented(400, 409, 413, 422))
+    @routes.post("/consumers", status_code=201, responses=problem_responses(400, 409, 413, 422))
     async def add_consumer(body: NewConsumer, actor: Actor) -> ConsumerAnswer:
         """Add a consumer; the same again changes nothing."""
         gates = body.gates.model_dump(exclude_none=True)
@@ -48,7 +48,7 @@ def changing(guard: Guard, registry: Registry, threads: BoundedThreads) -> APIRo
         )
         return ConsumerAnswer.model_validate(made)
 
-    @routes.patch("/consumers/{consumer}", responses=documented(400, 404, 409, 413, 422))
+    @routes.patch("/consumers/{consumer}", responses=problem_responses(400, 404, 409, 413, 422))
     async def set_consumer(consumer: str, body: ConsumerChange, actor: Actor) -> ConsumerAnswer:
         """Change the owner, the task, gate settings, whether a head is required, or how old vectors may be."""
         gates = body.gates.model_dump(exclude_unset=True) if body.gates else {}

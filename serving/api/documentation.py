@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.routing import BaseRoute
 
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.registry.records.grants import Scope
 from portrait.serving.api.arrivals import MOST, path_of
 from portrait.serving.api.embeddings import PATH
@@ -85,31 +85,31 @@ Consumer = Annotated[str, Path(description="Name of the downstream model.")]
 Strict = Annotated[bool, Query(description="404 for users of whom nothing is known, instead of the prior.")]
 
 
-def _documented(model: type, *further: int) -> dict[int | str, dict[str, Any]]:
+def _embedding_responses(model: type, *further: int) -> dict[int | str, dict[str, Any]]:
     arrow = {"schema": {"type": "string", "format": "binary"}}
     success = {"model": model, "description": "JSON, or Arrow by Accept.", "content": {answers.ARROW: arrow}}
-    return {200: success, **refusals(Scope.READ), **problems.documented(400, 404, 409, *further)}
+    return {200: success, **refusals(Scope.READ), **problems.problem_responses(400, 404, 409, *further)}
 
 
 hot = APIRouter(prefix=PATH, tags=["embeddings"], default_response_class=Response)
 NEEDS = {"security": security(Scope.READ)}
 
 
-@hot.get("/{user}", responses=_documented(EmbeddingAnswer), openapi_extra=NEEDS)
+@hot.get("/{user}", responses=_embedding_responses(EmbeddingAnswer), openapi_extra=NEEDS)
 async def embedding(
     consumer: Consumer, user: Annotated[str, Path(description="User id; escape / as %2F.")], strict: Strict = False
 ) -> None:
     """One user's embedding."""
 
 
-@hot.get("", responses=_documented(EmbeddingsAnswer, 413), openapi_extra=NEEDS)
+@hot.get("", responses=_embedding_responses(EmbeddingsAnswer, 413), openapi_extra=NEEDS)
 async def embeddings_by_query(
     consumer: Consumer, user: Annotated[list[UserId], Query(min_length=1)], strict: Strict = False
 ) -> None:
     """Embeddings of a few users, named as `?user=a&user=b`."""
 
 
-@hot.post("", responses=_documented(EmbeddingsAnswer, 413, 422), openapi_extra=NEEDS)
+@hot.post("", responses=_embedding_responses(EmbeddingsAnswer, 413, 422), openapi_extra=NEEDS)
 async def embeddings(consumer: Consumer, body: EmbeddingsRequest) -> None:
     """Embeddings of a batch of users, as JSON or as an Arrow stream by Accept."""
 
@@ -119,24 +119,24 @@ incoming = APIRouter(tags=["events"], default_response_class=Response)
 RECEIPT: dict[int | str, dict[str, Any]] = {
     202: {"model": ReceiptAnswer, "description": "What was accepted is durable; the others have their reasons."},
     **refusals(Scope.EVENTS),
-    **problems.documented(413, 422),
+    **problems.problem_responses(413, 422),
 }
 Events = EventRecord | Annotated[list[EventRecord], Field(min_length=1, max_length=MOST)]
 Users = UserRecord | Annotated[list[UserRecord], Field(min_length=1, max_length=MOST)]
 Items = ItemRecord | Annotated[list[ItemRecord], Field(min_length=1, max_length=MOST)]
 
 
-@incoming.post(path_of(Kind.EVENTS), status_code=202, responses=RECEIPT, openapi_extra=DIRECT)
+@incoming.post(path_of(SegmentKind.EVENTS), status_code=202, responses=RECEIPT, openapi_extra=DIRECT)
 async def post_events(body: Events) -> None:
     """Send events: one, or an array of them."""
 
 
-@incoming.post(path_of(Kind.USERS), status_code=202, responses=RECEIPT, openapi_extra=DIRECT)
+@incoming.post(path_of(SegmentKind.USERS), status_code=202, responses=RECEIPT, openapi_extra=DIRECT)
 async def post_users(body: Users) -> None:
     """Send sign-ups and profile changes; further fields are the columns that users files have brought."""
 
 
-@incoming.post(path_of(Kind.ITEMS), status_code=202, responses=RECEIPT, openapi_extra=DIRECT)
+@incoming.post(path_of(SegmentKind.ITEMS), status_code=202, responses=RECEIPT, openapi_extra=DIRECT)
 async def post_items(body: Items) -> None:
     """Send new items and changes; further fields are the `vector_<modality>` columns that items files have brought."""
 
@@ -163,12 +163,12 @@ def document(title: str, version: str, description: str, routes: Sequence[BaseRo
     users["schema"]["maxItems"] = max_batch
     for path in made["paths"].values():
         for operation in path.values():
-            _as_problems(operation["responses"])
+            _use_problem_responses(operation["responses"])
     return made
 
 
-def _as_problems(responses: dict[str, Any]) -> None:
+def _use_problem_responses(responses: dict[str, Any]) -> None:
     """Replace the 422 that FastAPI documents wherever there are parameters by our 400 problem."""
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
-        responses.update({str(status): answer for status, answer in problems.documented(400).items()})
+        responses.update({str(status): answer for status, answer in problems.problem_responses(400).items()})

@@ -17,7 +17,7 @@ from portrait.serving.api.requests import body_within
 from portrait.serving.api.schemas import EmbeddingsRequest
 from portrait.serving.http import problems
 from portrait.serving.http.hot_requests import Endpoint
-from portrait.serving.http.metrics import Metrics
+from portrait.serving.http.metrics import GatewayMetrics
 from portrait.serving.reads import answers
 from portrait.serving.reads.async_reader import PooledReader
 from portrait.serving.reads.embedding_batch import STORED
@@ -34,7 +34,7 @@ FLAGS = {"true": True, "1": True, "false": False, "0": False}
 class EmbeddingReads:
     """The endpoints under /v1/consumers/{consumer}/embeddings."""
 
-    def __init__(self, reader: PooledReader, guard: Guard, metrics: Metrics, max_batch: int) -> None:
+    def __init__(self, reader: PooledReader, guard: Guard, metrics: GatewayMetrics, max_batch: int) -> None:
         self._reader = reader
         self._guard = guard
         self._metrics = metrics
@@ -75,23 +75,23 @@ class EmbeddingReads:
             stored = await self._reader.stored(consumer, user)
             if stored is not None:
                 self._metrics.answered_with(consumer, stored.version, STORED, 1)
-                return answers.stored(stored)
+                return answers.stored_response(stored)
         answer = await self._reader.read(consumer, [user], strict)
         self._metrics.answered(consumer, answer)
-        return answers.single(answer, accept)
+        return answers.single_response(answer, accept)
 
     async def embeddings(self, request: Request) -> Response:
         """Embeddings of a batch of users."""
         self._guard.admit(request, READ)
         consumer: str = request.path_params["consumer"]
         if request.method == "POST":
-            asked = _parsed(await body_within(request, self._body_limit, SMALLER))
+            asked = _parse_body(await body_within(request, self._body_limit, SMALLER))
             users, strict = asked.users, asked.strict
         else:
-            users, strict = _named(request), _strict(request)
+            users, strict = _query_users(request), _strict(request)
         answer = await self._reader.read(consumer, _within(users, self._max_batch), strict)
         self._metrics.answered(consumer, answer)
-        return answers.several(answer, _accept(request))
+        return answers.batch_response(answer, _accept(request))
 
 
 def _path(scope: Scope) -> str:
@@ -108,7 +108,7 @@ def _user(scope: Scope, consumer: str) -> str:
     return user
 
 
-def _named(request: Request) -> list[str]:
+def _query_users(request: Request) -> list[str]:
     users = request.query_params.getlist("user")
     if not users:
         raise InvalidInput("no user is named: add ?user=a&user=b, or POST a list")
@@ -137,7 +137,7 @@ def _within(users: list[str], limit: int) -> list[str]:
     return users
 
 
-def _parsed(body: bytes) -> EmbeddingsRequest:
+def _parse_body(body: bytes) -> EmbeddingsRequest:
     try:
         return EmbeddingsRequest.model_validate_json(body)
     except ValidationError as error:

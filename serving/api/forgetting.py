@@ -10,7 +10,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from portrait.registry.records.grants import Scope
 from portrait.serving.api.guard import Actor, Guard
 from portrait.serving.bounded_threads import BoundedThreads
-from portrait.serving.http.problems import documented
+from portrait.serving.http.problems import problem_responses
 from portrait.serving.operations.operations import Operations
 
 
@@ -59,7 +59,7 @@ def router(guard: Guard, operations: Operations, threads: BoundedThreads) -> API
     """The route `DELETE /v1/users/{user}`, for administrators."""
     routes = guard.router(Scope.ADMINISTER, "users")
 
-    @routes.delete("/users/{user:text}", responses=documented(400, 409))
+    @routes.delete("/users/{user:text}", responses=problem_responses(400, 409))
     async def forget(user: User, actor: Actor) -> ForgettingAnswer:
         """Delete all data of a user and refuse later records; another call finishes an interrupted one."""
         return ForgettingAnswer.model_validate(await threads.run(lambda: operations.forget(actor, user)))

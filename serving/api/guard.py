@@ -17,7 +17,7 @@ from portrait.registry.registry import Registry
 from portrait.serving.api.requests import BoundedRequest
 from portrait.serving.bounded_threads import BoundedThreads
 from portrait.serving.http.access import ANONYMOUS, Access, bearer
-from portrait.serving.http.problems import documented
+from portrait.serving.http.problems import problem_responses
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def security(scope: Scope | None) -> list[dict[str, list[str]]]:
 
 def refusals(scope: Scope | None) -> dict[int | str, dict[str, Any]]:
     """OpenAPI `responses` of callers who are not let in; 503 until the registry has answered once."""
-    return documented(401, 503) if scope is None else documented(401, 403, 503)
+    return problem_responses(401, 503) if scope is None else problem_responses(401, 403, 503)
 
 
 class Guard:
@@ -67,7 +67,7 @@ class Guard:
 
     def router(self, scope: Scope | None, tag: str) -> APIRouter:
         """A router under /v1 whose routes all need the scope, for the consumer in their path if there is one."""
-        return APIRouter(prefix="/v1", tags=[tag], route_class=_guarded(self, scope))
+        return APIRouter(prefix="/v1", tags=[tag], route_class=_guarded_route_class(self, scope))
 
     def _keep(self, actor: str, subject: str, refusal: AccessDenied) -> None:
         try:
@@ -76,7 +76,7 @@ class Guard:
             self._dropped.inc()
 
 
-def _guarded(guard: Guard, scope: Scope | None) -> type[APIRoute]:
+def _guarded_route_class(guard: Guard, scope: Scope | None) -> type[APIRoute]:
     class Guarded(APIRoute):
         """A route that lets its caller in first."""
 

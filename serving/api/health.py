@@ -9,8 +9,8 @@ from portrait.registry.errors import Unavailable
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.serving.api.schemas import Health, Readiness
 from portrait.serving.bounded_threads import BoundedThreads
-from portrait.serving.http.metrics import CONTENT_TYPE, Metrics
-from portrait.serving.http.problems import documented
+from portrait.serving.http.metrics import CONTENT_TYPE, GatewayMetrics
+from portrait.serving.http.problems import problem_responses
 from portrait.serving.operations.operations import Operations
 from portrait.serving.reads.async_reader import PooledReader, probe
 from portrait.serving.reads.lookups import Lookup
@@ -19,7 +19,7 @@ from portrait.serving.state.routing import served_versions
 ALIVE = b'{"status":"ok"}'
 
 
-def router(reader: PooledReader, metrics: Metrics, operations: Operations, threads: BoundedThreads) -> APIRouter:
+def router(reader: PooledReader, metrics: GatewayMetrics, operations: Operations, threads: BoundedThreads) -> APIRouter:
     """The routes /healthz, /readyz and /metrics; they need no key."""
     routes = APIRouter(tags=["operations"])
     assignments = reader.reader.assignments
@@ -29,7 +29,7 @@ def router(reader: PooledReader, metrics: Metrics, operations: Operations, threa
         """200 as long as the process answers."""
         return Response(ALIVE, media_type="application/json")
 
-    @routes.get("/readyz", responses=documented(503))
+    @routes.get("/readyz", responses=problem_responses(503))
     async def readyz() -> Readiness:
         """200 when the assignments are known and the online store answers, even while the registry is away."""
         state = assignments.state

@@ -10,7 +10,7 @@ from portrait.serving.api.guard import Actor, Guard
 from portrait.serving.api.requests import Moment, NewKey
 from portrait.serving.api.responses import AuditEventAnswer, KeyAnswer, NewKeyAnswer
 from portrait.serving.bounded_threads import BoundedThreads
-from portrait.serving.http.problems import documented
+from portrait.serving.http.problems import problem_responses
 
 
 def router(guard: Guard, registry: Registry, threads: BoundedThreads) -> APIRouter:
@@ -22,7 +22,7 @@ def router(guard: Guard, registry: Registry, threads: BoundedThreads) -> APIRout
         """All API keys, the revoked ones too."""
         return [KeyAnswer.model_validate(key) for key in await threads.run(registry.keys.list)]
 
-    @routes.post("/keys", status_code=201, responses=documented(400, 404, 413, 422))
+    @routes.post("/keys", status_code=201, responses=problem_responses(400, 404, 413, 422))
     async def add_key(body: NewKey, actor: Actor, response: Response) -> NewKeyAnswer:
         """Make a key. Only this answer contains it."""
         grants = [Grant.parse(text) for text in body.grants]
@@ -32,7 +32,7 @@ def router(guard: Guard, registry: Registry, threads: BoundedThreads) -> APIRout
         answer.key = key
         return answer
 
-    @routes.delete("/keys/{id}", responses=documented(400, 404))
+    @routes.delete("/keys/{id}", responses=problem_responses(400, 404))
     async def revoke_key(id: str, actor: Actor) -> KeyAnswer:
         """Revoke a key, for good; every gateway follows within a second."""
         return KeyAnswer.model_validate(await threads.run(lambda: registry.acting(actor).keys.revoke(id)))
@@ -49,7 +49,7 @@ def audit_router(guard: Guard, registry: Registry, threads: BoundedThreads) -> A
     """The route of the audit, for administrators."""
     routes = guard.router(Scope.ADMINISTER, "audit")
 
-    @routes.get("/audit", responses=documented(400))
+    @routes.get("/audit", responses=problem_responses(400))
     async def audit(since: Since = None, after: After = 0, limit: Limit = 100) -> list[AuditEventAnswer]:
         """Changes and refused attempts, oldest first."""
         events = await threads.run(lambda: registry.audit.list(since, after, limit))

@@ -11,19 +11,19 @@ from portrait.serving.api.guard import Actor, Guard
 from portrait.serving.api.requests import CanaryAbort, CanaryEnd, Moment, NewPromotion, NewRollback
 from portrait.serving.api.responses import DryRunAnswer, PromotionAnswer, VerdictAnswer
 from portrait.serving.bounded_threads import BoundedThreads
-from portrait.serving.http.problems import documented
+from portrait.serving.http.problems import problem_responses
 from portrait.serving.operations.operations import Operations
 
 TAG = "promotions"
 At = Annotated[Moment | None, Query(description="Up to this time only: the last one says what was read then.")]
-CHANGES = documented(400, 404, 409, 413, 422)
+CHANGES = problem_responses(400, 404, 409, 413, 422)
 
 
 def reading(guard: Guard, registry: Registry, threads: BoundedThreads) -> APIRouter:
     """The route of the history, for any key."""
     routes = guard.router(None, TAG)
 
-    @routes.get("/consumers/{consumer}/history", responses=documented(400, 404))
+    @routes.get("/consumers/{consumer}/history", responses=problem_responses(400, 404))
     async def history(
         consumer: str,
         at: Annotated[

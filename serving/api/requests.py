@@ -43,11 +43,11 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 MAX_AGE = "A stored vector older than this is computed anew on read, or answered as stale; 0 for any age."
 
 
-class _Sent(BaseModel):
+class _RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class GateChanges(_Sent):
+class GateChanges(_RequestBody):
     """Settings of a consumer's gates; a setting that is left out stays, null puts the default back."""
 
     min_coverage: Share = None
@@ -62,7 +62,7 @@ class GateChanges(_Sent):
     higher_is_better: bool | None = None
 
 
-class NewConsumer(_Sent):
+class NewConsumer(_RequestBody):
     """A consumer to add."""
 
     name: Name
@@ -73,7 +73,7 @@ class NewConsumer(_Sent):
     max_age_seconds: Seconds = Field(default=0.0, description=MAX_AGE)
 
 
-class ConsumerChange(_Sent):
+class ConsumerChange(_RequestBody):
     """Changes of a consumer; a field that is null or left out stays."""
 
     owner: Owner | None = None
@@ -83,7 +83,7 @@ class ConsumerChange(_Sent):
     max_age_seconds: Seconds | None = Field(default=None, description=MAX_AGE)
 
 
-class NewPromotion(_Sent):
+class NewPromotion(_RequestBody):
     """A version that the consumer is to read from now on."""
 
     version: VersionName
@@ -94,7 +94,7 @@ class NewPromotion(_Sent):
     dry_run: bool = Field(default=False, description="Ask the gates and change nothing.")
 
 
-class NewRollback(_Sent):
+class NewRollback(_RequestBody):
     """A way back to the stable version before."""
 
     reason: Reason = ""
@@ -102,7 +102,7 @@ class NewRollback(_Sent):
     expected_revision: Revision = None
 
 
-class CanaryFinish(_Sent):
+class CanaryFinish(_RequestBody):
     """The canary becomes the stable version."""
 
     action: Literal["finish"]
@@ -111,7 +111,7 @@ class CanaryFinish(_Sent):
     expected_revision: Revision = None
 
 
-class CanaryAbort(_Sent):
+class CanaryAbort(_RequestBody):
     """The canary ends and the stable version stays; no gate is asked."""
 
     action: Literal["abort"]
@@ -122,7 +122,7 @@ class CanaryAbort(_Sent):
 CanaryEnd = Annotated[CanaryFinish | CanaryAbort, Field(discriminator="action")]
 
 
-class TrainedHead(_Sent):
+class TrainedHead(_RequestBody):
     """A head to register."""
 
     version: VersionName
@@ -138,13 +138,13 @@ class TrainedHead(_Sent):
     location: str = Field(min_length=1, max_length=1024, pattern=NO_NUL, description="Where it lives.")
 
 
-class Retirement(_Sent):
+class Retirement(_RequestBody):
     """The end of a version."""
 
     reason: Reason = ""
 
 
-class NewKey(_Sent):
+class NewKey(_RequestBody):
     """An API key to make."""
 
     name: str = Field(min_length=1, max_length=64, pattern=NO_NUL, description="Who uses it; the actor in the audit.")

@@ -8,11 +8,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from portrait.registry.records.gate_settings import GateSettings
 
 
-class _Stored(BaseModel):
+class _RecordAnswer(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-class AssignmentAnswer(_Stored):
+class AssignmentAnswer(_RecordAnswer):
     """The version that a consumer reads now."""
 
     stable: str
@@ -22,7 +22,7 @@ class AssignmentAnswer(_Stored):
     changed_at: datetime
 
 
-class ConsumerAnswer(_Stored):
+class ConsumerAnswer(_RecordAnswer):
     """A downstream model that reads embeddings."""
 
     name: str
@@ -40,7 +40,7 @@ class AssignedConsumerAnswer(ConsumerAnswer):
     assignment: AssignmentAnswer | None = None
 
 
-class VerdictAnswer(_Stored):
+class VerdictAnswer(_RecordAnswer):
     """The verdict of one gate."""
 
     gate: str
@@ -50,7 +50,7 @@ class VerdictAnswer(_Stored):
     forceable: bool
 
 
-class PromotionAnswer(_Stored):
+class PromotionAnswer(_RecordAnswer):
     """A change of a consumer's assignment; it has read `to_version` and the canary since then."""
 
     consumer: str
@@ -67,14 +67,14 @@ class PromotionAnswer(_Stored):
     promoted_at: datetime
 
 
-class DryRunAnswer(_Stored):
+class DryRunAnswer(_RecordAnswer):
     """The verdicts that a promotion would get; nothing was changed."""
 
     passes: bool
     gates: list[VerdictAnswer]
 
 
-class HeadAnswer(_Stored):
+class HeadAnswer(_RecordAnswer):
     """A head of a consumer, trained on one version."""
 
     id: int
@@ -90,7 +90,7 @@ class HeadAnswer(_Stored):
     created_by: str
 
 
-class VersionAnswer(_Stored):
+class VersionAnswer(_RecordAnswer):
     """An embedding version and where it comes from."""
 
     id: str
@@ -113,7 +113,7 @@ class VersionAnswer(_Stored):
     last_as_of: datetime | None
 
 
-class DiffSideAnswer(_Stored):
+class DiffSideAnswer(_RecordAnswer):
     """One of two versions that are compared."""
 
     version: str
@@ -124,7 +124,7 @@ class DiffSideAnswer(_Stored):
     mean_norm: float | None
 
 
-class MeasuredAnswer(_Stored):
+class MeasuredAnswer(_RecordAnswer):
     """A metric of both versions on the same task and data; null where one was not measured."""
 
     task: str
@@ -134,7 +134,7 @@ class MeasuredAnswer(_Stored):
     b: float | None
 
 
-class DiffAnswer(_Stored):
+class DiffAnswer(_RecordAnswer):
     """Two versions side by side; what needs users in common is null where there are too few of them."""
 
     a: DiffSideAnswer
@@ -153,7 +153,7 @@ class DiffAnswer(_Stored):
 Texts = Annotated[list[str], BeforeValidator(lambda grants: [str(grant) for grant in grants])]
 
 
-class KeyAnswer(_Stored):
+class KeyAnswer(_RecordAnswer):
     """An API key, without the key itself."""
 
     id: str
@@ -170,7 +170,7 @@ class NewKeyAnswer(KeyAnswer):
     key: str = Field(default="", description="The key: keep it now, it is never shown again.")
 
 
-class AuditEventAnswer(_Stored):
+class AuditEventAnswer(_RecordAnswer):
     """A change, or a refused attempt at one."""
 
     id: int

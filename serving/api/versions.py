@@ -7,7 +7,7 @@ from portrait.serving.api.guard import Actor, Guard
 from portrait.serving.api.requests import Retirement
 from portrait.serving.api.responses import DiffAnswer, VersionAnswer
 from portrait.serving.bounded_threads import BoundedThreads
-from portrait.serving.http.problems import documented
+from portrait.serving.http.problems import problem_responses
 from portrait.serving.operations.operations import Operations
 
 TAG = "versions"
@@ -23,12 +23,12 @@ def reading(guard: Guard, operations: Operations, threads: BoundedThreads) -> AP
         """All embedding versions, whatever their state."""
         return [VersionAnswer.model_validate(version) for version in await threads.run(known.list)]
 
-    @routes.get("/versions/{version}", responses=documented(400, 404))
+    @routes.get("/versions/{version}", responses=problem_responses(400, 404))
     async def version(version: str) -> VersionAnswer:
         """One embedding version."""
         return VersionAnswer.model_validate(await threads.run(lambda: known.get(version)))
 
-    @routes.get("/versions/{version}/diff/{other}", responses=documented(400, 404, 409))
+    @routes.get("/versions/{version}/diff/{other}", responses=problem_responses(400, 404, 409))
     async def diff(version: str, other: str) -> DiffAnswer:
         """The difference of two versions, over a sample of the users."""
         return DiffAnswer.model_validate(await threads.run(lambda: operations.diff(version, other)))
@@ -40,7 +40,7 @@ def changing(guard: Guard, operations: Operations, threads: BoundedThreads) -> A
     """The route that retires a version, for administrators."""
     routes = guard.router(Scope.ADMINISTER, TAG)
 
-    @routes.post("/versions/{version}/retire", responses=documented(400, 404, 409, 413, 422))
+    @routes.post("/versions/{version}/retire", responses=problem_responses(400, 404, 409, 413, 422))
     async def retire(version: str, body: Retirement, actor: Actor) -> VersionAnswer:
         """Retire a version that nothing pins; it is `retiring` until its vectors are gone. Another call goes on."""
         retired = await threads.run(lambda: operations.retire(actor, version, body.reason))

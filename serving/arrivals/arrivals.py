@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from portrait.feature_repo.ingest.event_files import TAKEN
-from portrait.feature_repo.ingest.records import RecordJudge, Rejected
-from portrait.feature_repo.log.inbox import Outcome
-from portrait.feature_repo.log.manifest import Kind
-from portrait.serving.arrivals.inbox_writer import Arrived, InboxWriter
+from portrait.feature_repo.ingest.records import RecordJudge, RejectedRecord
+from portrait.feature_repo.log.inbox import InboxOutcome
+from portrait.feature_repo.log.manifest import SegmentKind
+from portrait.serving.arrivals.inbox_writer import ArrivedRecord, InboxWriter
 
 SLICE = 100
 """Records that are judged in one go, about a millisecond, before other requests get a turn."""
@@ -19,13 +19,13 @@ INVALID = "invalid"
 """Outcome, for metrics, of records that are rejected before the log is asked."""
 
 REASONS = {
-    Outcome.TAKEN: TAKEN,
-    Outcome.FORGOTTEN: "the user was forgotten: `portrait forget --lift` has records accepted again",
+    InboxOutcome.TAKEN: TAKEN,
+    InboxOutcome.FORGOTTEN: "the user was forgotten: `portrait forget --lift` has records accepted again",
 }
 
 
 @dataclass(frozen=True)
-class Rejection:
+class ArrivalRejection:
     """A record of a request that was not accepted."""
 
     index: int
@@ -33,12 +33,12 @@ class Rejection:
 
 
 @dataclass(frozen=True)
-class Receipt:
+class ArrivalReceipt:
     """The outcome of a request's records."""
 
     accepted: int
     known: int
-    rejected: Sequence[Rejection]
+    rejected: Sequence[ArrivalRejection]
     outcomes: Mapping[str, int]  # how many of each Outcome, and INVALID
 
 
@@ -56,21 +56,21 @@ class Arrivals:
         self._writer = writer
         self._connections = connections
 
-    async def take(self, kind: Kind, records: Sequence[object]) -> Receipt:
+    async def take(self, kind: SegmentKind, records: Sequence[object]) -> ArrivalReceipt:
         """Take in the valid ones of these JSON values; returns when they are durable.
 
         Raises Unavailable, also when too many records wait; then the same records may be sent again.
         """
         known = self._judge.known
-        if kind is not Kind.EVENTS and known.stale:
+        if kind is not SegmentKind.EVENTS and known.stale:
             await asyncio.to_thread(known.refresh)
-        good: list[tuple[int, Arrived]] = []
-        rejected: list[Rejection] = []
+        good: list[tuple[int, ArrivedRecord]] = []
+        rejected: list[ArrivalRejection] = []
         for index, one in enumerate(self._judge.judge(kind, records)):
-            if isinstance(one, Rejected):
-                rejected.append(Rejection(index, one.reason))
+            if isinstance(one, RejectedRecord):
+                rejected.append(ArrivalRejection(index, one.reason))
             else:
-                good.append((index, Arrived(one, records[index])))  # type: ignore[arg-type]  # good ones are objects
+                good.append((index, ArrivedRecord(one, records[index])))  # type: ignore[arg-type]  # good ones are objects
             if index % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
         outcomes = await self._writer.write([arrived for _, arrived in good]) if good else []
@@ -78,9 +78,9 @@ class Arrivals:
         counts.update(outcomes)
         for (index, _), outcome in zip(good, outcomes, strict=True):
             if outcome in REASONS:
-                rejected.append(Rejection(index, REASONS[outcome]))
+                rejected.append(ArrivalRejection(index, REASONS[outcome]))
         rejected.sort(key=lambda one: one.index)
-        return Receipt(counts[Outcome.ACCEPTED], counts[Outcome.KNOWN], rejected, counts)
+        return ArrivalReceipt(counts[InboxOutcome.ACCEPTED], counts[InboxOutcome.KNOWN], rejected, counts)
 
     def start(self) -> None:
         """Start the writer; records are accepted from now on."""

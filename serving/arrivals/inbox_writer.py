@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from portrait.feature_repo.broker.broker import Broker
 from portrait.feature_repo.broker.records import stream_record
-from portrait.feature_repo.log.inbox import Arriving, Inbox, Outcome
+from portrait.feature_repo.log.inbox import ArrivingRecord, Inbox, InboxOutcome
 from portrait.registry.errors import Conflict, Unavailable
 
 GROUP = 4_000
@@ -27,14 +27,14 @@ CLOSE_SECONDS = 20.0
 """How long closing waits until the records that wait are committed, even while the registry is away."""
 
 
-class Arrived(NamedTuple):
+class ArrivedRecord(NamedTuple):
     """A valid record, and the JSON object that it was parsed from."""
 
-    arriving: Arriving
+    arriving: ArrivingRecord
     record: Mapping[str, object]
 
 
-Accept = Callable[[Sequence[Arrived]], list[Outcome]]
+Accept = Callable[[Sequence[ArrivedRecord]], list[InboxOutcome]]
 """A function that makes records durable, all or none, and returns the outcome of each; raises Unavailable."""
 
 
@@ -49,21 +49,21 @@ def into_broker(broker: Broker) -> Accept:
     Known ids, taken ids and forgotten users are found only when the streams are read.
     """
 
-    def append(arrived: Sequence[Arrived]) -> list[Outcome]:
+    def append(arrived: Sequence[ArrivedRecord]) -> list[InboxOutcome]:
         broker.append([stream_record(*one) for one in arrived])
-        return [Outcome.ACCEPTED] * len(arrived)
+        return [InboxOutcome.ACCEPTED] * len(arrived)
 
     return append
 
 
-Answer = list[Outcome] | Exception
+Answer = list[InboxOutcome] | Exception
 
 
 @dataclass(frozen=True)
-class _Request:
-    records: Sequence[Arrived]
+class _WriteRequest:
+    records: Sequence[ArrivedRecord]
     loop: asyncio.AbstractEventLoop
-    answer: "asyncio.Future[list[Outcome]]"
+    answer: "asyncio.Future[list[InboxOutcome]]"
 
 
 class InboxWriter:
@@ -75,21 +75,21 @@ class InboxWriter:
     def __init__(self, accept: Accept, limit: int) -> None:
         self._accept = accept
         self._limit = limit
-        self._queue: deque[_Request] = deque()
+        self._queue: deque[_WriteRequest] = deque()
         self._waiting = 0  # records queued or being committed
         self._earliest = 0.0  # when the next transaction may begin
         self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
 
-    async def write(self, records: Sequence[Arrived]) -> list[Outcome]:
+    async def write(self, records: Sequence[ArrivedRecord]) -> list[InboxOutcome]:
         """The outcome of each record, once it is durable.
 
         Raises Unavailable, at once when too many records wait, or when the registry or the broker is away; then the
         records may be sent again.
         """
         loop = asyncio.get_running_loop()
-        request = _Request(records, loop, loop.create_future())
+        request = _WriteRequest(records, loop, loop.create_future())
         with self._changed:
             if self._closed:
                 raise Unavailable("the gateway is stopping: send it again")
@@ -121,7 +121,7 @@ class InboxWriter:
                 self._waiting -= sum(len(request.records) for request in group)
             _resolve(group, answers)
 
-    def _next_group(self) -> list[_Request]:
+    def _next_group(self) -> list[_WriteRequest]:
         """The requests of the next transaction; none once the writer is closed and nothing waits."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed)
@@ -129,14 +129,14 @@ class InboxWriter:
             if early > 0:
                 self._changed.wait_for(lambda: self._waiting >= GROUP or self._closed, early)
             self._earliest = time.monotonic() + PACE
-            group: list[_Request] = []
+            group: list[_WriteRequest] = []
             size = 0
             while self._queue and (not group or size + len(self._queue[0].records) <= GROUP):
                 group.append(self._queue.popleft())
                 size += len(group[-1].records)
             return group
 
-    def _answers(self, group: Sequence[_Request]) -> list[Answer]:
+    def _answers(self, group: Sequence[_WriteRequest]) -> list[Answer]:
         answer = self._outcomes([record for request in group for record in request.records])
         if isinstance(answer, list):
             outcomes = iter(answer)
@@ -146,7 +146,7 @@ class InboxWriter:
         # One of the requests fails: commit each by itself, so that the others succeed.
         return [self._outcomes(request.records) for request in group]
 
-    def _outcomes(self, records: Sequence[Arrived]) -> Answer:
+    def _outcomes(self, records: Sequence[ArrivedRecord]) -> Answer:
         try:
             return self._accept(records)
         except Conflict as error:  # two gateways got the same ids at once: sent again, they are known
@@ -155,9 +155,9 @@ class InboxWriter:
             return error
 
 
-def _resolve(group: Sequence[_Request], answers: Sequence[Answer]) -> None:
+def _resolve(group: Sequence[_WriteRequest], answers: Sequence[Answer]) -> None:
     """Hand out the answers of a group, waking each event loop once instead of once a request."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Request, Answer]]] = defaultdict(list)
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_WriteRequest, Answer]]] = defaultdict(list)
     for request, answer in zip(group, answers, strict=True):
         by_loop[request.loop].append((request, answer))
     for loop, done in by_loop.items():
@@ -165,7 +165,7 @@ def _resolve(group: Sequence[_Request], answers: Sequence[Answer]) -> None:
             loop.call_soon_threadsafe(_hand_out, done)
 
 
-def _hand_out(done: Sequence[tuple[_Request, Answer]]) -> None:
+def _hand_out(done: Sequence[tuple[_WriteRequest, Answer]]) -> None:
     for request, answer in done:
         if request.answer.done():  # whoever asked has hung up
             continue

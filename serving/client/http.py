@@ -48,7 +48,7 @@ class Client:
     def embeddings(self, users: Sequence[str], *, strict: bool = False) -> Embeddings:
         """The users' embeddings in their order, in as many requests as the batch size needs."""
         path, headers = wire.batch_path(self.consumer), wire.batch_headers()
-        return wire.joined(
+        return wire.join_parts(
             [
                 wire.batch_answer(self._send("POST", path, json={"users": part, "strict": strict}, headers=headers))
                 for part in wire.chunks(users, self.batch_size)
@@ -94,7 +94,7 @@ class Client:
                     break
                 except Unavailable as error:
                     time.sleep(sending.pause(error, next(planned, None)))
-        return sending.together(parts)
+        return sending.join_receipts(parts)
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
@@ -137,7 +137,7 @@ class AsyncClient:
         for part in wire.chunks(users, self.batch_size):
             response = await self._send("POST", path, json={"users": part, "strict": strict}, headers=headers)
             parts.append(wire.batch_answer(response))
-        return wire.joined(parts)
+        return wire.join_parts(parts)
 
     async def send_events(self, events: Sequence[Mapping[str, Any]]) -> Receipt:
         """Send events; returns when they are durable, with the rejected ones in the receipt.
@@ -178,7 +178,7 @@ class AsyncClient:
                     break
                 except Unavailable as error:
                     await asyncio.sleep(sending.pause(error, next(planned, None)))
-        return sending.together(parts)
+        return sending.join_receipts(parts)
 
     async def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:

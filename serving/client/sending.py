@@ -43,7 +43,7 @@ def bodies(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, bytes]]:
     """The requests' bodies, each with the place of its first record; raises BadRequest before anything is sent."""
     if isinstance(records, Mapping | str) or not all(isinstance(record, Mapping) for record in records):
         raise BadRequest("records are no list of dicts: give [{'user_id': ..., ...}]")
-    parts = [(start, _encoded(records[start : start + BATCH])) for start in range(0, len(records), BATCH)]
+    parts = [(start, _json_body(records[start : start + BATCH])) for start in range(0, len(records), BATCH)]
     yield from parts
 
 
@@ -57,7 +57,7 @@ def receipt(response: httpx.Response) -> Receipt:
     return Receipt(content.get("accepted", 0), content.get("known", 0), rejected)
 
 
-def together(parts: Sequence[tuple[int, Receipt]]) -> Receipt:
+def join_receipts(parts: Sequence[tuple[int, Receipt]]) -> Receipt:
     """One receipt for all requests; its indexes are those in all records."""
     return Receipt(
         sum(part.accepted for _, part in parts),
@@ -79,7 +79,7 @@ def pause(error: Unavailable, planned: float | None) -> float:
     return planned if error.retry_after is None else min(error.retry_after, LONGEST_PAUSE)
 
 
-def _encoded(records: Sequence[Mapping[str, Any]]) -> bytes:
+def _json_body(records: Sequence[Mapping[str, Any]]) -> bytes:
     try:
         return json.dumps(list(records), default=_plain, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:

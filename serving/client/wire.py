@@ -162,6 +162,6 @@ def _vectors(column: Any) -> Sequence[NDArray[np.float32]]:
     return np.split(numbers, ends[:-1]) if len(ends) else []
 
 
-def joined(parts: Sequence[Sequence[Embedding]]) -> Embeddings:
+def join_parts(parts: Sequence[Sequence[Embedding]]) -> Embeddings:
     """The embeddings of all requests of one call."""
     return Embeddings([row for part in parts for row in part])

@@ -13,7 +13,7 @@ from portrait.serving.bounded_threads import BoundedThreads
 from portrait.serving.http import problems
 from portrait.serving.http.access import Access
 from portrait.serving.http.hot_requests import ShortcutApp
-from portrait.serving.http.metrics import Measured, Metrics
+from portrait.serving.http.metrics import GatewayMetrics, RequestTimer
 from portrait.serving.operations.operations import Operations
 from portrait.serving.reads.async_reader import PooledReader
 from portrait.serving.settings import ServingSettings
@@ -33,7 +33,7 @@ def create_app(
     shared_metrics: bool = False,
 ) -> FastAPI:
     """The HTTP API over these parts; it neither starts nor closes them."""
-    metrics = Metrics(shared_metrics)
+    metrics = GatewayMetrics(shared_metrics)
     assignments = reader.reader.assignments
     assignments.facts = metrics.facts
     registry = operations.registry
@@ -55,7 +55,7 @@ def create_app(
     app.include_router(keys.audit_router(guard, registry, threads))
     app.include_router(forgetting.router(guard, operations, threads))
     app.include_router(health.router(reader, metrics, operations, threads))
-    app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(RequestTimer, metrics=metrics)
     problems.install(app)
     app.openapi = cache(  # type: ignore[method-assign]
         lambda: document(TITLE, VERSION, DESCRIPTION, app.routes, settings.max_batch)

@@ -21,10 +21,10 @@ from portrait.serving.operations.operations import Operations
 from portrait.serving.operations.reconciler import Reconciler, reconcile_elsewhere
 from portrait.serving.reads.encoders import EncoderCache, Upkeep
 from portrait.serving.reads.reader import EmbeddingReader
-from portrait.serving.reads.refresh_requests import RequestsForRefresh
+from portrait.serving.reads.refresh_requests import RefreshRequests
 from portrait.serving.settings import ServingSettings
 from portrait.serving.state.assignment_poller import PATIENCE, Assignments, RegistrySource
-from portrait.serving.state.first_state import kept_state
+from portrait.serving.state.first_state import state_file_of
 from portrait.training.encoding.later_items import NewItems
 
 if TYPE_CHECKING:  # imported with the first model: stored vectors need none of it
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # imported with the first model: stored vectors need none of 
 
 
 @dataclass(frozen=True)
-class Parts:
+class GatewayParts:
     """The parts behind a gateway; `build_parts` makes the real ones."""
 
     reader: EmbeddingReader
@@ -40,14 +40,14 @@ class Parts:
     arrivals: Arrivals
     asynchronous: FeatureRepo | None = None  # the store, where it can be awaited without a thread
     reconciler: Reconciler | None = None  # what is done beside answering
-    requests: RequestsForRefresh | None = None  # who is told of users without a stored vector
+    requests: RefreshRequests | None = None  # who is told of users without a stored vector
 
 
 WRITE_PATIENCE = 10.0
 """Seconds that a commit may take; it waits for the commits of bulk ingests."""
 
 
-def build_parts(settings: ServingSettings) -> Parts:
+def build_parts(settings: ServingSettings) -> GatewayParts:
     """The real parts over the configured registry and stores."""
     registry = Registry.open(settings.database_url)
     repo = open_repo(settings, registry)
@@ -57,9 +57,9 @@ def build_parts(settings: ServingSettings) -> Parts:
     reconciler = _reconciler(settings, registry)
     operations = Operations(registry, repo, reconciler.reconcile, reconciler.later, polled)
     reconciler.resume = operations.resume_retirements
-    requests = RequestsForRefresh(partial(refresh_requests.ask, EventLog(polled.database, settings)))
+    requests = RefreshRequests(partial(refresh_requests.ask, EventLog(polled.database, settings)))
     reader, arrivals = build_reader(settings, polled, repo), build_arrivals(settings)
-    return Parts(reader, operations, arrivals, asynchronous, reconciler, requests)
+    return GatewayParts(reader, operations, arrivals, asynchronous, reconciler, requests)
 
 
 def build_arrivals(settings: ServingSettings) -> Arrivals:
@@ -74,7 +74,7 @@ def build_arrivals(settings: ServingSettings) -> Arrivals:
 
 def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRepo) -> EmbeddingReader:
     """A reader over the configured stores; the caller refreshes or starts its assignments."""
-    kept = kept_state(settings, registry.database)
+    kept = state_file_of(settings, registry.database)
     assignments = Assignments(RegistrySource(registry), settings.poll_seconds, kept)
     # Over the registry's connections, not the repo's: a gateway cuts the registry's when they hang.
     upkeep = Upkeep(NewItems(EventLog(registry.database, settings)).bring)

@@ -15,13 +15,13 @@ from portrait.serving.settings import ServingSettings
 from portrait.serving.state.routing import served_versions
 
 if TYPE_CHECKING:  # a replica's parts take seconds to import, and the process that starts it does not need them
-    from portrait.serving.gateway.build import Parts
+    from portrait.serving.gateway.build import GatewayParts
 
 WARM_SECONDS = 60.0
 """How long a starting replica waits for its models to load; the registry or a store may be away."""
 
 NAME = "gateway"
-Build = Callable[[ServingSettings], "Parts"]
+Build = Callable[[ServingSettings], "GatewayParts"]
 
 
 @serve.ingress()

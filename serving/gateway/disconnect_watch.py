@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 UNWATCHED = (b"x-request-disconnect-disabled", b"?1")  # a header that Serve knows
 
 
-class Unwatched:
+class NoDisconnectWatch:
     """Asks Serve not to watch the client of a GET."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -25,4 +25,4 @@ class Unwatched:
 
 def middlewares() -> list[Middleware]:
     """The middleware for Serve's proxies; RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names this function."""
-    return [Middleware(Unwatched)]
+    return [Middleware(NoDisconnectWatch)]

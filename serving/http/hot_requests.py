@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from portrait.registry.errors import PortraitError
 from portrait.serving.http import problems
-from portrait.serving.http.metrics import Metrics
+from portrait.serving.http.metrics import GatewayMetrics
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class ShortcutApp(FastAPI):
     routes of the application too: for its documentation, and for the methods that they do not have.
     """
 
-    def __init__(self, find: Find, metrics: Metrics, **options: Any) -> None:
+    def __init__(self, find: Find, metrics: GatewayMetrics, **options: Any) -> None:
         super().__init__(**options)
         self._find = find
         self._metrics = metrics
@@ -40,18 +40,18 @@ class ShortcutApp(FastAPI):
             return
         started, status = time.perf_counter(), 500
         try:
-            response = await _answered(endpoint, Request(scope, receive))
+            response = await _answer(endpoint, Request(scope, receive))
             status = response.status_code
             await response(scope, receive, send)
         finally:
             self._metrics.request(endpoint.__name__, status, time.perf_counter() - started)
 
 
-async def _answered(endpoint: Endpoint, request: Request) -> Response:
+async def _answer(endpoint: Endpoint, request: Request) -> Response:
     try:
         return await endpoint(request)
     except PortraitError as error:
         return problems.from_error(error)
     except Exception:
         log.exception("a request failed")
-        return problems.unforeseen()
+        return problems.unforeseen_problem()

@@ -75,7 +75,7 @@ LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-class Metrics:
+class GatewayMetrics:
     """The gateway's metrics.
 
     With `shared`, every replica of a machine answers for all of them, through the folder that PROMETHEUS_MULTIPROC_DIR
@@ -184,10 +184,10 @@ class Metrics:
         return generate_latest(registry)
 
 
-class Measured:
+class RequestTimer:
     """ASGI middleware that times every request; plain, as it is on the hot path."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: GatewayMetrics) -> None:
         self._app = app
         self._metrics = metrics
 

@@ -75,7 +75,7 @@ def from_error(error: PortraitError) -> Response:
     return problem(500, TITLES[500], str(error))
 
 
-def unforeseen() -> Response:
+def unforeseen_problem() -> Response:
     """The problem of any other error: the log has the trace, the client learns no details."""
     return problem(500, TITLES[500], "the gateway failed on this request: its log says why")
 
@@ -90,7 +90,7 @@ def _extensions(error: PortraitError) -> dict[str, Any]:
     return {}
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI `responses` of the problems that an endpoint may answer."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {status: {"description": TITLES[status], "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses}
@@ -132,26 +132,26 @@ def install(app: FastAPI) -> None:
     async def _validation(_request: Request, error: RequestValidationError) -> Response:
         in_body = any(entry["loc"][0] == "body" for entry in error.errors())
         status = 422 if in_body else 400
-        return problem(status, TITLES[status], _said(error.errors()))
+        return problem(status, TITLES[status], _error_text(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
         answer = problem(error.status_code, str(error.detail), f"{request.method} {request.url.path}: {error.detail}")
         answer.headers.update(error.headers or {})
         if error.status_code == 405:
-            answer.headers["Allow"] = ", ".join(_allowed(app, request))
+            answer.headers["Allow"] = ", ".join(_allowed_methods(app, request))
         return answer
 
     @app.exception_handler(Exception)
     async def _unforeseen(_request: Request, _error: Exception) -> Response:
-        return unforeseen()
+        return unforeseen_problem()
 
 
-def _allowed(app: FastAPI, request: Request) -> list[str]:
+def _allowed_methods(app: FastAPI, request: Request) -> list[str]:
     """The methods that the path allows; a single route knows only its own."""
     asked = ({**request.scope, "method": method} for method in METHODS)
     return [scope["method"] for scope in asked if any(route.matches(scope)[0] is Match.FULL for route in app.routes)]
 
 
-def _said(errors: Sequence[Any]) -> str:
+def _error_text(errors: Sequence[Any]) -> str:
     return "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in errors)

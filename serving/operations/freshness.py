@@ -107,11 +107,11 @@ def _delays(facts: Iterable[dict[str, Any]]) -> dict[str, Delays]:
     for of_shard in facts:
         for version, told in of_shard.get("delays", {}).items():
             one = Delays(tuple(of_shard["delay_bounds"]), tuple(told["counts"]), told["sum"])
-            merged[version] = _added(merged[version], one) if version in merged else one
+            merged[version] = _merge_delays(merged[version], one) if version in merged else one
     return dict(sorted(merged.items()))
 
 
-def _added(one: Delays, other: Delays) -> Delays:
+def _merge_delays(one: Delays, other: Delays) -> Delays:
     if one.bounds != other.bounds:  # shards of two releases at once: take one of the two alone
         return other
     return Delays(one.bounds, _sums(one.counts, other.counts), one.sum + other.sum)

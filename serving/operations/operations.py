@@ -29,7 +29,7 @@ REPLICAS_SECONDS = 15.0
 Later = Callable[[Callable[[], object]], object]
 
 
-def at_once(work: Callable[[], object]) -> object:
+def run_at_once(work: Callable[[], object]) -> object:
     """Run the work before going on; the command line uses it as `later`."""
     return work()
 
@@ -47,7 +47,7 @@ class Operations:
         registry: Registry,
         repo: "FeatureRepo",
         apply: Callable[[], object],
-        later: Later = at_once,
+        later: Later = run_at_once,
         watched: Registry | None = None,
     ) -> None:
         """`watched` is the same registry over connections that are cut when they hang, for frequent queries."""
@@ -209,8 +209,8 @@ class Operations:
         behind = self.registry.replicas.wait(generation, REPLICAS_SECONDS, progress=progress)
         if behind:
             raise Conflict(
-                f"version {version} is retiring, but these still follow an earlier state: {_named(behind)}. Its "
-                f"vectors stay until they catch up or are stopped: then run `portrait retire {version}` again"
+                f"version {version} is retiring, but these still follow an earlier state: {_replica_names(behind)}. "
+                f"Its vectors stay until they catch up or are stopped: then run `portrait retire {version}` again"
             )
 
     def _await_shards(self, generation: int, progress: Progress) -> None:
@@ -218,9 +218,10 @@ class Operations:
         if behind:
             raise Conflict(
                 f"no more records of this user are accepted, but these refresh shards do not know that yet: "
-                f"{_named(behind)}. Nothing is deleted until they follow or are stopped: then forget the user again"
+                f"{_replica_names(behind)}. "
+                "Nothing is deleted until they follow or are stopped: then forget the user again"
             )
 
 
-def _named(replicas: Sequence[Replica]) -> str:
+def _replica_names(replicas: Sequence[Replica]) -> str:
     return ", ".join(f"{replica.role} {replica.id} on {replica.host}" for replica in replicas)

@@ -30,7 +30,7 @@ class Reconciler:
 
     def later(self, work: Callable[[], object]) -> "Future[None]":
         """Run work after all that was submitted before; a failure is logged."""
-        return self._worker.submit(_logged, work)
+        return self._worker.submit(_run_and_log, work)
 
     def start(self) -> None:
         """Start the thread that checks every few seconds."""
@@ -64,7 +64,7 @@ def reconcile_elsewhere(settings: Any) -> None:
         raise Unavailable(done.stderr.strip() or f"applying ended with status {done.returncode}")
 
 
-def _logged(work: Callable[[], object]) -> None:
+def _run_and_log(work: Callable[[], object]) -> None:
     try:
         work()
     except Exception as error:

@@ -16,7 +16,7 @@ JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
 
 
-def stored(one: StoredEmbedding) -> Response:
+def stored_response(one: StoredEmbedding) -> Response:
     """The response for one user whose vector is stored, as JSON."""
     user, vector, version, fingerprint, lane, as_of, age = one
     row = {
@@ -26,14 +26,14 @@ def stored(one: StoredEmbedding) -> Response:
         "fingerprint": fingerprint,
         "lane": lane,
         "source": STORED,
-        "as_of": _formatted(as_of),
+        "as_of": _time_text(as_of),
         "age_seconds": age,
         "stale": False,
     }
     return Response(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)
 
 
-def single(answer: Answer, accept: str) -> Response:
+def single_response(answer: Answer, accept: str) -> Response:
     """The response for one user: a JSON object, or an Arrow stream of one row if `accept` names Arrow."""
     if ARROW in accept:
         return Response(as_arrow(answer), media_type=ARROW)
@@ -41,7 +41,7 @@ def single(answer: Answer, accept: str) -> Response:
     return Response(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)
 
 
-def several(answer: Answer, accept: str) -> Response:
+def batch_response(answer: Answer, accept: str) -> Response:
     """The response for a list of users, in their order: JSON, or an Arrow stream if `accept` names Arrow."""
     if ARROW in accept:
         return Response(as_arrow(answer), media_type=ARROW)
@@ -57,7 +57,7 @@ def _rows(batch: EmbeddingBatch) -> Iterator[dict[str, Any]]:
     # The values that all rows share are read once; orjson takes each float32 row as it is.
     version, fingerprint, lane = batch.version, batch.fingerprint, batch.lane
     vectors = np.ascontiguousarray(batch.vectors)
-    times = map(_formatted, batch.as_of.tolist())
+    times = map(_time_text, batch.as_of.tolist())
     ages, stale = batch.age_seconds.tolist(), batch.stale.tolist()
     columns = zip(batch.user_ids, vectors, batch.source, times, ages, stale, strict=True)
     for user, vector, source, as_of, age, is_stale in columns:
@@ -75,7 +75,7 @@ def _rows(batch: EmbeddingBatch) -> Iterator[dict[str, Any]]:
 
 
 @lru_cache(maxsize=4096)  # the users of a backfill share one as-of time
-def _formatted(time: int) -> str:
+def _time_text(time: int) -> str:
     """Microseconds since 1970 as RFC 3339, in UTC."""
     return from_microseconds(time).isoformat().replace("+00:00", "Z")
 
@@ -118,7 +118,7 @@ def _columns(batch: EmbeddingBatch) -> pa.RecordBatch:
     columns = [
         pa.array(batch.user_ids, pa.string()),
         vectors,
-        *(_repeated(text, rows) for text in (batch.version, batch.fingerprint, batch.lane)),
+        *(_constant_column(text, rows) for text in (batch.version, batch.fingerprint, batch.lane)),
         pa.array(batch.source, pa.string()),
         pa.array(batch.as_of, pa.int64()).view(TIME),
         pa.array(batch.age_seconds, pa.float64()),
@@ -128,7 +128,7 @@ def _columns(batch: EmbeddingBatch) -> pa.RecordBatch:
 
 
 @lru_cache(maxsize=256)  # a client asks in batches of one size
-def _repeated(text: str, rows: int) -> pa.Array:
+def _constant_column(text: str, rows: int) -> pa.Array:
     return pa.repeat(text, rows)
 
 

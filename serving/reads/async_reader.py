@@ -12,11 +12,11 @@ from portrait.registry.records.records import EmbeddingVersion
 from portrait.serving.bounded_threads import BoundedThreads
 from portrait.serving.reads.embedding_batch import COMPUTED, Answer, EmbeddingBatch, StoredEmbedding
 from portrait.serving.reads.lookups import Lookup
-from portrait.serving.reads.reader import EmbeddingReader, joined
-from portrait.serving.state.routing import STABLE, Part
+from portrait.serving.reads.reader import EmbeddingReader, join_batches
+from portrait.serving.state.routing import STABLE, RequestPart
 
 if TYPE_CHECKING:  # Feast takes seconds to import
-    from portrait.feature_repo.online.codec import StoredVector
+    from portrait.feature_repo.online.codec import VectorRow
     from portrait.feature_repo.store.feature_repo import FeatureRepo
 
 log = logging.getLogger(__name__)
@@ -28,9 +28,9 @@ Done = TypeVar("Done")
 Wanted = Callable[[Sequence[str]], object]
 
 
-def probe(version: EmbeddingVersion) -> Part:
+def probe(version: EmbeddingVersion) -> RequestPart:
     """A request for a user without a stored vector, which any store can answer."""
-    return Part(version, STABLE, [PROBE])
+    return RequestPart(version, STABLE, [PROBE])
 
 
 def _without_vector(found: Sequence[Lookup], batches: Sequence[EmbeddingBatch]) -> list[str]:
@@ -81,8 +81,8 @@ class PooledReader:
         else:
             found = await asyncio.gather(*map(self.lookup, split.parts))
             if all(one.complete for one in found):
-                return joined(split, [self.reader.stored(one) for one in found])
-        return joined(split, await self._completed(found, strict))
+                return join_batches(split, [self.reader.stored(one) for one in found])
+        return join_batches(split, await self._completed(found, strict))
 
     async def stored(self, consumer: str, user: str) -> StoredEmbedding | None:
         """The stored vector of one user; None if it is missing or too old, so that `read` has to be called."""
@@ -96,7 +96,7 @@ class PooledReader:
             return None
         return StoredEmbedding(user, found.vector, version.id, version.fingerprint, part.lane, found.as_of, age)
 
-    async def _one(self, version: EmbeddingVersion, user: str) -> "StoredVector | None":
+    async def _one(self, version: EmbeddingVersion, user: str) -> "VectorRow | None":
         if self._asynchronous is not None:
             return await self._asynchronous.read_vector_async(version, user)
         if self._inline_users:
@@ -134,10 +134,10 @@ class PooledReader:
         self._store.shutdown(cancel_futures=True)
         self._compute.close()
 
-    async def lookup(self, part: Part) -> Lookup:
+    async def lookup(self, part: RequestPart) -> Lookup:
         """EmbeddingReader.lookup without blocking the loop."""
         if self._asynchronous is not None:
-            return Lookup.of(part, await self._asynchronous.read_vectors_async(part.version, part.users))
+            return Lookup.from_rows(part, await self._asynchronous.read_vectors_async(part.version, part.users))
         if len(part.users) <= self._inline_users:
             return self.reader.lookup(part)
         return await self.in_thread(lambda: self.reader.lookup(part))

@@ -9,10 +9,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from portrait.registry.records.records import EmbeddingVersion
-from portrait.serving.state.routing import Part
+from portrait.serving.state.routing import RequestPart
 
 if TYPE_CHECKING:  # Feast takes seconds to import
-    from portrait.feature_repo.online.codec import StoredVector, VectorRows
+    from portrait.feature_repo.online.codec import VectorRow, VectorRows
 
 
 class OnlineReads(Protocol):
@@ -22,7 +22,7 @@ class OnlineReads(Protocol):
         """Stored vectors of a version, in the order of the users; raises Unavailable."""
         ...
 
-    def read_vector(self, version: EmbeddingVersion, user_id: str) -> "StoredVector | None":
+    def read_vector(self, version: EmbeddingVersion, user_id: str) -> "VectorRow | None":
         """The stored vector of one user; raises Unavailable."""
         ...
 
@@ -34,12 +34,12 @@ class OnlineReads(Protocol):
 class Lookup(NamedTuple):
     """A part of a request after the store has answered."""
 
-    part: Part
+    part: RequestPart
     rows: "VectorRows"
     expired: NDArray[np.bool_] | None  # [n] older than the consumer's max_age; None where it has none
 
     @classmethod
-    def of(cls, part: Part, rows: "VectorRows") -> "Lookup":
+    def from_rows(cls, part: RequestPart, rows: "VectorRows") -> "Lookup":
         """The look-up of a part, with the rows older than the consumer's max_age marked as expired."""
         if part.max_age is None:
             return cls(part, rows, None)

@@ -7,12 +7,12 @@ from typing import Any
 import pyarrow as pa
 
 from portrait.feature_repo.declaration.views import view_name
-from portrait.feature_repo.online.codec import StoredVector, VectorRows
-from portrait.feature_repo.store.measured_instance import OwnInstance
+from portrait.feature_repo.online.codec import VectorRow, VectorRows
+from portrait.feature_repo.store.measured_instance import MeasuredInstance
 from portrait.registry.errors import Unavailable
 from portrait.registry.records.records import Assignment, Consumer, EmbeddingVersion
 from portrait.registry.serving_state.serving_state import ServingState
-from portrait.serving.reads.answers import JSON, single
+from portrait.serving.reads.answers import JSON, single_response
 from portrait.serving.reads.encoders import EncoderCache
 from portrait.serving.reads.reader import EmbeddingReader
 from portrait.serving.state.assignment_poller import Assignments
@@ -20,11 +20,11 @@ from portrait.serving.state.assignment_poller import Assignments
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class OwnReader:
+class MeasuredReader:
     """A reader for consumers that all read one version, whose vectors are all stored."""
 
-    def __init__(self, instance: OwnInstance, version: EmbeddingVersion, consumers: Sequence[str]) -> None:
-        assignments = Assignments(_Fixed(version, consumers))
+    def __init__(self, instance: MeasuredInstance, version: EmbeddingVersion, consumers: Sequence[str]) -> None:
+        assignments = Assignments(_FixedState(version, consumers))
         assignments.refresh()
         self._reader = EmbeddingReader(_StoredOnly(instance), assignments, EncoderCache(_no_encoder))
 
@@ -34,10 +34,10 @@ class OwnReader:
 
     def nbytes(self, consumer: str, user: str) -> int:
         """The size of the gateway's JSON answer in bytes."""
-        return len(single(self._reader.read(consumer, [user]), JSON).body)
+        return len(single_response(self._reader.read(consumer, [user]), JSON).body)
 
 
-class _Fixed:
+class _FixedState:
     """A `StateSource` that never changes."""
 
     def __init__(self, version: EmbeddingVersion, consumers: Sequence[str]) -> None:
@@ -64,13 +64,13 @@ class _Fixed:
 class _StoredOnly:
     """The reader's look-ups, straight in an online store."""
 
-    def __init__(self, instance: OwnInstance) -> None:
+    def __init__(self, instance: MeasuredInstance) -> None:
         self._online, self._config = instance.online, instance.config
 
     def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
         return self._online.read_vectors(self._config, view_name(version.id), user_ids, version.dimension)
 
-    def read_vector(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
+    def read_vector(self, version: EmbeddingVersion, user_id: str) -> VectorRow | None:
         return self._online.read_vector(self._config, view_name(version.id), user_id, version.dimension)
 
     def read_inputs(self, user_ids: Sequence[str]) -> pa.Table:

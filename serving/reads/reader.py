@@ -16,7 +16,7 @@ from portrait.serving.reads.embedding_batch import COMPUTED, PRIOR, STORED, Answ
 from portrait.serving.reads.encoders import EncoderCache
 from portrait.serving.reads.lookups import Lookup, OnlineReads
 from portrait.serving.state.assignment_poller import Assignments
-from portrait.serving.state.routing import Part, Split
+from portrait.serving.state.routing import RequestPart, RequestSplit
 from portrait.training.encoding.encoding_times import encoding_times
 
 
@@ -29,7 +29,7 @@ class Gap:
     inputs: pa.Table
     known: NDArray[np.bool_]  # rows of users about whom anything is known
 
-    def worth_it(self) -> "Gap":
+    def without_downgrades(self) -> "Gap":
         """The gap without users of whom nothing but an old vector is known: the prior would say less than that."""
         kept = self.missing | self.known
         if kept.all():
@@ -57,15 +57,15 @@ class EmbeddingReader:
         """
         split = self.split(consumer, users)
         found = [self.lookup(part) for part in split.parts]
-        return joined(split, self.complete(found, strict))
+        return join_batches(split, self.complete(found, strict))
 
-    def split(self, consumer: str, users: Sequence[str]) -> Split:
+    def split(self, consumer: str, users: Sequence[str]) -> RequestSplit:
         """The users of a request in parts, by the version that each reads now; raises as `read` does."""
         return self.assignments.route(consumer).split(users)
 
-    def lookup(self, part: Part) -> Lookup:
+    def lookup(self, part: RequestPart) -> Lookup:
         """The stored vectors of a part, in one query of the online store; raises Unavailable."""
-        return Lookup.of(part, self.repo.read_vectors(part.version, part.users))
+        return Lookup.from_rows(part, self.repo.read_vectors(part.version, part.users))
 
     def stored(self, found: Lookup) -> EmbeddingBatch:
         """The answer of stored vectors alone; those that are too old are flagged as stale."""
@@ -93,7 +93,7 @@ class EmbeddingReader:
             if found.all_stored:
                 return None
             raise
-        gap = Gap(rows, missing, inputs, something_known(inputs)).worth_it()
+        gap = Gap(rows, missing, inputs, something_known(inputs)).without_downgrades()
         return gap if len(gap.rows) else None
 
     def _filled(self, found: Lookup, gap: Gap) -> EmbeddingBatch:
@@ -105,7 +105,7 @@ class EmbeddingReader:
             if found.all_stored:
                 return self.stored(found)
             raise
-        return _merged(found, gap.rows, computed, is_prior, as_of)
+        return _merge_computed(found, gap.rows, computed, is_prior, as_of)
 
     def _encode(
         self, version: EmbeddingVersion, inputs: pa.Table, known: NDArray[np.bool_], as_of: NDArray[np.int64]
@@ -122,7 +122,7 @@ class EmbeddingReader:
         return vectors, (vectors == encoder.prior).all(axis=1)
 
 
-def joined(split: Split, batches: Sequence[EmbeddingBatch]) -> Answer:
+def join_batches(split: RequestSplit, batches: Sequence[EmbeddingBatch]) -> Answer:
     """The answers of a request's parts as one."""
     if split.in_canary is None:
         return batches[0]
@@ -165,7 +165,7 @@ def _batch(
     return EmbeddingBatch(part.users, vectors, version.id, version.fingerprint, part.lane, source, as_of, ages, stale)
 
 
-def _merged(
+def _merge_computed(
     found: Lookup,
     rows: NDArray[np.intp],
     computed: NDArray[np.float32],

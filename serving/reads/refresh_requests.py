@@ -14,7 +14,7 @@ MOST_USERS = 10_000
 SECONDS = 1.0
 
 
-class RequestsForRefresh:
+class RefreshRequests:
     """Collects users, and hands them to `write` every second in a thread.
 
     `write` may wait and may raise: then the users are handed over again. Failures are logged once an outage.

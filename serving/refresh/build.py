@@ -4,12 +4,12 @@ from portrait.feature_repo.broker.redis_streams import open_broker
 from portrait.feature_repo.ingest.known_columns import KnownColumns
 from portrait.feature_repo.ingest.records import RecordJudge
 from portrait.feature_repo.log.leases import LEASE, Leases
-from portrait.feature_repo.store.fenced_writes import FreshWrites
+from portrait.feature_repo.store.fenced_writes import FencedWrites
 from portrait.registry.registry import Registry
 from portrait.serving.gateway.build import load_encoder_of, open_repo
 from portrait.serving.reads.encoders import EncoderCache
 from portrait.serving.refresh.chores import Chores
-from portrait.serving.refresh.counts import Counts
+from portrait.serving.refresh.counts import RefreshCounts
 from portrait.serving.refresh.held_buckets import HeldBuckets
 from portrait.serving.refresh.intake import Intake
 from portrait.serving.refresh.refresher import Refresher
@@ -22,7 +22,7 @@ def build_shard(settings: ServingSettings, id: str) -> Shard:
     """A shard over the configured registry and stores; its leases are held under `id`."""
     registry = Registry.open(settings.database_url)
     repo = open_repo(settings, registry)
-    writes = FreshWrites(repo)
+    writes = FencedWrites(repo)
 
     def shards() -> int:
         # A shard that was not seen for as long as a lease lasts has lost its buckets, and gets no share.
@@ -30,7 +30,7 @@ def build_shard(settings: ServingSettings, id: str) -> Shard:
 
     held = HeldBuckets(Leases(registry.database, id), writes, shards)
     encoders = EncoderCache(lambda version: load_encoder_of(settings.home, version))
-    refresher = Refresher(repo, writes, encoders, held, Counts(), NewItems(repo.log))
+    refresher = Refresher(repo, writes, encoders, held, RefreshCounts(), NewItems(repo.log))
     chores = Chores(refresher, settings.seal_rows, settings.seal_seconds)
     broker = open_broker(settings)
     intake = None if broker is None else Intake(broker, repo.log, RecordJudge(KnownColumns(repo.log)), held)

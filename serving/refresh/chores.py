@@ -42,7 +42,7 @@ class Chores:
         if not trailing:
             return False
         if not versions:
-            self._held.came_to({bucket: applied[bucket] for bucket in trailing}, epochs, lazily=True)
+            self._held.record_progress({bucket: applied[bucket] for bucket in trailing}, epochs, lazily=True)
             return False
         log_of = self._repo.log
         tail = read_tail(log_of.database, log_of.home, trailing, BATCH_ROWS, log_of.forgotten)
@@ -51,7 +51,7 @@ class Chores:
         self._refresher.embed(list(users), epochs, versions)
         for bucket in tail.large:
             self._refresher.fold_anew(bucket, trailing[bucket], epochs[bucket])
-        self._held.came_to(done, epochs, lazily=True)
+        self._held.record_progress(done, epochs, lazily=True)
         return bool(done)
 
     def answer_requests(self, versions: Sequence[EmbeddingVersion]) -> None:

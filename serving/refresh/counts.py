@@ -12,7 +12,7 @@ DELAY_BUCKETS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 
 """Upper bounds in seconds; one more bucket has no bound."""
 
 
-class Counts:
+class RefreshCounts:
     """Counters since the shard's process started."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from portrait.feature_repo.log.leases import Lease, Leases
 from portrait.feature_repo.log.partition import BUCKETS
-from portrait.feature_repo.store.fenced_writes import FreshWrites
+from portrait.feature_repo.store.fenced_writes import FencedWrites
 from portrait.registry.errors import LeaseLost
 
 DOUBT_SECONDS = 10.0
@@ -23,7 +23,7 @@ class HeldBuckets:
     versions refreshed in batches, and those of them that are settled.
     """
 
-    def __init__(self, leases: Leases, writes: FreshWrites, shards: Callable[[], int]) -> None:
+    def __init__(self, leases: Leases, writes: FencedWrites, shards: Callable[[], int]) -> None:
         self._leases = leases
         self._writes = writes
         self._shards = shards
@@ -59,14 +59,14 @@ class HeldBuckets:
         with self._lock:
             return dict(self._held)
 
-    def read_to(self, positions: Mapping[int, str]) -> None:
+    def record_stream_positions(self, positions: Mapping[int, str]) -> None:
         """Remember the position up to which each stream is in the inbox; the leases in the database have it already."""
         with self._lock:
             for bucket, position in positions.items():
                 if bucket in self._held:
                     self._held[bucket] = replace(self._held[bucket], stream_id=position)
 
-    def came_to(self, positions: Mapping[int, int], epochs: Mapping[int, int], lazily: bool = False) -> None:
+    def record_progress(self, positions: Mapping[int, int], epochs: Mapping[int, int], lazily: bool = False) -> None:
         """Remember progress made under these epochs, except for buckets whose lease has changed meanwhile."""
         with self._lock:
             table = self._lazily if lazily else self._applied

@@ -24,7 +24,7 @@ class Intake:
             trim_behind(self._broker, taken_over)
         self._known = {bucket: lease.epoch for bucket, lease in leases.items()}
         done = take_in(self._broker, self._log, self._judge, leases)
-        self._held.read_to(done.positions)
+        self._held.record_stream_positions(done.positions)
         return bool(done.positions)
 
     def waiting(self) -> int:

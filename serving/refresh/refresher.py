@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from portrait.feature_repo.history.live_fold import fits, folded
+from portrait.feature_repo.history.live_fold import fits, fold_rows
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.tail import LogRow, log_end, read_tail
 from portrait.feature_repo.schemas import microseconds
 from portrait.feature_repo.store.feature_repo import FeatureRepo
-from portrait.feature_repo.store.fenced_writes import FreshWrites
+from portrait.feature_repo.store.fenced_writes import FencedWrites
 from portrait.registry.errors import LeaseLost, Unavailable
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.serving.reads.encoders import EncoderCache
-from portrait.serving.refresh.counts import Counts
+from portrait.serving.refresh.counts import RefreshCounts
 from portrait.serving.refresh.held_buckets import HeldBuckets
 from portrait.training.encoding.encoding_times import encoding_times
 from portrait.training.encoding.later_items import NewItems
@@ -38,10 +38,10 @@ class Refresher:
     """
 
     repo: FeatureRepo
-    writes: FreshWrites
+    writes: FencedWrites
     encoders: EncoderCache
     held: HeldBuckets
-    counts: Counts
+    counts: RefreshCounts
     new_items: NewItems
     behind: list[tuple[int, list[str]]] = field(default_factory=list)  # users of buckets that were folded anew
     failing: dict[str, str] = field(default_factory=dict)  # versions that cannot be refreshed now, and why
@@ -73,7 +73,7 @@ class Refresher:
             self._apply(rows, tail.items, profile, epochs, versions)
         for bucket in (*tail.large, *unfit):
             self.fold_anew(bucket, applied[bucket], epochs[bucket])
-        self.held.came_to(tail.up_to | tail.large, epochs)
+        self.held.record_progress(tail.up_to | tail.large, epochs)
         self.pressed = bool(self.behind) or len(tail.rows) == BATCH_ROWS
         self._calm = here if not (self.behind or tail.backlog) else None
         if self.behind:
@@ -127,7 +127,7 @@ class Refresher:
         inputs = self.repo.read_inputs(users)
         started = self.counts.spent("read inputs", started)
         now = time.time_ns() // 1000
-        live = folded(inputs, rows, profile.names, self.repo.settings.history_length, now)
+        live = fold_rows(inputs, rows, profile.names, self.repo.settings.history_length, now)
         started = self.counts.spent("fold", started)
         # Inputs first: if the process is killed in between, the rows come again and are known.
         self.writes.write_inputs(live.changed, live.profiles, epochs)
@@ -194,7 +194,7 @@ class Refresher:
         self.behind[-1:] = [(bucket, rest)] if rest and bucket in epochs else []
 
     def _bring_up(self, some: Sequence[str], epochs: Mapping[int, int], versions: Sequence[EmbeddingVersion]) -> None:
-        position, _ = self.repo.read_newest(some)
+        position, _ = self.repo.read_history_ends(some)
         for version in versions:
             stored = self.repo.read_vectors(version, some)
             trailing = ~stored.found | (stored.position < position)

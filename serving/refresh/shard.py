@@ -40,7 +40,7 @@ class Effort:
     lazy: list[EmbeddingVersion]
 
     @classmethod
-    def of(cls, state: ServingState) -> "Effort":
+    def from_state(cls, state: ServingState) -> "Effort":
         """Eager versions are those that a consumer reads and those being backfilled; other ready ones are lazy."""
         served = {version.id for version in served_versions(state)}
         live = [v for v in state.versions.values() if v.state in (VersionState.READY, VersionState.BACKFILLING)]
@@ -105,7 +105,7 @@ class Shard:
     def once(self) -> bool:
         """Do one round of all work that is due; whether there was anything to do."""
         state = self._follow()
-        effort = Effort.of(state)
+        effort = Effort.from_state(state)
         busy = self._intake() if self._intake else False
         live = [*effort.eager, *effort.lazy]
         busy |= self.refresher.step(effort.eager, live)
@@ -140,7 +140,7 @@ class Shard:
                 before = self._state
                 state = read_state(self._registry.database)
                 if before is None:
-                    self.refresher.ready(Effort.of(state).eager)
+                    self.refresher.ready(Effort.from_state(state).eager)
                 self._state = state
                 self._note_trailing(before, self._state)
                 self._next["beat"] = 0.0
@@ -154,7 +154,7 @@ class Shard:
     def _note_trailing(self, before: ServingState | None, now: ServingState) -> None:
         """Schedule a last batch at once for versions that were refreshed in batches and are eager from now on."""
         if before is not None:
-            self._trailing |= {version.id for version in Effort.of(before).lazy}
+            self._trailing |= {version.id for version in Effort.from_state(before).lazy}
         self._next["lazy"] = 0.0
 
     def _is_due(self, what: str, every: float) -> bool:

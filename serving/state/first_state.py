@@ -11,7 +11,7 @@ STATE_FILE = "serving/assignments.json"
 """The path of the copy on disk, relative to the home."""
 
 
-def kept_state(settings: ServingSettings, database: Database) -> StateFile:
+def state_file_of(settings: ServingSettings, database: Database) -> StateFile:
     """The file in which gateways of this home keep the assignments of this registry."""
     return StateFile(settings.home / STATE_FILE, database.shown_url)
 
@@ -28,7 +28,7 @@ def first_state(settings: ServingSettings) -> tuple[ServingState, str]:
     except (RegistryBehind, RegistryForeign):
         raise
     except Unavailable as error:
-        kept = kept_state(settings, database).load()
+        kept = state_file_of(settings, database).load()
         if kept is None:
             raise
         return kept.state, f"serving starts with the assignments of {kept.age_seconds:,.0f} s ago: {error}"

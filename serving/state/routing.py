@@ -27,7 +27,7 @@ DRAW_BYTES = 8
 DRAWS = 2.0 ** (8 * DRAW_BYTES)
 
 
-class Part(NamedTuple):
+class RequestPart(NamedTuple):
     """The users of a request who read the same version."""
 
     version: EmbeddingVersion
@@ -36,10 +36,10 @@ class Part(NamedTuple):
     max_age: float | None = None  # seconds; a stored vector older than this will not do
 
 
-class Split(NamedTuple):
+class RequestSplit(NamedTuple):
     """A request in parts by lane: one part, or the stable and the canary part, each in the order asked for."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[RequestPart, ...]
     in_canary: NDArray[np.bool_] | None = None  # [n] which users are in the second part; None for one part
 
 
@@ -53,19 +53,22 @@ class Route:
     share: float = 0.0  # of the users, in the canary
     max_age: float | None = None  # of vectors, in seconds
 
-    def split(self, users: Sequence[str]) -> Split:
+    def split(self, users: Sequence[str]) -> RequestSplit:
         """The users by lane; without a canary the one part holds the given sequence itself."""
         if self.canary is None:
-            return Split((Part(self.stable, STABLE, users, self.max_age),))
+            return RequestSplit((RequestPart(self.stable, STABLE, users, self.max_age),))
         inside = self._inside(users)
         if True not in inside:
-            return Split((Part(self.stable, STABLE, users, self.max_age),))
+            return RequestSplit((RequestPart(self.stable, STABLE, users, self.max_age),))
         if False not in inside:
-            return Split((Part(self.canary, CANARY, users, self.max_age),))
+            return RequestSplit((RequestPart(self.canary, CANARY, users, self.max_age),))
         stable = [user for user, there in zip(users, inside, strict=True) if not there]
         canary = list(compress(users, inside))
-        parts = (Part(self.stable, STABLE, stable, self.max_age), Part(self.canary, CANARY, canary, self.max_age))
-        return Split(parts, np.array(inside, bool))
+        parts = (
+            RequestPart(self.stable, STABLE, stable, self.max_age),
+            RequestPart(self.canary, CANARY, canary, self.max_age),
+        )
+        return RequestSplit(parts, np.array(inside, bool))
 
     def _inside(self, users: Sequence[str]) -> list[bool]:
         salted, limit = self._lot
@@ -74,7 +77,7 @@ class Route:
     @cached_property
     def _lot(self) -> tuple[blake2b, bytes]:
         assert self.canary is not None
-        return _salted(self.consumer, self.canary.id), _limit(self.share)
+        return _salted_hash(self.consumer, self.canary.id), _limit(self.share)
 
 
 def in_canary(consumer: str, canary: str, user: str, share: float) -> bool:
@@ -83,7 +86,7 @@ def in_canary(consumer: str, canary: str, user: str, share: float) -> bool:
     A user has a fixed random number for each canary, and reads it while the share is above that number. So a larger
     share keeps everybody who was in, and another canary, or that of another consumer, has other users.
     """
-    return _draw(_salted(consumer, canary), user) < _limit(share)
+    return _draw(_salted_hash(consumer, canary), user) < _limit(share)
 
 
 def routes(state: ServingState) -> dict[str, Route]:
@@ -107,7 +110,7 @@ def served_versions(state: ServingState) -> list[EmbeddingVersion]:
     return [state.versions[id] for id in sorted({id for pair in read for id in pair if id is not None})]
 
 
-def _salted(consumer: str, canary: str) -> blake2b:
+def _salted_hash(consumer: str, canary: str) -> blake2b:
     # The names are hashed first: together they may be longer than a key of BLAKE2, and must not be cut off.
     key = blake2b(f"{consumer}/{canary}".encode()).digest()
     return blake2b(digest_size=DRAW_BYTES, key=key)

@@ -16,7 +16,7 @@ from portrait.infra.migrations import upgrade
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.registry import Registry
 from portrait.registry.versions.versions import NewVersion
-from portrait.serving.gateway.build import Parts, build_parts
+from portrait.serving.gateway.build import GatewayParts, build_parts
 from portrait.serving.reads.encoders import EncoderCache
 from portrait.serving.settings import ServingSettings
 from tests.registry.factories import good_evidence
@@ -28,7 +28,7 @@ AS_OF = datetime(2024, 5, 1, tzinfo=UTC)
 COMPUTED = 1_714_600_000_000_000  # microseconds
 
 
-def build(settings: ServingSettings) -> Parts:
+def build(settings: ServingSettings) -> GatewayParts:
     """The real parts, but for the encoder, whose training would take minutes."""
     parts = build_parts(settings)
     parts.reader.encoders = EncoderCache(lambda version: TwinEncoder(version.number))

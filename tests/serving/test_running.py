@@ -20,7 +20,7 @@ from portrait.serving import running as app
 from portrait.serving.client import Client, NotFound
 from portrait.serving.gateway import serve_environment as flags
 from portrait.serving.settings import ServingSettings
-from portrait.serving.state.first_state import kept_state
+from portrait.serving.state.first_state import state_file_of
 from portrait.serving.state.routing import in_canary
 from tests.serving.instance import Instance
 
@@ -168,7 +168,7 @@ def test_it_starts_from_disk_while_the_registry_is_away_and_catches_up(instance:
     registry, settings = instance.registry, instance.settings
     file = settings.home / "registry.db"
     registry.promotions.promote("search", "autoencoder-2", canary_share=0.5)
-    kept_state(settings, registry.database).save(read_state(registry.database))
+    state_file_of(settings, registry.database).save(read_state(registry.database))
     away = file.rename(tmp_path / "moved.db")
     try:
         with served(instance, tmp_path, "own proxy") as (url, _run), Client(url, "search") as search:

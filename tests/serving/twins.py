@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from portrait.feature_repo.forgetting.tombstones import ForgettingReport, TrainedVersion
 from portrait.feature_repo.ingest.records import RecordJudge
-from portrait.feature_repo.log.inbox import Arriving, Outcome
-from portrait.feature_repo.online.codec import StoredVector, VectorRows
+from portrait.feature_repo.log.inbox import ArrivingRecord, InboxOutcome
+from portrait.feature_repo.online.codec import VectorRow, VectorRows
 from portrait.feature_repo.schemas import TIME
 from portrait.registry.access.audit import Action
 from portrait.registry.database.tables import ApiKeyRow
@@ -26,7 +26,7 @@ from portrait.registry.records.records import ApiKey, EmbeddingVersion
 from portrait.registry.registry import Registry
 from portrait.registry.rows import bump, version_row
 from portrait.serving.arrivals.arrivals import Arrivals
-from portrait.serving.arrivals.inbox_writer import Arrived, InboxWriter
+from portrait.serving.arrivals.inbox_writer import ArrivedRecord, InboxWriter
 from portrait.serving.operations.operations import Operations
 from portrait.serving.reads.async_reader import PooledReader
 from portrait.serving.reads.encoders import EncoderCache
@@ -69,9 +69,9 @@ class TwinStore:
             np.where(found, micros(COMPUTED), 0).astype(np.int64),
         )
 
-    def read_vector(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
+    def read_vector(self, version: EmbeddingVersion, user_id: str) -> VectorRow | None:
         rows = self.read_vectors(version, [user_id])
-        return StoredVector(rows.vectors[0], 1, int(rows.as_of[0]), int(rows.computed_at[0])) if rows.found[0] else None
+        return VectorRow(rows.vectors[0], 1, int(rows.as_of[0]), int(rows.computed_at[0])) if rows.found[0] else None
 
     def read_inputs(self, user_ids: Sequence[str]) -> pa.Table:
         blank = {"services": [], "item_ids": [], "event_times": [], "position": 0, "onboarding_items": []}
@@ -128,7 +128,7 @@ COLUMNS = FixedColumns({"country": "VARCHAR", "age": "BIGINT"}, {"vector_image":
 class TwinInbox:
     """The inbox: what was accepted, a list a transaction; it drops known ids, and knows of one forgotten user."""
 
-    groups: list[list[Arrived]] = field(default_factory=list)
+    groups: list[list[ArrivedRecord]] = field(default_factory=list)
     payloads: dict[str, str] = field(default_factory=dict)
     away: bool = False
     open: threading.Event = field(default_factory=threading.Event)
@@ -137,20 +137,20 @@ class TwinInbox:
     def __post_init__(self) -> None:
         self.open.set()
 
-    def accept(self, arrived: Sequence[Arrived]) -> list[Outcome]:
+    def accept(self, arrived: Sequence[ArrivedRecord]) -> list[InboxOutcome]:
         self.open.wait(30)
         if self.away:
             raise Unavailable("the registry does not answer")
         self.groups.append(list(arrived))
         return [self._outcome(one.arriving) for one in arrived]
 
-    def _outcome(self, one: Arriving) -> Outcome:
+    def _outcome(self, one: ArrivingRecord) -> InboxOutcome:
         if one.user_id == "forgotten":
-            return Outcome.FORGOTTEN
+            return InboxOutcome.FORGOTTEN
         if one.event_id is None or one.event_id not in self.payloads:
             self.payloads[one.event_id or str(len(self.payloads))] = one.payload
-            return Outcome.ACCEPTED
-        return Outcome.KNOWN if self.payloads[one.event_id] == one.payload else Outcome.TAKEN
+            return InboxOutcome.ACCEPTED
+        return InboxOutcome.KNOWN if self.payloads[one.event_id] == one.payload else InboxOutcome.TAKEN
 
 
 ODD_VECTOR = np.array([0.1, -0.0, 1e-45, 3.4028235e38, 1 / 3, np.pi, -1.17549435e-38, 16777217], np.float32)

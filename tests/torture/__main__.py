@@ -30,7 +30,7 @@ def main(
     screen = Console()
     screen.width = max(screen.width, WIDTH)
     screen.print(f"{rounds} rounds of {events:,} events from seed {first}; the same again: --seed {first}")
-    plans = [Round.of(first + n, events, kills, postgres) for n in range(rounds)]
+    plans = [Round.from_seed(first + n, events, kills, postgres) for n in range(rounds)]
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="torture-template-") as folder:
         templates: dict[str, Place] = {}

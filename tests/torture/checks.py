@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import select
 
-from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.history.snapshot_cut import cut_snapshot
 from portrait.feature_repo.ingest.seal import seal
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.manifest import Kind, Segment
+from portrait.feature_repo.log.manifest import Segment, SegmentKind
 from portrait.feature_repo.log.tables import BucketRow, InboxRow, LeaseRow
 from portrait.feature_repo.schemas import microseconds
 from portrait.feature_repo.store.offline_inputs import read_inputs_offline
@@ -56,12 +56,12 @@ class Findings:
 def event_ids(log: EventLog) -> Counter[str]:
     """How often the log holds each event, sealed or in the inbox."""
     ids: Counter[str] = Counter()
-    for segment in log.manifest().of(Kind.EVENTS):
+    for segment in log.manifest().segments_of(SegmentKind.EVENTS):
         ids.update(
             pq.read_table(log.home / segment.path, columns=["event_id"], partitioning=None)["event_id"].to_pylist()
         )
     with log.database.reading() as session:
-        waiting = session.scalars(select(InboxRow.event_id).where(InboxRow.kind == Kind.EVENTS.value)).all()
+        waiting = session.scalars(select(InboxRow.event_id).where(InboxRow.kind == SegmentKind.EVENTS.value)).all()
     # What is sealed already and has been sent again is known to the sealer, not to the inbox.
     ids.update({event_id for event_id in waiting if event_id is not None and event_id not in ids})
     return ids
@@ -80,7 +80,7 @@ def check(portrait: Portrait, ledger: Ledger, before: Mapping[str, int]) -> Find
     found = Findings()
     seal(portrait.log)
     _check_log(found, event_ids(portrait.log), ledger, before)
-    snapshot = cut(portrait.log)
+    snapshot = cut_snapshot(portrait.log)
     versions = portrait.registry.versions.list([VersionState.READY])
     encoders = {version.id: load_encoder_of(portrait.settings.home, version) for version in versions}
     found.vectors_wrong = dict.fromkeys(encoders, 0)
@@ -159,7 +159,7 @@ def _same(ours: object, theirs: object) -> bool:
 def _positions(log: EventLog) -> dict[str, int]:
     """Position of every event of a sealed log."""
     found: dict[str, int] = {}
-    for segment in log.manifest().of(Kind.EVENTS):
+    for segment in log.manifest().segments_of(SegmentKind.EVENTS):
         table = _table(log, segment)
         first = segment.first_position
         places = table["position"].to_pylist() if segment.positioned else range(first, first + table.num_rows)

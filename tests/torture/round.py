@@ -35,7 +35,7 @@ class Round:
     limit: float = 600.0  # seconds until it is given up
 
     @classmethod
-    def of(cls, seed: int, events: int, kills: int, postgres: str) -> "Round":
+    def from_seed(cls, seed: int, events: int, kills: int, postgres: str) -> "Round":
         """What a seed asks for: every other round is on Postgres, and two of four use the broker."""
         return cls(seed, events, kills, postgres if seed % 2 else "", broker=seed // 2 % 2 == 1)
 

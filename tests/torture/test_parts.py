@@ -9,8 +9,8 @@ import numpy as np
 import orjson
 import pytest
 
-from portrait.feature_repo.log.inbox import Arriving
-from portrait.feature_repo.log.manifest import Kind, append
+from portrait.feature_repo.log.inbox import ArrivingRecord
+from portrait.feature_repo.log.manifest import SegmentKind, commit_segments
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.infra.portrait import Portrait
 from tests.torture import traffic
@@ -74,10 +74,10 @@ def test_what_is_lost_or_was_never_sent_is_seen(backfilled: Portrait) -> None:
 
 def test_an_event_twice_in_the_log_is_seen(backfilled: Portrait) -> None:
     before, manifest = event_ids(backfilled.log), backfilled.log.manifest()
-    segment = manifest.of(Kind.EVENTS)[0]
+    segment = manifest.segments_of(SegmentKind.EVENTS)[0]
     again = replace(segment, id="again", path=str(Path(segment.path).with_name("again.parquet")))
     shutil.copy(backfilled.log.home / segment.path, backfilled.log.home / again.path)
-    append(backfilled.database, [again], manifest, [])
+    commit_segments(backfilled.database, [again], manifest, [])
     found = check(backfilled, Ledger(), before)
     assert found.doubled == segment.rows and not found.good
 
@@ -109,5 +109,7 @@ def accept(portrait: Portrait, *events: Event) -> None:
     for event in events:
         values = (event.user_id, event.item_id, event.event_time, event.service, event.action, event.weight)
         payload = orjson.dumps((*values, event.event_id)).decode()
-        arriving.append(Arriving(Kind.EVENTS, bucket_of(event.user_id), payload, event.user_id, event.event_id))
+        arriving.append(
+            ArrivingRecord(SegmentKind.EVENTS, bucket_of(event.user_id), payload, event.user_id, event.event_id)
+        )
     portrait.log.inbox.accept(arriving)

@@ -57,7 +57,7 @@ def test_nothing_is_lost_when_redis_the_broker_and_everything_are_killed(on_sqli
 
 
 def assert_nothing_lost(source: Place, seed: int, *killed: Victim, postgres: str = "") -> None:
-    outcome = run(Round.of(seed, EVENTS, KILLS, postgres), source)
+    outcome = run(Round.from_seed(seed, EVENTS, KILLS, postgres), source)
     assert outcome.good, outcome
     found = outcome.findings
     assert set(killed) <= outcome.kills.keys()

@@ -16,11 +16,11 @@ from portrait.training.autoencoder.config import AutoencoderConfig
 from portrait.training.autoencoder.geometry import settle
 from portrait.training.autoencoder.item_table import ItemTable
 from portrait.training.autoencoder.model import Autoencoder
-from portrait.training.autoencoder.prepare import Prepared, prepare, side_by_side
+from portrait.training.autoencoder.prepare import PreparedRows, prepare, side_by_side
 from portrait.training.autoencoder.trainee import AutoencoderTrainee
 from portrait.training.encoding.arrays import Bool, Float32, Int64
 from portrait.training.encoding.artifact import PRIOR, Content
-from portrait.training.encoding.later_items import told
+from portrait.training.encoding.later_items import new_item_vectors
 from portrait.training.encoding.user_batch import Batcher, Vocabularies
 from portrait.training.modality.later import LaterItems
 from portrait.training.modality.text import TextEncoder
@@ -49,7 +49,7 @@ class AutoencoderFamily:
         prepare(inputs, config, folder, progress)
 
     def trainee(self, folder: Path, config: AutoencoderConfig, device: torch.device) -> AutoencoderTrainee:
-        return AutoencoderTrainee(Prepared(folder), config, device)
+        return AutoencoderTrainee(PreparedRows(folder), config, device)
 
     @torch.no_grad()
     def finish(
@@ -62,7 +62,7 @@ class AutoencoderFamily:
     ) -> Content:
         """Give z its coordinates and standardise it over the training users; the prior is their mean vector."""
         progress("encoding users", 0, 1)
-        prepared = Prepared(folder)
+        prepared = PreparedRows(folder)
         model = Autoencoder(prepared.layout.blocks, config.dimension, config.hidden)
         model.load_state_dict(dict(weights))
         model.eval()
@@ -109,7 +109,7 @@ class AutoencoderRepresentation:
             document["onboarding"],
         )
         trained = side_by_side([content.item_vectors[name] for name, _ in layout.modalities])
-        self.rows = Rows(batcher, BlockBuilder(layout, ItemTable(layout.item_widths, trained)))
+        self.rows = RowBuilder(batcher, BlockBuilder(layout, ItemTable(layout.item_widths, trained)))
         text = TextEncoder(content.words, **content.text) if content.text else None
         self._later = LaterItems(layout.modalities, document.get("brought", ()), text)
         self.model = Autoencoder(layout.blocks, content.dimension, tuple(document["hidden"]))
@@ -127,33 +127,33 @@ class AutoencoderRepresentation:
 
     def represent(self, users: pa.Table, as_of: Int64) -> tuple[Float32, Bool]:
         """Vectors [n, dimension], and bool [n]: whether the user has any block."""
-        rows = self.rows.of(users, as_of)
+        rows = self.rows.build(users, as_of)
         with torch.inference_mode():
             vectors: Float32 = self.model.encode(torch.from_numpy(rows).to(self.device)).cpu().numpy()
         return vectors, np.asarray(~np.isnan(rows).all(axis=1))
 
     def learn(self, items: pa.Table) -> None:
         """Learn the items that are not known yet, each from the first of its rows that gives it a vector."""
-        keys, vectors = told(items, self.rows.batcher.items, self._later.vectors)
+        keys, vectors = new_item_vectors(items, self.rows.batcher.items, self._later.vectors)
         if keys:
             self.rows = self.rows.knowing(keys, vectors)
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowBuilder:
     """Turns users into rows over the known items. Learning replaces it as a whole, so that no reader sees half."""
 
     batcher: Batcher
     builder: BlockBuilder
 
-    def of(self, users: pa.Table, as_of: Int64) -> Float32:
+    def build(self, users: pa.Table, as_of: Int64) -> Float32:
         """[n, width] rows of the users as of a time each."""
         return self.builder.rows(self.batcher.arrays(users, as_of))
 
-    def knowing(self, keys: list[str], vectors: Float32) -> "Rows":
+    def knowing(self, keys: list[str], vectors: Float32) -> "RowBuilder":
         """A builder that knows these further items too. Only the newest may be extended, by one thread at a time."""
         items = self.builder.items.grown(vectors)
-        return Rows(self.batcher.knowing(keys), BlockBuilder(self.builder.layout, items))
+        return RowBuilder(self.batcher.knowing(keys), BlockBuilder(self.builder.layout, items))
 
 
 def _chunks(rows: Float32) -> list[torch.Tensor]:

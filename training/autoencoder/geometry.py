@@ -45,11 +45,11 @@ class Geometry:
         """[dimension, dimension] matrix by which z is multiplied from the left."""
         z, told = self._z / self._users, self._told / self._users
         variance, directions = np.linalg.eigh(self._z_z / self._users - np.outer(z, z))
-        whiten = directions / np.sqrt(_bounded(variance))
+        whiten = directions / np.sqrt(_bound_below(variance))
         cross = whiten.T @ (self._z_told / self._users - np.outer(z, told)) * self._category_scales(told)
         explained, axes = np.linalg.eigh(cross @ cross.T)
         rotation = np.linalg.qr(np.random.default_rng(seed).normal(size=cross.shape[:1] * 2))[0]
-        mapped: Float64 = rotation @ (whiten @ axes * np.sqrt(_bounded(explained))).T
+        mapped: Float64 = rotation @ (whiten @ axes * np.sqrt(_bound_below(explained))).T
         return mapped
 
     def _tell(self, rows: Tensor) -> Float64:
@@ -70,7 +70,7 @@ class Geometry:
         return scales
 
 
-def _bounded(values: Float64) -> Float64:
+def _bound_below(values: Float64) -> Float64:
     bounded: Float64 = np.maximum(values, LEAST * max(float(values.max()), LEAST))
     return bounded
 

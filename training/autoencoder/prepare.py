@@ -17,9 +17,9 @@ from portrait.training.encoding.arrays import Float32, Float64
 from portrait.training.encoding.user_batch import Batcher, Vocabularies
 from portrait.training.encoding.vocabulary import Vocabulary, catalogue_keys
 from portrait.training.modality import Modality
-from portrait.training.modality.collaborative import Cooccurrence, collaborative
-from portrait.training.modality.latent import Histories, latent
-from portrait.training.modality.ready import ready
+from portrait.training.modality.collaborative import Cooccurrence, collaborative_modality
+from portrait.training.modality.latent import Histories, latent_modality
+from portrait.training.modality.ready import ready_modalities
 from portrait.training.modality.text import NAME as TEXT
 from portrait.training.modality.text import TextEncoder
 from portrait.training.modality.text import fit as fit_text
@@ -61,7 +61,7 @@ def prepare(inputs: TrainingInputs, config: AutoencoderConfig, folder: Path, pro
     (folder / "prepared.json").write_text(json.dumps(document, ensure_ascii=False))
 
 
-class Prepared:
+class PreparedRows:
     """The prepared data of a run, read from its folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -108,11 +108,13 @@ def fit_modalities(
     codes = vocabularies.items.encode(catalogue_keys(inputs.catalogue))
     text = fit_text(inputs.catalogue, config.item_dimension, config.seed)
     fitted = [
-        collaborative(cooccurrence, config.item_dimension, config.seed, items),
-        latent(histories, config.item_dimension, config.seed, items),
+        collaborative_modality(cooccurrence, config.item_dimension, config.seed, items),
+        latent_modality(histories, config.item_dimension, config.seed, items),
         text.modality(inputs.catalogue, codes, items) if text else None,
     ]
-    by_name = {modality.name: modality for modality in (*fitted, *ready(inputs.catalogue, codes, items)) if modality}
+    by_name = {
+        modality.name: modality for modality in (*fitted, *ready_modalities(inputs.catalogue, codes, items)) if modality
+    }
     in_use = TEXT in by_name and not by_name[TEXT].brought
     return [by_name[name] for name in sorted(by_name)], text if in_use else None
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from portrait.training.autoencoder.blocks import BlockKind
 from portrait.training.autoencoder.config import AutoencoderConfig
 from portrait.training.autoencoder.model import Autoencoder
-from portrait.training.autoencoder.prepare import Prepared
+from portrait.training.autoencoder.prepare import PreparedRows
 from portrait.training.runs.training_loop import Schedule
 
 MAX_HELD_OUT = 20_000
@@ -18,7 +18,7 @@ MAX_HELD_OUT = 20_000
 class AutoencoderTrainee:
     """Rows come memory-mapped from one file; a batch is a random draw of them."""
 
-    def __init__(self, prepared: Prepared, config: AutoencoderConfig, device: torch.device) -> None:
+    def __init__(self, prepared: PreparedRows, config: AutoencoderConfig, device: torch.device) -> None:
         users, blocks = len(prepared.rows), prepared.layout.blocks
         torch.manual_seed(config.seed)
         self.config, self.device, self.rows = config, device, prepared.rows

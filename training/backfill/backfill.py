@@ -16,8 +16,8 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from portrait.feature_repo.history.snapshot import recounted
-from portrait.feature_repo.history.snapshot_cut import Snapshot, cut, load_snapshot
+from portrait.feature_repo.history.snapshot import recount_users
+from portrait.feature_repo.history.snapshot_cut import Snapshot, cut_snapshot, load_snapshot
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.rewriting import strike_forgotten
 from portrait.feature_repo.schemas import microseconds
@@ -194,7 +194,7 @@ def backfill(
         raise Conflict(f"version {version.id} is {version.state}: only live versions can be backfilled")
     # The refresh takes the events from now on, the snapshot holds those before: none falls between the two.
     _await_shards(registry, registry.backfills.announce(version.id), version.id, progress or silent)
-    snapshot = cut(repo.log, as_of)
+    snapshot = cut_snapshot(repo.log, as_of)
     record = registry.backfills.begin(version.id, snapshot.id, snapshot.as_of, snapshot.users)
     _await_shards(registry, read_generation(registry.database), version.id, progress or silent)
     work = Pass(settings, version.id, snapshot.id, record.id, stale_only)
@@ -205,7 +205,7 @@ def backfill(
         done, embedded, written = done + snapshot.buckets[bucket], embedded + in_bucket, written + won
         if progress:
             progress(f"embedding at {version.id}", done, snapshot.users)
-    registry.backfills.finish(record.id, recounted(snapshot).buckets)
+    registry.backfills.finish(record.id, recount_users(snapshot).buckets)
     seconds = time.perf_counter() - started
     return BackfillReport(version.id, snapshot.id, snapshot.as_of, snapshot.users, embedded, written, seconds)
 

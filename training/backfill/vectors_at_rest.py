@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from portrait.feature_repo.history.snapshot_cut import Snapshot, cut
+from portrait.feature_repo.history.snapshot_cut import Snapshot, cut_snapshot
 from portrait.feature_repo.log.durable_files import replacement
 from portrait.feature_repo.log.staging import working_folder
 from portrait.feature_repo.schemas import TIME, embeddings, microseconds
@@ -86,7 +86,7 @@ def export(
         raise Conflict(f"version {version.id} is {version.state}: only vectors of live versions can be exported")
     if not out.parent.is_dir():
         raise InvalidInput(f"there is no folder {out.parent} to write {out.name} into")
-    snapshot = cut(repo.log, as_of or version.last_as_of)
+    snapshot = cut_snapshot(repo.log, as_of or version.last_as_of)
     schema = pa.schema([embeddings(version.dimension).field(name) for name in ("user_id", "vector")])
     with (
         replacement(out, durable=False) as scratch,

@@ -27,7 +27,7 @@ class Suits(StrEnum):
 class UserFeatures(Protocol):
     """A fitted method that turns users into features for a light head."""
 
-    def of(self, users: pa.Table, as_of: int | Int64) -> Features:
+    def matrix(self, users: pa.Table, as_of: int | Int64) -> Features:
         """[n, d] of users in the columns of `snapshot.read`, as of a time in microseconds since 1970 (or one each).
 
         Events at or after it do not count. A user of whom nothing is known gets zeros, or the method's own

@@ -36,14 +36,14 @@ RANKINGS = {
 
 def feature_baseline(name: str) -> FeatureBaseline:
     """The feature baseline of this name; its module is imported only now."""
-    return cast(FeatureBaseline, _made(FEATURES, name))
+    return cast(FeatureBaseline, _create(FEATURES, name))
 
 
 def ranking_baseline(name: str) -> RankingBaseline:
-    return cast(RankingBaseline, _made(RANKINGS, name))
+    return cast(RankingBaseline, _create(RANKINGS, name))
 
 
-def chosen(asked: str, known: Sequence[str]) -> list[str]:
+def select_baselines(asked: str, known: Sequence[str]) -> list[str]:
     """The names that `all`, `none` or a comma-separated list means; raises InvalidInput for one that is not known."""
     if asked in ("all", "none"):
         return list(known) if asked == "all" else []
@@ -57,6 +57,6 @@ def chosen(asked: str, known: Sequence[str]) -> list[str]:
     return names
 
 
-def _made(among: Mapping[str, str], name: str) -> object:
+def _create(among: Mapping[str, str], name: str) -> object:
     module, _, attribute = among[name].partition(":")
     return getattr(import_module(f"portrait.training.baselines.{module}"), attribute)()

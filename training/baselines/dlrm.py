@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, embedding_bag
 
-from portrait.training.baselines.next_events import Batch, Describer, batch_of, draw_examples
+from portrait.training.baselines.next_events import BagBatch, Describer, batch_of, draw_examples
 from portrait.training.encoding.arrays import Float32, Int64
 from portrait.training.encoding.vocabulary import Vocabulary
 from portrait.training.runs.training_inputs import TrainingInputs
@@ -44,7 +44,7 @@ class DlrmModel(nn.Module):
         self.top = nn.Sequential(nn.Linear(DIMENSION + vectors * (vectors - 1) // 2, 64), nn.ReLU(), nn.Linear(64, 1))
         self.register_buffer("pairs", torch.triu_indices(vectors, vectors, offset=1))
 
-    def users(self, batch: Batch) -> Tensor:
+    def users(self, batch: BagBatch) -> Tensor:
         """[b, 3 + fields, 32] vectors of a user, the bottom MLP's output first."""
         had = embedding_bag(batch.items, self.had.weight, batch.starts, mode="mean")
         picked = embedding_bag(batch.picks, self.picked.weight, batch.pick_starts, mode="mean")
@@ -105,7 +105,7 @@ class Dlrm:
         return DlrmRanker(describer, model.eval())
 
 
-def _loss(model: DlrmModel, batch: Batch, item: Int64, rng: np.random.Generator) -> Tensor:
+def _loss(model: DlrmModel, batch: BagBatch, item: Int64, rng: np.random.Generator) -> Tensor:
     drawn = rng.integers(len(model.bias.weight), size=len(item) * NEGATIVES)
     users = model.users(batch)
     asked = torch.cat([users, users.repeat_interleave(NEGATIVES, dim=0)])

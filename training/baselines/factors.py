@@ -26,7 +26,7 @@ class TfidfFeatures:
     bags: Bags
     transform: Any  # scikit-learn's fitted TfidfTransformer
 
-    def of(self, users: pa.Table, as_of: int | Int64) -> sparse.csr_array:
+    def matrix(self, users: pa.Table, as_of: int | Int64) -> sparse.csr_array:
         """Sparse rows [n, items] of length 1; zeros for users without a known item."""
         return sparse.csr_array(self.transform.transform(self.bags.counts(users, as_of)))
 
@@ -59,12 +59,12 @@ class FactorFeatures:
     def items(self) -> Vocabulary:
         return self.bags.bags.items
 
-    def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        return as_float32(self.factors.transform(self.bags.of(users, as_of)))
+    def matrix(self, users: pa.Table, as_of: int | Int64) -> Float32:
+        return as_float32(self.factors.transform(self.bags.matrix(users, as_of)))
 
     def scores(self, users: pa.Table, as_of: int | Int64) -> Float32:
         """float32 [n, items]: the bag as the factors rebuild it."""
-        return as_float32(self.of(users, as_of) @ self.factors.components_)
+        return as_float32(self.matrix(users, as_of) @ self.factors.components_)
 
 
 class Svd:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
-from portrait.training.baselines.next_events import Batch, Describer, batch_of, draw_examples
+from portrait.training.baselines.next_events import BagBatch, Describer, batch_of, draw_examples
 from portrait.training.encoding.arrays import UNKNOWN, Float32, Int64
 from portrait.training.encoding.vocabulary import Vocabulary, catalogue_keys
 from portrait.training.modality.text import documents
@@ -50,7 +50,7 @@ class HybridModel(nn.Module):
         self.register_buffer("words", torch.from_numpy(flat))
         self.register_buffer("word_starts", torch.from_numpy(starts))
 
-    def users(self, batch: Batch) -> Tensor:
+    def users(self, batch: BagBatch) -> Tensor:
         """float32 [b, 64] vectors of the users."""
         had = embedding_bag(batch.items, self.as_feature.weight, batch.starts, mode="mean")
         picked = embedding_bag(batch.picks, self.picked.weight, batch.pick_starts, mode="mean")
@@ -103,7 +103,7 @@ class LightFm:
         return Hybrid(describer, model.eval())
 
 
-def _warp(model: HybridModel, batch: Batch, item: Int64, negatives: Int64) -> Tensor:
+def _warp(model: HybridModel, batch: BagBatch, item: Int64, negatives: Int64) -> Tensor:
     """Hinge at the violating negatives, weighed by the logarithm of the rank that their share stands for."""
     users, rows, bias = model.users(batch), model.item_rows(), model.bias.weight[:, 0]
     own = (users * rows[item]).sum(dim=1) + bias[item]

@@ -62,7 +62,7 @@ class MeanOfEvents:
 
     items: ItemVectors
 
-    def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
+    def matrix(self, users: pa.Table, as_of: int | Int64) -> Float32:
         arrays = self.items.batcher.arrays(users, as_of)
         return self.items.mean(arrays.events.user, arrays.events.item, len(arrays))
 
@@ -73,7 +73,7 @@ class MeanOfPicks:
 
     items: ItemVectors
 
-    def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
+    def matrix(self, users: pa.Table, as_of: int | Int64) -> Float32:
         arrays = self.items.batcher.arrays(users, as_of)
         return self.items.mean(arrays.onboarding.user, arrays.onboarding.item, len(arrays))
 

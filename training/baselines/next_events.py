@@ -79,7 +79,7 @@ class Describer:
 
 
 @dataclass(frozen=True)
-class Batch:
+class BagBatch:
     """b users as tensors for embedding bags."""
 
     items: Tensor
@@ -90,17 +90,17 @@ class Batch:
     dense: Tensor  # [b, 12]
 
 
-def batch_of(users: Described, rows: Int64, counts: Int64 | None = None) -> Batch:
+def batch_of(users: Described, rows: Int64, counts: Int64 | None = None) -> BagBatch:
     """The users of these rows, with only the oldest `counts` of their items where that is given."""
     most = users.counts[rows] if counts is None else counts
     pick_ends = np.append(users.pick_starts[1:], len(users.picks))[rows]
-    items, starts = _ragged(users.items, users.starts[rows], most)
-    picks, pick_starts = _ragged(users.picks, users.pick_starts[rows], pick_ends - users.pick_starts[rows])
+    items, starts = _take_slices(users.items, users.starts[rows], most)
+    picks, pick_starts = _take_slices(users.picks, users.pick_starts[rows], pick_ends - users.pick_starts[rows])
     tensors = (items, starts, picks, pick_starts, users.categories[rows], users.dense[rows])
-    return Batch(*map(torch.from_numpy, tensors))
+    return BagBatch(*map(torch.from_numpy, tensors))
 
 
-def _ragged(values: Int64, starts: Int64, lengths: Int64) -> tuple[Int64, Int64]:
+def _take_slices(values: Int64, starts: Int64, lengths: Int64) -> tuple[Int64, Int64]:
     """(slices of the flat values in a row, start of each slice)."""
     begins = np.cumsum(lengths) - lengths
     places = np.repeat(starts - begins, lengths) + np.arange(int(lengths.sum()))

@@ -37,7 +37,7 @@ class PmfFeatures:
     def items(self) -> Vocabulary:
         return self.bags.items
 
-    def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
+    def matrix(self, users: pa.Table, as_of: int | Int64) -> Float32:
         if not users.num_rows:
             return np.empty((0, self.model.factors), np.float32)
         bags = sparse.csr_matrix(self.bags.had(users, as_of))
@@ -46,7 +46,7 @@ class PmfFeatures:
         return as_float32(found)
 
     def scores(self, users: pa.Table, as_of: int | Int64) -> Float32:
-        return as_float32(self.of(users, as_of) @ self.model.item_factors.T)
+        return as_float32(self.matrix(users, as_of) @ self.model.item_factors.T)
 
 
 class Pmf:

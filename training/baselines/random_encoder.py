@@ -25,7 +25,7 @@ class EncoderFeatures:
 
     encoder: Encoder
 
-    def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
+    def matrix(self, users: pa.Table, as_of: int | Int64) -> Float32:
         """Vectors [n, dimension]; the prior for users of whom nothing is known."""
         return self.encoder.encode(users, as_of)
 

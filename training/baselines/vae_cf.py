@@ -71,7 +71,7 @@ class VaeFeatures:
         return self.bags.items
 
     @torch.inference_mode()
-    def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
+    def matrix(self, users: pa.Table, as_of: int | Int64) -> Float32:
         bags = self.bags.had(users, as_of)
         found: Float32 = self.model.encode(bags)[0].numpy()
         return found
@@ -79,7 +79,7 @@ class VaeFeatures:
     @torch.inference_mode()
     def scores(self, users: pa.Table, as_of: int | Int64) -> Float32:
         """float32 [n, items] logits of the softmax."""
-        found: Float32 = self.model.decoder(torch.from_numpy(self.of(users, as_of))).numpy()
+        found: Float32 = self.model.decoder(torch.from_numpy(self.matrix(users, as_of))).numpy()
         return found
 
 

@@ -35,7 +35,7 @@ class WindowCounts:
 
     bags: Bags
 
-    def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
+    def matrix(self, users: pa.Table, as_of: int | Int64) -> Float32:
         """float32 [n, 23]; recency is NaN for users without events."""
         return window_counts(self.bags.arrays(users, as_of))
 
@@ -56,7 +56,7 @@ class RecencyAlone:
 
     bags: Bags
 
-    def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
+    def matrix(self, users: pa.Table, as_of: int | Int64) -> Float32:
         arrays = self.bags.arrays(users, as_of)
         newest = _ages(arrays, _rings(arrays))[:, :1]
         return as_float32(np.where(np.isnan(newest), LONG_AGO, newest))

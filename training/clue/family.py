@@ -12,7 +12,7 @@ from portrait.registry.progress import Progress
 from portrait.training.clue.config import ClueConfig
 from portrait.training.clue.histories import ServiceHistories
 from portrait.training.clue.model import Clue
-from portrait.training.clue.prepare import Prepared, prepare
+from portrait.training.clue.prepare import PreparedSequences, prepare
 from portrait.training.clue.representation import ITEMS, ClueRepresentation, item_vectors, portraits
 from portrait.training.clue.trainee import ClueTrainee, shape_of
 from portrait.training.encoding.arrays import Float32
@@ -40,7 +40,7 @@ class ClueFamily:
         prepare(inputs, config, folder, progress)
 
     def trainee(self, folder: Path, config: ClueConfig, device: torch.device) -> ClueTrainee:
-        return ClueTrainee(Prepared(folder), config, device)
+        return ClueTrainee(PreparedSequences(folder), config, device)
 
     @torch.no_grad()
     def finish(
@@ -52,7 +52,7 @@ class ClueFamily:
         progress: Progress,
     ) -> Content:
         """Encode the whole catalogue; the prior is the mean vector of the users who have a sequence."""
-        prepared = Prepared(folder)
+        prepared = PreparedSequences(folder)
         clue = Clue(shape_of(config, len(prepared.tokenizer), len(prepared.vocabularies.actions)))
         clue.load_state_dict({k.removeprefix(PREFIX): v for k, v in weights.items() if k.startswith(PREFIX)})
         clue.eval()

@@ -41,9 +41,9 @@ def encode(model: Clue, batch: Batch, chunk: int | None = None, autocast: bool =
     sequences = batch.first.followed_by(batch.second)
     with nullcontext() if chunk is None else torch.no_grad():
         items = [(_items(model, tokens, autocast), rows) for tokens, rows in _texts(batch, chunk)]
-        item_vectors = in_order(*_unzipped(items))
+        item_vectors = in_order(*_unzip(items))
         views = [(_views(model, part, item_vectors, autocast), rows) for part, rows in _parts(sequences, chunk)]
-        both = in_order(*_unzipped(views))
+        both = in_order(*_unzip(views))
         return item_vectors, both.view(2, len(batch), -1).transpose(0, 1)
 
 
@@ -95,7 +95,7 @@ def _parts(sequences: Sequences, chunk: int | None) -> Iterator[tuple[Sequences,
         yield sequences[rows].newest(length), rows
 
 
-def _unzipped(groups: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+def _unzip(groups: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
     return [vectors for vectors, _ in groups], [rows for _, rows in groups]
 
 

@@ -26,7 +26,7 @@ class ServiceHistories:
     seconds: Int64  # [events] since the event before it in the sequence
 
     @classmethod
-    def of(cls, users: UserArrays, longest: int) -> Self:
+    def from_arrays(cls, users: UserArrays, longest: int) -> Self:
         """The newest `longest` events of every service, and the onboarding picks as one service more.
 
         Events of items that the model does not know are left out: they have no vector.

@@ -32,7 +32,7 @@ class Shape:
     gaps: int = GAPS  # buckets of the time between events
 
     @classmethod
-    def of(cls, size: Size, **rest: int) -> Self:
+    def from_size(cls, size: Size, **rest: int) -> Self:
         """A shape of this size; the fields that a size does not have are given by name."""
         return cls(size.layers, size.width, size.heads, size.feed_forward, **rest)
 

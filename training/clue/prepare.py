@@ -53,30 +53,30 @@ def prepare(inputs: TrainingInputs, config: ClueConfig, folder: Path, progress: 
     (folder / "prepared.json").write_text(json.dumps(document, ensure_ascii=False))
 
 
-class Prepared:
+class PreparedSequences:
     """The prepared data of a run, read from its folder. Arrays stay memory-mapped, so that workers share them."""
 
     def __init__(self, folder: Path) -> None:
         document = json.loads((folder / "prepared.json").read_text())
         self.vocabularies = Vocabularies.from_json(document["vocabularies"], document["items"])
         self.tokenizer = ItemTokenizer.from_json(document["tokenizer"])
-        self.tokens = _mapped(folder / "tokens.npy")
-        self.histories = ServiceHistories(**{name: _mapped(folder / f"{name}.npy") for name in HISTORIES})
-        self.categories = _mapped(folder / CATEGORIES) if (folder / CATEGORIES).exists() else None
+        self.tokens = _memory_map(folder / "tokens.npy")
+        self.histories = ServiceHistories(**{name: _memory_map(folder / f"{name}.npy") for name in HISTORIES})
+        self.categories = _memory_map(folder / CATEGORIES) if (folder / CATEGORIES).exists() else None
 
     @staticmethod
     def is_whole(folder: Path) -> bool:
         """Whether the folder has every file that is read; an older Portrait wrote fewer."""
         return all((folder / name).exists() for name in FILES)
 
-    def cut(self, longest: int) -> "Prepared":
+    def cut(self, longest: int) -> "PreparedSequences":
         """A copy with the newest `longest` events of every sequence; the rest is shared."""
         other = copy(self)
         other.histories = self.histories.newest(longest)
         return other
 
 
-def _mapped(path: Path) -> Int64:
+def _memory_map(path: Path) -> Int64:
     return np.asarray(np.load(path, mmap_mode="r"))
 
 
@@ -104,7 +104,7 @@ def _histories(
 ) -> ServiceHistories:
     batcher = Batcher(replace(inputs.visible, profile=(), team=()), vocabularies, inputs.onboarding)
     parts = [
-        (ServiceHistories.of(batcher.arrays(users, inputs.as_of_us), config.sequence_length), users.num_rows)
+        (ServiceHistories.from_arrays(batcher.arrays(users, inputs.as_of_us), config.sequence_length), users.num_rows)
         for users in inputs.chunks(progress, "reading sequences")
     ]
     return ServiceHistories.joined([part for part, _ in parts], [users for _, users in parts])

@@ -15,7 +15,7 @@ from portrait.training.clue.model import Clue, Shape
 from portrait.training.clue.tokenizer import ItemTokenizer
 from portrait.training.encoding.arrays import Bool, Float32, Int64
 from portrait.training.encoding.artifact import PRIOR, Content
-from portrait.training.encoding.later_items import GrowingRows, told
+from portrait.training.encoding.later_items import GrowingRows, new_item_vectors
 from portrait.training.encoding.user_batch import Batcher, Vocabularies
 from portrait.training.modality.text import documents
 
@@ -40,7 +40,7 @@ class ClueRepresentation:
         self.clue.load_state_dict({k: torch.from_numpy(v) for k, v in content.weights.items() if k != PRIOR})
         self.clue.eval().requires_grad_(False).to(device)
         self._tokenizer = ItemTokenizer.from_json(document["tokenizer"])
-        self._known = Known(batcher, GrowingRows(torch.from_numpy(content.item_vectors[ITEMS]).to(device)))
+        self._known = KnownItems(batcher, GrowingRows(torch.from_numpy(content.item_vectors[ITEMS]).to(device)))
         self._weight_bytes = sum(tensor.nbytes for tensor in content.weights.values())
 
     @property
@@ -51,13 +51,13 @@ class ClueRepresentation:
     def represent(self, users: pa.Table, as_of: Int64) -> tuple[Float32, Bool]:
         """Vectors [n, dimension], and bool [n]: whether the user has an event or pick of an item with a text."""
         known = self._known
-        histories = ServiceHistories.of(known.batcher.arrays(users, as_of), self.clue.shape.sequence_length)
+        histories = ServiceHistories.from_arrays(known.batcher.arrays(users, as_of), self.clue.shape.sequence_length)
         vectors = portraits(self.clue, histories, known.items.rows, histories.user, users.num_rows)
         return vectors, np.bincount(histories.user, minlength=users.num_rows) > 0
 
     def learn(self, items: pa.Table) -> None:
         """Learn the items that are not known yet, each from the first of its rows that has a text."""
-        keys, vectors = told(items, self._known.batcher.items, self._vectors)
+        keys, vectors = new_item_vectors(items, self._known.batcher.items, self._vectors)
         if keys:
             self._known = self._known.knowing(keys, vectors)
 
@@ -70,15 +70,15 @@ class ClueRepresentation:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownItems:
     """The known items with their vectors. Learning replaces it as a whole, so that no reader sees half."""
 
     batcher: Batcher
     items: GrowingRows
 
-    def knowing(self, keys: list[str], vectors: Float32) -> "Known":
+    def knowing(self, keys: list[str], vectors: Float32) -> "KnownItems":
         """The known items and these further ones. Only the newest may be extended, by one thread at a time."""
-        return Known(self.batcher.knowing(keys), self.items.grown(torch.from_numpy(vectors)))
+        return KnownItems(self.batcher.knowing(keys), self.items.grown(torch.from_numpy(vectors)))
 
 
 def item_vectors(clue: Clue, tokens: Int64, progress: Progress = silent) -> Float32:

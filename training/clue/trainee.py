@@ -14,7 +14,7 @@ from portrait.training.clue.config import ClueConfig
 from portrait.training.clue.gradient_cache import encode, step
 from portrait.training.clue.model import Clue, Shape
 from portrait.training.clue.objective import ObjectiveName
-from portrait.training.clue.prepare import Prepared
+from portrait.training.clue.prepare import PreparedSequences
 from portrait.training.clue.views import Views
 from portrait.training.encoding.arrays import Int64
 from portrait.training.runs.training_loop import Schedule
@@ -27,7 +27,7 @@ HELD_OUT = 7  # seed that draws the held-out users and their views: the same for
 class ClueTrainee:
     """Sequences come memory-mapped; a batch is a random draw of users, every distinct item of which is encoded once."""
 
-    def __init__(self, prepared: Prepared, config: ClueConfig, device: torch.device) -> None:
+    def __init__(self, prepared: PreparedSequences, config: ClueConfig, device: torch.device) -> None:
         torch.manual_seed(config.seed)
         self.config, self.device, self._prepared = config, device, prepared
         name = ObjectiveName(config.objective)
@@ -46,7 +46,7 @@ class ClueTrainee:
         self.optimiser = torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON)
         self.schedule = Schedule(config.epochs, config.patience, config.rate, config.seed)
         self.views = Views(prepared.histories, name)
-        self.held_out, self.training = divided(self.views.users, config)
+        self.held_out, self.training = split_held_out(self.views.users, config)
         if config.most_users:
             self.training = self.training[: config.most_users]
         self.users_per_step = min(config.users_per_step, len(self.training))
@@ -116,7 +116,7 @@ class ClueTrainee:
         return shares / shares.sum(dim=2, keepdim=True).clamp_min(1)
 
 
-def divided(users: Int64, config: ClueConfig) -> tuple[Int64, Int64]:
+def split_held_out(users: Int64, config: ClueConfig) -> tuple[Int64, Int64]:
     """(held-out users, training users): the same for every seed, the latter in a fixed random order."""
     shuffled = np.random.default_rng(HELD_OUT).permutation(users)
     aside = min(max(int(len(users) * config.held_out), 2), config.candidates, len(users) - 2)
@@ -125,7 +125,7 @@ def divided(users: Int64, config: ClueConfig) -> tuple[Int64, Int64]:
 
 def shape_of(config: ClueConfig, vocabulary: int, actions: int) -> Shape:
     """The shape of the model of a config."""
-    return Shape.of(
+    return Shape.from_size(
         config.shape,
         vocabulary=vocabulary,
         text_length=config.text_length,

@@ -79,7 +79,9 @@ class GrowingRows:
         return other
 
 
-def told(items: pa.Table, known: Codes, vectors_of: Callable[[pa.Table], Float32]) -> tuple[list[str], Float32]:
+def new_item_vectors(
+    items: pa.Table, known: Codes, vectors_of: Callable[[pa.Table], Float32]
+) -> tuple[list[str], Float32]:
     """Keys and vectors of the items that are not known yet, each by the first of its rows that gives it a vector.
 
     `vectors_of` gives [n, width] for rows of the catalogue, NaN where a row says nothing.

@@ -131,7 +131,7 @@ class Batcher:
         order = _time_order(user, time)
         if order is None and keep.all():
             return events
-        return _selected(events, np.flatnonzero(keep) if order is None else order[keep[order]])
+        return _take_events(events, np.flatnonzero(keep) if order is None else order[keep[order]])
 
     def _onboarding(self, users: pa.Table, hidden: Bool) -> Picks:
         if not self.onboarding:
@@ -148,7 +148,7 @@ def as_text(column: pa.Array) -> pa.Array:
     return column if pa.types.is_string(column.type) else pc.cast(column, pa.string())
 
 
-def _selected(events: Events, places: Int64) -> Events:
+def _take_events(events: Events, places: Int64) -> Events:
     return Events(**{name: getattr(events, name)[places] for name in events.__dataclass_fields__})
 
 

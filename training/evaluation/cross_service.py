@@ -16,7 +16,7 @@ from portrait.registry.errors import InvalidInput
 from portrait.training.encoding.arrays import UNKNOWN, Bool, Int64
 from portrait.training.encoding.vocabulary import Vocabulary
 from portrait.training.evaluation.event_choice import owners, with_events, without_picks
-from portrait.training.metrics.user_split import Part, part_of
+from portrait.training.metrics.user_split import UserPart, part_of
 
 LABELS = 5  # newest events of the service that a training user gives; the others give their newest
 FEWEST = 20  # users of each part
@@ -31,7 +31,7 @@ class Seen(StrEnum):
 
 
 @dataclass(frozen=True)
-class Examples:
+class ServiceExamples:
     """n users, each at one event of the service; a user may be there several times."""
 
     users: pa.Table  # n rows in the columns of `snapshot.read`, whole histories
@@ -56,23 +56,23 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class CrossServiceTask:
+class CrossServiceRanking:
     """Rank the items of `service`; `items` are those that anybody outside the test has had."""
 
     service: str
     items: Vocabulary
     popularity: Int64  # [items] training users who had it
-    parts: dict[Part, Examples]
+    parts: dict[UserPart, ServiceExamples]
 
 
 def training_users(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """The users whom an encoder may see; the others are left out whole."""
     for table in tables:
-        mine = [part_of(user) == Part.TRAIN for user in table["user_id"].to_pylist()]
+        mine = [part_of(user) == UserPart.TRAIN for user in table["user_id"].to_pylist()]
         yield table.filter(pa.array(mine, pa.bool_()))
 
 
-def cross_service_task(users: pa.Table, service: str) -> CrossServiceTask:
+def cross_service_task(users: pa.Table, service: str) -> CrossServiceRanking:
     """The task over users with events in the service and in another.
 
     Raises InvalidInput when there are too few of them.
@@ -87,23 +87,25 @@ def cross_service_task(users: pa.Table, service: str) -> CrossServiceTask:
     mine = np.bincount(owner[own], minlength=users.num_rows)
     part = np.array([part_of(user) for user in users["user_id"].to_pylist()])
     items = users["item_ids"].combine_chunks().flatten()
-    known = items.filter(pa.array(own & (part != Part.TEST)[owner]))
+    known = items.filter(pa.array(own & (part != UserPart.TEST)[owner]))
     vocabulary = Vocabulary(sorted(set(known.to_pylist())))
     codes = vocabulary.encode(items)
     eligible = (mine > 0) & (counts > mine)
     parts = {}
-    for one in Part:
+    for one in UserPart:
         rows = np.flatnonzero(eligible & (part == one))
         if len(rows) < FEWEST:
             raise InvalidInput(
                 f"{len(rows)} {one} users have events in {service} and in another service, the task needs {FEWEST}: "
                 "ingest more events, or choose another --target"
             )
-        parts[one] = _examples(users.take(rows), service, vocabulary, LABELS if one == Part.TRAIN else 1)
-    return CrossServiceTask(service, vocabulary, _popularity(owner, codes, own & (part == Part.TRAIN)[owner]), parts)
+        parts[one] = _examples(users.take(rows), service, vocabulary, LABELS if one == UserPart.TRAIN else 1)
+    return CrossServiceRanking(
+        service, vocabulary, _popularity(owner, codes, own & (part == UserPart.TRAIN)[owner]), parts
+    )
 
 
-def _examples(users: pa.Table, service: str, vocabulary: Vocabulary, most: int) -> Examples:
+def _examples(users: pa.Table, service: str, vocabulary: Vocabulary, most: int) -> ServiceExamples:
     """The newest events of each user in the service whose items are known, at most so many."""
     services, items = (users[name].combine_chunks().flatten() for name in ("services", "item_ids"))
     codes = np.where(np.asarray(pc.equal(services, service)), vocabulary.encode(items), UNKNOWN)
@@ -124,7 +126,7 @@ def _examples(users: pa.Table, service: str, vocabulary: Vocabulary, most: int) 
     had = (copied != UNKNOWN) & (copied != codes[places][of])
     marks = np.ones(int(had.sum()), dtype=bool)
     hidden = csr_array((marks, (of[had], copied[had])), shape=(len(places), len(vocabulary)))
-    return Examples(copies, target, codes[places], hidden)
+    return ServiceExamples(copies, target, codes[places], hidden)
 
 
 def _popularity(owner: Int64, codes: Int64, counted: Bool) -> Int64:

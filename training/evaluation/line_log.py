@@ -33,19 +33,19 @@ class Line:
 
 def difference(one: Line, other: Line) -> Interval:
     """By how much `one` is higher, with its 95% interval over the same resamples of users for both."""
-    return _compared(one, other, np.subtract)
+    return _compare(one, other, np.subtract)
 
 
 def gain(one: Line, other: Line) -> Interval:
     """The difference as a share of the other's value, with its interval."""
-    return _compared(one, other, lambda ours, theirs: ours / theirs - 1)
+    return _compare(one, other, lambda ours, theirs: ours / theirs - 1)
 
 
-def _compared(one: Line, other: Line, by: Callable[[Any, Any], Any]) -> Interval:
+def _compare(one: Line, other: Line, by: Callable[[Any, Any], Any]) -> Interval:
     ours, theirs = (np.array([line.value, *line.resamples]) for line in (one, other))
     with np.errstate(divide="ignore", invalid="ignore"):  # a gain over nothing has no value
         compared = by(ours, theirs)
-    return Interval.of(float(compared[0]), compared[1:])
+    return Interval.from_resamples(float(compared[0]), compared[1:])
 
 
 class LineLog:
@@ -59,7 +59,7 @@ class LineLog:
             for fields in lines
         ]
 
-    def of(self, method: str, fingerprint: str | None) -> list[Line]:
+    def lines_of(self, method: str, fingerprint: str | None) -> list[Line]:
         """The lines of a method, or of a version by its fingerprint."""
         return [line for line in self._lines if (line.method, line.fingerprint) == (method, fingerprint)]
 

@@ -54,7 +54,7 @@ class Scale:
     deviation: Float32
 
     @classmethod
-    def of(cls, vectors: Float32) -> Self:
+    def from_vectors(cls, vectors: Float32) -> Self:
         """The scale of vectors float32 [n, d], those of the training users."""
         return cls(vectors.mean(axis=0), vectors.std(axis=0) + np.float32(LEAST))
 

@@ -23,7 +23,7 @@ class Labelled:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, vectors: Float32, labels: Sequence[str], names: Sequence[str] | None = None) -> Self:
+    def from_labels(cls, vectors: Float32, labels: Sequence[str], names: Sequence[str] | None = None) -> Self:
         """Labels as text; `names` are the classes that count, by default all there are, sorted.
 
         A label that is not among `names` gets the code UNKNOWN. Raises InvalidInput when there are fewer than two

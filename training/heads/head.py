@@ -15,7 +15,7 @@ from portrait.training.encoding.arrays import Float32
 from portrait.training.encoding.sealed_folder import file_digests, read_document, verify_file
 from portrait.training.heads import kinds
 from portrait.training.heads.examples import Chosen, Labelled
-from portrait.training.heads.kinds import Model
+from portrait.training.heads.kinds import HeadModel
 
 FORMAT = 1
 DOCUMENT = "head.json"
@@ -34,13 +34,13 @@ class About:
 
 
 @dataclass(frozen=True)
-class Head:
+class FittedHead:
     """A light downstream model on the vectors of one version."""
 
     kind: str
     names: tuple[str, ...]  # classes, or keys of items, in the order of the columns of `scores`
     about: About
-    model: Model
+    model: HeadModel
 
     def scores(self, vectors: Float32, fingerprint: str) -> Float32:
         """float32 [n, names] of vectors float32 [n, d] that carry a fingerprint; probabilities where names are classes.
@@ -74,7 +74,7 @@ class Head:
         (folder / DOCUMENT).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
-def fit(kind: str, about: About, train: Labelled | Chosen, validation: Labelled | Chosen, seed: int = 0) -> Head:
+def fit(kind: str, about: About, train: Labelled | Chosen, validation: Labelled | Chosen, seed: int = 0) -> FittedHead:
     """Fit a head of a kind on the training users; the validation users choose its settings, such as epochs.
 
     Raises NotFound for an unknown kind, InvalidInput where parts do not fit the kind, each other or `about`.
@@ -88,10 +88,10 @@ def fit(kind: str, about: About, train: Labelled | Chosen, validation: Labelled 
                 f"a part has {len(part.names)} names and vectors {part.vectors.shape}: the head wants the "
                 f"{len(train.names)} names of the training users and {about.dimension} dimensions"
             )
-    return Head(kind, train.names, about, chosen.fit(train, validation, seed))
+    return FittedHead(kind, train.names, about, chosen.fit(train, validation, seed))
 
 
-def load_head(folder: Path) -> Head:
+def load_head(folder: Path) -> FittedHead:
     """The head of an artifact.
 
     Raises NotFound when there is none, InvalidInput when its document cannot be read or is of another format,
@@ -102,4 +102,4 @@ def load_head(folder: Path) -> Head:
     for name in document["files"]:
         verify_file(folder, document, name)
     about = About(**{name: document[name] for name in About.__dataclass_fields__})
-    return Head(document["kind"], tuple(document["names"]), about, kinds.get(document["kind"]).load(folder))
+    return FittedHead(document["kind"], tuple(document["names"]), about, kinds.get(document["kind"]).load(folder))

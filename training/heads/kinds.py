@@ -15,7 +15,7 @@ KINDS = {
 }
 
 
-class Model(Protocol):
+class HeadModel(Protocol):
     """A fitted model, without a record of what it was fitted on."""
 
     def scores(self, vectors: Float32) -> Float32:
@@ -27,27 +27,27 @@ class Model(Protocol):
         ...
 
 
-class Kind(Protocol):
+class HeadTrainer(Protocol):
     """Fits and loads heads of one kind."""
 
     examples: type  # what it learns from: Labelled or Chosen
 
-    def fit(self, train: Any, validation: Any, seed: int) -> Model:
+    def fit(self, train: Any, validation: Any, seed: int) -> HeadModel:
         """Fit a model on the training users; the validation users choose its settings. Equal seeds give equal models.
 
         Both parts are of the type `examples`, with the same `names`; examples of no known class are left out.
         """
         ...
 
-    def load(self, folder: Path) -> Model:
+    def load(self, folder: Path) -> HeadModel:
         """The model that `write` left in a folder."""
         ...
 
 
-def get(name: str) -> Kind:
+def get(name: str) -> HeadTrainer:
     """The kind of this name; raises NotFound naming those that exist."""
     if name not in KINDS:
         raise NotFound(f"there is no kind of heads {name!r}: the kinds are {', '.join(sorted(KINDS))}")
     module, _, attribute = KINDS[name].partition(":")
-    kind: Kind = getattr(import_module(module), attribute)()
+    kind: HeadTrainer = getattr(import_module(module), attribute)()
     return kind

@@ -43,7 +43,7 @@ class Logistic:
 
     def fit(self, train: Labelled, validation: Labelled, seed: int) -> LogisticModel:
         """Fit with the C of the best log loss on the validation users; without any of them, C = 0.01."""
-        train, validation, scale = train.known(), validation.known(), Scale.of(train.vectors)
+        train, validation, scale = train.known(), validation.known(), Scale.from_vectors(train.vectors)
         strengths = STRENGTHS if len(validation) else (1e-2,)
         scaled = scale.apply(train.vectors)
         models = [_fit(train, scaled, scale, strength) for strength in strengths]

@@ -45,7 +45,7 @@ class Mlp:
         train, validation = train.known(), validation.known()
         chosen_by = validation if len(validation) else train
         torch.manual_seed(seed)
-        network, scale = _network(train.vectors.shape[1], WIDTH, len(train.names)), Scale.of(train.vectors)
+        network, scale = _network(train.vectors.shape[1], WIDTH, len(train.names)), Scale.from_vectors(train.vectors)
         vectors, codes = torch.from_numpy(scale.apply(train.vectors)), torch.from_numpy(train.codes)
         held = scale.apply(chosen_by.vectors)
         model = MlpModel(network)

@@ -17,10 +17,10 @@ from portrait.training.encoding.artifact import load_content
 from portrait.training.encoding.vocabulary import item_key, service_of
 from portrait.training.heads import kinds
 from portrait.training.heads.examples import Chosen, Items, Labelled
-from portrait.training.heads.head import About, Head, fit, load_head
+from portrait.training.heads.head import About, FittedHead, fit, load_head
 from portrait.training.metrics.classes import Interval, auc_interval, mean_interval, measures
 from portrait.training.metrics.ranking import BLOCK, K, full_ranks, ndcg, recall
-from portrait.training.metrics.user_split import Part, part_of
+from portrait.training.metrics.user_split import UserPart, part_of
 from portrait.training.pinned.stamp import TrainingSet, read_sets
 
 FOLDER = "heads"
@@ -42,10 +42,10 @@ class HeadRequest:
 
 
 @dataclass(frozen=True)
-class TrainedHead:
+class HeadReport:
     """A kept head, and its metric on users whom it has never seen."""
 
-    head: Head
+    head: FittedHead
     location: str  # relative to the home
     as_of: datetime  # the newest of the vectors that it was measured on
     examples: dict[str, int]  # by part
@@ -61,7 +61,7 @@ class TrainedHead:
         return kinds.get(self.head.kind).examples is Chosen
 
 
-def train_head(home: Path, request: HeadRequest) -> TrainedHead:
+def train_head(home: Path, request: HeadRequest) -> HeadReport:
     """Train a head, choose its settings and measure it on disjoint users, and keep it under `<home>/heads/`.
 
     The same request gives the same head. One that ranks items knows those that training users had, by the version's own
@@ -74,38 +74,44 @@ def train_head(home: Path, request: HeadRequest) -> TrainedHead:
         raise InvalidInput(f"a head of kind {request.kind} {told}: {'give' if ranks else 'leave out'} --service")
     given = read_sets(request.data, request.label)
     _require_version(given, request)
-    rows = _split(given)
-    names = sorted({given.labels[row] for row in rows[Part.TRAIN]})
+    rows = _split_rows(given)
+    names = sorted({given.labels[row] for row in rows[UserPart.TRAIN]})
     parts = {part: _examples(given, which, names) for part, which in rows.items()}
-    items = _items(home, request, parts[Part.TRAIN], [given.users[row] for row in rows[Part.TRAIN]]) if ranks else None
+    items = (
+        _items(home, request, parts[UserPart.TRAIN], [given.users[row] for row in rows[UserPart.TRAIN]])
+        if ranks
+        else None
+    )
     about = About(
         request.version.id, given.stamp.fingerprint, given.vectors.shape[1], request.label, given.stamp.data_stamp
     )
-    train, choose = (_chosen(parts[part], items) if items else parts[part] for part in (Part.TRAIN, Part.VALIDATION))
+    train, choose = (
+        _item_examples(parts[part], items) if items else parts[part] for part in (UserPart.TRAIN, UserPart.VALIDATION)
+    )
     head = fit(request.kind, about, train, choose, request.seed)
-    measured, measure = ("ndcg@10", _ranking) if ranks else ("auc", _telling)
-    found, interval = measure(head, parts[Part.TEST], [given.users[row] for row in rows[Part.TEST]])
+    measured, measure = ("ndcg@10", _measure_ranking) if ranks else ("auc", _measure_classes)
+    found, interval = measure(head, parts[UserPart.TEST], [given.users[row] for row in rows[UserPart.TEST]])
     found |= {f"{measured}_low": interval.low, f"{measured}_high": interval.high}
     head = replace(head, about=replace(about, metrics=found))
-    return TrainedHead(
+    return HeadReport(
         head=head,
         location=str(_keep(home, request, head).relative_to(home)),
-        as_of=from_microseconds(int(given.as_of[rows[Part.TEST]].max())),
+        as_of=from_microseconds(int(given.as_of[rows[UserPart.TEST]].max())),
         examples={part: len(which) for part, which in rows.items()},
         users={part: len({given.users[row] for row in which}) for part, which in rows.items()},
         unlabelled=given.unlabelled,
-        unseen=sum(int((parts[part].codes < 0).sum()) for part in (Part.VALIDATION, Part.TEST)),
+        unseen=sum(int((parts[part].codes < 0).sum()) for part in (UserPart.VALIDATION, UserPart.TEST)),
         measured=measured,
         interval=interval,
     )
 
 
-def _telling(head: Head, test: Labelled, users: list[str]) -> tuple[dict[str, float], Interval]:
+def _measure_classes(head: FittedHead, test: Labelled, users: list[str]) -> tuple[dict[str, float], Interval]:
     scores = head.scores(test.vectors, head.about.fingerprint)
     return measures(scores, test.codes), auc_interval(scores, test.codes, users)
 
 
-def _ranking(head: Head, test: Labelled, users: list[str]) -> tuple[dict[str, float], Interval]:
+def _measure_ranking(head: FittedHead, test: Labelled, users: list[str]) -> tuple[dict[str, float], Interval]:
     """Hit rate and nDCG among all items; an item that no training user had is a miss."""
     ranks = np.full(len(test), K)
     known = np.flatnonzero(test.codes != UNKNOWN)
@@ -140,7 +146,7 @@ def _items(home: Path, request: HeadRequest, train: Labelled, users: list[str]) 
     return Items(features, np.bincount(had, minlength=len(keys)).astype(np.int64), keys)
 
 
-def _chosen(examples: Labelled, items: Items) -> Chosen:
+def _item_examples(examples: Labelled, items: Items) -> Chosen:
     known = examples.known()
     if not len(known):
         raise InvalidInput("the validation users had no item that a training user had: give more labels")
@@ -162,25 +168,25 @@ def _require_version(given: TrainingSet, request: HeadRequest) -> None:
         )
 
 
-def _split(given: TrainingSet) -> dict[Part, np.ndarray]:
+def _split_rows(given: TrainingSet) -> dict[UserPart, np.ndarray]:
     """Rows of each part; all rows of a user are in one, the same in every set and at every version."""
     part_of_user = {user: part_of(user) for user in set(given.users)}
     parts = np.array([part_of_user[user] for user in given.users])
-    for part in Part:
+    for part in UserPart:
         users = sum(one == part for one in part_of_user.values())
         if users < FEWEST:
             raise InvalidInput(
                 f"{users} of {len(part_of_user)} labelled users fall into the {part} part, a head needs {FEWEST}: "
                 "give more labels"
             )
-    return {part: np.flatnonzero(parts == part) for part in Part}
+    return {part: np.flatnonzero(parts == part) for part in UserPart}
 
 
 def _examples(given: TrainingSet, rows: np.ndarray, names: Sequence[str]) -> Labelled:
-    return Labelled.of(given.vectors[rows], [given.labels[row] for row in rows], names)
+    return Labelled.from_labels(given.vectors[rows], [given.labels[row] for row in rows], names)
 
 
-def _keep(home: Path, request: HeadRequest, head: Head) -> Path:
+def _keep(home: Path, request: HeadRequest, head: FittedHead) -> Path:
     """Write the head's folder whole, or find that it is there already."""
     about = head.about
     name = request.name or f"{about.task}-{head.kind}-{about.version}-{about.data_stamp[:8]}-{request.seed}"

@@ -84,7 +84,7 @@ class TwoTower:
         """Fit to the epoch with the best nDCG@10 over all items, on the first CHOOSE_BY validation examples."""
         torch.manual_seed(seed)
         ranked = slice(CHOOSE_BY)
-        towers, scale = Towers.over(train.items, train.vectors.shape[1]), Scale.of(train.vectors)
+        towers, scale = Towers.over(train.items, train.vectors.shape[1]), Scale.from_vectors(train.vectors)
         vectors, items = torch.from_numpy(scale.apply(train.vectors)), torch.from_numpy(train.item)
         held, item, hidden = scale.apply(validation.vectors[ranked]), validation.item[ranked], validation.hidden[ranked]
         model = TwoTowerModel(towers)

@@ -85,7 +85,7 @@ def diff_versions(
     return VersionDiff(
         a=_side(a, of_a, compared_a),
         b=_side(b, of_b, compared_b),
-        measured=_measured(evaluations(a.id), evaluations(b.id)),
+        measured=_metric_pairs(evaluations(a.id), evaluations(b.id)),
         users_known=users_known,
         users_sampled=len(users),
         users_compared=len(compared_a),
@@ -132,7 +132,7 @@ def _side(version: EmbeddingVersion, stored: VectorRows, compared: Float32) -> V
     return VersionSide(version.id, version.fingerprint, version.dimension, coverage, version.metrics, mean_norm)
 
 
-def _measured(a: Sequence[Evaluation], b: Sequence[Evaluation]) -> tuple[MeasuredPair, ...]:
+def _metric_pairs(a: Sequence[Evaluation], b: Sequence[Evaluation]) -> tuple[MeasuredPair, ...]:
     """The newest value of each metric; sorted by task and metric."""
     newest_a, newest_b = ({_key(one, side): one.value for one in of} for side, of in (("a", a), ("b", b)))
     keys = sorted(newest_a.keys() | newest_b.keys())

@@ -56,7 +56,7 @@ def inspect_vectors(
     dimensions over those of them that are not the prior.
     """
     users_known, users = repo.log.sample_users(sample)
-    stored, position, newest = _read(repo, version, users, progress or silent)
+    stored, position, newest = _read_vectors(repo, version, users, progress or silent)
     vectors = stored.vectors[stored.found]
     finite = np.isfinite(vectors).all(axis=1)
     is_prior = np.zeros(len(vectors), np.bool_) if prior is None else (vectors == prior).all(axis=1)
@@ -70,7 +70,7 @@ def inspect_vectors(
         not_finite=int((~finite).sum()),
         norm_median=float(np.median(norms)) if norms.size else 0.0,
         norm_largest=float(norms.max()) if norms.size else 0.0,
-        collapsed_dimensions=int(collapsed(vectors[finite & ~is_prior]).sum()),
+        collapsed_dimensions=int(collapsed_dimensions(vectors[finite & ~is_prior]).sum()),
         dimension=version.dimension,
         priors=int(is_prior.sum()),
         watermark_lag=watermark_lag(repo, version),
@@ -79,7 +79,7 @@ def inspect_vectors(
     )
 
 
-def collapsed(vectors: Float32) -> Bool:
+def collapsed_dimensions(vectors: Float32) -> Bool:
     """Bool [d]: dimensions of vectors [n, d] that are the same for everybody; none for less than two vectors.
 
     Measured against the root mean square of all dimensions' deviations, not their median: it finds them too when
@@ -105,14 +105,14 @@ def watermark_lag(repo: FeatureRepo, version: EmbeddingVersion) -> float:
     return max(manifest.watermark - since, timedelta()).total_seconds()
 
 
-def _read(
+def _read_vectors(
     repo: FeatureRepo, version: EmbeddingVersion, users: list[str], progress: Progress
 ) -> tuple[VectorRows, Int64, Int64]:
     """The users' vectors at the version, and position and newest event of their histories."""
     parts, has_view = [_none(version.dimension)], repo.has_view(version)
     for start in range(0, len(users) if has_view else 0, CHUNK):
         chunk = users[start : start + CHUNK]
-        parts.append((repo.read_vectors(version, chunk), *repo.read_newest(chunk)))
+        parts.append((repo.read_vectors(version, chunk), *repo.read_history_ends(chunk)))
         progress(f"inspecting {version.id}", start + len(chunk), len(users))
     rows, position, newest = zip(*parts, strict=True)
     fields = (np.concatenate(column) for column in zip(*(vars(row).values() for row in rows), strict=True))

@@ -26,7 +26,7 @@ class Interval:
     resamples: tuple[float, ...] = ()  # the value in each of them; equal users make equal resamples
 
     @classmethod
-    def of(cls, value: float, resamples: Float64) -> Self:
+    def from_resamples(cls, value: float, resamples: Float64) -> Self:
         """The interval that values of resamples span; those without a value do not count."""
         known = resamples[np.isfinite(resamples)]
         low, high = np.percentile(known, (LOW, HIGH)) if len(known) else (np.nan, np.nan)
@@ -70,8 +70,8 @@ def auc_interval(scores: Float32, codes: Int64, users: Sequence[str], seed: int 
         raise InvalidInput("there are not examples of two classes to measure AUC on: give more rows")
     rng = np.random.default_rng(seed)
     _, owner = np.unique(np.asarray(users, dtype=np.str_), return_inverse=True)
-    draws = [float(curves.areas(_drawn(rng, owner)[None])[0]) for _ in range(RESAMPLES)]
-    return Interval.of(value, np.array(draws))
+    draws = [float(curves.areas(_resample_counts(rng, owner)[None])[0]) for _ in range(RESAMPLES)]
+    return Interval.from_resamples(value, np.array(draws))
 
 
 def mean_interval(values: Float64, owner: Int64, seed: int = 0) -> Interval:
@@ -84,10 +84,10 @@ def mean_interval(values: Float64, owner: Int64, seed: int = 0) -> Interval:
     for _ in range(0, RESAMPLES, BLOCK):
         drawn = rng.integers(users, size=(BLOCK, users))
         means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-    return Interval.of(float(values.mean()), np.concatenate(means))
+    return Interval.from_resamples(float(values.mean()), np.concatenate(means))
 
 
-def _drawn(rng: np.random.Generator, owner: Int64) -> Int64:
+def _resample_counts(rng: np.random.Generator, owner: Int64) -> Int64:
     """[n] how often the user of each example is in one resample."""
     people = int(owner.max()) + 1
     drawn: Int64 = np.bincount(rng.integers(people, size=people), minlength=people)[owner]

@@ -48,11 +48,11 @@ def _ranks(scores: Float32, relevant: Int64, hidden: Bool) -> Int64:
 def sampled_ranks(scores: Float32, relevant: Int64, hidden: Hidden, seed: int) -> Int64:
     """Ranks as of `full_ranks`, but among the relevant item and 100 others, drawn by the seed from those not hidden."""
     rng = np.random.default_rng(seed)
-    blocks = [_sampled(scores[rows], relevant[rows], _marks(hidden, rows), rng) for rows in _blocks(scores)]
+    blocks = [_ranks_in_sample(scores[rows], relevant[rows], _marks(hidden, rows), rng) for rows in _blocks(scores)]
     return np.concatenate(blocks)
 
 
-def _sampled(scores: Float32, relevant: Int64, hidden: Bool, rng: np.random.Generator) -> Int64:
+def _ranks_in_sample(scores: Float32, relevant: Int64, hidden: Bool, rng: np.random.Generator) -> Int64:
     draws = rng.random(scores.shape)
     draws[hidden] = 2.0
     np.put_along_axis(draws, relevant[:, None], 2.0, axis=1)

@@ -4,7 +4,7 @@ from enum import StrEnum
 from hashlib import blake2b
 
 
-class Part(StrEnum):
+class UserPart(StrEnum):
     """A part of the users; the same users are in it in every run and at every version."""
 
     TRAIN = "train"
@@ -12,8 +12,8 @@ class Part(StrEnum):
     TEST = "test"
 
 
-def part_of(user_id: str) -> Part:
+def part_of(user_id: str) -> UserPart:
     """The part of a user: three users of five train, one validates, one tests."""
     draw = blake2b(user_id.encode(), digest_size=8, salt=b"services").digest()
     share = int.from_bytes(draw, "little") / 2**64
-    return Part.TRAIN if share < 0.6 else Part.VALIDATION if share < 0.8 else Part.TEST
+    return UserPart.TRAIN if share < 0.6 else UserPart.VALIDATION if share < 0.8 else UserPart.TEST

@@ -60,7 +60,7 @@ class Cooccurrence:
         return left[together], right[together]
 
 
-def collaborative(cooccurrence: Cooccurrence, dimension: int, seed: int, items: int) -> Modality | None:
+def collaborative_modality(cooccurrence: Cooccurrence, dimension: int, seed: int, items: int) -> Modality | None:
     """Unit vectors of the items that co-occur with something; None where hardly any do."""
     from sklearn.utils.extmath import randomized_svd  # a second that no process which only encodes should wait for
 

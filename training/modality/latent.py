@@ -40,7 +40,7 @@ class Histories:
         return sparse.csr_array(sparse.vstack(self._parts)) if self._parts else sparse.csr_array((0, self.items))
 
 
-def latent(histories: Histories, dimension: int, seed: int, items: int) -> Modality | None:
+def latent_modality(histories: Histories, dimension: int, seed: int, items: int) -> Modality | None:
     """Unit vectors of the items; None where hardly any item shares a user with another."""
     from sklearn.feature_extraction.text import TfidfTransformer  # seconds that no process which only encodes waits for
     from sklearn.utils.extmath import randomized_svd

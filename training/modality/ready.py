@@ -10,7 +10,7 @@ from portrait.training.modality import Modality
 PREFIX = "vector_"
 
 
-def ready(catalogue: pa.Table, codes: np.ndarray, items: int) -> list[Modality]:
+def ready_modalities(catalogue: pa.Table, codes: np.ndarray, items: int) -> list[Modality]:
     """One modality a column; row i of the catalogue is item `codes[i]`.
 
     Raises InvalidInput when the vectors of a column have several lengths or are not finite.

@@ -26,7 +26,7 @@ class EncodersAsOf:
         self._encoders: dict[int, Encoder] = {}
         wanted = np.unique(self._eras(times)).tolist()
         if BEFORE in wanted:
-            self._encoders[BEFORE] = _knowing(load(), items.rows, items.first)
+            self._encoders[BEFORE] = _with_items(load(), items.rows, items.first)
             wanted.remove(BEFORE)
         if not wanted:
             return
@@ -34,7 +34,7 @@ class EncodersAsOf:
         seen_from = np.searchsorted(self._commits, items.committed_at, side="left") + 1
         encoder, before = load(), 0
         for era in wanted:
-            encoder = _knowing(encoder, items.rows, (before < seen_from) & (seen_from <= era))
+            encoder = _with_items(encoder, items.rows, (before < seen_from) & (seen_from <= era))
             self._encoders[era], before = encoder, era
 
     @property
@@ -59,6 +59,6 @@ class EncodersAsOf:
         return np.where(times <= self._began, BEFORE, commits)
 
 
-def _knowing(encoder: Encoder, items: pa.Table, which: Bool) -> Encoder:
+def _with_items(encoder: Encoder, items: pa.Table, which: Bool) -> Encoder:
     further = items.filter(pa.array(which))
     return encoder.knowing(further, encoder.items_position + further.num_rows) if further.num_rows else encoder

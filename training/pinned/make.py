@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from portrait.feature_repo.ingest.ingest_report import Rejects, write_rejects
-from portrait.feature_repo.ingest.labels import NEEDED, Counts, Labels, grid_of
+from portrait.feature_repo.ingest.labels import NEEDED, LabelCounts, Labels, grid_of
 from portrait.feature_repo.ingest.seal import sealed_manifest
 from portrait.feature_repo.ingest.source import open_source
 from portrait.feature_repo.log.duck import connect, enough_memory
 from portrait.feature_repo.log.durable_files import replacement
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.manifest import Kind, Manifest
+from portrait.feature_repo.log.manifest import Manifest, SegmentKind
 from portrait.feature_repo.log.rewriting import strike_forgotten
 from portrait.feature_repo.log.staging import sweep, working_folder
 from portrait.feature_repo.schemas import from_microseconds
@@ -121,7 +121,7 @@ def make(repo: FeatureRepo, request: Request, settings: TrainingSettings, progre
 class _Staged:
     """The labels, cut into files of buckets."""
 
-    counts: Counts
+    counts: LabelCounts
     rejects: Rejects
     stamp: str
     before_log: int
@@ -183,7 +183,9 @@ def _groups(staged: _Staged, manifest: Manifest) -> Iterator[list[int]]:
     held = 0
     for bucket, rows in staged.buckets.items():
         size = rows + sum(
-            segment.rows for kind in (Kind.EVENTS, Kind.USERS) for segment in manifest.of(kind, (bucket,))
+            segment.rows
+            for kind in (SegmentKind.EVENTS, SegmentKind.USERS)
+            for segment in manifest.segments_of(kind, (bucket,))
         )
         if group and held + size > GROUP_ROWS:
             yield group

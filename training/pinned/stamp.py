@@ -71,14 +71,14 @@ def read_sets(paths: Sequence[Path], label: str) -> TrainingSet:
                 f"{stamp.version} with {stamp.fingerprint}: a head learns from one version, make both sets at the same"
             )
     # Labels are text before they are put together: one file may be CSV's, another Parquet's.
-    whole = pa.concat_tables(_labelled(path, label) for path in paths)
+    whole = pa.concat_tables(_read_rows(path, label) for path in paths)
     rows = whole.num_rows
     if whole["label"].null_count:
         whole = whole.filter(pc.is_valid(whole["label"]))
     if not whole.num_rows:
         raise InvalidInput(f"no row of {', '.join(map(str, paths))} has a value in `{label}`")
     return TrainingSet(
-        stamp=replace(stamps[0], data_stamp=_joined(stamps)),
+        stamp=replace(stamps[0], data_stamp=_join_data_stamps(stamps)),
         users=whole["user_id"].to_pylist(),
         vectors=_matrix(whole["vector"]),
         labels=whole["label"].to_pylist(),
@@ -97,7 +97,7 @@ def _matrix(vectors: pa.ChunkedArray) -> Float32:
     return found
 
 
-def _labelled(path: Path, label: str) -> pa.Table:
+def _read_rows(path: Path, label: str) -> pa.Table:
     names = pq.read_schema(path).names
     known = [name for name in names if name not in ("user_id", "event_time", "as_of", "vector")]
     if label not in known:
@@ -115,7 +115,7 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
         raise InvalidInput(f"labels are text, numbers or bools, not {column.type}") from error
 
 
-def _joined(stamps: Sequence[Stamp]) -> str:
+def _join_data_stamps(stamps: Sequence[Stamp]) -> str:
     """The data stamp of several sets together, in whatever order they are named."""
     if len(stamps) == 1:
         return stamps[0].data_stamp

@@ -28,14 +28,14 @@ def override(config: Config, values: Mapping[str, str]) -> Config:
 
     Raises InvalidInput naming the field, the value and what would be right.
     """
-    parsed = {name: _parsed(config, name, text) for name, text in values.items()}
+    parsed = {name: _parse_field(config, name, text) for name, text in values.items()}
     try:
         return replace(config, **parsed)
     except ValueError as error:
         raise InvalidInput(f"--set {error}") from error
 
 
-def _parsed(config: Any, name: str, text: str) -> Any:
+def _parse_field(config: Any, name: str, text: str) -> Any:
     known = {field.name: getattr(config, field.name) for field in fields(config)}
     if name not in known:
         raise InvalidInput(f"--set {name}={text}: there is no {name!r}; the fields are {', '.join(sorted(known))}")

@@ -87,7 +87,7 @@ def train(
     with claim(artifacts / ".unfinished", family, _request(chosen, plain, inputs)) as workspace:
         _prepare(chosen, inputs, config, workspace, progress)
         log = MetricLog(workspace.folder / METRICS)
-        with _watched(log, max(config.epochs, 1), progress):
+        with _watch_epochs(log, max(config.epochs, 1), progress):
             weights = fit_weights(family, plain, workspace.folder, settings)
         content = chosen.finish(workspace.folder / "prepared", config, weights, inputs, progress)
         progress("writing the artifact", 0, 1)
@@ -188,7 +188,7 @@ def _plain(config: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _watched(log: MetricLog, epochs: int, progress: Progress) -> Iterator[None]:
+def _watch_epochs(log: MetricLog, epochs: int, progress: Progress) -> Iterator[None]:
     """Show new epochs of the log while the block runs; the workers are other processes."""
     done = threading.Event()
 

@@ -13,7 +13,7 @@ from portrait.training.runs.training_inputs import TrainingInputs
 from portrait.training.settings import TrainingSettings
 
 
-def trained_once(
+def train_once(
     folder: Path,
     name: str,
     family: str,

@@ -69,7 +69,7 @@ class State:
 
 def fit(trainee: Trainee, session: Session) -> None:
     """Train until the schedule ends; every epoch is logged and checkpointed through the session."""
-    state = _restored(trainee, session)
+    state = _restore(trainee, session)
     while state is None or not state.finished(trainee.schedule):
         epoch = 0 if state is None else state.epoch + 1
         started = time.monotonic()
@@ -94,7 +94,7 @@ def fit(trainee: Trainee, session: Session) -> None:
         )
 
 
-def _restored(trainee: Trainee, session: Session) -> State | None:
+def _restore(trainee: Trainee, session: Session) -> State | None:
     stored = session.restore()
     if stored is None:
         return None

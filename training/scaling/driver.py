@@ -9,7 +9,7 @@ import torch
 from portrait.registry.errors import first_line
 from portrait.registry.progress import Progress
 from portrait.training.clue.config import ClueConfig
-from portrait.training.clue.prepare import Prepared
+from portrait.training.clue.prepare import PreparedSequences
 from portrait.training.runs.parallel_jobs import in_turn, side_by_side
 from portrait.training.scaling.runs import Run, RunLog
 from portrait.training.scaling.setting import Setting
@@ -26,7 +26,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Task:
+class StudyWorker:
     """Trains any run of a study; sent to the workers."""
 
     prepared: Path
@@ -35,7 +35,7 @@ class Task:
 
     def __call__(self, setting: Setting) -> Run:
         device = torch.device("cuda" if self.gpu else "cpu")
-        return train_run(Prepared(self.prepared), self.config, setting, device)
+        return train_run(PreparedSequences(self.prepared), self.config, setting, device)
 
 
 def train_all(
@@ -52,9 +52,9 @@ def train_all(
     `at_once` None: as many as there is room for, which on a Ray started here is one for each processor.
     """
     if settings.num_workers == 0:
-        outcomes = in_turn(Task(prepared, config, gpu=False), wanted)
+        outcomes = in_turn(StudyWorker(prepared, config, gpu=False), wanted)
     else:
-        outcomes = side_by_side(Task(prepared, config, settings.use_gpu), wanted, settings, at_once)
+        outcomes = side_by_side(StudyWorker(prepared, config, settings.use_gpu), wanted, settings, at_once)
     failures = []
     progress("training runs", 0, len(wanted))
     for done, (setting, outcome) in enumerate(outcomes, start=1):

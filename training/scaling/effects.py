@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from portrait.training.encoding.arrays import Float64
 from portrait.training.scaling.frontier import EQUAL_COMPUTE, Point, points
-from portrait.training.scaling.law import Interval, interval
+from portrait.training.scaling.law import PercentileInterval, interval
 from portrait.training.scaling.runs import Run
 
 FEWEST_SCORES = 4
@@ -24,7 +24,7 @@ class Equal(StrEnum):
 
 
 @dataclass(frozen=True)
-class Gain:
+class SizeGain:
     """The gain of the largest size over the smallest one at one batch."""
 
     batch: int
@@ -47,7 +47,7 @@ class BatchEffect:
     cells: tuple[Point, ...]  # by parameters, then batch
     smallest: str
     largest: str
-    gains: tuple[Gain, ...]  # by batch
+    gains: tuple[SizeGain, ...]  # by batch
     spread: float | None  # deviation of a run from the mean of its seeds, nats
 
     @property
@@ -61,7 +61,7 @@ class Correlation:
     """Spearman's, of loss and downstream score; -1: they move together, lower loss with higher score."""
 
     rho: float
-    interval: Interval
+    interval: PercentileInterval
     count: int  # configurations
 
 
@@ -131,7 +131,7 @@ def _of_equal_compute(members: list[Point]) -> Iterable[list[Point]]:
 def _grid(group: list[Point], equal: Equal) -> BatchEffect:
     by_place = {(point.first.parameters, point.first.batch): point for point in reversed(group)}
     cells = tuple(by_place[place] for place in sorted(by_place))
-    spread = _spread(cells)
+    spread = _pooled_deviation(cells)
     small, large = cells[0].first, cells[-1].first
     gains = []
     for batch in sorted({cell.first.batch for cell in cells}):
@@ -142,13 +142,13 @@ def _grid(group: list[Point], equal: Equal) -> BatchEffect:
     return BatchEffect(equal, amount, cells, small.size, large.size, tuple(gains), spread)
 
 
-def _gain(batch: int, small: Point, large: Point, spread: float | None) -> Gain:
+def _gain(batch: int, small: Point, large: Point, spread: float | None) -> SizeGain:
     nats = small.loss - large.loss
     error = None if spread is None else float(spread * np.sqrt(1 / len(small.runs) + 1 / len(large.runs)))
-    return Gain(batch, nats, nats / small.loss, error)
+    return SizeGain(batch, nats, nats / small.loss, error)
 
 
-def _spread(cells: tuple[Point, ...]) -> float | None:
+def _pooled_deviation(cells: tuple[Point, ...]) -> float | None:
     """Deviation between seeds, pooled over the cells; None when no cell has two seeds."""
     squares = sum((run.loss - cell.loss) ** 2 for cell in cells for run in cell.runs)
     freedom = sum(len(cell.runs) - 1 for cell in cells)

@@ -15,7 +15,7 @@ from portrait.feature_repo.log.durable_files import write_whole
 from portrait.registry.errors import Conflict, InvalidInput
 from portrait.registry.progress import Progress
 from portrait.training.clue.config import ClueConfig
-from portrait.training.clue.prepare import Prepared, prepare
+from portrait.training.clue.prepare import PreparedSequences, prepare
 from portrait.training.runs.training_inputs import TrainingInputs
 from portrait.training.scaling.runs import RunLog
 
@@ -82,7 +82,7 @@ class StudyFolder:
 
     def prepared(self, longest: int = 1) -> Path | None:
         """The prepared data with sequences of at least this length; None when there are none yet."""
-        folders = [path for path in self.path.glob("prepared-*") if Prepared.is_whole(path)]
+        folders = [path for path in self.path.glob("prepared-*") if PreparedSequences.is_whole(path)]
         made = {int(path.name.rpartition("-")[2]): path for path in folders}
         return min(((length, path) for length, path in made.items() if length >= longest), default=(0, None))[1]
 

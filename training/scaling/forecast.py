@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from portrait.training.scaling.frontier import Point
-from portrait.training.scaling.law import Interval, PowerLaw
+from portrait.training.scaling.law import PercentileInterval, PowerLaw
 from portrait.training.scaling.runs import Run
 from portrait.training.scaling.setting import Setting, StepCost
 
@@ -38,7 +38,7 @@ class Forecast:
     parameters: int
     tokens: float
     loss: float
-    interval: Interval  # of a single run
+    interval: PercentileInterval  # of a single run
     decades_outside: float  # between the budget and the nearest frontier point
     outside: bool  # too many: the loss must not be relied upon
     notes: tuple[str, ...]
@@ -51,7 +51,7 @@ class Check:
     name: str
     flops: float
     predicted: float
-    interval: Interval  # of a single run
+    interval: PercentileInterval  # of a single run
     actual: float
     decades_outside: float
 

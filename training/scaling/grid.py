@@ -35,7 +35,9 @@ class Grid:
             if min(values) < FEWEST:
                 raise InvalidInput(f"the grid has {min(values)} among its {name}: give {FEWEST} or more")
         if bool(self.steps) == bool(self.budgets):
-            given = f"steps {_listed(self.steps)} and budgets {_listed(self.budgets)}" if self.steps else "neither"
+            given = (
+                f"steps {_comma_list(self.steps)} and budgets {_comma_list(self.budgets)}" if self.steps else "neither"
+            )
             raise InvalidInput(f"the grid wants either steps or budgets, and has {given}")
 
     def settings(self, cost: StepCost) -> list[Setting]:
@@ -143,5 +145,5 @@ def _whole(value: Any, least: int = 1) -> int:
     return int(number)
 
 
-def _listed(values: Sequence[float]) -> str:
+def _comma_list(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)

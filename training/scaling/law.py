@@ -13,7 +13,7 @@ _NOISE_SEED = 0
 
 
 @dataclass(frozen=True)
-class Interval:
+class PercentileInterval:
     """The middle 95% of a number's resamplings."""
 
     low: float
@@ -57,7 +57,7 @@ class PowerLaw:
         return self.scatter * math.sqrt(math.fsum(len(point.runs) for point in self.frontier) / len(self.frontier))
 
     @property
-    def intervals(self) -> dict[str, Interval]:
+    def intervals(self) -> dict[str, PercentileInterval]:
         """The interval of each parameter by its name, from the resampled runs."""
         irreducible, log_coefficient, exponent = self.draws.T
         return {
@@ -70,11 +70,11 @@ class PowerLaw:
         """Expected loss of a frontier run of this compute."""
         return float(self.irreducible + self.coefficient * flops**-self.exponent)
 
-    def confidence(self, flops: float) -> Interval:
+    def confidence(self, flops: float) -> PercentileInterval:
         """The interval of the law at this compute, from the resampled runs."""
         return interval(self._drawn(flops))
 
-    def prediction(self, flops: float) -> Interval:
+    def prediction(self, flops: float) -> PercentileInterval:
         """The interval of a single new run: wider than `confidence` by the scatter of runs around the law."""
         noise = np.random.default_rng(_NOISE_SEED).normal(scale=self.run_scatter, size=(20, len(self.draws)))
         return interval((self._drawn(flops) * np.exp(noise)).ravel())
@@ -93,7 +93,7 @@ class PowerLaw:
         return drawn
 
 
-def interval(values: Float64) -> Interval:
+def interval(values: Float64) -> PercentileInterval:
     """The middle 95% of these values."""
     low, high = np.quantile(values, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return Interval(float(low), float(high))
+    return PercentileInterval(float(low), float(high))

@@ -50,7 +50,7 @@ def draw_batches(effect: BatchEffect, path: Path) -> None:
         if effect.spread is not None:
             bars = [effect.spread / np.sqrt(len(cell.runs)) for cell in cells]
             axes.errorbar(*at, yerr=bars, fmt="none", ecolor=style["color"], capsize=3, linewidth=1)
-        axes.plot(*at, linewidth=2, markersize=8, markeredgecolor="white", label=_named(cells[0]), **style)
+        axes.plot(*at, linewidth=2, markersize=8, markeredgecolor="white", label=_size_label(cells[0]), **style)
     batches = sorted({cell.first.batch for cell in effect.cells})
     axes.set_xscale("log", base=2)
     axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
@@ -107,7 +107,7 @@ def _scatter(axes: Axes, shown: list[Point], at: Any) -> None:
         members = [point for point in shown if point.first.size == size]
         x, y = zip(*map(at, members), strict=True)
         style = _style(place, len(sizes))
-        axes.scatter(x, y, s=50, edgecolor="white", linewidth=0.6, zorder=4, label=_named(members[0]), **style)
+        axes.scatter(x, y, s=50, edgecolor="white", linewidth=0.6, zorder=4, label=_size_label(members[0]), **style)
 
 
 def _style(place: int, count: int) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _style(place: int, count: int) -> dict[str, Any]:
     return {"color": colour, "marker": MARKERS[place % len(MARKERS)]}
 
 
-def _named(point: Point) -> str:
+def _size_label(point: Point) -> str:
     count = point.first.parameters
     shown = f"{count / 1e6:.3g}M" if count >= 1e6 else f"{count / 1e3:.3g}k"
     return f"{point.first.size} ({shown} parameters)"

@@ -56,7 +56,7 @@ def _law(study: Study, folder: Path) -> Iterable[str]:
     fitted = f"{law.irreducible:.3f} + {_tex(law.coefficient)}\\;C^{{-{law.exponent:.4f}}}"
     yield f"$$L(C) = L_\\infty + a\\,C^{{-b}} = {fitted}$$\n"
     yield tables.law_table(law)
-    yield f"\n{_explained(law)}\n"
+    yield f"\n{_explain_law(law)}\n"
     if law.warnings:
         yield "**What speaks against relying on it:**\n"
         yield from (f"- {warning}" for warning in law.warnings)
@@ -67,7 +67,7 @@ def _law(study: Study, folder: Path) -> Iterable[str]:
     yield ""
 
 
-def _explained(law: PowerLaw) -> str:
+def _explain_law(law: PowerLaw) -> str:
     return (
         f"Fitted to the {len(law.frontier)} configurations on the frontier, over {law.decades:.1f} decades of compute; "
         f"R² of log loss {law.r_squared:.4f}, scatter around the law {law.scatter:.2%}. Ten times the compute leaves "

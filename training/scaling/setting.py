@@ -13,7 +13,7 @@ from portrait.registry.errors import InvalidInput
 from portrait.training.clue.batch import Batch
 from portrait.training.clue.config import ClueConfig
 from portrait.training.clue.flops import batch_flops
-from portrait.training.clue.prepare import Prepared
+from portrait.training.clue.prepare import PreparedSequences
 from portrait.training.clue.sizes import SIZES, non_embedding_parameters
 from portrait.training.clue.trainee import ClueTrainee, shape_of
 
@@ -61,12 +61,12 @@ def step_cost(parameters: Mapping[str, int]) -> StepCost:
     """
 
     def cost(size: str, sequence_length: int, batch: int) -> float:
-        return 6.0 * known_size(size, parameters) * sequence_length * batch
+        return 6.0 * size_parameters(size, parameters) * sequence_length * batch
 
     return cost
 
 
-def known_size(size: str, parameters: Mapping[str, int]) -> int:
+def size_parameters(size: str, parameters: Mapping[str, int]) -> int:
     """The parameters of a named size; raises InvalidInput for a name that is not there."""
     if size not in parameters:
         raise InvalidInput(f"there is no size {size!r}; the sizes are {', '.join(parameters)}")
@@ -78,7 +78,7 @@ PARAMETERS: Mapping[str, int] = {name: non_embedding_parameters(size) for name, 
 """Weights of each named size without embeddings."""
 
 
-def drawn_cost(prepared: Prepared, config: ClueConfig) -> StepCost:
+def sampled_step_cost(prepared: PreparedSequences, config: ClueConfig) -> StepCost:
     """The mean over a few drawn batches, as their distinct items and their padding depend on the data.
 
     A batch larger than all users is taken as so many times their cost.
@@ -92,7 +92,7 @@ def drawn_cost(prepared: Prepared, config: ClueConfig) -> StepCost:
         return list(islice(trainee.batches(0, 0, 1), DRAWS)), batch / trainee.users_per_step
 
     def cost(size: str, sequence_length: int, batch: int) -> float:
-        known_size(size, PARAMETERS)
+        size_parameters(size, PARAMETERS)
         batches, times = drawn(sequence_length, batch)
         chosen = replace(config, size=size, sequence_length=sequence_length)
         shape = shape_of(chosen, len(prepared.tokenizer), len(prepared.vocabularies.actions))

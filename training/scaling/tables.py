@@ -7,7 +7,7 @@ from typing import Any
 
 from portrait.training.scaling.effects import BatchEffect, statements
 from portrait.training.scaling.frontier import points
-from portrait.training.scaling.law import Interval, PowerLaw
+from portrait.training.scaling.law import PercentileInterval, PowerLaw
 from portrait.training.scaling.study import Study
 
 DIGITS = 6  # of a number in the JSON: further ones differ between processors
@@ -25,7 +25,7 @@ def flops(value: float) -> str:
     return f"{mantissa}e{int(power)}"
 
 
-def between(interval: Interval, digits: int = 3) -> str:
+def between(interval: PercentileInterval, digits: int = 3) -> str:
     """The interval as text, such as 1.234 to 1.345."""
     return f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
 
@@ -147,7 +147,7 @@ def numbers(study: Study) -> dict[str, Any]:
         "runs": [asdict(run) for run in study.runs],
         "held_out": [asdict(run) for run in study.held_out],
     }
-    rounded: dict[str, Any] = _rounded(found)
+    rounded: dict[str, Any] = _round_floats(found)
     return rounded
 
 
@@ -182,11 +182,11 @@ def _effect(effect: BatchEffect) -> dict[str, Any]:
     }
 
 
-def _rounded(value: Any) -> Any:
+def _round_floats(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
+        return {key: _round_floats(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(inner) for inner in value]
+        return [_round_floats(inner) for inner in value]
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
     return value

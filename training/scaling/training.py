@@ -15,9 +15,9 @@ from portrait.registry.errors import InvalidInput
 from portrait.training.clue.batch import Batch
 from portrait.training.clue.config import ClueConfig
 from portrait.training.clue.flops import batch_flops
-from portrait.training.clue.prepare import Prepared
+from portrait.training.clue.prepare import PreparedSequences
 from portrait.training.clue.sizes import non_embedding_parameters
-from portrait.training.clue.trainee import ClueTrainee, divided
+from portrait.training.clue.trainee import ClueTrainee, split_held_out
 from portrait.training.runs.training_loop import fit
 from portrait.training.scaling.downstream import recall
 from portrait.training.scaling.runs import Run
@@ -109,7 +109,7 @@ def run_config(config: ClueConfig, setting: Setting) -> ClueConfig:
         raise InvalidInput(f"run {setting.name}: {error}") from error
 
 
-def train_run(prepared: Prepared, config: ClueConfig, setting: Setting, device: torch.device) -> Run:
+def train_run(prepared: PreparedSequences, config: ClueConfig, setting: Setting, device: torch.device) -> Run:
     """Train the setting and measure it; `config` is what all runs of the study share.
 
     Raises InvalidInput for a setting that these data cannot give.
@@ -123,7 +123,7 @@ def train_run(prepared: Prepared, config: ClueConfig, setting: Setting, device: 
         )
     counted, session = CountedTrainee(trainee, setting.steps), MemorySession()
     fit(counted, session)
-    _, everybody = divided(trainee.views.users, trainee.config)
+    _, everybody = split_held_out(trainee.views.users, trainee.config)
     return Run(
         name=setting.name,
         size=setting.size,

@@ -20,8 +20,8 @@ def upgrade() -> None:
 
 
 def _versions() -> None:
-    _added("instance", sa.Column("projected", sa.BigInteger()), 0)
-    _added("embedding_versions", sa.Column("kept", sa.Boolean()), True)
+    _add_filled_column("instance", sa.Column("projected", sa.BigInteger()), 0)
+    _add_filled_column("embedding_versions", sa.Column("kept", sa.Boolean()), True)
     op.execute("UPDATE embedding_versions SET kept = (state NOT IN ('retiring', 'retired'))")
     with op.batch_alter_table("embedding_versions") as versions:
         versions.create_unique_constraint("version_is_kept", ["id", "kept"])
@@ -40,8 +40,8 @@ def _versions() -> None:
 
 
 def _consumers() -> None:
-    _added("consumers", sa.Column("gates", sa.JSON()), {})
-    _added("consumers", sa.Column("wants_head", sa.Boolean()), False)
+    _add_filled_column("consumers", sa.Column("gates", sa.JSON()), {})
+    _add_filled_column("consumers", sa.Column("wants_head", sa.Boolean()), False)
     op.create_table(
         "heads",
         sa.Column("id", sa.Integer(), primary_key=True, autoincrement=True),
@@ -57,7 +57,7 @@ def _consumers() -> None:
         sa.Column("created_by", sa.String(128), nullable=False),
     )
     op.create_index("heads_by_consumer", "heads", ["consumer", "version"])
-    _added("assignments", sa.Column("kept", sa.Boolean()), True)
+    _add_filled_column("assignments", sa.Column("kept", sa.Boolean()), True)
     with op.batch_alter_table("assignments") as assignments:
         assignments.create_check_constraint("assigned_versions_are_kept", "kept")
         assignments.create_foreign_key("stable_is_kept", "embedding_versions", ["stable", "kept"], ["id", "kept"])
@@ -130,7 +130,7 @@ def _operations() -> None:
     )
 
 
-def _added(table: str, column: sa.Column[Any], value: object) -> None:
+def _add_filled_column(table: str, column: sa.Column[Any], value: object) -> None:
     """Add a column that may not be null, with this value in the rows that are there."""
     name, kind = column.name, column.type
     with op.batch_alter_table(table) as altered:

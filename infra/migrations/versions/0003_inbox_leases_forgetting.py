@@ -10,11 +10,11 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    _added("buckets", sa.Column("commits", sa.BigInteger()), 0)
-    _added("segments", sa.Column("last_position", sa.BigInteger()), sa.text("first_position + rows - 1"))
-    _added("segments", sa.Column("positioned", sa.Boolean()), False)
-    _added("replicas", sa.Column("role", sa.String(8)), "gateway")
-    _added("replicas", sa.Column("facts", sa.JSON()), {})
+    _add_filled_column("buckets", sa.Column("commits", sa.BigInteger()), 0)
+    _add_filled_column("segments", sa.Column("last_position", sa.BigInteger()), sa.text("first_position + rows - 1"))
+    _add_filled_column("segments", sa.Column("positioned", sa.Boolean()), False)
+    _add_filled_column("replicas", sa.Column("role", sa.String(8)), "gateway")
+    _add_filled_column("replicas", sa.Column("facts", sa.JSON()), {})
     with op.batch_alter_table("consumers") as consumers:
         consumers.add_column(sa.Column("max_age_seconds", sa.Float()))
     op.create_table(
@@ -52,7 +52,7 @@ def upgrade() -> None:
     )
 
 
-def _added(table: str, column: sa.Column[Any], value: object) -> None:
+def _add_filled_column(table: str, column: sa.Column[Any], value: object) -> None:
     """Add a column that may not be null, with this value in the rows that are there."""
     name, kind = column.name, column.type
     with op.batch_alter_table(table) as altered:

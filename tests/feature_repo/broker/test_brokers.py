@@ -6,16 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from portrait.feature_repo.broker.broker import BEGINNING, Broker, Entry
+from portrait.feature_repo.broker.broker import BEGINNING, Broker, StreamEntry
 from portrait.feature_repo.broker.redis_streams import CHUNK, RedisStreams, stream_key
 from portrait.registry.errors import Unavailable
 
 
-def everything(broker: Broker, *buckets: int) -> list[Entry]:
+def everything(broker: Broker, *buckets: int) -> list[StreamEntry]:
     return broker.read(dict.fromkeys(buckets, BEGINNING), 10_000, 0)
 
 
-def records(entries: list[Entry], bucket: int) -> list[bytes]:
+def records(entries: list[StreamEntry], bucket: int) -> list[bytes]:
     return [entry.record for entry in entries if entry.bucket == bucket]
 
 
@@ -40,7 +40,7 @@ def test_reading_goes_on_after_a_position(broker: Broker) -> None:
 def test_reading_waits_for_the_first_entry(broker: Broker) -> None:
     asking = threading.Event()
 
-    def ask() -> list[Entry]:
+    def ask() -> list[StreamEntry]:
         asking.set()
         return broker.read({7: BEGINNING, 8: BEGINNING}, 10, 5_000)
 

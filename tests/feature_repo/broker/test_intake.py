@@ -13,14 +13,14 @@ from sqlalchemy import delete
 
 from portrait.feature_repo.broker import intake
 from portrait.feature_repo.broker.broker import Broker
-from portrait.feature_repo.broker.intake import TakenIn, take_in, trim_behind
+from portrait.feature_repo.broker.intake import IntakeReport, take_in, trim_behind
 from portrait.feature_repo.broker.records import stream_record
 from portrait.feature_repo.ingest.known_columns import Columns
 from portrait.feature_repo.ingest.records import RecordJudge
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.inbox import Arriving, Outcome, read_inbox
+from portrait.feature_repo.log.inbox import ArrivingRecord, InboxOutcome, read_inbox
 from portrait.feature_repo.log.leases import Lease, Leases
-from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, SegmentKind
 from portrait.feature_repo.log.partition import BUCKETS, bucket_of
 from portrait.feature_repo.log.tables import ForgottenRow, InboxRow
 from portrait.registry.errors import LeaseLost, Unavailable
@@ -45,9 +45,9 @@ def held(log: EventLog, owner: str = "shard") -> dict[int, Lease]:
     return Leases(log.database, owner).hold(BUCKETS, {})
 
 
-def take_all(broker: Broker, log: EventLog, count: int = 500) -> list[TakenIn]:
+def take_all(broker: Broker, log: EventLog, count: int = 500) -> list[IntakeReport]:
     """What a new holder takes in, until the streams are empty."""
-    done: list[TakenIn] = []
+    done: list[IntakeReport] = []
     leases = held(log)
     trim_behind(broker, leases)
     while (taken := take_in(broker, log, JUDGE, leases, count)).positions:
@@ -78,7 +78,7 @@ def test_events_users_and_items_come_into_their_buckets(broker: Broker, log: Eve
     send(broker, event("ann", "1"), event("bob", "2"), user)
     send(broker, event("ann", "3"), item, bucket=(bucket_of("ann") + 1) % BUCKETS)  # another stream than its own
     (taken,) = take_all(broker, log)
-    assert (taken.outcomes, taken.rejected) == ({Outcome.ACCEPTED: 5}, 0)
+    assert (taken.outcomes, taken.rejected) == ({InboxOutcome.ACCEPTED: 5}, 0)
     assert event_ids(log) == ["1", "2", "3"]
     found = inbox(log)
     assert {bucket for bucket, _, payload in found if "ann" in payload} == {bucket_of("ann")}
@@ -88,24 +88,29 @@ def test_events_users_and_items_come_into_their_buckets(broker: Broker, log: Eve
 
 
 def test_what_the_gateway_appends_is_what_it_judged(broker: Broker, log: EventLog) -> None:
-    records: list[tuple[Kind, dict[str, object]]] = [
-        (Kind.EVENTS, {"user_id": "ann", "item_id": 7, "event_time": "2024-01-02T03:04:05.5+01:00", "weight": 0.1}),
-        (Kind.USERS, {"user_id": "ann", "country": None, "created_time": "2024-01-01"}),
-        (Kind.ITEMS, {"item_id": "song", "text": "ü"}),
+    records: list[tuple[SegmentKind, dict[str, object]]] = [
+        (
+            SegmentKind.EVENTS,
+            {"user_id": "ann", "item_id": 7, "event_time": "2024-01-02T03:04:05.5+01:00", "weight": 0.1},
+        ),
+        (SegmentKind.USERS, {"user_id": "ann", "country": None, "created_time": "2024-01-01"}),
+        (SegmentKind.ITEMS, {"item_id": "song", "text": "ü"}),
     ]
     judged = [one for kind, record in records for one in JUDGE.judge(kind, [record])]
     broker.append([stream_record(one, record) for one, (_, record) in zip(judged, records, strict=True)])  # type: ignore[arg-type]
     take_all(broker, log)
-    expected = [(one.bucket, one.kind.value, orjson.loads(one.payload)) for one in judged if isinstance(one, Arriving)]
+    expected = [
+        (one.bucket, one.kind.value, orjson.loads(one.payload)) for one in judged if isinstance(one, ArrivingRecord)
+    ]
     assert len(expected) == 3 and sorted(inbox(log), key=str) == sorted(expected, key=str)
 
 
 def test_identical_events_of_two_requests_stay_two(broker: Broker, log: EventLog) -> None:
     """The gateway gives ids, so that reading one by one does not make one of them."""
     twice = [{key: value for key, value in event("ann", "").items() if key not in ("event_id", "kind")}] * 2
-    judged = JUDGE.judge(Kind.EVENTS, twice)
+    judged = JUDGE.judge(SegmentKind.EVENTS, twice)
     broker.append([stream_record(one, record) for one, record in zip(judged, twice, strict=True)])  # type: ignore[arg-type]
-    assert take_all(broker, log)[0].outcomes == {Outcome.ACCEPTED: 2}
+    assert take_all(broker, log)[0].outcomes == {InboxOutcome.ACCEPTED: 2}
 
 
 def test_duplicates_are_dropped_wherever_they_come(broker: Broker, log: EventLog) -> None:
@@ -115,7 +120,7 @@ def test_duplicates_are_dropped_wherever_they_come(broker: Broker, log: EventLog
     take_all(broker, log, count=1)
     send(broker, event("ann", "1"), anonymous)
     (taken,) = take_all(broker, log)
-    assert taken.outcomes == {Outcome.KNOWN: 2} and len(event_ids(log)) == 2
+    assert taken.outcomes == {InboxOutcome.KNOWN: 2} and len(event_ids(log)) == 2
 
 
 BAD: list[tuple[bytes, str]] = [
@@ -221,7 +226,7 @@ def test_a_broker_that_leaves_before_the_trim_is_trimmed_later(log: EventLog) ->
 
     broker.trim = gone  # type: ignore[method-assign]
     taken = take_in(broker, log, JUDGE, held(log))
-    assert taken.outcomes == {Outcome.ACCEPTED: 1} and broker.length(bucket_of("ann")) == 1
+    assert taken.outcomes == {InboxOutcome.ACCEPTED: 1} and broker.length(bucket_of("ann")) == 1
     broker.trim = trim  # type: ignore[method-assign]
     send(broker, event("ann", "2"))
     take_all(broker, log)
@@ -242,7 +247,7 @@ def test_a_column_that_a_gateway_knows_is_looked_up_before_a_record_is_refused(b
     columns.next = Columns({"plan": "VARCHAR"})
     send(broker, {"kind": "users", "user_id": "ann", "plan": "gold"})
     taken = take_in(broker, log, RecordJudge(columns), held(log))
-    assert (taken.outcomes, taken.rejected) == ({Outcome.ACCEPTED: 1}, 0)
+    assert (taken.outcomes, taken.rejected) == ({InboxOutcome.ACCEPTED: 1}, 0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=30), st.integers(1, 5), st.data())

@@ -4,7 +4,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from portrait.feature_repo.broker.broker import Entry
+from portrait.feature_repo.broker.broker import StreamEntry
 from portrait.registry.errors import Unavailable
 
 
@@ -16,7 +16,7 @@ class TwinBroker:
     """Keeps every stream as a list; `away` makes it refuse."""
 
     def __init__(self) -> None:
-        self.streams: dict[int, list[Entry]] = defaultdict(list)
+        self.streams: dict[int, list[StreamEntry]] = defaultdict(list)
         self.away = False
         self._last: dict[int, int] = defaultdict(int)
         self._grown = threading.Condition()
@@ -26,10 +26,10 @@ class TwinBroker:
         with self._grown:
             for bucket, record in records:
                 self._last[bucket] += 1
-                self.streams[bucket].append(Entry(bucket, f"1-{self._last[bucket]}", record))
+                self.streams[bucket].append(StreamEntry(bucket, f"1-{self._last[bucket]}", record))
             self._grown.notify_all()
 
-    def read(self, positions: Mapping[int, str], count: int, wait_ms: int) -> list[Entry]:
+    def read(self, positions: Mapping[int, str], count: int, wait_ms: int) -> list[StreamEntry]:
         self._answer()
         with self._grown:
             if wait_ms:
@@ -57,7 +57,7 @@ class TwinBroker:
     def close(self) -> None:
         """Nothing is open."""
 
-    def _after(self, positions: Mapping[int, str], count: int) -> list[Entry]:
+    def _after(self, positions: Mapping[int, str], count: int) -> list[StreamEntry]:
         return [
             entry
             for bucket, position in positions.items()

@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from portrait.feature_repo.declaration.apply import parse_definitions
 from portrait.feature_repo.declaration.environment import feast_config
-from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.history.snapshot_cut import cut_snapshot
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.feature_repo.store.offline_inputs import read_inputs_offline
@@ -137,10 +137,10 @@ def test_inputs_are_the_same_online_and_offline(repo: FeatureRepo, tmp_path: Pat
     assert repo.publish() == 3
     assert repo.publish() == 0
     online = repo.read_inputs(["zoe", "nobody", "bob", "ann"])
-    position, newest = repo.read_newest(["zoe", "nobody", "bob", "ann"])
+    position, newest = repo.read_history_ends(["zoe", "nobody", "bob", "ann"])
     assert position.tolist() == online["position"].to_pylist()
     assert newest.tolist() == [max(times, default=0) for times in online["event_times"].to_pylist()]
-    snapshot = cut(repo.log)
+    snapshot = cut_snapshot(repo.log)
     offline = pa.concat_tables([read_inputs_offline(repo, snapshot, bucket) for bucket in snapshot.buckets])
     assert online.column_names == offline.column_names
     offline_rows = {row["user_id"]: row for row in offline.drop_columns("computed_at").to_pylist()}
@@ -155,7 +155,7 @@ def test_inputs_are_the_same_online_and_offline(repo: FeatureRepo, tmp_path: Pat
 def test_plain_feast_reads_snapshots_from_before_a_column(repo: FeatureRepo, tmp_path: Path) -> None:
     take_in(repo, tmp_path / "files")
     repo.apply()
-    first = cut(repo.log)
+    first = cut_snapshot(repo.log)
     users = pd.DataFrame({"user_id": ["zoe"], "plan": ["gold"]})
     users.to_parquet(tmp_path / "more.parquet")
     ingest(repo.log, users=tmp_path / "more.parquet")
@@ -166,7 +166,7 @@ def test_plain_feast_reads_snapshots_from_before_a_column(repo: FeatureRepo, tmp
         found = job.to_arrow().sort_by("user_id").to_pydict()
         assert found["plan"] == expected
         assert found["country"] == ["FR", None]
-        assert cut(repo.log).id != first.id
+        assert cut_snapshot(repo.log).id != first.id
     repo.feast.materialize(NOW.replace(year=2020), NOW, feature_views=["user_history", "user_profile"])
     assert repo.read_inputs(["zoe"])["plan"].to_pylist() == ["gold"]
 
@@ -189,7 +189,7 @@ def test_a_teams_view_joins_the_inputs(repo: FeatureRepo, tmp_path: Path) -> Non
         "listening__taste": ("vector", 2),
     }
 
-    snapshot = cut(repo.log, datetime(2024, 1, 3, tzinfo=UTC))  # rows of the very moment are after it
+    snapshot = cut_snapshot(repo.log, datetime(2024, 1, 3, tzinfo=UTC))  # rows of the very moment are after it
     offline = pa.concat_tables([read_inputs_offline(repo, snapshot, bucket) for bucket in sorted(snapshot.buckets)])
     minutes = dict(zip(offline["user_id"].to_pylist(), offline["listening__minutes"].to_pylist(), strict=True))
     assert minutes == {"ann": 1, "bob": None, "zoe": 4}

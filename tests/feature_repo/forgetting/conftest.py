@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.history.snapshot_cut import cut_snapshot
 from portrait.feature_repo.ingest.ingest import ingest
-from portrait.feature_repo.log.inbox import Arriving, Outcome
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.inbox import ArrivingRecord, InboxOutcome
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.refresh_requests import ask
 from portrait.infra.jobs.versions import train_version
@@ -29,10 +29,10 @@ FEWER = 60  # users on servers, where no home can be copied
 NOW = datetime(2024, 12, 31, tzinfo=UTC)
 
 
-def event_of(user: str, id: str) -> Arriving:
+def event_of(user: str, id: str) -> ArrivingRecord:
     """An event as it arrives by HTTP."""
     payload = [user, "music-0001", 1_700_000_000_000_000, "music", "play", 1.0, id]
-    return Arriving(Kind.EVENTS, bucket_of(user), json.dumps(payload), user, id)
+    return ArrivingRecord(SegmentKind.EVENTS, bucket_of(user), json.dumps(payload), user, id)
 
 
 def events_file(path: Path, *users: str) -> Path:
@@ -66,7 +66,7 @@ def spread(portrait: Portrait, user: str, other: str, folder: Path) -> None:
     labels = settings.home / "labels" / "set.parquet"
     labels.parent.mkdir()
     pq.write_table(pa.table({"user_id": [other, user], "label": [1, 2]}), labels)
-    snapshot = cut(portrait.log)
+    snapshot = cut_snapshot(portrait.log)
     for version in VERSIONS:
         backfill(portrait.repo, version, settings)
     team = settings.home / "snapshots" / "team" / f"{snapshot.id}-0123456789ab" / f"bucket={bucket:02d}.parquet"
@@ -79,14 +79,16 @@ def spread(portrait: Portrait, user: str, other: str, folder: Path) -> None:
 def arrive(portrait: Portrait, *users: str) -> None:
     """Have an event, a profile change and a request of each user where they wait."""
     for user in users:
-        change = Arriving(Kind.USERS, bucket_of(user), json.dumps({"user_id": user, "country": "PT"}), user)
-        assert portrait.log.inbox.accept([event_of(user, f"e-{user}"), change]) == [Outcome.ACCEPTED] * 2
+        change = ArrivingRecord(
+            SegmentKind.USERS, bucket_of(user), json.dumps({"user_id": user, "country": "PT"}), user
+        )
+        assert portrait.log.inbox.accept([event_of(user, f"e-{user}"), change]) == [InboxOutcome.ACCEPTED] * 2
     ask(portrait.log, users)
 
 
 def with_everything(portrait: Portrait) -> list[str]:
     """Users with events and a profile, by bucket: generated ones may lack either."""
-    snapshot = cut(portrait.log)
+    snapshot = cut_snapshot(portrait.log)
     tables = (snapshot.read(bucket, ["user_id", "event_times", "created_time"]) for bucket in snapshot.buckets)
     rows = [row for table in tables for row in table.to_pylist()]
     return [row["user_id"] for row in rows if row["event_times"] and row["created_time"]]

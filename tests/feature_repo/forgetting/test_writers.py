@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.history.snapshot_cut import cut_snapshot
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.infra.portrait import Portrait
 from portrait.training.backfill.backfill import backfill
@@ -75,7 +75,7 @@ def test_a_cut_leaves_the_user_out(backfilled: Portrait, user: str, forget: Once
         if done == total:
             forget()
 
-    snapshot = cut(backfilled.log, progress=meanwhile)
+    snapshot = cut_snapshot(backfilled.log, progress=meanwhile)
     assert snapshot.users == sum(snapshot.buckets.values()) == USERS
     assert sum(snapshot.read(bucket).num_rows for bucket in snapshot.buckets) == USERS
     assert traces(backfilled, user) == []
@@ -85,7 +85,7 @@ def test_a_cut_whose_segments_are_replaced_reads_them_again(
     backfilled: Portrait, user: str, forget: Once, tmp_path: Path
 ) -> None:
     ingest(backfilled.log, events_file(tmp_path / "e.parquet", "newcomer"))
-    snapshot = cut(backfilled.log, progress=lambda step, *_: forget())
+    snapshot = cut_snapshot(backfilled.log, progress=lambda step, *_: forget())
     assert snapshot.users == USERS and traces(backfilled, user) == []
 
 
@@ -94,7 +94,7 @@ def test_a_backfill_finishes_without_the_user(
     backfilled: Portrait, user: str, forget: Once, tmp_path: Path, seen: str
 ) -> None:
     ingest(backfilled.log, events_file(tmp_path / "e.parquet", "newcomer"))
-    buckets = sorted(cut(backfilled.log).buckets)
+    buckets = sorted(cut_snapshot(backfilled.log).buckets)
     at = buckets.index(5) + (seen == "after its bucket")
     steps: list[int] = []
 
@@ -163,6 +163,6 @@ def test_what_is_written_online_at_the_same_time_is_taken_back(
         assert repo.read_vectors(version, [others[0]]).position.tolist() == [10**6]
     else:
         assert repo.publish() >= len(others)
-        assert (repo.read_newest(others)[0] > 0).all()
+        assert (repo.read_history_ends(others)[0] > 0).all()
         assert np.array_equal(repo.read_vectors(version, others).vectors, before.vectors)
     assert repo.online.views_of(repo.config, user) == []

@@ -14,8 +14,8 @@ from portrait.feature_repo.history.catalogue import items_position, items_since
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.forgotten import Forgotten
-from portrait.feature_repo.log.inbox import Arriving, Inbox
-from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind, Segment, segment_row
+from portrait.feature_repo.log.inbox import ArrivingRecord, Inbox
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Segment, SegmentKind, segment_row
 from portrait.feature_repo.log.tables import InboxRow
 from portrait.feature_repo.settings import FeatureSettings
 from portrait.infra.migrations import upgrade
@@ -35,7 +35,9 @@ def log(database_url: str, home: Any) -> Iterator[EventLog]:
 
 def accept(log: EventLog, *items: dict[str, Any]) -> None:
     """Items one by one, as the gateway takes them."""
-    records = [Arriving(Kind.ITEMS, ITEMS_BUCKET, json.dumps({"service": "default", **item})) for item in items]
+    records = [
+        ArrivingRecord(SegmentKind.ITEMS, ITEMS_BUCKET, json.dumps({"service": "default", **item})) for item in items
+    ]
     Inbox(log.database, Forgotten(log.home)).accept(records)
 
 
@@ -46,7 +48,7 @@ def seal(log: EventLog, *rows: dict[str, Any]) -> None:
     pq.write_table(pa.Table.from_pylist(list(rows)), path)
     places = [row["position"] for row in rows]
     segment = Segment(
-        path.stem, Kind.ITEMS, ITEMS_BUCKET, f"catalogue/{path.name}", len(rows),
+        path.stem, SegmentKind.ITEMS, ITEMS_BUCKET, f"catalogue/{path.name}", len(rows),
         first_position=min(places), last_position=max(places), positioned=True,
     )  # fmt: skip
     with log.database.transaction() as session:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.history.snapshot_cut import cut_snapshot
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.schemas import HISTORY
@@ -104,6 +104,6 @@ def histories(log: EventLog, write: Write, files: list[list[dict[str, Any]]], as
         report = ingest(log, events=write("e.parquet", rows), now=NOW).events
         assert report is not None
         assert report.rejected == {}
-    snapshot = cut(log, as_of=as_of)
+    snapshot = cut_snapshot(log, as_of=as_of)
     table = pa.concat_tables(snapshot.read(bucket, HISTORY.names) for bucket in snapshot.buckets)
     return table.filter(pc.starts_with(table["user_id"], own)).sort_by("user_id").combine_chunks()

@@ -14,7 +14,7 @@ from portrait.feature_repo.history.fold import FoldInput, fold
 from portrait.feature_repo.history.live_fold import LiveHistory
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.profiles import profile_schema
 from portrait.feature_repo.schemas import HISTORY, TIME
 from tests.feature_repo.conftest import NOW, Write
@@ -152,8 +152,8 @@ def whole(log: EventLog) -> dict[str, dict[str, list[Any]]]:
     manifest = log.manifest()
     given = FoldInput(
         home=log.home,
-        events=manifest.of(Kind.EVENTS),
-        users=manifest.of(Kind.USERS),
+        events=manifest.segments_of(SegmentKind.EVENTS),
+        users=manifest.segments_of(SegmentKind.USERS),
         profile_schema=profile_schema(log),
         history_length=log.settings.history_length,
         as_of=NOW,

@@ -10,12 +10,12 @@ from sqlalchemy import update
 
 from portrait.feature_repo.history import point_in_time
 from portrait.feature_repo.history.catalogue import catalogue_history
-from portrait.feature_repo.history.point_in_time import ASKED, read_at
-from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.history.point_in_time import ASKED, read_users_at
+from portrait.feature_repo.history.snapshot_cut import cut_snapshot
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.inbox import Arriving
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.inbox import ArrivingRecord
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.partition import BUCKETS, bucket_of
 from portrait.feature_repo.log.tables import SegmentRow
 from portrait.feature_repo.schemas import microseconds
@@ -36,13 +36,13 @@ def asked(*rows: tuple[str, datetime]) -> pa.Table:
 def read(log: EventLog, *rows: tuple[str, datetime]) -> list[dict[str, Any]]:
     """All rows asked for must be of one bucket."""
     [bucket] = {bucket_of(user) for user, _ in rows}
-    found: list[dict[str, Any]] = pa.concat_tables(read_at(log, bucket, asked(*rows))).to_pylist()
+    found: list[dict[str, Any]] = pa.concat_tables(read_users_at(log, bucket, asked(*rows))).to_pylist()
     return found
 
 
-def commit(log: EventLog, kind: Kind, order: int, moment: datetime) -> None:
+def commit(log: EventLog, kind: SegmentKind, order: int, moment: datetime) -> None:
     """Let the segments of a kind's nth commit have been committed at a moment."""
-    segments = log.manifest().of(kind)
+    segments = log.manifest().segments_of(kind)
     commits = sorted({segment.committed_at for segment in segments if segment.committed_at})
     ids = [segment.id for segment in segments if segment.committed_at == commits[order]]
     with log.database.transaction() as session:
@@ -70,10 +70,10 @@ def test_every_user_as_of_every_time_is_what_a_snapshot_of_that_time_holds(
     busy: EventLog, events_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(point_in_time, "MOST_EVENTS", events_at_once)
-    snapshots = [cut(busy, moment) for moment in (day(1), day(9), day(28), datetime(2024, 3, 1, tzinfo=UTC))]
+    snapshots = [cut_snapshot(busy, moment) for moment in (day(1), day(9), day(28), datetime(2024, 3, 1, tzinfo=UTC))]
     for bucket in range(BUCKETS):
         expected = pa.concat_tables(snapshot.read(bucket) for snapshot in snapshots)
-        found = list(read_at(busy, bucket, expected.select(ASKED.names)))
+        found = list(read_users_at(busy, bucket, expected.select(ASKED.names)))
         if not expected.num_rows:
             assert not found
             continue
@@ -105,7 +105,7 @@ def test_a_user_whom_nobody_knows_has_a_row_of_nothing(log: EventLog, write: Wri
 
 def test_nobody_asked_for_gives_nothing(log: EventLog, write: Write) -> None:
     ingest(log, write("events.parquet", [event("u", "a", 1)]), now=NOW)
-    assert list(read_at(log, bucket_of("u"), ASKED.empty_table())) == []
+    assert list(read_users_at(log, bucket_of("u"), ASKED.empty_table())) == []
 
 
 @pytest.fixture
@@ -115,9 +115,9 @@ def changed(log: EventLog, write: Write) -> EventLog:
     ingest(log, write("e.parquet", [event("u", "a", 1)]), users=write("u1.parquet", [first]), now=NOW)
     for name, plan in (("u2", "paid"), ("u3", "left")):
         ingest(log, users=write(f"{name}.parquet", [first | {"plan": plan}]), now=NOW)
-    commit(log, Kind.EVENTS, 0, day(5))
+    commit(log, SegmentKind.EVENTS, 0, day(5))
     for order, moment in enumerate((day(5), day(10), day(20))):
-        commit(log, Kind.USERS, order, moment)
+        commit(log, SegmentKind.USERS, order, moment)
     return log
 
 
@@ -139,7 +139,7 @@ def test_what_was_said_at_sign_up_counts_at_it_though_it_was_ingested_later(chan
         ingest(changed, users=write(f"{plan}.parquet", [row]), now=NOW)
     just_after = asked((late, day(14) + timedelta(microseconds=1)), ("u", day(2) + timedelta(microseconds=1)))
     known, said = (
-        pa.concat_tables(read_at(changed, bucket_of("u"), just_after, signing_up=signing_up))["plan"].to_pylist()
+        pa.concat_tables(read_users_at(changed, bucket_of("u"), just_after, signing_up=signing_up))["plan"].to_pylist()
         for signing_up in (False, True)
     )
     assert (known, said) == ([None, "free"], ["free", "free"])
@@ -148,14 +148,14 @@ def test_what_was_said_at_sign_up_counts_at_it_though_it_was_ingested_later(chan
 def test_a_profile_that_came_once_the_log_had_begun_does_not_reach_back(changed: EventLog, write: Write) -> None:
     late = next(f"late{n}" for n in range(999) if bucket_of(f"late{n}") == bucket_of("u"))
     ingest(changed, users=write("late.parquet", [{"user_id": late, "plan": "paid"}]), now=NOW)
-    commit(changed, Kind.USERS, 3, day(15))
+    commit(changed, SegmentKind.USERS, 3, day(15))
     assert [row["plan"] for row in read(changed, (late, day(14)), (late, day(16)))] == [None, "paid"]
 
 
 def test_what_is_in_the_inbox_counts(log: EventLog, write: Write) -> None:
     ingest(log, write("events.parquet", [event("u", "a", 1)]), now=NOW)
     further = f'["u","b",{microseconds(day(2))},"default","view",1.0,"id"]'
-    log.inbox.accept([Arriving(Kind.EVENTS, bucket_of("u"), further, event_id="id", user_id="u")])
+    log.inbox.accept([ArrivingRecord(SegmentKind.EVENTS, bucket_of("u"), further, event_id="id", user_id="u")])
     assert read(log, ("u", day(3)))[0]["item_ids"] == ["a", "b"]
 
 
@@ -163,8 +163,8 @@ def test_the_catalogue_keeps_every_row_with_its_time(log: EventLog, write: Write
     items = [{"item_id": "a", "text": "old"}, {"item_id": "b", "text": "other"}]
     ingest(log, write("e.parquet", [event("u", "a", 1)]), items=write("i1.parquet", items), now=NOW)
     ingest(log, items=write("i2.parquet", [{"item_id": "a", "text": "new"}]), now=NOW)
-    commit(log, Kind.ITEMS, 0, day(10))
-    commit(log, Kind.ITEMS, 1, day(20))
+    commit(log, SegmentKind.ITEMS, 0, day(10))
+    commit(log, SegmentKind.ITEMS, 1, day(20))
     history = catalogue_history(log)
     assert history.rows["text"].to_pylist() == ["old", "other", "new"]
     assert history.committed_at.tolist() == [microseconds(day(n)) for n in (10, 10, 20)]

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from portrait.feature_repo.history import snapshot_cut as snapshots_module
-from portrait.feature_repo.history.snapshot_cut import Snapshot, cut, load_snapshot, snapshots
+from portrait.feature_repo.history.snapshot_cut import Snapshot, cut_snapshot, load_snapshot, snapshots
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.partition import bucket_of
@@ -41,7 +41,7 @@ def filled(log: EventLog, write: Write) -> EventLog:
 
 
 def test_every_user_has_one_row_as_of_the_watermark(filled: EventLog) -> None:
-    snapshot = cut(filled)
+    snapshot = cut_snapshot(filled)
     assert snapshot.as_of == day(5) + timedelta(microseconds=1)
     assert (snapshot.users, snapshot.events, snapshot.data_from) == (4, 6, day(1))
     assert snapshot.users == filled.users_count() == sum(snapshot.buckets.values())
@@ -60,7 +60,7 @@ def test_every_user_has_one_row_as_of_the_watermark(filled: EventLog) -> None:
 
 
 def test_the_past_does_not_know_the_future(filled: EventLog) -> None:
-    snapshot = cut(filled, as_of=day(3))
+    snapshot = cut_snapshot(filled, as_of=day(3))
     assert (snapshot.users, snapshot.events, snapshot.data_from) == (4, 2, day(1))
     table = read_all(snapshot)
     assert table["item_ids"].to_pylist() == [["a", "b"], [], [], []]  # an event at as_of is not before it
@@ -69,21 +69,21 @@ def test_the_past_does_not_know_the_future(filled: EventLog) -> None:
 
 
 def test_before_everything_there_are_users_without_history(filled: EventLog) -> None:
-    snapshot = cut(filled, as_of=datetime(2000, 1, 1, tzinfo=UTC))
+    snapshot = cut_snapshot(filled, as_of=datetime(2000, 1, 1, tzinfo=UTC))
     assert (snapshot.users, snapshot.events, snapshot.data_from) == (4, 0, None)
     assert read_all(snapshot)["item_ids"].to_pylist() == [[], [], [], []]
 
 
 def test_the_same_cut_is_the_same_snapshot(filled: EventLog, write: Write) -> None:
-    first = cut(filled)
+    first = cut_snapshot(filled)
     written = {path: path.stat().st_mtime_ns for path in (filled.home / "snapshots").rglob("*")}
-    assert cut(filled) == first
+    assert cut_snapshot(filled) == first
     assert {path: path.stat().st_mtime_ns for path in (filled.home / "snapshots").rglob("*")} == written
     assert load_snapshot(filled.home, first.id) == first
     longer = EventLog(filled.database, filled.settings.model_copy(update={"history_length": 9}))
-    assert cut(longer).id != first.id
+    assert cut_snapshot(longer).id != first.id
     ingest(filled, events=write("late.parquet", [event("u9", "z", 1)]), now=NOW)
-    second = cut(filled)
+    second = cut_snapshot(filled)
     assert (second.as_of, second.users) == (first.as_of, 5)
     assert second.id != first.id
     assert [snapshot.id for snapshot in snapshots(filled.home)[:1]] == [first.id]
@@ -91,17 +91,17 @@ def test_the_same_cut_is_the_same_snapshot(filled: EventLog, write: Write) -> No
 
 
 def test_folders_are_hidden_until_whole(filled: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots_module, "save", lambda snapshot: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(snapshots_module, "save_snapshot", lambda snapshot: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        cut(filled)
+        cut_snapshot(filled)
     assert snapshots(filled.home) == []
     monkeypatch.undo()
-    assert read_all(cut(filled)).num_rows == 4
+    assert read_all(cut_snapshot(filled)).num_rows == 4
     assert list((filled.home / "snapshots").glob(".*")) == []
 
 
 def test_reading_some_columns(filled: EventLog) -> None:
-    snapshot = cut(filled)
+    snapshot = cut_snapshot(filled)
     assert snapshot.schema.names == [*HISTORY.names, "created_time", "onboarding_items", "country"]
     assert snapshot.profile_schema == profile_schema(filled)
     assert snapshot.read(bucket_of("u1"), ["country", "services"]).column_names == ["country", "services"]
@@ -114,24 +114,24 @@ def test_reading_some_columns(filled: EventLog) -> None:
 
 def test_what_is_asked_in_vain(log: EventLog, write: Write) -> None:
     with pytest.raises(InvalidInput, match="the log is empty"):
-        cut(log)
+        cut_snapshot(log)
     with pytest.raises(InvalidInput, match="the log knows no users"):
-        cut(log, as_of=NOW)
+        cut_snapshot(log, as_of=NOW)
     with pytest.raises(NotFound, match="there is no snapshot x; there are: none"):
         load_snapshot(log.home, "x")
     ingest(log, users=write("u.parquet", [{"user_id": "u"}]))
     with pytest.raises(InvalidInput, match="has no time zone"):
-        cut(log, as_of=datetime(2024, 1, 1))
-    assert cut(log).users == 1  # a log without events has a time of its own
+        cut_snapshot(log, as_of=datetime(2024, 1, 1))
+    assert cut_snapshot(log).users == 1  # a log without events has a time of its own
 
 
 def test_ray_cuts_the_same(filled: EventLog, ray_session: None, tmp_path: Path) -> None:
-    here = cut(filled)
+    here = cut_snapshot(filled)
     kept = tmp_path / "kept"
     shutil.move(filled.home / "snapshots", kept)
     steps = []
     on_ray = EventLog(filled.database, filled.settings.model_copy(update={"ray_from_events": 6}))
-    there = cut(on_ray, progress=lambda step, done, total, note="": steps.append((done, total)))
+    there = cut_snapshot(on_ray, progress=lambda step, done, total, note="": steps.append((done, total)))
     assert (there.id, there.users, there.events, there.buckets) == (here.id, here.users, here.events, here.buckets)
     assert steps[-1] == (len(there.buckets), len(there.buckets))
     files = sorted(path.relative_to(kept) for path in kept.rglob("*.parquet"))

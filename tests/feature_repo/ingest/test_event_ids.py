@@ -27,12 +27,12 @@ def test_a_weight_reads_as_duckdb_writes_it(tmp_path: object) -> None:
 
 def test_identical_events_are_counted() -> None:
     ids, payload = EventIds(), ("ann", "song", 1, "music", "play", 1.0)
-    first, second, other = ids.of(payload), ids.of(payload), ids.of((*payload[:5], 2.0))
+    first, second, other = ids.id_for(payload), ids.id_for(payload), ids.id_for((*payload[:5], 2.0))
     assert len({first, second, other}) == 3 and all(len(one) == 32 for one in (first, second, other))
     again = EventIds()
-    assert [again.of(payload), again.of(payload)] == [first, second]
+    assert [again.id_for(payload), again.id_for(payload)] == [first, second]
 
 
 def test_no_two_contents_read_the_same() -> None:
     texts = [("a", "bc", 1, "d", "e", 1.0), ("ab", "c", 1, "d", "e", 1.0), ("a", "b", 1, "cd", "e", 1.0)]
-    assert len({EventIds().of(payload) for payload in texts}) == 3
+    assert len({EventIds().id_for(payload) for payload in texts}) == 3

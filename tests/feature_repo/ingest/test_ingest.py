@@ -17,7 +17,7 @@ from portrait.feature_repo.ingest import event_files as events_module
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.ingest.ingest_report import IngestReport, TableReport
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.staging import sweep
 from portrait.feature_repo.schemas import EVENTS
@@ -30,7 +30,7 @@ from tests.feature_repo.conftest import NOW, Write, event
 
 def stored_events(log: EventLog) -> list[dict[str, Any]]:
     rows = []
-    for segment in log.manifest().of(Kind.EVENTS):
+    for segment in log.manifest().segments_of(SegmentKind.EVENTS):
         table = pq.read_table(log.home / segment.path, partitioning=None)
         assert table.schema == EVENTS
         assert table.num_rows == segment.rows
@@ -289,7 +289,7 @@ def test_two_ingests_at_once_take_every_event_once(database_url: str, home: Path
     reports = [adds_up(report.events) for report in done]
     assert sum(report.accepted for report in reports) == len(stored_events(log)) == 120
     for bucket in {segment.bucket for segment in log.manifest().segments}:
-        segments = log.manifest().of(Kind.EVENTS, (bucket,))
+        segments = log.manifest().segments_of(SegmentKind.EVENTS, (bucket,))
         firsts = [segment.first_position for segment in segments]
         assert firsts == [1, *(segment.last_position + 1 for segment in segments[:-1])]
     database.close()

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from portrait.feature_repo.history.catalogue import catalogue
-from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.history.snapshot_cut import cut_snapshot
 from portrait.feature_repo.ingest import seal as sealing
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.ingest.seal import seal, sealed_manifest
 from portrait.feature_repo.log.committed import rows_of
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.inbox import Arriving, Outcome, read_inbox
-from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind
+from portrait.feature_repo.log.inbox import ArrivingRecord, InboxOutcome, read_inbox
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.schemas import microseconds
 from tests.feature_repo.conftest import NOW, Write
@@ -26,24 +26,26 @@ from tests.feature_repo.conftest import event as file_row
 DAY = microseconds(datetime(2024, 1, 1, tzinfo=UTC))
 
 
-def event(user: str, item: str, day: int, event_id: str) -> Arriving:
+def event(user: str, item: str, day: int, event_id: str) -> ArrivingRecord:
     time = DAY + (day - 1) * 86_400_000_000
     payload = json.dumps([user, item, time, "default", "view", 1.0, event_id])
-    return Arriving(Kind.EVENTS, bucket_of(user), payload, user, event_id)
+    return ArrivingRecord(SegmentKind.EVENTS, bucket_of(user), payload, user, event_id)
 
 
-def user(user_id: str, **columns: Any) -> Arriving:
-    return Arriving(Kind.USERS, bucket_of(user_id), json.dumps({"user_id": user_id, **columns}), user_id)
+def user(user_id: str, **columns: Any) -> ArrivingRecord:
+    return ArrivingRecord(SegmentKind.USERS, bucket_of(user_id), json.dumps({"user_id": user_id, **columns}), user_id)
 
 
-def item(item_id: str, **columns: Any) -> Arriving:
-    return Arriving(Kind.ITEMS, ITEMS_BUCKET, json.dumps({"service": "default", "item_id": item_id, **columns}))
+def item(item_id: str, **columns: Any) -> ArrivingRecord:
+    return ArrivingRecord(
+        SegmentKind.ITEMS, ITEMS_BUCKET, json.dumps({"service": "default", "item_id": item_id, **columns})
+    )
 
 
 def logged(log: EventLog) -> list[tuple[Any, ...]]:
     types = {"user_id": "VARCHAR", "item_id": "VARCHAR", "event_time": "TIMESTAMPTZ", "event_id": "VARCHAR"}
     with log.duck() as duck:
-        rows = rows_of(log.home, log.manifest().of(Kind.EVENTS), types)
+        rows = rows_of(log.home, log.manifest().segments_of(SegmentKind.EVENTS), types)
         query = f"SELECT user_id, item_id, epoch_us(event_time), event_id, position FROM {rows} ORDER BY ALL"
         return duck.execute(query).fetchall()
 
@@ -59,16 +61,20 @@ def test_rows_keep_their_positions_and_leave_the_inbox(log: EventLog) -> None:
     ]
     assert read_inbox(log.database, None, 10) == []
     assert seal(log).rows == 0
-    spans = {s.bucket: (s.first_position, s.last_position, s.rows) for s in log.manifest().of(Kind.EVENTS)}
+    spans = {
+        s.bucket: (s.first_position, s.last_position, s.rows) for s in log.manifest().segments_of(SegmentKind.EVENTS)
+    }
     assert spans == {bucket_of("ann"): (1, 2, 2), bucket_of("bob"): (1, 1, 1)}
 
 
 def test_what_the_log_knows_already_is_dropped(log: EventLog, write: Write) -> None:
     ingest(log, write("events.parquet", [file_row("ann", "a", 3, event_id="1")]), now=NOW)
     same, other = event("ann", "a", 3, "1"), event("ann", "z", 9, "2")
-    assert log.inbox.accept([same, other]) == [Outcome.ACCEPTED] * 2
+    assert log.inbox.accept([same, other]) == [InboxOutcome.ACCEPTED] * 2
     assert (seal(log).rows, len(logged(log))) == (2, 2)
-    assert log.inbox.accept([same, other]) == [Outcome.ACCEPTED] * 2  # the inbox has forgotten them, the log has not
+    assert (
+        log.inbox.accept([same, other]) == [InboxOutcome.ACCEPTED] * 2
+    )  # the inbox has forgotten them, the log has not
     done = seal(log)
     assert (done.rows, done.kept) == (2, 0)
     assert [row[3:] for row in logged(log)] == [("1", 1), ("2", 3)]
@@ -98,7 +104,7 @@ def test_a_profile_keeps_what_a_change_leaves_out(log: EventLog, write: Write) -
     ingest(log, users=write("users.parquet", [first]), now=NOW)
     log.inbox.accept([user("ann", age=31), user("ann", country=None), user("bob", created_time=DAY + 7), user("ann")])
     assert (seal(log).kept, len(read_inbox(log.database, None, 9))) == (4, 0)
-    snapshot = cut(log, NOW)
+    snapshot = cut_snapshot(log, NOW)
     found = {
         row["user_id"]: row
         for bucket in snapshot.buckets
@@ -118,9 +124,9 @@ def test_items_and_their_vectors(log: EventLog) -> None:
 
 def test_a_snapshot_holds_what_was_accepted_before_it(log: EventLog) -> None:
     log.inbox.accept([event("ann", "a", 3, "1")])
-    assert cut(log).events == 1
+    assert cut_snapshot(log).events == 1
     log.inbox.accept([event("ann", "b", 4, "2")])
-    assert cut(log).events == 2
+    assert cut_snapshot(log).events == 2
 
 
 def test_several_who_seal_at_once_lose_and_double_nothing(log: EventLog) -> None:
@@ -159,7 +165,7 @@ def test_a_bulk_commit_in_between_is_noticed(log: EventLog, write: Write, monkey
 def test_nothing_in_the_inbox_precedes_a_segment(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     log.inbox.accept([event("ann", "a", 3, "1")])
     manifest = sealed_manifest(log)
-    assert [s.last_position for s in manifest.of(Kind.EVENTS)] == [1]
+    assert [s.last_position for s in manifest.segments_of(SegmentKind.EVENTS)] == [1]
 
 
 def test_what_fails_before_the_commit_leaves_the_inbox_as_it_was(log: EventLog) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from portrait.feature_repo.history.catalogue import catalogue
-from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.history.snapshot_cut import cut_snapshot
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.ingest.ingest_report import TableReport
 from portrait.feature_repo.log.event_log import EventLog
@@ -29,7 +29,7 @@ def counts(report: TableReport | None) -> tuple[int, int, int, int, int]:
 
 def profiles(log: EventLog, *columns: str) -> dict[str, Any]:
     """Current profiles by user: the columns' values."""
-    snapshot = cut(log, as_of=NOW)
+    snapshot = cut_snapshot(log, as_of=NOW)
     tables = (snapshot.read(bucket, ["user_id", *columns]) for bucket in snapshot.buckets)
     rows = (tuple(row.values()) for table in tables for row in table.to_pylist())
     return {user: values[0] if len(columns) == 1 else tuple(values) for user, *values in rows}

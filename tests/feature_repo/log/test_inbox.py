@@ -9,20 +9,20 @@ import pytest
 from sqlalchemy import select
 
 from portrait.feature_repo.log.forgotten import KEY_FILE, Forgotten
-from portrait.feature_repo.log.inbox import Arriving, Inbox, Outcome, Within
-from portrait.feature_repo.log.manifest import Kind, read_manifest
+from portrait.feature_repo.log.inbox import ArrivingRecord, Inbox, InboxOutcome, Within
+from portrait.feature_repo.log.manifest import SegmentKind, read_manifest
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.tables import ForgottenRow, InboxRow
 from portrait.infra.migrations import upgrade
 from portrait.registry.database.database import Database
 from portrait.registry.errors import Conflict
 
-ACCEPTED, KNOWN, TAKEN, FORGOTTEN = Outcome
+ACCEPTED, KNOWN, TAKEN, FORGOTTEN = InboxOutcome
 
 
-def event(user: str, event_id: str, item: str = "song") -> Arriving:
+def event(user: str, event_id: str, item: str = "song") -> ArrivingRecord:
     payload = f'["{user}","{item}",1,"default","view",1.0,"{event_id}"]'
-    return Arriving(Kind.EVENTS, bucket_of(user), payload, user, event_id)
+    return ArrivingRecord(SegmentKind.EVENTS, bucket_of(user), payload, user, event_id)
 
 
 @pytest.fixture
@@ -67,13 +67,13 @@ def test_nothing_of_a_forgotten_user_is_accepted(inbox: Inbox, database: Databas
 
 def test_what_is_done_within_commits_or_fails_with_the_rest(inbox: Inbox, database: Database) -> None:
     def fail_with(error: Exception) -> Within:
-        def fail(_session: object, outcomes: Sequence[Outcome]) -> None:
+        def fail(_session: object, outcomes: Sequence[InboxOutcome]) -> None:
             seen.append(list(outcomes))
             raise error
 
         return fail
 
-    seen: list[list[Outcome]] = []
+    seen: list[list[InboxOutcome]] = []
     for error in (RuntimeError("no"), Conflict("no")):
         with pytest.raises(type(error), match=r"^no$"):
             inbox.accept([event("ann", "1"), event("ann", "1")], fail_with(error))

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from portrait.feature_repo.log.leases import LEASE, Leases, require_held
-from portrait.feature_repo.log.manifest import locked_buckets, mark_published, read_manifest
+from portrait.feature_repo.log.manifest import lock_buckets, mark_published, read_manifest
 from portrait.feature_repo.log.partition import BUCKETS
 from portrait.feature_repo.log.tables import LeaseRow
 from portrait.infra.migrations import upgrade
@@ -110,7 +110,7 @@ def test_progress_is_noted_and_never_goes_back(database: Database) -> None:
     first = Holder(database, "a")
     first.hold(64)
     with database.transaction() as session:
-        locked_buckets(session, [3, 5])
+        lock_buckets(session, [3, 5])
     first.leases.advance(first.epochs, {3: 10, 5: 7})
     first.leases.advance(first.epochs, {3: 8}, lazily=True)
     first.leases.advance(first.epochs, {3: 6, 5: 9})
@@ -123,7 +123,7 @@ def test_who_has_lost_one_bucket_notes_nothing_at_all(database: Database) -> Non
     first, second = Holder(database, "a"), Holder(database, "b")
     first.hold(64)
     with database.transaction() as session:
-        locked_buckets(session, [3, 5])
+        lock_buckets(session, [3, 5])
     old = dict(first.epochs)
     first.leases.give_back({5: 1})
     assert second.hold(1) == {5}
@@ -149,7 +149,7 @@ def test_requiring_leases(database: Database) -> None:
 
 def test_where_no_shard_has_worked_what_was_published_counts_as_done(database: Database) -> None:
     with database.transaction() as session:
-        locked_buckets(session, [3])
+        lock_buckets(session, [3])
     mark_published(database, 3, 12)
     first = Holder(database, "a")
     held = first.leases.hold(64, {})

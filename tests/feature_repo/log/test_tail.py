@@ -14,8 +14,8 @@ from portrait.feature_repo.ingest.seal import seal
 from portrait.feature_repo.log import tail
 from portrait.feature_repo.log.committed import rows_of
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.inbox import Arriving, Outcome
-from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind
+from portrait.feature_repo.log.inbox import ArrivingRecord, InboxOutcome
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.tables import ForgottenRow
 from portrait.feature_repo.log.tail import LogRow, Tail, read_tail
@@ -47,11 +47,13 @@ def read(log: EventLog, after: Mapping[int, int], most: int = 100) -> Tail:
 
 def said(rows: list[LogRow]) -> list[tuple[int, str]]:
     """Position and event id, or the user of a profile change."""
-    return [(row.position, row.content[6] if row.kind == Kind.EVENTS else row.content["user_id"]) for row in rows]
+    return [
+        (row.position, row.content[6] if row.kind == SegmentKind.EVENTS else row.content["user_id"]) for row in rows
+    ]
 
 
-def accept(log: EventLog, *records: Arriving) -> None:
-    assert log.inbox.accept(records) == [Outcome.ACCEPTED] * len(records)
+def accept(log: EventLog, *records: ArrivingRecord) -> None:
+    assert log.inbox.accept(records) == [InboxOutcome.ACCEPTED] * len(records)
 
 
 def test_rows_of_the_inbox_come_in_the_order_of_their_positions(log: EventLog) -> None:
@@ -88,9 +90,9 @@ def test_what_was_sealed_before_it_was_read_is_read_from_there(log: EventLog) ->
     found = read(log, {ANN: 1})
     assert said(found.rows) == [(2, "2"), (3, "ann"), (4, "3"), (5, "4")]
     assert found.up_to == {ANN: 5}
-    events = [row.content for row in found.rows if row.kind == Kind.EVENTS]
-    assert events[:2] == [row.content for row in from_inbox.rows if row.kind == Kind.EVENTS]
-    (profile,) = (row.content for row in found.rows if row.kind == Kind.USERS)
+    events = [row.content for row in found.rows if row.kind == SegmentKind.EVENTS]
+    assert events[:2] == [row.content for row in from_inbox.rows if row.kind == SegmentKind.EVENTS]
+    (profile,) = (row.content for row in found.rows if row.kind == SegmentKind.USERS)
     assert profile == {
         "user_id": "ann",
         "created_time": DAY,
@@ -222,8 +224,8 @@ def in_segments(log: EventLog) -> set[tuple[int, int]]:
     """Bucket and position of each row that the log keeps."""
     manifest, held = log.manifest(), set[tuple[int, int]]()
     with log.duck() as duck:
-        for kind in (Kind.EVENTS, Kind.USERS):
-            rows: Any = rows_of(log.home, manifest.of(kind), {"user_id": "VARCHAR"})
+        for kind in (SegmentKind.EVENTS, SegmentKind.USERS):
+            rows: Any = rows_of(log.home, manifest.segments_of(kind), {"user_id": "VARCHAR"})
             found = duck.execute(f"SELECT user_id, position FROM {rows}").fetchall()
             held |= {(bucket_of(user_id), position) for user_id, position in found}
     return held

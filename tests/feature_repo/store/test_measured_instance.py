@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from portrait.feature_repo.settings import FeatureSettings
-from portrait.feature_repo.store.measured_instance import OwnInstance, numbers_service, numbers_view, write_numbers
+from portrait.feature_repo.store.measured_instance import MeasuredInstance, numbers_service, numbers_view, write_numbers
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 USERS = [f"u{number}" for number in range(40)]
@@ -20,15 +20,15 @@ PROJECT = "own_numbers"
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OwnInstance]:
+def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MeasuredInstance]:
     url = request.getfixturevalue("redis_url") if request.param == "redis" else ""
     settings = FeatureSettings(home=tmp_path / "home", online_store_url=url, feast_registry_url="", registry_url="")
-    instance = OwnInstance(settings, tmp_path / "own", PROJECT, USERS)
+    instance = MeasuredInstance(settings, tmp_path / "own", PROJECT, USERS)
     yield instance
     instance.remove()
 
 
-def filled(own: OwnInstance, folder: Path) -> np.ndarray:
+def filled(own: MeasuredInstance, folder: Path) -> np.ndarray:
     numbers = np.random.default_rng(0).random((len(USERS), len(NAMES))).astype(np.float32)
     path = folder / "numbers.parquet"
     write_numbers(path, pa.array(USERS), NAMES, numbers, AS_OF, AS_OF)
@@ -37,11 +37,11 @@ def filled(own: OwnInstance, folder: Path) -> np.ndarray:
     return numbers
 
 
-def client(own: OwnInstance) -> redis.Redis:
+def client(own: MeasuredInstance) -> redis.Redis:
     return redis.Redis.from_url(own.config.online_store.connection_string)
 
 
-def test_what_is_materialised_is_read_and_weighed(own: OwnInstance, tmp_path: Path) -> None:
+def test_what_is_materialised_is_read_and_weighed(own: MeasuredInstance, tmp_path: Path) -> None:
     numbers = filled(own, tmp_path)
     before = own.held()
     own.materialise("visits", AS_OF)
@@ -58,7 +58,7 @@ def test_what_is_materialised_is_read_and_weighed(own: OwnInstance, tmp_path: Pa
     assert held - before > len(USERS) * len(NAMES) * 4
 
 
-def test_begun_again_it_is_empty_and_removed_it_is_gone(own: OwnInstance, tmp_path: Path) -> None:
+def test_begun_again_it_is_empty_and_removed_it_is_gone(own: MeasuredInstance, tmp_path: Path) -> None:
     filled(own, tmp_path)
     before = own.held()
     own.materialise("visits", AS_OF)

@@ -78,7 +78,7 @@ def test_lines_on_disk_are_whole(measured: Tables, instance: Portrait) -> None:
     (log,) = (instance.settings.home / "studies" / "gur").glob("generated_plays-*.jsonl")
     methods = ["representation", "nmf", "pmf", "vae-cf", "lightfm", "dlrm", "mean-items", "without modality encoders"]
     assert [json.loads(line)[0]["method"] for line in log.read_text().splitlines()] == methods
-    assert LineLog(log).of("pmf", None)
+    assert LineLog(log).lines_of("pmf", None)
 
 
 def test_the_command_prints_the_page(measured: Tables, instance: Portrait, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portrait.infra.jobs.study import Outcome, Wanted, study_scaling
+from portrait.infra.jobs.study import StudyOutcome, StudyRequest, study_scaling
 from portrait.infra.jobs.versions import take_in
 from portrait.infra.portrait import Portrait
 from portrait.registry.errors import Conflict, InvalidInput
@@ -24,8 +24,8 @@ def portrait(registered_home: Path, tmp_path: Path) -> Portrait:
     return copy_of(registered_home, tmp_path / "home")
 
 
-def study(portrait: Portrait, grid: Grid = GRID, overrides: tuple[str, ...] = SET) -> Outcome:
-    return study_scaling(portrait, Wanted("mine", grid, overrides=overrides), silent)
+def study(portrait: Portrait, grid: Grid = GRID, overrides: tuple[str, ...] = SET) -> StudyOutcome:
+    return study_scaling(portrait, StudyRequest("mine", grid, overrides=overrides), silent)
 
 
 def begun(portrait: Portrait) -> Path:

@@ -9,7 +9,7 @@ from portrait.infra.tables.consumers import consumers_table, gates_table
 from portrait.infra.tables.versions import diff_table, versions_table
 from portrait.registry.database.tables import VersionState
 from portrait.registry.records.records import Assignment, Consumer, EmbeddingVersion
-from portrait.registry.records.verdicts import Outcome, Verdict
+from portrait.registry.records.verdicts import GateOutcome, Verdict
 from portrait.training.inspection.diff import MeasuredPair, VersionDiff, VersionSide
 
 DAY = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
@@ -58,9 +58,9 @@ def test_consumers_show_what_they_read() -> None:
 
 def test_gates_say_what_cannot_be_forced() -> None:
     verdicts = [
-        Verdict("version-is-ready", Outcome.ACCEPT, "version autoencoder-3 is ready"),
-        Verdict("artifact-loads", Outcome.REJECT, "it does not load", "restore it", forceable=False),
-        Verdict("watermark-lag", Outcome.WAIT, "it trails the log", "run `portrait backfill autoencoder-3`"),
+        Verdict("version-is-ready", GateOutcome.ACCEPT, "version autoencoder-3 is ready"),
+        Verdict("artifact-loads", GateOutcome.REJECT, "it does not load", "restore it", forceable=False),
+        Verdict("watermark-lag", GateOutcome.WAIT, "it trails the log", "run `portrait backfill autoencoder-3`"),
     ]
     table = gates_table("gates", verdicts)
     assert [str(cell) for cell in table.columns[1].cells] == ["accept", "reject", "wait"]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from portrait.registry.database.tables import VersionState
-from portrait.registry.gates.rule import Facts, Measurement
+from portrait.registry.gates.rule import GateFacts, Measurement
 from portrait.registry.records.evidence_facts import ArtifactFacts, Evidence, VectorFacts
 from portrait.registry.records.gate_settings import GateSettings
 from portrait.registry.records.records import Assignment, Backfill, Consumer, EmbeddingVersion, Head
@@ -77,7 +77,7 @@ def measurement(value: float, stamp: str = "d1", as_of: datetime = AS_OF, **fiel
     return Measurement(data_stamp=stamp, as_of=as_of, value=value, **described)
 
 
-def case(**fields: Any) -> Facts:
+def case(**fields: Any) -> GateFacts:
     """A version that every gate accepts, for a consumer that reads autoencoder-1."""
     healthy: dict[str, Any] = {
         "consumer": consumer(),
@@ -87,7 +87,7 @@ def case(**fields: Any) -> Facts:
         "now": NOW,
         "evidence": {"artifact": artifact(), "vectors": vectors()},
     }
-    return Facts(**{**healthy, **fields})
+    return GateFacts(**{**healthy, **fields})
 
 
 def with_vectors(**fields: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 
 from portrait.registry.gates.artifact import ArtifactLoads, FingerprintIntact
 from portrait.registry.records.evidence_facts import Evidence
-from portrait.registry.records.verdicts import Outcome, Verdict
+from portrait.registry.records.verdicts import GateOutcome, Verdict
 from tests.registry.gates.cases import FINISHED, NOW, artifact, case, consumer, head
 
 LOOK_ANEW = "run `portrait promote ads autoencoder-2 --dry-run`, which looks anew"
@@ -23,7 +23,7 @@ def test_a_recent_look_at_a_whole_artifact_is_accepted() -> None:
 
 def test_an_artifact_that_nobody_has_looked_at_is_never_passed() -> None:
     for verdict in judged(None):
-        assert (verdict.outcome, verdict.forceable) == (Outcome.WAIT, False)
+        assert (verdict.outcome, verdict.forceable) == (GateOutcome.WAIT, False)
         assert str(verdict) == f"nobody has looked at the artifact of autoencoder-2 yet: {LOOK_ANEW}"
 
 
@@ -36,7 +36,7 @@ def test_an_artifact_that_nobody_has_looked_at_is_never_passed() -> None:
 )
 def test_a_look_from_before_the_backfill_is_waited_for(at: object, said: str) -> None:
     for verdict in judged(artifact(at=at)):  # type: ignore[arg-type]
-        assert (verdict.outcome, verdict.forceable, verdict.remedy) == (Outcome.WAIT, True, LOOK_ANEW)
+        assert (verdict.outcome, verdict.forceable, verdict.remedy) == (GateOutcome.WAIT, True, LOOK_ANEW)
         assert verdict.reason.startswith(said)
 
 
@@ -44,7 +44,7 @@ def test_an_old_look_is_waited_for_at_the_consumers_own_limit() -> None:
     old = artifact(at=NOW - timedelta(minutes=20))
     assert all(verdict.accepted for verdict in judged(old))
     impatient = judged(old, consumer=consumer(evidence_seconds=60.0))
-    assert [verdict.outcome for verdict in impatient] == [Outcome.WAIT] * 2
+    assert [verdict.outcome for verdict in impatient] == [GateOutcome.WAIT] * 2
     assert impatient[0].reason == "the look at the artifact of autoencoder-2 is 20 minutes old, the limit is 1 minute"
     exactly = judged(old, consumer=consumer(evidence_seconds=1200.0))
     assert all(verdict.accepted for verdict in exactly)
@@ -52,28 +52,28 @@ def test_an_old_look_is_waited_for_at_the_consumers_own_limit() -> None:
 
 def test_an_artifact_that_does_not_load_is_rejected_for_good() -> None:
     loads, fingerprint = judged(artifact(loads=False, fingerprint=None))
-    assert (loads.outcome, loads.forceable) == (Outcome.REJECT, False)
+    assert (loads.outcome, loads.forceable) == (GateOutcome.REJECT, False)
     assert str(loads) == (
         "the artifact of autoencoder-2 does not load (gone): restore artifacts/run-2, or promote another version"
     )
-    assert (fingerprint.outcome, fingerprint.forceable) == (Outcome.WAIT, False)
+    assert (fingerprint.outcome, fingerprint.forceable) == (GateOutcome.WAIT, False)
     assert "no fingerprint of artifacts/run-2 is known" in fingerprint.reason
 
 
 def test_an_artifact_of_another_space_is_rejected_for_good_with_both_fingerprints() -> None:
     loads, fingerprint = judged(artifact(fingerprint="f9"))
     assert loads.accepted
-    assert (fingerprint.outcome, fingerprint.forceable) == (Outcome.REJECT, False)
+    assert (fingerprint.outcome, fingerprint.forceable) == (GateOutcome.REJECT, False)
     assert "has fingerprint f1, but artifacts/run-2 has f9" in fingerprint.reason
 
 
 def test_a_head_of_another_space_is_rejected_for_good_with_both_fingerprints() -> None:
     verdict = FingerprintIntact().check(case(heads=(head(id=3), head("f9", id=4))))
-    assert (verdict.outcome, verdict.forceable) == (Outcome.REJECT, False)
+    assert (verdict.outcome, verdict.forceable) == (GateOutcome.REJECT, False)
     assert "autoencoder-2 has fingerprint f1, but head 4 was trained on f9" in verdict.reason
 
 
 def test_what_speaks_against_an_artifact_does_not_age() -> None:
     old = NOW - timedelta(days=30)
-    assert judged(artifact(loads=False, at=old))[0].outcome is Outcome.REJECT
-    assert judged(artifact(fingerprint="f9", at=old))[1].outcome is Outcome.REJECT
+    assert judged(artifact(loads=False, at=old))[0].outcome is GateOutcome.REJECT
+    assert judged(artifact(fingerprint="f9", at=old))[1].outcome is GateOutcome.REJECT

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from portrait.registry.gates.coverage import CoverageIsComplete, VectorsStillCover
-from portrait.registry.records.verdicts import Outcome
+from portrait.registry.records.verdicts import GateOutcome
 from tests.registry.gates.cases import artifact, backfill, case, consumer, with_vectors
 
 LARGE = {"users": 1_000_000, "users_sampled": 20_000}
@@ -22,7 +22,7 @@ def test_complete_coverage_is_accepted_with_its_figure() -> None:
 def test_a_backfill_is_waited_for(done: int | None, said: str) -> None:
     passed = None if done is None else backfill(done, 1000)
     verdict = CoverageIsComplete().check(case(backfill=passed))
-    assert (verdict.outcome, verdict.forceable) == (Outcome.WAIT, True)
+    assert (verdict.outcome, verdict.forceable) == (GateOutcome.WAIT, True)
     assert str(verdict) == f"version autoencoder-2 {said}: run `portrait backfill autoencoder-2`"
 
 
@@ -36,13 +36,18 @@ def test_a_backfill_is_waited_for(done: int | None, said: str) -> None:
 )
 def test_users_without_a_vector_are_waited_for(embedded: int, said: str) -> None:
     verdict = CoverageIsComplete().check(case(evidence=with_vectors(**LARGE, users_embedded=embedded)))
-    assert verdict.outcome is Outcome.WAIT
+    assert verdict.outcome is GateOutcome.WAIT
     assert str(verdict) == f"version autoencoder-2 {said}: run `portrait backfill autoencoder-2`"
 
 
 def test_coverage_is_measured_against_the_consumers_own_limit() -> None:
     evidence = with_vectors(users_embedded=9)
-    for limit, outcome in ((0.9, Outcome.ACCEPT), (0.91, Outcome.WAIT), (1.0, Outcome.WAIT), (0.0, Outcome.ACCEPT)):
+    for limit, outcome in (
+        (0.9, GateOutcome.ACCEPT),
+        (0.91, GateOutcome.WAIT),
+        (1.0, GateOutcome.WAIT),
+        (0.0, GateOutcome.ACCEPT),
+    ):
         facts = case(evidence=evidence, consumer=consumer(min_coverage=limit))
         assert CoverageIsComplete().check(facts).outcome is outcome
 
@@ -57,7 +62,7 @@ def test_without_a_look_at_the_vectors_nobody_knows() -> None:
     facts = case(evidence={"artifact": artifact()})
     for rule in (CoverageIsComplete(), VectorsStillCover()):
         verdict = rule.check(facts)
-        assert (verdict.gate, verdict.outcome, verdict.forceable) == (rule.name, Outcome.WAIT, True)
+        assert (verdict.gate, verdict.outcome, verdict.forceable) == (rule.name, GateOutcome.WAIT, True)
         assert "nobody has looked at the vectors of autoencoder-2 yet" in verdict.reason
 
 
@@ -82,7 +87,7 @@ def test_a_look_at_everybody_asks_for_whom_the_backfill_embedded(
     verdict = VectorsStillCover().check(facts)
     assert verdict.accepted == accepted
     if not accepted:
-        assert verdict.outcome is Outcome.WAIT
+        assert verdict.outcome is GateOutcome.WAIT
         assert verdict.remedy == "run `portrait backfill autoencoder-2`"
         assert f"{embedded:,} of {known:,} users looked at have a vector" in verdict.reason
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from portrait.registry.gates.health import VectorsAreHealthy
-from portrait.registry.records.verdicts import Outcome, Verdict
+from portrait.registry.records.verdicts import GateOutcome, Verdict
 from tests.registry.gates.cases import artifact, case, consumer, with_vectors
 
 
@@ -35,7 +35,7 @@ def test_healthy_vectors_are_accepted() -> None:
 )
 def test_ill_vectors_are_rejected_with_what_is_wrong(fields: dict[str, Any], said: str) -> None:
     verdict = judged(**fields)
-    assert (verdict.outcome, verdict.forceable) == (Outcome.REJECT, True)
+    assert (verdict.outcome, verdict.forceable) == (GateOutcome.REJECT, True)
     assert verdict.reason.startswith(f"version autoencoder-2: {said}")
     assert verdict.remedy
 
@@ -61,6 +61,6 @@ def test_the_consumers_own_limits_count() -> None:
 
 def test_without_vectors_there_is_nothing_to_judge() -> None:
     nothing = judged(users_embedded=0, norm_median=0.0, norm_largest=0.0)
-    assert (nothing.outcome, nothing.remedy) == (Outcome.WAIT, "run `portrait backfill autoencoder-2`")
+    assert (nothing.outcome, nothing.remedy) == (GateOutcome.WAIT, "run `portrait backfill autoencoder-2`")
     assert judged(users=0, norm_median=0.0, norm_largest=0.0).accepted
-    assert VectorsAreHealthy().check(case(evidence={"artifact": artifact()})).outcome is Outcome.WAIT
+    assert VectorsAreHealthy().check(case(evidence={"artifact": artifact()})).outcome is GateOutcome.WAIT

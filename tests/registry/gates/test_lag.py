@@ -1,7 +1,7 @@
 import pytest
 
 from portrait.registry.gates.lag import LagIsTold, RefreshLag, WatermarkLag
-from portrait.registry.records.verdicts import Outcome
+from portrait.registry.records.verdicts import GateOutcome
 from tests.registry.gates.cases import artifact, case, consumer, with_vectors
 
 DAY = 86_400.0
@@ -9,7 +9,7 @@ DAY = 86_400.0
 
 def test_a_version_that_trails_the_log_waits_for_a_backfill() -> None:
     verdict = WatermarkLag().check(case(evidence=with_vectors(watermark_lag=3.2 * DAY)))
-    assert (verdict.outcome, verdict.forceable) == (Outcome.WAIT, True)
+    assert (verdict.outcome, verdict.forceable) == (GateOutcome.WAIT, True)
     assert str(verdict) == (
         "version autoencoder-2 trails the log by 3.2 days, the limit is 1 day: run `portrait backfill autoencoder-2`"
     )
@@ -17,7 +17,7 @@ def test_a_version_that_trails_the_log_waits_for_a_backfill() -> None:
 
 def test_users_who_trail_their_history_wait_for_the_refresh() -> None:
     verdict = RefreshLag().check(case(evidence=with_vectors(refresh_lag=2 * DAY, users_behind=1_200)))
-    assert (verdict.outcome, verdict.forceable) == (Outcome.WAIT, True)
+    assert (verdict.outcome, verdict.forceable) == (GateOutcome.WAIT, True)
     assert str(verdict) == (
         "1,200 users' vectors trail their history by up to 2 days at autoencoder-2, the limit is 1 day: "
         "let the refresh catch up, or run `portrait backfill autoencoder-2`"
@@ -42,7 +42,7 @@ def test_each_lag_is_judged_alone() -> None:
 
 def test_a_lag_that_nobody_has_measured_is_waited_for() -> None:
     facts = case(evidence={"artifact": artifact()})
-    assert [rule.check(facts).outcome for rule in (WatermarkLag(), RefreshLag())] == [Outcome.WAIT] * 2
+    assert [rule.check(facts).outcome for rule in (WatermarkLag(), RefreshLag())] == [GateOutcome.WAIT] * 2
 
 
 @pytest.mark.parametrize("lag", [0.0, 1.0, 1e9])

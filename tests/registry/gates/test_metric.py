@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 
 from portrait.registry.gates.metric import HeadIsReady, MetricNotWorse
-from portrait.registry.records.verdicts import Outcome, Verdict
+from portrait.registry.records.verdicts import GateOutcome, Verdict
 from tests.registry.factories import AS_OF
 from tests.registry.gates.cases import NOW, case, consumer, head, measurement
 
@@ -17,7 +17,7 @@ def test_a_consumer_that_wants_no_head_needs_none() -> None:
 
 def test_a_head_is_waited_for() -> None:
     verdict = HeadIsReady().check(case(consumer=consumer(wants_head=True)))
-    assert (verdict.outcome, verdict.forceable) == (Outcome.WAIT, True)
+    assert (verdict.outcome, verdict.forceable) == (GateOutcome.WAIT, True)
     assert str(verdict) == (
         "consumer ads has no head on autoencoder-2: train one and run `portrait head register ads autoencoder-2`"
     )
@@ -26,7 +26,7 @@ def test_a_head_is_waited_for() -> None:
 
 def test_a_head_of_another_space_is_no_head() -> None:
     facts = case(consumer=consumer(wants_head=True), heads=(head("f9"),))
-    assert HeadIsReady().check(facts).outcome is Outcome.WAIT
+    assert HeadIsReady().check(facts).outcome is GateOutcome.WAIT
 
 
 def judged(mine: list[float], present: list[float], **gates: object) -> Verdict:
@@ -45,19 +45,19 @@ def test_a_consumer_without_a_task_is_not_measured() -> None:
 @pytest.mark.parametrize(
     ("mine", "present", "tolerance", "higher_is_better", "outcome"),
     [
-        (0.75, 0.74, 0.0, True, Outcome.ACCEPT),
-        (0.74, 0.74, 0.0, True, Outcome.ACCEPT),
-        (0.74, 0.75, 0.0, True, Outcome.REJECT),
-        (0.74, 0.75, 0.01, True, Outcome.ACCEPT),  # exactly the tolerance
-        (0.739, 0.75, 0.01, True, Outcome.REJECT),
-        (0.74, 0.75, 0.0, False, Outcome.ACCEPT),
-        (0.75, 0.74, 0.0, False, Outcome.REJECT),
-        (0.75, 0.74, 0.01, False, Outcome.ACCEPT),
-        (-0.2, -0.1, 0.0, True, Outcome.REJECT),
+        (0.75, 0.74, 0.0, True, GateOutcome.ACCEPT),
+        (0.74, 0.74, 0.0, True, GateOutcome.ACCEPT),
+        (0.74, 0.75, 0.0, True, GateOutcome.REJECT),
+        (0.74, 0.75, 0.01, True, GateOutcome.ACCEPT),  # exactly the tolerance
+        (0.739, 0.75, 0.01, True, GateOutcome.REJECT),
+        (0.74, 0.75, 0.0, False, GateOutcome.ACCEPT),
+        (0.75, 0.74, 0.0, False, GateOutcome.REJECT),
+        (0.75, 0.74, 0.01, False, GateOutcome.ACCEPT),
+        (-0.2, -0.1, 0.0, True, GateOutcome.REJECT),
     ],
 )
 def test_the_metric_may_be_worse_by_the_tolerance(
-    mine: float, present: float, tolerance: float, higher_is_better: bool, outcome: Outcome
+    mine: float, present: float, tolerance: float, higher_is_better: bool, outcome: GateOutcome
 ) -> None:
     verdict = judged([mine], [present], tolerance=tolerance, higher_is_better=higher_is_better)
     assert (verdict.outcome, verdict.forceable) == (outcome, True)
@@ -73,14 +73,14 @@ def test_a_worse_metric_is_told_with_both_values() -> None:
 def test_the_newest_measurement_on_the_same_data_counts() -> None:
     again = measurement(0.5, measured_at=NOW + timedelta(hours=1))
     facts = case(consumer=MEASURED, measured=[again, measurement(0.9)], measured_now=[measurement(0.7)])
-    assert MetricNotWorse().check(facts).outcome is Outcome.REJECT
+    assert MetricNotWorse().check(facts).outcome is GateOutcome.REJECT
 
 
 def test_the_newest_as_of_that_both_have_counts() -> None:
     mine = [measurement(0.9), measurement(0.5, as_of=LATER), measurement(0.1, "d2", LATER + timedelta(days=1))]
     present = [measurement(0.7), measurement(0.7, as_of=LATER)]
     verdict = MetricNotWorse().check(case(consumer=MEASURED, measured=mine, measured_now=present))
-    assert verdict.outcome is Outcome.REJECT
+    assert verdict.outcome is GateOutcome.REJECT
     assert "as of 2011-06-17" in verdict.reason
 
 
@@ -95,7 +95,7 @@ def test_the_newest_as_of_that_both_have_counts() -> None:
 )
 def test_measurements_on_other_data_do_not_compare(other: object) -> None:
     verdict = MetricNotWorse().check(case(consumer=MEASURED, measured=[measurement(0.9)], measured_now=[other]))
-    assert (verdict.outcome, verdict.forceable) == (Outcome.WAIT, True)
+    assert (verdict.outcome, verdict.forceable) == (GateOutcome.WAIT, True)
     assert str(verdict) == (
         "auc on churn was never measured on the same data stamp and as-of for autoencoder-2 and autoencoder-1: "
         "measure it and run `portrait head register ads autoencoder-2 --task churn`"
@@ -108,4 +108,4 @@ def test_the_first_version_needs_only_its_own_measurement() -> None:
     first = MetricNotWorse().check(case(consumer=MEASURED, assignment=None, measured=[measurement(0.6)]))
     assert first.accepted
     assert first.reason == "auc on churn is 0.6 on autoencoder-2, there is no version to compare it with"
-    assert MetricNotWorse().check(case(consumer=MEASURED, assignment=None)).outcome is Outcome.WAIT
+    assert MetricNotWorse().check(case(consumer=MEASURED, assignment=None)).outcome is GateOutcome.WAIT

@@ -10,9 +10,9 @@ import pytest
 from portrait.registry.database.tables import VersionState
 from portrait.registry.errors import GateRefused
 from portrait.registry.gates.policy import ROLLBACK_POLICY, require_passed, verdicts
-from portrait.registry.gates.rule import Facts, Measurement
+from portrait.registry.gates.rule import GateFacts, Measurement
 from portrait.registry.records.records import Consumer
-from portrait.registry.records.verdicts import Outcome, Verdict
+from portrait.registry.records.verdicts import GateOutcome, Verdict
 from tests.registry.factories import AS_OF
 from tests.registry.gates.cases import (
     FINISHED,
@@ -75,9 +75,9 @@ METRICS: dict[str, tuple[dict[str, Any], list[float], list[float], bool]] = {
 }
 HEALTHY = case()
 
-Objections = dict[str, tuple[Outcome, bool]]
-WAIT, FINAL_WAIT = (Outcome.WAIT, True), (Outcome.WAIT, False)
-REJECT, FINAL_REJECT = (Outcome.REJECT, True), (Outcome.REJECT, False)
+Objections = dict[str, tuple[GateOutcome, bool]]
+WAIT, FINAL_WAIT = (GateOutcome.WAIT, True), (GateOutcome.WAIT, False)
+REJECT, FINAL_REJECT = (GateOutcome.REJECT, True), (GateOutcome.REJECT, False)
 
 
 def of_artifact(found: str, heads: str, finished: str) -> Objections:
@@ -159,10 +159,10 @@ VERSIONS = {state: version(state) for state in VersionState}
 
 def facts_of(
     state: VersionState, found: str, finished: str, seen: str, heads: str, metric: str, share: float | None
-) -> Facts:
+) -> GateFacts:
     evidence = {"artifact": ARTIFACTS[found], "vectors": VECTORS[seen]}
     reads = METRICS[metric][3]
-    return Facts(
+    return GateFacts(
         consumer=asking(heads, metric),
         assignment=HEALTHY.assignment if reads else None,
         version=VERSIONS[state],
@@ -214,19 +214,19 @@ def test_the_policies_ask_every_gate_in_order() -> None:
     ]
 
 
-def verdict(gate: str, outcome: Outcome, forceable: bool = True) -> Verdict:
-    return Verdict(gate, outcome, f"{gate} says so", "" if outcome is Outcome.ACCEPT else "do this", forceable)
+def verdict(gate: str, outcome: GateOutcome, forceable: bool = True) -> Verdict:
+    return Verdict(gate, outcome, f"{gate} says so", "" if outcome is GateOutcome.ACCEPT else "do this", forceable)
 
 
 def test_what_every_gate_accepts_passes_and_needs_no_force() -> None:
-    answers = (verdict("a", Outcome.ACCEPT), verdict("b", Outcome.ACCEPT, forceable=False))
+    answers = (verdict("a", GateOutcome.ACCEPT), verdict("b", GateOutcome.ACCEPT, forceable=False))
     for force in (False, True):
         assert require_passed("ads", answers, force=force) is False
 
 
-@pytest.mark.parametrize("outcome", [Outcome.WAIT, Outcome.REJECT])
-def test_force_passes_over_waits_and_rejects(outcome: Outcome) -> None:
-    answers = (verdict("a", Outcome.ACCEPT), verdict("b", outcome), verdict("c", outcome))
+@pytest.mark.parametrize("outcome", [GateOutcome.WAIT, GateOutcome.REJECT])
+def test_force_passes_over_waits_and_rejects(outcome: GateOutcome) -> None:
+    answers = (verdict("a", GateOutcome.ACCEPT), verdict("b", outcome), verdict("c", outcome))
     assert require_passed("ads", answers, force=True) is True
     with pytest.raises(GateRefused) as refusal:
         require_passed("ads", answers, force=False)
@@ -234,9 +234,9 @@ def test_force_passes_over_waits_and_rejects(outcome: Outcome) -> None:
     assert refusal.value.verdicts == answers
 
 
-@pytest.mark.parametrize("outcome", [Outcome.WAIT, Outcome.REJECT])
-def test_force_never_passes_over_what_is_final(outcome: Outcome) -> None:
-    answers = (verdict("a", Outcome.REJECT), verdict("b", outcome, forceable=False))
+@pytest.mark.parametrize("outcome", [GateOutcome.WAIT, GateOutcome.REJECT])
+def test_force_never_passes_over_what_is_final(outcome: GateOutcome) -> None:
+    answers = (verdict("a", GateOutcome.REJECT), verdict("b", outcome, forceable=False))
     with pytest.raises(GateRefused) as refusal:
         require_passed("ads", answers, force=True)
     assert str(refusal.value) == "consumer ads stays as it is, b says so: do this, and no force passes over that"

@@ -1,6 +1,6 @@
 import pytest
 
-from portrait.registry.gates.wording import percent, span, told_apart
+from portrait.registry.gates.wording import distinct_texts, percent, span
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,6 @@ def test_a_share_is_told_in_percent(share: float, said: str) -> None:
 
 
 def test_what_differs_reads_differently() -> None:
-    assert told_apart(percent, 0.99895, 0.999) == ("99.89%", "99.9%")
-    assert told_apart(span, 86_401.0, 86_400.0) == ("1.00001 days", "1 day")
-    assert told_apart(span, 86_400.0, 86_400.0) == ("1 day", "1 day")
+    assert distinct_texts(percent, 0.99895, 0.999) == ("99.89%", "99.9%")
+    assert distinct_texts(span, 86_401.0, 86_400.0) == ("1.00001 days", "1 day")
+    assert distinct_texts(span, 86_400.0, 86_400.0) == ("1 day", "1 day")

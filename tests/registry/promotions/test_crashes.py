@@ -16,7 +16,7 @@ from portrait.registry.registry import Registry
 from portrait.registry.rows import assignment_row, consumer_row
 from portrait.registry.serving_state.serving_state import read_generation
 from tests.forks import FORKS
-from tests.registry import killed
+from tests.registry import killed_process as killed
 from tests.registry.factories import ready_version
 
 
@@ -37,8 +37,8 @@ def seen(registry: Registry, consumer: str) -> dict[str, Any]:
     with registry.database.transaction() as session:
         consumer_row(session, consumer, lock=True)
         row = assignment_row(session, consumer)
-        assignment = Assignment.of(row) if row else None
-        history = [Promotion.of(row) for row in session.scalars(_rows(PromotionRow, consumer))]
+        assignment = Assignment.from_row(row) if row else None
+        history = [Promotion.from_row(row) for row in session.scalars(_rows(PromotionRow, consumer))]
         windows = {row.version for row in session.scalars(_rows(RollbackWindowRow, consumer))}
         events = session.scalars(select(AuditEventRow).where(AuditEventRow.subject == f"consumer {consumer}"))
         done = [event.detail for event in events if "revision" in event.detail]

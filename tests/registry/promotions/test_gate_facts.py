@@ -6,7 +6,7 @@ import pytest
 
 from portrait.registry.consumers.heads import NewHead
 from portrait.registry.errors import GateRefused
-from portrait.registry.records.verdicts import Outcome, Verdict
+from portrait.registry.records.verdicts import GateOutcome, Verdict
 from portrait.registry.registry import Registry
 from tests.registry.factories import AS_OF, with_versions
 
@@ -54,10 +54,10 @@ def verdict(registry: Registry, gate: str) -> Verdict:
 
 def test_a_head_and_a_stamped_evaluation_compare(measured: Registry) -> None:
     evaluate(measured, 1, 0.75)
-    assert verdict(measured, "metric-not-worse").outcome is Outcome.WAIT
+    assert verdict(measured, "metric-not-worse").outcome is GateOutcome.WAIT
     train_head(measured, 2, 0.70)
     refused = verdict(measured, "metric-not-worse")
-    assert refused.outcome is Outcome.REJECT
+    assert refused.outcome is GateOutcome.REJECT
     assert "auc on churn (d1, as of 2011-06-10) is 0.7 on autoencoder-2 and 0.75 on autoencoder-1" in refused.reason
     with pytest.raises(GateRefused, match=r"worse by 0\.05, the tolerance is 0\.01"):
         measured.promotions.promote("ads", "autoencoder-2")
@@ -69,7 +69,7 @@ def test_an_evaluation_without_a_stamp_compares_with_nothing(measured: Registry)
     evaluate(measured, 1, 0.75)
     evaluate(measured, 2, 0.9, stamp=None)
     evaluate(measured, 2, 0.9, task="bids")
-    assert verdict(measured, "metric-not-worse").outcome is Outcome.WAIT
+    assert verdict(measured, "metric-not-worse").outcome is GateOutcome.WAIT
 
 
 def test_another_consumers_head_says_nothing(measured: Registry) -> None:
@@ -77,8 +77,8 @@ def test_another_consumers_head_says_nothing(measured: Registry) -> None:
     measured.consumers.set("ads", wants_head=True)
     evaluate(measured, 1, 0.75)
     train_head(measured, 2, 0.9, consumer="search")
-    assert verdict(measured, "metric-not-worse").outcome is Outcome.WAIT
-    assert verdict(measured, "head-is-ready").outcome is Outcome.WAIT
+    assert verdict(measured, "metric-not-worse").outcome is GateOutcome.WAIT
+    assert verdict(measured, "head-is-ready").outcome is GateOutcome.WAIT
     train_head(measured, 2, 0.9)
     assert verdict(measured, "metric-not-worse").accepted
     assert verdict(measured, "head-is-ready").accepted

@@ -9,7 +9,7 @@ from portrait.registry.database.tables import PromotionKind
 from portrait.registry.errors import Conflict, GateRefused, InvalidInput, NotFound
 from portrait.registry.gates.policy import POLICY
 from portrait.registry.records.evidence_facts import ArtifactFacts
-from portrait.registry.records.verdicts import Outcome
+from portrait.registry.records.verdicts import GateOutcome
 from portrait.registry.registry import Registry
 from portrait.registry.serving_state.serving_state import read_generation
 from tests.registry.factories import new_version, reads, vector_facts, with_versions
@@ -28,7 +28,7 @@ def test_a_promotion_writes_assignment_history_and_generation(three: Registry) -
     assert (promotion.to_version, promotion.actor, promotion.reason) == ("autoencoder-1", "ada", "first one")
     assert (promotion.canary, promotion.canary_share, promotion.forced) == (None, None, False)
     assert [(verdict.gate, verdict.outcome) for verdict in promotion.gates] == [
-        (gate.name, Outcome.ACCEPT) for gate in POLICY
+        (gate.name, GateOutcome.ACCEPT) for gate in POLICY
     ]
     assignment = three.consumers.assignment("ads")
     assert assignment is not None

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from portrait.registry.errors import InvalidInput
-from portrait.registry.records.gate_settings import GateChanges, GateSettings, unknown_settings
+from portrait.registry.records.gate_settings import GateSettingChanges, GateSettings, unknown_settings
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from portrait.registry.records.gate_settings import GateChanges, GateSettings, u
         {"min_coverage": 0.9, "task": "churn", "metric": "lift", "higher_is_better": False, "tolerance": 1},
     ],
 )
-def test_texts_and_json_say_the_same(changes: GateChanges) -> None:
+def test_texts_and_json_say_the_same(changes: GateSettingChanges) -> None:
     settings = GateSettings().overridden(changes)
     assert settings == GateSettings(
         min_coverage=0.9, task="churn", metric="lift", higher_is_better=False, tolerance=1.0
@@ -25,7 +25,7 @@ def test_texts_and_json_say_the_same(changes: GateChanges) -> None:
 
 
 @pytest.mark.parametrize("changes", [["tolerance="], {"tolerance": None}, {"tolerance": ""}, {"tolerance": 0.0}])
-def test_a_setting_goes_back_to_its_default_and_the_others_stay(changes: GateChanges) -> None:
+def test_a_setting_goes_back_to_its_default_and_the_others_stay(changes: GateSettingChanges) -> None:
     settings = GateSettings(tolerance=0.1, task="churn")
     assert settings.overridden(changes) == GateSettings(task="churn")
     assert settings.overridden([]) == settings.overridden({}) == settings
@@ -60,7 +60,7 @@ def test_only_what_differs_from_the_defaults_is_stored() -> None:
         (["tolerance=nan"], "tolerance=nan"),
     ],
 )
-def test_what_cannot_be_a_setting_is_refused_with_its_value(changes: GateChanges, message: str) -> None:
+def test_what_cannot_be_a_setting_is_refused_with_its_value(changes: GateSettingChanges, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         GateSettings().overridden(changes)
 

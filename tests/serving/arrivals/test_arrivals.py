@@ -10,7 +10,7 @@ import orjson
 import pytest
 from fastapi.testclient import TestClient
 
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.serving.api.arrivals import MAX_BODY, MOST
 from portrait.serving.gateway.app import create_app
 from tests.serving.api.api_table import EVENT
@@ -52,7 +52,11 @@ def test_users_and_items(http: TestClient, parts: Twins) -> None:
         {"user_id": "bob", "age": None},
         {"service": "default", "item_id": "song", "vector_image": [1.0, 0.5]},
     ]
-    assert [one.arriving.kind for group in parts.inbox.groups for one in group] == [Kind.USERS, Kind.USERS, Kind.ITEMS]
+    assert [one.arriving.kind for group in parts.inbox.groups for one in group] == [
+        SegmentKind.USERS,
+        SegmentKind.USERS,
+        SegmentKind.ITEMS,
+    ]
 
 
 def test_sent_twice_is_known(http: TestClient) -> None:
@@ -94,11 +98,11 @@ def test_nothing_good_is_a_422_with_the_reasons(http: TestClient, sent: Any, sai
     assert all(one["reason"] for one in body["rejected"])
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", SegmentKind)
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"7", b"null", b"NaN", b'"x"', b"\xff", b"[" * 100_000, b'["\\ud800"]']
 )
-def test_bodies_that_are_no_records(http: TestClient, parts: Twins, kind: Kind, body: bytes) -> None:
+def test_bodies_that_are_no_records(http: TestClient, parts: Twins, kind: SegmentKind, body: bytes) -> None:
     problem(http.post(f"/v1/{kind}", content=body, headers={"Content-Type": "application/json"}), 422)
     assert not parts.inbox.groups
 

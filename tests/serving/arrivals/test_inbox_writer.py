@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from portrait.feature_repo.log.inbox import Arriving, Outcome
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.inbox import ArrivingRecord, InboxOutcome
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.registry.errors import Conflict, InvalidInput, Unavailable
 from portrait.serving.arrivals import inbox_writer
-from portrait.serving.arrivals.inbox_writer import Arrived, InboxWriter
+from portrait.serving.arrivals.inbox_writer import ArrivedRecord, InboxWriter
 
 
-def records(*names: str) -> list[Arrived]:
-    return [Arrived(Arriving(Kind.USERS, 0, name, name), {}) for name in names]
+def records(*names: str) -> list[ArrivedRecord]:
+    return [ArrivedRecord(ArrivingRecord(SegmentKind.USERS, 0, name, name), {}) for name in names]
 
 
 class Log:
@@ -27,7 +27,7 @@ class Log:
         self.let = threading.Semaphore(0)
         self.error: Exception | None = None
 
-    def accept(self, arrived: Sequence[Arrived]) -> list[Outcome]:
+    def accept(self, arrived: Sequence[ArrivedRecord]) -> list[InboxOutcome]:
         self.entered.release()
         assert self.let.acquire(timeout=30)
         if self.error:
@@ -36,7 +36,7 @@ class Log:
         if "poison" in names:
             raise InvalidInput("cannot store this value")
         self.groups.append(names)
-        return [Outcome.KNOWN if name == "known" else Outcome.ACCEPTED for name in names]
+        return [InboxOutcome.KNOWN if name == "known" else InboxOutcome.ACCEPTED for name in names]
 
     def let_all(self) -> None:
         for _ in range(1000):
@@ -76,11 +76,11 @@ def test_what_waits_goes_together_and_is_answered_after_the_commit(writer: Inbox
         await asyncio.sleep(0.05)
         assert not first.done() and not any(one.done() for one in others) and log.groups == []
         log.let_all()
-        assert await first == [Outcome.ACCEPTED]
+        assert await first == [InboxOutcome.ACCEPTED]
         assert await asyncio.gather(*others) == [
-            [Outcome.ACCEPTED, Outcome.KNOWN],
-            [Outcome.ACCEPTED],
-            [Outcome.ACCEPTED],
+            [InboxOutcome.ACCEPTED, InboxOutcome.KNOWN],
+            [InboxOutcome.ACCEPTED],
+            [InboxOutcome.ACCEPTED],
         ]
         assert log.groups == [["a"], ["b", "known", "c", "d"]]
 
@@ -110,7 +110,7 @@ def test_transactions_keep_a_pace_until_a_group_is_full(
     log.let_all()
 
     async def work() -> None:
-        assert await writer.write(records("a")) == [Outcome.ACCEPTED]  # nothing came before: at once
+        assert await writer.write(records("a")) == [InboxOutcome.ACCEPTED]  # nothing came before: at once
         waiting = [asyncio.create_task(writer.write(records(name))) for name in "bc"]
         await asyncio.sleep(0.05)
         assert log.groups == [["a"]]
@@ -119,7 +119,7 @@ def test_transactions_keep_a_pace_until_a_group_is_full(
         last = asyncio.create_task(writer.write(records("e")))
         await asyncio.sleep(0)
         await asyncio.to_thread(writer.close)  # which waits for no pace
-        assert await last == [Outcome.ACCEPTED]
+        assert await last == [InboxOutcome.ACCEPTED]
 
     run(work)
 
@@ -134,7 +134,7 @@ def test_more_than_the_limit_is_refused_at_once(writer: InboxWriter, log: Log) -
             await writer.write(records("k"))
         log.let_all()
         await asyncio.gather(first, second)
-        assert await writer.write(records(*map(str, range(11)))) == [Outcome.ACCEPTED] * 11
+        assert await writer.write(records(*map(str, range(11)))) == [InboxOutcome.ACCEPTED] * 11
 
     run(work)
 
@@ -152,7 +152,7 @@ def test_a_registry_that_is_away_is_told_to_everybody_in_the_group(writer: Inbox
                 await one
         log.error = None
         log.let_all()
-        assert await writer.write(records("d")) == [Outcome.ACCEPTED]
+        assert await writer.write(records("d")) == [InboxOutcome.ACCEPTED]
 
     run(work)
 
@@ -165,7 +165,7 @@ def test_other_errors_and_the_writer_lives_on(writer: InboxWriter, log: Log, err
         with pytest.raises(seen, match=str(error)):
             await writer.write(records("a"))
         log.error = None
-        assert await writer.write(records("b")) == [Outcome.ACCEPTED]
+        assert await writer.write(records("b")) == [InboxOutcome.ACCEPTED]
 
     run(work)
 
@@ -177,7 +177,7 @@ def test_a_record_that_cannot_be_stored_fails_its_own_request_only(writer: Inbox
         good, bad, last = (asyncio.create_task(writer.write(records(*names))) for names in ("b", ("poison", "x"), "c"))
         await asyncio.sleep(0.05)
         log.let_all()
-        assert await first == await good == await last == [Outcome.ACCEPTED]
+        assert await first == await good == await last == [InboxOutcome.ACCEPTED]
         with pytest.raises(InvalidInput, match="cannot store"):
             await bad
         assert log.groups == [["a"], ["b"], ["c"]]
@@ -191,7 +191,7 @@ def test_who_hangs_up_disturbs_nobody(writer: InboxWriter, log: Log) -> None:
         await entered(log)
         first.cancel()
         log.let_all()
-        assert await second == [Outcome.ACCEPTED]
+        assert await second == [InboxOutcome.ACCEPTED]
 
     run(work)
 
@@ -204,7 +204,7 @@ def test_closing_accepts_what_waits_and_refuses_the_rest(writer: InboxWriter, lo
         await asyncio.sleep(0.05)
         closing = asyncio.create_task(asyncio.to_thread(writer.close))
         log.let_all()
-        assert await first == await second == [Outcome.ACCEPTED]
+        assert await first == await second == [InboxOutcome.ACCEPTED]
         await closing
         with pytest.raises(Unavailable, match="stopping"):
             await writer.write(records("c"))

@@ -13,7 +13,7 @@ from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.ingest.known_columns import KnownColumns
 from portrait.feature_repo.ingest.records import RecordJudge
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.inbox import Outcome, read_inbox
+from portrait.feature_repo.log.inbox import InboxOutcome, read_inbox
 from portrait.feature_repo.log.leases import Leases
 from portrait.feature_repo.log.partition import BUCKETS
 from portrait.infra.migrations import upgrade
@@ -111,7 +111,7 @@ def test_with_a_broker_they_go_to_its_streams(parts: Twins, tmp_path: Path, redi
     assert broker is not None
     assert sum(map(broker.length, range(BUCKETS))) == 203
     taken = take_in(broker, log, RecordJudge(KnownColumns(log)), Leases(log.database, "shard").hold(BUCKETS, {}))
-    assert (taken.outcomes, taken.rejected) == ({Outcome.ACCEPTED: 203}, 0) and len(inbox(log)) == 203
+    assert (taken.outcomes, taken.rejected) == ({InboxOutcome.ACCEPTED: 203}, 0) and len(inbox(log)) == 203
     assert sum(map(broker.length, range(BUCKETS))) == 0
     broker.close()
     arrivals.close()

@@ -10,7 +10,7 @@ from ray.serve._private.http_util import parse_disconnect_disabled_header
 from ray.serve._private.utils import call_function_from_import_path
 
 from portrait.serving.gateway.app import create_app
-from portrait.serving.gateway.disconnect_watch import UNWATCHED, Unwatched
+from portrait.serving.gateway.disconnect_watch import UNWATCHED, NoDisconnectWatch
 from portrait.serving.gateway.serve_environment import serve_environment
 from portrait.serving.http.hot_requests import ShortcutApp
 from portrait.serving.reads.answers import ARROW
@@ -96,7 +96,7 @@ def test_serve_is_asked_not_to_watch_those_that_send_nothing() -> None:
 
     async def run() -> None:
         for method in ("GET", "POST"):
-            await Unwatched(app)({"type": "http", "method": method, "headers": [(b"host", b"x")]}, None, None)  # type: ignore[arg-type]
+            await NoDisconnectWatch(app)({"type": "http", "method": method, "headers": [(b"host", b"x")]}, None, None)  # type: ignore[arg-type]
 
     asyncio.run(run())
     assert [parse_disconnect_disabled_header(headers) for headers in seen] == [True, False]
@@ -106,4 +106,4 @@ def test_serve_is_asked_not_to_watch_those_that_send_nothing() -> None:
 def test_serve_finds_what_it_is_to_put_before_the_replicas() -> None:
     named = serve_environment(ServingSettings())["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"]
     (middleware,) = call_function_from_import_path(named)
-    assert middleware.cls is Unwatched
+    assert middleware.cls is NoDisconnectWatch

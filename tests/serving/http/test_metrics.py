@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from portrait.serving.gateway.serve_environment import serve_environment
-from portrait.serving.http.metrics import Metrics
+from portrait.serving.http.metrics import GatewayMetrics
 from portrait.serving.reads.embedding_batch import Answer
 from portrait.serving.settings import ServingSettings
 from portrait.serving.state.assignment_poller import Assignments
@@ -42,7 +42,9 @@ def test_one_replica_needs_no_shared_folder(tmp_path: Path) -> None:
 
 
 def shown(assignments: Assignments) -> dict[str, float]:
-    lines = (line.rpartition(" ") for line in Metrics().render(assignments).decode().splitlines() if line[0] != "#")
+    lines = (
+        line.rpartition(" ") for line in GatewayMetrics().render(assignments).decode().splitlines() if line[0] != "#"
+    )
     return {name: float(value) for name, _, value in lines}
 
 
@@ -61,7 +63,7 @@ def test_a_registry_that_is_away_shows_from_the_first_second_on() -> None:
 
 def test_vectors_are_counted_by_the_version_that_they_are_of(parts: Twins) -> None:
     parts.promote("ranker", "autoencoder-2", canary_share=0.5)
-    metrics, users = Metrics(), [f"user-{number}" for number in range(40)]
+    metrics, users = GatewayMetrics(), [f"user-{number}" for number in range(40)]
     answer = parts.reader.read("ranker", users)
     # What one answer adds: with Feast in the process, its counters live in files that all tests share.
     before, after = (counted(metrics, parts.reader.assignments, answer) for _ in range(2))
@@ -70,7 +72,7 @@ def test_vectors_are_counted_by_the_version_that_they_are_of(parts: Twins) -> No
         assert 0 < len(part) < 40 and after[labels] - before[labels] == len(part)
 
 
-def counted(metrics: Metrics, assignments: Assignments, answer: Answer) -> dict[str, float]:
+def counted(metrics: GatewayMetrics, assignments: Assignments, answer: Answer) -> dict[str, float]:
     """The counters of vectors, by their labels, after the answer."""
     metrics.answered("ranker", answer)
     lines = re.findall(r"^portrait_embeddings_total(\S+) (\S+)", metrics.render(assignments).decode(), re.M)

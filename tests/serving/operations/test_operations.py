@@ -13,14 +13,14 @@ from portrait.registry.database.tables import VersionState
 from portrait.registry.errors import Conflict, NotFound, Unavailable
 from portrait.registry.serving_state.serving_state import read_generation
 from portrait.serving.gateway.app import create_app
-from portrait.serving.gateway.build import Parts, build_parts
+from portrait.serving.gateway.build import GatewayParts, build_parts
 from portrait.serving.operations import operations
 from portrait.serving.operations.reconciler import Reconciler
 from portrait.serving.reads.async_reader import PooledReader
 
 
 @pytest.fixture
-def parts(backfilled: Portrait) -> Iterator[Parts]:
+def parts(backfilled: Portrait) -> Iterator[GatewayParts]:
     """What a gateway stands on, over an instance whose consumer `ranker` reads nothing yet."""
     made = build_parts(backfilled.settings.model_copy(update={"reconcile_seconds": 0.2}))
     made.reader.assignments.begin()
@@ -37,7 +37,9 @@ def until(reached: Callable[[], bool], seconds: float = 120.0) -> None:
 
 
 @pytest.mark.slow
-def test_a_promotion_over_http_is_judged_on_real_evidence_and_feast_follows(backfilled: Portrait, parts: Parts) -> None:
+def test_a_promotion_over_http_is_judged_on_real_evidence_and_feast_follows(
+    backfilled: Portrait, parts: GatewayParts
+) -> None:
     assert parts.reconciler is not None
     app = create_app(PooledReader(parts.reader, 1, 1, 4), parts.operations, parts.arrivals, backfilled.settings)
     with TestClient(app) as client:
@@ -55,7 +57,7 @@ def test_a_promotion_over_http_is_judged_on_real_evidence_and_feast_follows(back
 
 
 @pytest.mark.slow
-def test_what_a_crash_left_behind_is_made_up_for(backfilled: Portrait, parts: Parts) -> None:
+def test_what_a_crash_left_behind_is_made_up_for(backfilled: Portrait, parts: GatewayParts) -> None:
     backfilled.operations.promote("ann", "ranker", "autoencoder-1")
     backfilled.registry.consumers.set("ranker", owner="somebody else")  # and its apply never came
     behind = generations_behind(backfilled.database)
@@ -68,7 +70,7 @@ def test_what_a_crash_left_behind_is_made_up_for(backfilled: Portrait, parts: Pa
 
 
 @pytest.mark.slow
-def test_a_gateway_ends_a_retirement_that_was_cut_short(backfilled: Portrait, parts: Parts) -> None:
+def test_a_gateway_ends_a_retirement_that_was_cut_short(backfilled: Portrait, parts: GatewayParts) -> None:
     backfilled.registry.retirements.begin("autoencoder-1", "and then the power went")
     offline = backfilled.settings.home / "embeddings" / "autoencoder-1"
     assert offline.exists() and parts.reconciler is not None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from portrait.feature_repo.online.codec import StoredVector, VectorRows
+from portrait.feature_repo.online.codec import VectorRow, VectorRows
 from portrait.registry.errors import Unavailable
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.serving.reads.async_reader import PooledReader
@@ -59,7 +59,7 @@ class AwaitedStore:
         self._under_way -= 1
         return self._store.read_vectors(version, user_ids)
 
-    async def read_vector_async(self, version: EmbeddingVersion, user_id: str) -> StoredVector | None:
+    async def read_vector_async(self, version: EmbeddingVersion, user_id: str) -> VectorRow | None:
         self.threads.append(threading.current_thread().name)
         return self._store.read_vector(version, user_id)
 

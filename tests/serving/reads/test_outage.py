@@ -16,7 +16,7 @@ from portrait.serving.gateway.app import create_app
 from portrait.serving.reads.async_reader import PooledReader
 from portrait.serving.settings import ServingSettings
 from portrait.serving.state.assignment_poller import Assignments
-from portrait.serving.state.first_state import STATE_FILE, kept_state
+from portrait.serving.state.first_state import STATE_FILE, state_file_of
 from tests.conftest import fresh_postgres
 from tests.serving.instance import Instance, build, make
 from tests.serving.proxy import Proxy
@@ -86,7 +86,7 @@ def an_outage(
     instance: Instance, settings: ServingSettings, cut: Callable[[], object], mend: Callable[[], object]
 ) -> None:
     """Cut the registry off a gateway, start a second one meanwhile, promote as soon as it is back."""
-    file = kept_state(settings, Database(settings.database_url))
+    file = state_file_of(settings, Database(settings.database_url))
     with gateway(settings) as first:
         is_at_its_best(first)
         wait_until(lambda: (kept := file.load()) and kept.state == first.assignments.state)

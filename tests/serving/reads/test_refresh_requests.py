@@ -11,13 +11,13 @@ from sqlalchemy import select
 from portrait.feature_repo.log.tables import RefreshRequestRow
 from portrait.registry.errors import Unavailable
 from portrait.serving.reads.async_reader import PooledReader
-from portrait.serving.reads.refresh_requests import RequestsForRefresh
+from portrait.serving.reads.refresh_requests import RefreshRequests
 from tests.serving.instance import Instance, build
 
 
 def test_a_flood_is_bounded_and_nobody_is_written_twice() -> None:
     written: list[Sequence[str]] = []
-    requests = RequestsForRefresh(written.append, most=3)
+    requests = RefreshRequests(written.append, most=3)
     requests.write()
     requests.add(["a", "b", "a"])
     requests.add(["c", "d", "e"])
@@ -38,7 +38,7 @@ def test_a_failure_is_logged_once_an_outage_and_offered_again(caplog: pytest.Log
             raise Unavailable("the registry does not answer")
         written.extend(users)
 
-    requests = RequestsForRefresh(write)
+    requests = RefreshRequests(write)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             requests.add(["a"])
@@ -55,7 +55,7 @@ def test_a_failure_is_logged_once_an_outage_and_offered_again(caplog: pytest.Log
 
 def test_what_is_left_is_written_when_it_stops() -> None:
     written: list[str] = []
-    requests = RequestsForRefresh(written.extend, seconds=60)
+    requests = RefreshRequests(written.extend, seconds=60)
     requests.start()
     requests.add(["a"])
     requests.stop()

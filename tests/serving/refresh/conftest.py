@@ -8,7 +8,7 @@ import pytest
 from portrait.feature_repo.log.partition import BUCKETS
 from portrait.infra.portrait import Portrait
 from tests.instances import copy_of, embedded
-from tests.serving.refresh.followed import BOTH, LENGTH, Followed, embed, make
+from tests.serving.refresh.followed_instance import BOTH, LENGTH, Followed, embed, make
 
 AT_ONCE = 1e-6
 """Seconds: versions that are refreshed in batches have a batch in every round."""

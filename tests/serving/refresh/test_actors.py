@@ -14,7 +14,7 @@ from portrait.feature_repo.log.tables import LeaseRow
 from portrait.registry.rows import database_now
 from portrait.serving.refresh.actors import NAMESPACE, ShardGroup
 from portrait.serving.refresh.build import build_shard
-from tests.serving.refresh.followed import ITEMS, Followed, event, names
+from tests.serving.refresh.followed_instance import ITEMS, Followed, event, names
 from tests.serving.refresh.test_shard import SLOWLY, followed_up
 from tests.serving.state.test_assignment_poller import wait_until
 

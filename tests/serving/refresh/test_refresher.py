@@ -13,23 +13,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from portrait.feature_repo.ingest.seal import seal
-from portrait.feature_repo.log.inbox import Arriving
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.inbox import ArrivingRecord
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.registry.errors import Unavailable
-from tests.serving.refresh.followed import BOTH, HOUR, ITEMS, LENGTH, START, Followed, event, names, profile
+from tests.serving.refresh.followed_instance import BOTH, HOUR, ITEMS, LENGTH, START, Followed, event, names, profile
 
 actions = st.sampled_from(["accept", "accept", "accept", "step", "step", "seal", "file", "restart", "kill", "again"])
 
 
 @st.composite
-def records(draw: st.DrawFn) -> list[Arriving]:
+def records(draw: st.DrawFn) -> list[ArrivingRecord]:
     """What comes of a few users: events around the backfill's time, of which many are tied, and profile changes."""
     users = [next(names) for _ in range(draw(st.integers(1, 3)))]
     count = draw(st.integers(4, 24))
     moments = st.integers(-20, 10)
-    came: list[Arriving] = []
+    came: list[ArrivingRecord] = []
     for n in range(count):
         user = draw(st.sampled_from(users))
         if draw(st.integers(0, 4)):
@@ -57,7 +57,7 @@ changes = st.fixed_dictionaries(
 def test_any_stream_ends_in_the_batch_result(shared: Followed, tmp_path: Path, data: st.DataObject) -> None:
     """Shuffled, with duplicates, in batches of any size, partly by file; sealed, begun anew and killed in between."""
     came = data.draw(records())
-    events = [record for record in came if record.kind == Kind.EVENTS]
+    events = [record for record in came if record.kind == SegmentKind.EVENTS]
     again = data.draw(st.lists(st.sampled_from(events), max_size=6)) if events else []
     stream = data.draw(st.permutations([*came, *again]))
     while stream:
@@ -66,7 +66,7 @@ def test_any_stream_ends_in_the_batch_result(shared: Followed, tmp_path: Path, d
     shared.require_the_batch_result(BOTH, sorted({record.user_id or "" for record in came}))
 
 
-def play(followed: Followed, data: st.DataObject, stream: list[Arriving], folder: Path) -> None:
+def play(followed: Followed, data: st.DataObject, stream: list[ArrivingRecord], folder: Path) -> None:
     """One thing that happens; `stream` loses what has come."""
     match data.draw(actions):
         case "accept":

@@ -30,7 +30,7 @@ from tests.instances import copy_of, embedded
 from tests.serving.instance import make as make_on
 from tests.serving.proxy import Proxy
 from tests.serving.refresh.conftest import AT_ONCE
-from tests.serving.refresh.followed import BOTH, HOUR, ITEMS, LENGTH, Followed, event, names, profile
+from tests.serving.refresh.followed_instance import BOTH, HOUR, ITEMS, LENGTH, Followed, event, names, profile
 from tests.serving.state.test_assignment_poller import wait_until
 from tests.serving.twins import TwinEncoder
 

@@ -15,7 +15,7 @@ from portrait.registry.records.records import ApiKey
 from portrait.registry.registry import Registry
 from portrait.serving.http.access import require_safe
 from portrait.serving.settings import ServingSettings
-from portrait.serving.state.first_state import first_state, kept_state
+from portrait.serving.state.first_state import first_state, state_file_of
 
 KEY = ApiKey("1a2b3c4d", "web", "0" * 64, (Grant.parse("administer"),), datetime(2026, 1, 1, tzinfo=UTC), "ann")
 
@@ -40,13 +40,13 @@ def test_the_registry_has_the_first_word(settings: ServingSettings) -> None:
 def test_what_is_kept_on_disk_serves_while_the_registry_is_away(settings: ServingSettings) -> None:
     state, _ = first_state(settings)
     database = Database(settings.database_url)
-    kept_state(settings, database).save(state)
+    state_file_of(settings, database).save(state)
     file = settings.home / "registry.db"
     file.rename(file.with_suffix(".away"))
     again, warning = first_state(settings)
     assert again == state
     assert "serving starts with the assignments of 0 s ago" in warning and "there is no registry" in warning
-    kept_state(settings, database).path.unlink()
+    state_file_of(settings, database).path.unlink()
     with pytest.raises(RegistryMissing, match="portrait apply"):
         first_state(settings)
     database.close()
@@ -55,7 +55,7 @@ def test_what_is_kept_on_disk_serves_while_the_registry_is_away(settings: Servin
 def test_a_registry_behind_the_code_is_said_though_something_is_kept(settings: ServingSettings) -> None:
     state, _ = first_state(settings)
     database = Database(settings.database_url)
-    kept_state(settings, database).save(state)
+    state_file_of(settings, database).save(state)
     with database.transaction() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     database.close()

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from portrait.feature_repo.declaration.environment import feast_environment
-from portrait.feature_repo.history.snapshot_cut import Snapshot, cut, load_snapshot
+from portrait.feature_repo.history.snapshot_cut import Snapshot, cut_snapshot, load_snapshot
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.schemas import microseconds
 from portrait.feature_repo.store.offline_inputs import read_inputs_offline
@@ -49,7 +49,7 @@ def test_everybody_gets_a_vector_offline_and_online(either_registered: Portrait,
     )
     version = either_registered.registry.versions.get(version_id)
     assert version.state == VersionState.READY
-    assert version.last_as_of == report.as_of == cut(either_registered.log).as_of
+    assert version.last_as_of == report.as_of == cut_snapshot(either_registered.log).as_of
     assert report.users == report.embedded == report.written_online == USERS
     assert report.users_per_second > 0
     assert either_registered.repo.count_vectors(version) == USERS
@@ -151,7 +151,7 @@ def test_the_pool_of_ray_data_gives_the_same(registered: Portrait, backfilled_ho
 
 def test_a_killed_pass_goes_on_by_bucket(registered: Portrait, backfilled_home: Path) -> None:
     done = kill_in_the_middle(registered)
-    snapshot = cut(registered.log)
+    snapshot = cut_snapshot(registered.log)
     files = offline_files(registered, snapshot.id)
     assert len(files) >= len(done)
     for file in files:  # whatever a reader can see is whole
@@ -194,7 +194,7 @@ def done_buckets(portrait: Portrait) -> set[int]:
 
 def test_feast_materialize_brings_vectors_that_are_newer_and_only_those(backfilled: Portrait) -> None:
     before, view = online(backfilled), "user_embedding__autoencoder_1"
-    snapshot = cut(backfilled.log)
+    snapshot = cut_snapshot(backfilled.log)
     elsewhere = snapshot.as_of + timedelta(days=1)  # as if another machine had made a pass over our files
     made = replace(snapshot, as_of=elsewhere)
     folder = version_folder(backfilled.settings.home, "autoencoder-1") / "elsewhere"

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.history.snapshot_cut import cut_snapshot
 from portrait.feature_repo.schemas import embeddings
 from portrait.infra.portrait import Portrait
 from portrait.registry.errors import Conflict, InvalidInput
@@ -60,14 +60,14 @@ def test_export_as_of_another_time_computes_what_a_backfill_would(
 def test_export_of_a_version_without_vectors_computes_as_of_the_logs_end(registered: Portrait, tmp_path: Path) -> None:
     version = registered.registry.versions.get("autoencoder-1")
     snapshot = export(registered.repo, version, tmp_path / "vectors.parquet")
-    assert snapshot.as_of == cut(registered.log).as_of
+    assert snapshot.as_of == cut_snapshot(registered.log).as_of
     assert pq.read_metadata(tmp_path / "vectors.parquet").num_rows == USERS
     assert online(registered).users == []  # exporting writes nothing but its file
 
 
 def test_export_fills_the_buckets_that_an_unfinished_pass_has_not_written(backfilled: Portrait, tmp_path: Path) -> None:
     whole = exported(backfilled, tmp_path / "whole.parquet")
-    for file in offline_files(backfilled, cut(backfilled.log).id)[::2]:
+    for file in offline_files(backfilled, cut_snapshot(backfilled.log).id)[::2]:
         file.unlink()
     assert exported(backfilled, tmp_path / "filled.parquet").equals(whole)
 

@@ -8,7 +8,13 @@ from scipy import sparse
 from portrait.registry.errors import InvalidInput
 from portrait.training.baselines import dlrm, lightfm, vae_cf
 from portrait.training.baselines.baseline import Suits
-from portrait.training.baselines.catalogue import FEATURES, RANKINGS, chosen, feature_baseline, ranking_baseline
+from portrait.training.baselines.catalogue import (
+    FEATURES,
+    RANKINGS,
+    feature_baseline,
+    ranking_baseline,
+    select_baselines,
+)
 from portrait.training.encoding.arrays import Float32
 from portrait.training.encoding.vocabulary import Vocabulary
 from portrait.training.evaluation.event_choice import with_events
@@ -48,12 +54,12 @@ def test_features_of_users_who_were_not_there(name: str) -> None:
     baseline = feature_baseline(name)
     assert baseline.name == name and baseline.suits in set(Suits)
     fitted = baseline.fit(inputs(TRAIN), seed=0)
-    features = dense(fitted.of(OTHERS, AS_OF_US))
+    features = dense(fitted.matrix(OTHERS, AS_OF_US))
     assert features.shape[0] == OTHERS.num_rows
     if name not in BLIND:
         least = 0.5 if name == "random-encoder" else 0.6  # a third by chance; random weights keep some of it
         assert purity(np.nan_to_num(features)[ACTIVE[120:]], TASTE[120:][ACTIVE[120:]]) > least
-    again = dense(feature_baseline(name).fit(inputs(TRAIN), seed=0).of(OTHERS, AS_OF_US))
+    again = dense(feature_baseline(name).fit(inputs(TRAIN), seed=0).matrix(OTHERS, AS_OF_US))
     np.testing.assert_allclose(features, again, atol=1e-4)
 
 
@@ -64,7 +70,7 @@ def test_features_know_nothing_of_events_from_the_as_of_on(name: str) -> None:
     before = with_events(OTHERS, times < cut)
     fitted = feature_baseline(name).fit(inputs(TRAIN), seed=0)
     late = np.full(OTHERS.num_rows, cut)
-    np.testing.assert_allclose(dense(fitted.of(OTHERS, late)), dense(fitted.of(before, cut)), atol=1e-5)
+    np.testing.assert_allclose(dense(fitted.matrix(OTHERS, late)), dense(fitted.matrix(before, cut)), atol=1e-5)
 
 
 def test_window_counts_are_counts() -> None:
@@ -79,7 +85,7 @@ def test_window_counts_are_counts() -> None:
     ):
         place = table.schema.get_field_index(column)
         table = table.set_column(place, column, pa.array([values], table.schema.field(column).type))
-    found = dense(feature_baseline("rfm").fit(inputs(TRAIN), seed=0).of(table, AS_OF_US))[0]
+    found = dense(feature_baseline("rfm").fit(inputs(TRAIN), seed=0).matrix(table, AS_OF_US))[0]
     counts = np.expm1(found[:20]).reshape(4, 5)  # (events, days, items, weight) x (7, 30, 90, 180, all)
     assert counts[0] == pytest.approx([2, 3, 3, 3, 4], abs=1e-4)
     assert counts[2] == pytest.approx([1, 2, 2, 2, 2], abs=1e-4)
@@ -153,9 +159,9 @@ def test_too_few_users_are_said() -> None:
 
 def test_names_are_chosen_or_refused() -> None:
     known = list(RANKINGS)
-    assert chosen("all", known) == known and chosen("none", known) == []
-    assert chosen("pmf, svd,pmf", known) == ["pmf", "svd"]
+    assert select_baselines("all", known) == known and select_baselines("none", known) == []
+    assert select_baselines("pmf, svd,pmf", known) == ["pmf", "svd"]
     with pytest.raises(
         InvalidInput, match="--baselines pmf,rfm: this task has no rfm; write all, none, or some of pop"
     ):
-        chosen("pmf,rfm", known)
+        select_baselines("pmf,rfm", known)

@@ -6,7 +6,7 @@ from portrait.training.clue.batch import Batch, Sequences
 from portrait.training.clue.model import Clue, Shape
 from portrait.training.clue.sizes import SIZES
 
-SHAPE = Shape.of(SIZES["nano"], vocabulary=50, text_length=6, actions=3, sequence_length=9, dimension=16)
+SHAPE = Shape.from_size(SIZES["nano"], vocabulary=50, text_length=6, actions=3, sequence_length=9, dimension=16)
 CATEGORIES = 5
 
 

@@ -31,7 +31,7 @@ def arrays(users: Sequence[User]) -> UserArrays:
 
 
 def histories(users: Sequence[User], longest: int = 9) -> ServiceHistories:
-    return ServiceHistories.of(arrays(users), longest)
+    return ServiceHistories.from_arrays(arrays(users), longest)
 
 
 def simple(*lengths: Sequence[int]) -> ServiceHistories:

@@ -13,7 +13,7 @@ import pytest
 from portrait.registry.errors import FingerprintMismatch, InvalidInput
 from portrait.training.clue.config import ClueConfig
 from portrait.training.clue.objective import ObjectiveName
-from portrait.training.clue.prepare import Prepared, prepare
+from portrait.training.clue.prepare import PreparedSequences, prepare
 from portrait.training.encoding.artifact import PRIOR, load_content, seal
 from portrait.training.encoding.encoder import load_encoder
 from portrait.training.runs.run import TrainedModel
@@ -24,10 +24,10 @@ from tests.training.example import AS_OF_US, catalogue, inputs, population, trai
 CONFIG = ClueConfig(vocabulary=400)
 
 
-def prepared(folder: Path, given: TrainingInputs, config: ClueConfig = CONFIG) -> Prepared:
+def prepared(folder: Path, given: TrainingInputs, config: ClueConfig = CONFIG) -> PreparedSequences:
     folder.mkdir(exist_ok=True)
     prepare(given, config, folder, lambda *_, **__: None)
-    return Prepared(folder)
+    return PreparedSequences(folder)
 
 
 def with_texts(texts: list[str | None]) -> TrainingInputs:

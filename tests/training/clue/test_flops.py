@@ -26,7 +26,7 @@ def test_a_step_costs_what_torch_counts(worth: int, monkeypatch: pytest.MonkeyPa
 
 def test_a_token_costs_six_operations_for_every_weight_and_its_attention() -> None:
     size = SIZES["20m"]
-    shape = Shape.of(size, vocabulary=8, text_length=1, actions=1, sequence_length=1, dimension=4)
+    shape = Shape.from_size(size, vocabulary=8, text_length=1, actions=1, sequence_length=1, dimension=4)
     weights = non_embedding_parameters(size) / 2
     assert token_flops(shape, 1) == pytest.approx(6 * weights, rel=0.01)
     assert token_flops(shape, 65) - token_flops(shape, 1) == 12 * size.layers * size.width * 64

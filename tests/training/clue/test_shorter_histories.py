@@ -17,7 +17,7 @@ def histories(longest: int) -> ServiceHistories:
     given = inputs(population())
     vocabularies, _ = survey(given, lambda *_, **__: None)
     batcher = Batcher(given.visible, vocabularies, onboarding=True)
-    parts = [(ServiceHistories.of(batcher.arrays(t, AS_OF_US), longest), t.num_rows) for t in given.tables()]
+    parts = [(ServiceHistories.from_arrays(batcher.arrays(t, AS_OF_US), longest), t.num_rows) for t in given.tables()]
     return ServiceHistories.joined([part for part, _ in parts], [users for _, users in parts])
 
 

@@ -15,7 +15,7 @@ PUBLISHED = {"1.7m": 1.7e6, "7m": 7e6, "20m": 20e6, "64m": 64e6, "125m": 104.5e6
 @pytest.mark.parametrize("name", ["pico", "nano", "micro", "mini", "1.7m"])
 def test_the_weights_of_both_transformers_are_counted(name: str) -> None:
     size = SIZES[name]
-    model = Clue(Shape.of(size, vocabulary=8, text_length=2, actions=1, sequence_length=2, dimension=4))
+    model = Clue(Shape.from_size(size, vocabulary=8, text_length=2, actions=1, sequence_length=2, dimension=4))
     transformers = [module for module in model.modules() if isinstance(module, Transformer)]
     assert len(transformers) == 2
     counted = sum(weight.numel() for module in transformers for weight in module.parameters())

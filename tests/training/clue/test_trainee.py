@@ -13,7 +13,7 @@ from portrait.registry.errors import InvalidInput
 from portrait.training.clue.batch import Batch
 from portrait.training.clue.config import ClueConfig
 from portrait.training.clue.objective import ObjectiveName
-from portrait.training.clue.prepare import Prepared, prepare
+from portrait.training.clue.prepare import PreparedSequences, prepare
 from portrait.training.clue.trainee import ClueTrainee
 from tests.training.example import inputs, population
 
@@ -35,7 +35,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def make(folders: dict[str, Path]) -> Make:
     def made(**changes: object) -> ClueTrainee:
         config = replace(CONFIG, **changes)  # type: ignore[arg-type]
-        return ClueTrainee(Prepared(folders[config.objective]), config, CPU)
+        return ClueTrainee(PreparedSequences(folders[config.objective]), config, CPU)
 
     return made
 

@@ -105,7 +105,7 @@ def test_windows_are_half_open(model: TrainedModel) -> None:
         users = [{**template, **one_event, "event_times": [time]} for time in times]
         representation = families.get("autoencoder").representation(load_content(model.path, None), "cpu")
         table = pa.Table.from_pylist(users, schema=population().schema)
-        return representation.rows.of(table, np.full(len(users), AS_OF_US))
+        return representation.rows.build(table, np.full(len(users), AS_OF_US))
 
     week = 7 * DAY
     pooled = ~np.isnan(rows([AS_OF_US - week, AS_OF_US - week - 1, AS_OF_US - 1, AS_OF_US])[:, [0, 6, 12]])

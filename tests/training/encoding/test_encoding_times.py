@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.history.snapshot_cut import cut_snapshot
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.schemas import TIME, microseconds
 from portrait.feature_repo.store.offline_inputs import read_inputs_offline
@@ -59,7 +59,7 @@ def test_a_sign_up_is_the_same_online_and_in_a_snapshot(backfilled: Portrait, tm
     version = backfilled.registry.versions.get("autoencoder-1")
     encoder = load_encoder(backfilled.settings.home / version.artifact, version.fingerprint)
     online = backfilled.repo.read_inputs(["new"])
-    batch = read_inputs_offline(backfilled.repo, cut(backfilled.log), bucket_of("new"))
+    batch = read_inputs_offline(backfilled.repo, cut_snapshot(backfilled.log), bucket_of("new"))
     offline = batch.filter(pa.array([user == "new" for user in batch["user_id"].to_pylist()]))
     second = microseconds(signed_up.replace(microsecond=0))
     for users in (online, offline):

@@ -78,7 +78,7 @@ def test_a_twin_of_a_known_text_counts_as_much(encoder: Encoder, model: TrainedM
     encoder.learn(pa.Table.from_pylist([{**first, "item_id": "twin"}], schema=SCHEMA), 1)
     rows, layout = encoder._representation.rows, encoder._representation.rows.builder.layout  # type: ignore[attr-defined]
     at = np.array([AS_OF_US])
-    trained, twin = rows.of(listener("m0-0"), at)[0], rows.of(listener("twin"), at)[0]
+    trained, twin = rows.build(listener("m0-0"), at)[0], rows.build(listener("twin"), at)[0]
     starts = np.cumsum([0, *(block.width for block in layout.blocks)])
     for block, start in zip(layout.blocks, starts, strict=False):
         columns = slice(start, start + block.width)

@@ -11,8 +11,8 @@ import pytest
 
 from portrait.feature_repo.history.catalogue import items_position
 from portrait.feature_repo.log.forgotten import Forgotten
-from portrait.feature_repo.log.inbox import Arriving, Inbox
-from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind
+from portrait.feature_repo.log.inbox import ArrivingRecord, Inbox
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, SegmentKind
 from portrait.feature_repo.schemas import microseconds
 from portrait.infra.jobs.versions import take_in
 from portrait.infra.portrait import Portrait
@@ -30,7 +30,7 @@ def instance(either_registered: Portrait, tmp_path: Path) -> Portrait:
     """A user whose events are all on an item that came after training, whose text is in the inbox."""
     item = {"service": "music", "item_id": "brand-new", "text": "orbit comet lunar song"}
     inbox = Inbox(either_registered.database, Forgotten(either_registered.settings.home))
-    inbox.accept([Arriving(Kind.ITEMS, ITEMS_BUCKET, json.dumps(item))])
+    inbox.accept([ArrivingRecord(SegmentKind.ITEMS, ITEMS_BUCKET, json.dumps(item))])
     newest = either_registered.log.watermark()
     assert newest is not None
     times = [newest + timedelta(hours=hour) for hour in range(1, 4)]
@@ -84,6 +84,8 @@ def test_bringing_up_reads_what_is_new_and_no_more(
     newest = items_position(instance.log)
     assert asked == [0] and encoder.items_position == newest > 1000  # the generated catalogue, and the new one
     payload = json.dumps({"service": "music", "item_id": "newer", "text": "bread garlic oven"})
-    Inbox(instance.database, Forgotten(instance.settings.home)).accept([Arriving(Kind.ITEMS, ITEMS_BUCKET, payload)])
+    Inbox(instance.database, Forgotten(instance.settings.home)).accept(
+        [ArrivingRecord(SegmentKind.ITEMS, ITEMS_BUCKET, payload)]
+    )
     items.bring(encoder)
     assert asked == [0, newest] and encoder.items_position == newest + 1

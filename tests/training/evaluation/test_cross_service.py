@@ -7,7 +7,7 @@ import pytest
 from portrait.registry.errors import InvalidInput
 from portrait.training.evaluation.cross_service import LABELS, Seen, cross_service_task, training_users
 from portrait.training.evaluation.event_choice import LISTS, owners, with_events
-from portrait.training.metrics.user_split import Part, part_of
+from portrait.training.metrics.user_split import UserPart, part_of
 from tests.training.example import inputs, population
 
 USERS = 400
@@ -21,14 +21,14 @@ def users() -> pa.Table:
 def test_parts_are_disjoint_and_about_as_large_as_said() -> None:
     parts = [part_of(f"user-{n}") for n in range(10_000)]
     assert parts == [part_of(f"user-{n}") for n in range(10_000)]
-    shares = [parts.count(part) / len(parts) for part in Part]
+    shares = [parts.count(part) / len(parts) for part in UserPart]
     assert shares == pytest.approx([0.6, 0.2, 0.2], abs=0.02)
 
 
 def test_the_encoder_sees_the_training_users_alone(users: pa.Table) -> None:
     seen = pa.concat_tables(training_users(inputs(users).tables()))["user_id"].to_pylist()
-    assert {part_of(user) for user in seen} == {Part.TRAIN}
-    assert sorted(seen) == [user for user in users["user_id"].to_pylist() if part_of(user) == Part.TRAIN]
+    assert {part_of(user) for user in seen} == {UserPart.TRAIN}
+    assert sorted(seen) == [user for user in users["user_id"].to_pylist() if part_of(user) == UserPart.TRAIN]
 
 
 def test_examples_against_reading_the_rows(users: pa.Table) -> None:
@@ -38,7 +38,7 @@ def test_examples_against_reading_the_rows(users: pa.Table) -> None:
         item
         for row in rows.values()
         for service, item in zip(row["services"], row["item_ids"], strict=True)
-        if service == "shop" and part_of(row["user_id"]) != Part.TEST
+        if service == "shop" and part_of(row["user_id"]) != UserPart.TEST
     }
     assert task.items.values == sorted(known)
     for part, examples in task.parts.items():
@@ -47,7 +47,7 @@ def test_examples_against_reading_the_rows(users: pa.Table) -> None:
             user
             for user, row in rows.items()
             if part_of(user) == part and "music" in row["services"]
-            for _ in range(min(LABELS if part == Part.TRAIN else 1, _shop(row, known)))
+            for _ in range(min(LABELS if part == UserPart.TRAIN else 1, _shop(row, known)))
         ]
         assert sorted(ids) == sorted(expected) and ids
         starts = np.searchsorted(owners(examples.users), np.arange(len(ids)))
@@ -73,7 +73,7 @@ def _shop(row: dict[str, list[str]], known: set[str]) -> int:
 
 @pytest.mark.parametrize("clock", [True, False])
 def test_nothing_is_seen_of_what_is_asked_for_nor_of_what_came_after(users: pa.Table, clock: bool) -> None:
-    examples = cross_service_task(users, "shop").parts[Part.TRAIN]
+    examples = cross_service_task(users, "shop").parts[UserPart.TRAIN]
     whole = examples.users["event_ids"].to_pylist()
     asked = examples.users["event_ids"].combine_chunks().flatten().take(pa.array(examples.target)).to_pylist()
     tables = {seen: examples.seen("shop", seen, clock) for seen in Seen}

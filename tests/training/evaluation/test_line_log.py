@@ -36,7 +36,7 @@ def test_a_gain_over_nothing_is_no_error() -> None:
 
 def test_lines_are_the_same_after_a_restart(tmp_path: Path) -> None:
     LineLog(tmp_path / "lines.jsonl").add([line("ours", EASE)])
-    assert LineLog(tmp_path / "lines.jsonl").of("ours", None) == [line("ours", EASE)]
+    assert LineLog(tmp_path / "lines.jsonl").lines_of("ours", None) == [line("ours", EASE)]
 
 
 def test_what_is_shown_has_no_resamples() -> None:

@@ -10,7 +10,7 @@ import pytest
 from portrait.registry.errors import FingerprintMismatch, InvalidInput, NotFound
 from portrait.training.heads import two_tower
 from portrait.training.heads.examples import Chosen, Items, Labelled
-from portrait.training.heads.head import About, Head, fit, load_head
+from portrait.training.heads.head import About, FittedHead, fit, load_head
 from portrait.training.heads.kinds import KINDS
 from portrait.training.metrics.classes import accuracy, auc, log_loss
 from portrait.training.metrics.ranking import full_ranks, ndcg
@@ -26,7 +26,7 @@ def labelled(rows: int, classes: int, seed: int) -> Labelled:
     codes = rng.integers(classes, size=rows)
     centres = np.random.default_rng(99).normal(size=(classes, DIMENSION))
     vectors = (rng.normal(size=(rows, DIMENSION)) + centres[codes]) * 10.0 ** np.arange(-3, 3).repeat(2) + 5
-    return Labelled.of(vectors.astype(np.float32), [f"class {code}" for code in codes])
+    return Labelled.from_labels(vectors.astype(np.float32), [f"class {code}" for code in codes])
 
 
 def chosen(rows: int, seed: int) -> Chosen:
@@ -43,7 +43,7 @@ def part(kind: str, seed: int, rows: int = 600) -> Labelled | Chosen:
     return chosen(rows, seed) if kind == "two-tower" else labelled(rows, 3, seed)
 
 
-def fitted(kind: str) -> Head:
+def fitted(kind: str) -> FittedHead:
     train, validation = part(kind, 0), part(kind, 1, 200)
     if isinstance(validation, Chosen) and isinstance(train, Chosen):
         validation = replace(validation, items=train.items)
@@ -51,12 +51,12 @@ def fitted(kind: str) -> Head:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def head(request: pytest.FixtureRequest) -> Head:
+def head(request: pytest.FixtureRequest) -> FittedHead:
     """A fitted head of each kind."""
     return fitted(request.param)
 
 
-def test_it_learns(head: Head) -> None:
+def test_it_learns(head: FittedHead) -> None:
     test = part(head.kind, 2)
     scores = head.scores(test.vectors, ABOUT.fingerprint)
     codes = test.item if isinstance(test, Chosen) else test.codes
@@ -68,13 +68,13 @@ def test_it_learns(head: Head) -> None:
         assert auc(scores, codes) > 0.9
 
 
-def test_the_same_seed_gives_the_same_head(head: Head) -> None:
+def test_the_same_seed_gives_the_same_head(head: FittedHead) -> None:
     vectors = part(head.kind, 2, 50).vectors
     again = fitted(head.kind).scores(vectors, ABOUT.fingerprint)
     np.testing.assert_array_equal(again, head.scores(vectors, ABOUT.fingerprint))
 
 
-def test_it_comes_back_from_disk_bit_for_bit(head: Head, tmp_path: Path) -> None:
+def test_it_comes_back_from_disk_bit_for_bit(head: FittedHead, tmp_path: Path) -> None:
     head.save(tmp_path)
     back = load_head(tmp_path)
     assert (back.kind, back.names, back.about) == (head.kind, head.names, ABOUT)
@@ -83,7 +83,7 @@ def test_it_comes_back_from_disk_bit_for_bit(head: Head, tmp_path: Path) -> None
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors", ".txt"}
 
 
-def test_vectors_of_another_space_are_refused_with_both_fingerprints(head: Head) -> None:
+def test_vectors_of_another_space_are_refused_with_both_fingerprints(head: FittedHead) -> None:
     vectors = part(head.kind, 2, 5).vectors
     with pytest.raises(FingerprintMismatch, match=f"{'a' * 64}.*{'b' * 64}"):
         head.scores(vectors, "b" * 64)
@@ -91,7 +91,7 @@ def test_vectors_of_another_space_are_refused_with_both_fingerprints(head: Head)
         head.predict(vectors[:, 1:], ABOUT.fingerprint)
 
 
-def test_a_changed_file_is_refused(head: Head, tmp_path: Path) -> None:
+def test_a_changed_file_is_refused(head: FittedHead, tmp_path: Path) -> None:
     head.save(tmp_path)
     [file] = [path for path in tmp_path.iterdir() if path.suffix != ".json"]
     file.write_bytes(file.read_bytes() + b" ")
@@ -115,7 +115,7 @@ def test_a_damaged_document_and_another_format_are_refused(tmp_path: Path) -> No
 
 def test_labels_are_text_of_any_kind_and_come_back_as_they_were() -> None:
     given = labelled(300, 2, 0)
-    train = Labelled.of(given.vectors, ["ja, später" if code else "nein" for code in given.codes])
+    train = Labelled.from_labels(given.vectors, ["ja, später" if code else "nein" for code in given.codes])
     assert train.names == ("ja, später", "nein")
     head = fit("logistic", ABOUT, train, train)
     assert set(head.predict(given.vectors, ABOUT.fingerprint)) == {"ja, später", "nein"}
@@ -125,7 +125,7 @@ def test_labels_are_text_of_any_kind_and_come_back_as_they_were() -> None:
 def test_a_class_that_the_training_users_lack_does_no_harm(kind: str) -> None:
     names = ("class 0", "class 1", "class 2", "class 9")
     given = [labelled(rows, 3, seed) for rows, seed in ((400, 0), (200, 1))]
-    train, held = (Labelled.of(one.vectors, [f"class {c}" for c in one.codes], names) for one in given)
+    train, held = (Labelled.from_labels(one.vectors, [f"class {c}" for c in one.codes], names) for one in given)
     scores = fit(kind, ABOUT, train, held).scores(held.vectors, ABOUT.fingerprint)
     assert scores[:, 3].mean() < 0.05 and accuracy(scores, held.codes) > 0.8
 
@@ -133,7 +133,7 @@ def test_a_class_that_the_training_users_lack_does_no_harm(kind: str) -> None:
 @pytest.mark.parametrize("kind", CLASSES)
 def test_examples_of_no_known_class_are_left_out(kind: str) -> None:
     train, held = labelled(400, 3, 0), labelled(200, 3, 1)
-    unknown = Labelled.of(held.vectors, ["something else"] * 200, train.names)
+    unknown = Labelled.from_labels(held.vectors, ["something else"] * 200, train.names)
     assert (unknown.codes == -1).all()
     head = fit(kind, ABOUT, train, unknown)  # nobody is left to choose by
     assert accuracy(head.scores(held.vectors, ABOUT.fingerprint), held.codes) > 0.7
@@ -142,8 +142,10 @@ def test_examples_of_no_known_class_are_left_out(kind: str) -> None:
 def test_the_strength_of_the_logistic_is_chosen_by_the_validation_users() -> None:
     """Labels that are noise to the training users: only a strong regularisation does no harm."""
     rng = np.random.default_rng(0)
-    noise = [Labelled.of(rng.normal(size=(60, DIMENSION)).astype(np.float32), rng.integers(2, size=60).astype(str))
-             for _ in range(2)]  # fmt: skip
+    noise = [
+        Labelled.from_labels(rng.normal(size=(60, DIMENSION)).astype(np.float32), rng.integers(2, size=60).astype(str))
+        for _ in range(2)
+    ]
     head = fit("logistic", ABOUT, *noise)
     loss = log_loss(head.scores(noise[1].vectors, ABOUT.fingerprint), noise[1].codes)
     assert loss == pytest.approx(np.log(2), abs=0.02)
@@ -160,9 +162,9 @@ def test_what_cannot_be_fitted_is_said() -> None:
     with pytest.raises(InvalidInput, match="13 dimensions"):
         fit("logistic", replace(ABOUT, dimension=13), train, train)
     with pytest.raises(InvalidInput, match=r"one or none.*'yes'"):
-        Labelled.of(train.vectors, ["yes"] * 100)
+        Labelled.from_labels(train.vectors, ["yes"] * 100)
     with pytest.raises(InvalidInput, match="1 labels for 100"):
-        Labelled.of(train.vectors, ["yes"])
+        Labelled.from_labels(train.vectors, ["yes"])
 
 
 @pytest.mark.parametrize("sample", [30, 5])

@@ -19,7 +19,7 @@ from portrait.registry.records.evidence_facts import ArtifactFacts, VectorFacts,
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.training.encoding.artifact import load_prior
 from portrait.training.inspection.inspection import (
-    collapsed,
+    collapsed_dimensions,
     inspect_artifact,
     inspect_vectors,
     inspect_version,
@@ -116,15 +116,15 @@ def test_unhealthy_vectors(backfilled: Portrait) -> None:
 
 def test_collapsed_dimensions() -> None:
     vectors = np.random.default_rng(0).normal(size=(100, 10)).astype(np.float32)
-    assert not collapsed(vectors).any()
+    assert not collapsed_dimensions(vectors).any()
     vectors[:, 0] *= np.float32(1e-5)
     vectors[:, 1] = 7
-    assert np.flatnonzero(collapsed(vectors)).tolist() == [0, 1]
+    assert np.flatnonzero(collapsed_dimensions(vectors)).tolist() == [0, 1]
     vectors[:, 2:9] *= np.float32(1e-6)  # now they are the majority
-    assert np.flatnonzero(collapsed(vectors)).tolist() == list(range(9))
+    assert np.flatnonzero(collapsed_dimensions(vectors)).tolist() == list(range(9))
     vectors[:] = vectors[0]
-    assert collapsed(vectors).all()
-    assert not collapsed(vectors[:1]).any() and not collapsed(vectors[:0]).any()
+    assert collapsed_dimensions(vectors).all()
+    assert not collapsed_dimensions(vectors[:1]).any() and not collapsed_dimensions(vectors[:0]).any()
 
 
 def test_news_that_the_vectors_do_not_know(backfilled: Portrait, tmp_path: Path) -> None:

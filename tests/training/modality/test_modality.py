@@ -7,9 +7,9 @@ import pytest
 from portrait.registry.errors import InvalidInput
 from portrait.training.modality import collaborative as collaborative_module
 from portrait.training.modality import latent as latent_module
-from portrait.training.modality.collaborative import Cooccurrence, collaborative
-from portrait.training.modality.latent import Histories, latent
-from portrait.training.modality.ready import ready
+from portrait.training.modality.collaborative import Cooccurrence, collaborative_modality
+from portrait.training.modality.latent import Histories, latent_modality
+from portrait.training.modality.ready import ready_modalities
 from portrait.training.modality.text import fit
 from tests.training.example import catalogue
 
@@ -52,20 +52,20 @@ def test_items_of_the_same_users_are_near() -> None:
     item = rng.integers(0, 10, 2000) + 10 * np.repeat(taste, 10)
     counted = Cooccurrence(21, 5)
     counted.add(user, item)
-    found = collaborative(counted, 6, 0, items=25)
+    found = collaborative_modality(counted, 6, 0, items=25)
     assert found is not None and found.dimension == 6
     assert np.isnan(found.vectors[20:]).all()  # never touched, or not counted at all
     near = found.vectors[:20] @ found.vectors[:20].T
     same = np.equal.outer(np.arange(20) < 10, np.arange(20) < 10)
     assert near[same].mean() > near[~same].mean() + 0.3
     np.testing.assert_allclose(np.linalg.norm(found.vectors[:20], axis=1), 1, atol=1e-5)
-    again = collaborative(counted, 6, 0, items=25)
+    again = collaborative_modality(counted, 6, 0, items=25)
     assert again is not None
     np.testing.assert_array_equal(found.vectors, again.vectors)
 
 
 def test_nothing_together_is_no_modality() -> None:
-    assert collaborative(Cooccurrence(5, 3), 6, 0, items=5) is None
+    assert collaborative_modality(Cooccurrence(5, 3), 6, 0, items=5) is None
 
 
 def histories(user: np.ndarray, item: np.ndarray, users: int, items: int) -> Histories:
@@ -89,7 +89,7 @@ def test_items_of_the_same_users_are_near_however_far_apart() -> None:
     taste, user = np.arange(200) % 2, np.repeat(np.arange(200), 10)
     liked = rng.integers(0, 10, 2000) + 10 * np.repeat(taste, 10)
     item = np.stack([liked, *[np.full(2000, 20)] * 10], axis=1).ravel()
-    found = latent(histories(np.repeat(user, 11), item, 200, 21), 6, 0, items=25)
+    found = latent_modality(histories(np.repeat(user, 11), item, 200, 21), 6, 0, items=25)
     assert found is not None and found.name == "latent" and found.dimension == 6
     assert np.isnan(found.vectors[21:]).all()
     np.testing.assert_allclose(np.linalg.norm(found.vectors[:21], axis=1), 1, atol=1e-5)
@@ -103,7 +103,7 @@ def test_what_everybody_has_says_little() -> None:
     taste = np.arange(100) % 2
     user = np.repeat(np.arange(100), 3)
     item = np.stack([np.full(100, 4), 2 * taste, 2 * taste + 1], axis=1).ravel()
-    found = latent(histories(user, item, 100, 5), 3, 0, items=5)
+    found = latent_modality(histories(user, item, 100, 5), 3, 0, items=5)
     assert found is not None
     apart = found.vectors @ found.vectors.T
     assert apart[0, 1] > 0.99 and apart[2, 3] > 0.99 and abs(apart[0, 2]) < 0.1
@@ -113,8 +113,8 @@ def test_enough_histories_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latent_module, "MOST_EVENTS", 40)
     had = histories(np.repeat(np.arange(200), 2), np.tile([0, 1], 200), 200, 2)
     assert had.matrix().shape == (50, 2)
-    assert latent(Histories(3), 4, 0, items=3) is None
-    assert latent(histories(np.arange(9), np.arange(9) % 3, 9, 3), 4, 0, items=3) is None  # one item each
+    assert latent_modality(Histories(3), 4, 0, items=3) is None
+    assert latent_modality(histories(np.arange(9), np.arange(9) % 3, 9, 3), 4, 0, items=3) is None  # one item each
 
 
 def test_items_of_the_same_words_are_near() -> None:
@@ -139,7 +139,7 @@ def test_ready_vectors_are_taken_as_they_are() -> None:
     items = pa.table(
         {"vector_audio": pa.array([[1.0, 2.0], None, [3.0, 4.0]], pa.list_(pa.float32())), "vector_none": pa.nulls(3)}
     )
-    (audio,) = ready(items, np.array([2, 0, 1]), 4)
+    (audio,) = ready_modalities(items, np.array([2, 0, 1]), 4)
     assert audio.name == "audio"
     np.testing.assert_array_equal(audio.vectors, np.array([[np.nan] * 2, [3, 4], [1, 2], [np.nan] * 2], np.float32))
 
@@ -154,4 +154,4 @@ def test_ready_vectors_are_taken_as_they_are() -> None:
 def test_bad_ready_vectors_are_named(vectors: list[list[float]], message: str) -> None:
     items = pa.table({"vector_audio": pa.array(vectors, pa.list_(pa.float32()))})
     with pytest.raises(InvalidInput, match=message):
-        ready(items, np.arange(2), 2)
+        ready_modalities(items, np.arange(2), 2)

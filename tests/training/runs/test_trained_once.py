@@ -27,7 +27,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def encoder(folder: Path, name: str) -> object:
-    return module.trained_once(folder, name, "clue", (), inputs(population(3)), TrainingSettings(), silent)
+    return module.train_once(folder, name, "clue", (), inputs(population(3)), TrainingSettings(), silent)
 
 
 def test_what_is_noted_is_not_trained_again(tmp_path: Path, trainings: list[str]) -> None:

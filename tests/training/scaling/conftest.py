@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from portrait.training.clue.prepare import Prepared
+from portrait.training.clue.prepare import PreparedSequences
 from tests.training.scaling.prepared import make
 
 
@@ -17,6 +17,6 @@ def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prepared(prepared_folder: Path) -> Prepared:
+def prepared(prepared_folder: Path) -> PreparedSequences:
     """The same, loaded."""
-    return Prepared(prepared_folder)
+    return PreparedSequences(prepared_folder)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from portrait.training.clue.prepare import FILES, Prepared
+from portrait.training.clue.prepare import FILES, PreparedSequences
 from portrait.training.scaling.folder import StudyFolder
 from tests.training.example import inputs, population
 from tests.training.scaling.prepared import CONFIG, USERS
@@ -21,7 +21,7 @@ def test_what_an_older_portrait_prepared_is_made_again(tmp_path: Path, missing: 
             (study.path / "prepared-16" / name).write_text("of another version")
     assert study.prepared() is None
     made = study.prepare(inputs(population(USERS)), CONFIG, lambda *_, **__: None)
-    assert study.prepared(16) == made == study.path / "prepared-16" and len(Prepared(made).tokens)
+    assert study.prepared(16) == made == study.path / "prepared-16" and len(PreparedSequences(made).tokens)
 
 
 def test_longer_sequences_take_the_place_of_shorter_ones(tmp_path: Path) -> None:

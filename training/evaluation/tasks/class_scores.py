@@ -37,7 +37,7 @@ def class_metrics(task: ClassTask, method: Method, seed: int) -> tuple[dict[str,
 
 def class_predictions(task: ClassTask, method: Method, seed: int) -> Tested:
     """Fit a head on each fold, and predict the fold's tested rows."""
-    parts = [_tested(task, fold, method, seed) for fold in task.folds]
+    parts = [_test_fold(task, fold, method, seed) for fold in task.folds]
     scores = np.concatenate([part.scores for part in parts])
     codes = np.concatenate([part.codes for part in parts])
     return Tested(scores, codes, [user for part in parts for user in part.users])
@@ -54,10 +54,10 @@ def class_intervals(task: ClassTask, tested: Tested) -> dict[str, Interval]:
     return metrics
 
 
-def _tested(task: ClassTask, fold: Fold, method: Method, seed: int) -> Tested:
+def _test_fold(task: ClassTask, fold: Fold, method: Method, seed: int) -> Tested:
     features = method.features(fold.inputs, seed)
-    train = features.of(fold.train.rows.users, fold.train.rows.as_of)
-    test = features.of(fold.test.rows.users, fold.test.rows.as_of)
+    train = features.matrix(fold.train.rows.users, fold.train.rows.as_of)
+    test = features.matrix(fold.test.rows.users, fold.test.rows.as_of)
     codes = {name: code for code, name in enumerate(task.names)}
     learnt, asked = (np.array([codes[label] for label in part.labels]) for part in (fold.train, fold.test))
     places = list(validation_split(fold.train.rows.ids, seed))

@@ -13,7 +13,7 @@ from portrait.feature_repo.schemas import from_microseconds, microseconds
 from portrait.registry.errors import InvalidInput
 from portrait.training.encoding.arrays import Int64
 from portrait.training.evaluation.tasks.kinds import ChurnTask, LabelTask
-from portrait.training.evaluation.tasks.task_data import Rows, TaskData, flags, hashed, places_of, without
+from portrait.training.evaluation.tasks.task_data import Rows, TaskData, exclude_users, flags, hash_users, places_of
 from portrait.training.runs.training_inputs import TrainingInputs
 
 FEWEST = 20  # examples of each part
@@ -57,11 +57,11 @@ class ClassTask:
 
 def label_task(task: LabelTask, data: TaskData) -> ClassTask:
     """Users with a label, dealt into parts by a hash of their id; raises InvalidInput when they are too few."""
-    examples = labelled(data, data.answers(task), task.as_of)
+    examples = labelled_examples(data, data.answers(task), task.as_of)
     if task.top is not None:
         named = {name for name, _ in Counter(examples.labels).most_common(task.top)}
         examples = replace(examples, labels=[name if name in named else OTHER for name in examples.labels])
-    draw = hashed(examples.rows.ids, f"label-{task.seed}")
+    draw = hash_users(examples.rows.ids, f"label-{task.seed}")
     parts = task.folds if task.split == "folds" else round(1 / TEST_SHARE)
     part = (draw * parts).astype(np.int64)
     names = tuple(sorted(set(examples.labels)))
@@ -75,7 +75,7 @@ def label_task(task: LabelTask, data: TaskData) -> ClassTask:
     return ClassTask(names, folds, as_of, task.as_of)
 
 
-def labelled(data: TaskData, answers: pa.Table, as_of: datetime | None) -> Examples:
+def labelled_examples(data: TaskData, answers: pa.Table, as_of: datetime | None) -> Examples:
     """The users who have an answer and are known, as of a time or of the time that comes with the answer if earlier."""
     everybody = data.rows(as_of)
     places = places_of(answers["user_id"].combine_chunks(), everybody.users)
@@ -112,7 +112,7 @@ def _fold(task: LabelTask, data: TaskData, examples: Examples, tested: np.ndarra
     test, train = examples.take(np.flatnonzero(tested)), examples.take(np.flatnonzero(~tested))
     _require_training(task, train)
     _require(task.name, test, "to test")
-    others = without(test.rows.users["user_id"].combine_chunks())
+    others = exclude_users(test.rows.users["user_id"].combine_chunks())
     return Fold(data.inputs(task.as_of, others, f"{task.name}-{task.seed}-{number}"), train, test)
 
 
@@ -139,6 +139,6 @@ def _require(name: str, examples: Examples, where: str) -> None:
 
 def validation_split(users: list[str], seed: int) -> Iterator[Int64]:
     """Places for training, then places for choosing: one user in five, with all of the user's rows."""
-    held = hashed(users, f"choose-{seed}") < 0.2
+    held = hash_users(users, f"choose-{seed}") < 0.2
     yield np.flatnonzero(~held)
     yield np.flatnonzero(held)

@@ -36,7 +36,7 @@ from portrait.training.evaluation.tasks.rankings import RankingTask, first_hours
 from portrait.training.evaluation.tasks.task_data import TaskData
 from portrait.training.evaluation.tasks.transfer import transfer_task
 from portrait.training.metrics.classes import Interval
-from portrait.training.runs.trained_once import trained_once
+from portrait.training.runs.trained_once import train_once
 from portrait.training.settings import TrainingSettings
 
 REVISION = 2  # raise it when the same task would be measured another way
@@ -44,7 +44,7 @@ FOLDER = "evaluations"
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class TaskEvaluation:
     """A task's lines, those of versions first."""
 
     task: str
@@ -83,7 +83,7 @@ def evaluate(
     settings: TrainingSettings,
     progress: Progress | None = None,
     beside: Sequence[EmbeddingVersion] = (),
-) -> Evaluation:
+) -> TaskEvaluation:
     """Measure a version, others beside it and baselines on a task, and register what the versions reached.
 
     Lines of an earlier run over the same data and task are taken from disk. Raises InvalidInput for a version that has
@@ -109,15 +109,15 @@ def evaluate(
         measuring = versions.get(method.name)
         fingerprint = None if measuring is None else measuring.fingerprint
         progress("measuring", number, len(methods), method.name)
-        found = log.of(method.name, fingerprint)
+        found = log.lines_of(method.name, fingerprint)
         if not found:
             if measuring is not None:
                 method = replace(method, encoder=_encoder(repo, measuring, built, task, folder, settings, progress))
-            found = measured(built, method, fingerprint, task)
+            found = measure_lines(built, method, fingerprint, task)
             log.add(found)
         lines += found
     progress("measuring", len(methods), len(methods))
-    done = Evaluation(task.name, built.as_of, stamp, lines, folder)
+    done = TaskEvaluation(task.name, built.as_of, stamp, lines, folder)
     for one in versions.values():
         register(repo, one, done)
     return done
@@ -152,7 +152,7 @@ def _encoder(
         NewItems(repo.log).bring(encoder)
         return encoder
     inputs = replace(built.inputs, exclude=tuple(version.config.get("exclude", ())))
-    return trained_once(folder, version.fingerprint, version.family, recipe(version), inputs, settings, progress)
+    return train_once(folder, version.fingerprint, version.family, recipe(version), inputs, settings, progress)
 
 
 def recipe(version: EmbeddingVersion) -> list[str]:
@@ -164,7 +164,7 @@ def recipe(version: EmbeddingVersion) -> list[str]:
     return [f"{name}={text}" for name, text in plain.items() if name not in left_out]
 
 
-def measured(built: Built, method: Method, fingerprint: str | None, task: Task) -> list[Line]:
+def measure_lines(built: Built, method: Method, fingerprint: str | None, task: Task) -> list[Line]:
     """Measure a method: a line for each metric, the one that the task names first."""
     started = time.monotonic()
     metrics: dict[str, Interval]
@@ -188,7 +188,7 @@ def _short(resamples: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(round(value, 6) for value in resamples)
 
 
-def register(repo: FeatureRepo, version: EmbeddingVersion, done: Evaluation) -> None:
+def register(repo: FeatureRepo, version: EmbeddingVersion, done: TaskEvaluation) -> None:
     """Record the lines of the version's fingerprint as its evaluations, each once for the same data."""
     versions = repo.registry.versions
     known = {(one.task, one.metric, one.data_stamp) for one in versions.evaluations(version.id)}

@@ -43,7 +43,7 @@ def baseline_method(name: str) -> Method:
     return Method(name, feature_baseline(name).suits)
 
 
-def fitting(kind: str) -> list[str]:
+def baselines_for(kind: str) -> list[str]:
     """Names of the baselines that a kind of task can be given."""
     if kind in ("label", "churn"):
         return list(FEATURES)

@@ -9,7 +9,7 @@ from scipy import sparse
 from portrait.registry.errors import InvalidInput
 from portrait.training.baselines.baseline import Features
 from portrait.training.encoding.arrays import Float64, Int64
-from portrait.training.evaluation.tasks.classes import FEWEST, Examples, labelled
+from portrait.training.evaluation.tasks.classes import FEWEST, Examples, labelled_examples
 from portrait.training.evaluation.tasks.kinds import NeighboursTask
 from portrait.training.evaluation.tasks.methods import Method
 from portrait.training.evaluation.tasks.task_data import Rows, TaskData
@@ -33,7 +33,7 @@ class NearestTask:
 
 def nearest_task(task: NeighboursTask, data: TaskData) -> NearestTask:
     """Everybody with a cluster; raises InvalidInput for too few users or a single cluster."""
-    examples = _one_each(labelled(data, data.answers(task), task.as_of))
+    examples = _one_each(labelled_examples(data, data.answers(task), task.as_of))
     names, cluster = np.unique(np.asarray(examples.labels, dtype=np.str_), return_inverse=True)
     if len(examples) < max(FEWEST, task.k + 1) or len(names) < 2:
         raise InvalidInput(
@@ -44,7 +44,7 @@ def nearest_task(task: NeighboursTask, data: TaskData) -> NearestTask:
 
 def nearest_metrics(task: NearestTask, method: Method, seed: int) -> tuple[dict[str, Interval], int]:
     """nDCG@k with its interval over users whose cluster has others."""
-    features = method.features(task.inputs, seed).of(task.rows.users, task.rows.as_of)
+    features = method.features(task.inputs, seed).matrix(task.rows.users, task.rows.as_of)
     gains, owner = neighbour_ndcg(features, task.cluster, task.k)
     return {f"ndcg@{task.k}": mean_interval(gains, owner)}, len(gains)
 

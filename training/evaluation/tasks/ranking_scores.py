@@ -14,7 +14,7 @@ from portrait.training.baselines.mean_vectors import item_vectors
 from portrait.training.encoding.arrays import UNKNOWN, Bool, Float32, Float64, Int64
 from portrait.training.evaluation.tasks.methods import Method
 from portrait.training.evaluation.tasks.rankings import Asked, Drawn, RankingTask
-from portrait.training.evaluation.tasks.task_data import Rows, hashed
+from portrait.training.evaluation.tasks.task_data import Rows, hash_users
 from portrait.training.heads.examples import Chosen, Items
 from portrait.training.heads.two_tower import CHOOSE_BY, TwoTower
 from portrait.training.metrics.classes import Interval, auc_interval, mean_interval
@@ -36,10 +36,10 @@ class _Found:
 
 def ranking_metrics(task: RankingTask, method: Method, seed: int) -> tuple[dict[str, Interval], int]:
     """Means with their intervals over users, and how many answers were asked for."""
-    return ranking_intervals(task, fitted_scorer(task, method, seed), seed), len(task.test)
+    return ranking_intervals(task, fit_scorer(task, method, seed), seed), len(task.test)
 
 
-def fitted_scorer(task: RankingTask, method: Method, seed: int) -> Scorer:
+def fit_scorer(task: RankingTask, method: Method, seed: int) -> Scorer:
     """Fit the method's own ranker, or the two-tower head on its features."""
     return _ranker(task, method, seed) if method.ranks else _towers(task, method, seed)
 
@@ -151,7 +151,7 @@ def _towers(task: RankingTask, method: Method, seed: int) -> Scorer:
     items = Items(known, task.popularity)
     fit, choose = _parts(task, seed)
     head = TwoTower().fit(
-        _chosen(features, fit, items, ranked=False), _chosen(features, choose, items, ranked=True), seed
+        _item_examples(features, fit, items, ranked=False), _item_examples(features, choose, items, ranked=True), seed
     )
     return lambda rows: head.scores(_vectors(features, rows))
 
@@ -160,7 +160,7 @@ def _parts(task: RankingTask, seed: int) -> tuple[Asked, Asked]:
     """(answers that the head learns from, answers of other users that it chooses its epoch by)."""
     if task.choose is not None:
         return task.train, _first(task.choose)
-    held = (hashed(task.train.rows.ids, f"choose-{seed}") < 0.1)[task.train.owner]
+    held = (hash_users(task.train.rows.ids, f"choose-{seed}") < 0.1)[task.train.owner]
     if held.all() or not held.any():
         raise InvalidInput("there are too few training users to choose a head by: ingest more, or add training cuts")
     return _where(task.train, ~held), _first(_where(task.train, held))
@@ -174,7 +174,7 @@ def _first(asked: Asked) -> Asked:
     return Asked(asked.rows, asked.owner[:CHOOSE_BY], asked.item[:CHOOSE_BY])
 
 
-def _chosen(features: UserFeatures, asked: Asked, items: Items, ranked: bool) -> Chosen:
+def _item_examples(features: UserFeatures, asked: Asked, items: Items, ranked: bool) -> Chosen:
     """One example for each answer. Nothing is hidden from the rankings, which keeps the choice of an epoch quick."""
     rows, at = np.unique(asked.owner, return_inverse=True)
     vectors = _vectors(features, asked.rows.take(rows))[at]
@@ -183,5 +183,5 @@ def _chosen(features: UserFeatures, asked: Asked, items: Items, ranked: bool) ->
 
 
 def _vectors(features: UserFeatures, rows: Rows) -> Float32:
-    found = features.of(rows.users, rows.as_of)
+    found = features.matrix(rows.users, rows.as_of)
     return found.toarray() if sparse.issparse(found) else found

@@ -65,9 +65,9 @@ class RankingTask:
 def interact_task(task: InteractTask, data: TaskData) -> RankingTask:
     """Users who were active before a cut and had something within the horizon; raises InvalidInput for too few."""
     data.require_until(task.test_cut + timedelta(days=task.horizon_days), task.name)
-    inputs, bags = _fitted_on(task, data, max(task.train_cuts))
+    inputs, bags = _inputs_and_items(task, data, max(task.train_cuts))
     asked = [_after(task, data, bags, cut, task.new_only, first=False) for cut in (*task.train_cuts, task.test_cut)]
-    built = _built(task.name, inputs, bags, _joined(asked[:-1]), asked[-1], task.new_only, task.k, task.test_cut)
+    built = _build(task.name, inputs, bags, _join(asked[:-1]), asked[-1], task.new_only, task.k, task.test_cut)
     return replace(built, drawn=Drawn(task.negatives, task.drawn == "popularity"))
 
 
@@ -76,14 +76,14 @@ def next_item_task(task: NextItemTask, data: TaskData) -> RankingTask:
     if task.test_cut is None:
         return _leave_one_out(task, data)
     data.require_until(task.test_cut + timedelta(days=task.horizon_days), task.name)
-    inputs, bags = _fitted_on(task, data, max(task.train_cuts))
+    inputs, bags = _inputs_and_items(task, data, max(task.train_cuts))
     asked = [_after(task, data, bags, cut, task.new_only, first=True) for cut in (*task.train_cuts, task.test_cut)]
-    return _built(task.name, inputs, bags, _joined(asked[:-1]), asked[-1], task.new_only, task.k, task.test_cut)
+    return _build(task.name, inputs, bags, _join(asked[:-1]), asked[-1], task.new_only, task.k, task.test_cut)
 
 
 def first_hours_task(task: FirstHoursTask, data: TaskData) -> RankingTask:
     """New users as of their sign-up; those who signed up before the cut train. Raises InvalidInput for too few."""
-    inputs, bags = _fitted_on(task, data, task.cut)
+    inputs, bags = _inputs_and_items(task, data, task.cut)
     everybody = data.rows().users
     created = times(everybody["created_time"].combine_chunks())
     horizon = round(task.hours * 3_600_000_000)
@@ -97,11 +97,11 @@ def first_hours_task(task: FirstHoursTask, data: TaskData) -> RankingTask:
         seen = with_events(rows.users, moments < (rows.as_of - 1)[owners(rows.users)])
         rows = replace(rows, users=seen if task.onboarding else without_picks(seen))
         parts.append(_answers(task, data, bags, rows, rows.as_of - 1, horizon))
-    built = _built(task.name, inputs, bags, parts[0], parts[1], False, task.k, task.cut)
+    built = _build(task.name, inputs, bags, parts[0], parts[1], False, task.k, task.cut)
     return replace(built, drawn=Drawn(task.negatives, task.drawn == "popularity"))
 
 
-def _fitted_on(task: Counted, data: TaskData, cut: datetime) -> tuple[TrainingInputs, "_Ranked"]:
+def _inputs_and_items(task: Counted, data: TaskData, cut: datetime) -> tuple[TrainingInputs, "_Ranked"]:
     inputs = data.inputs(cut)
     return inputs, _Ranked.over(inputs, task.services)
 
@@ -136,9 +136,9 @@ def _after(
     asked = _answers(task, data, ranked, rows, rows.as_of, horizon)
     if new:  # an unknown item is new to everybody; its place -1 is looked up in the last column, and overruled
         had = np.asarray(ranked.had(asked.rows)[asked.owner, asked.item]).ravel() > 0
-        asked = some(asked, ~had | (asked.item == UNKNOWN))
+        asked = keep_answers(asked, ~had | (asked.item == UNKNOWN))
     if first:
-        asked = some(asked, np.diff(asked.owner, prepend=-1) > 0)
+        asked = keep_answers(asked, np.diff(asked.owner, prepend=-1) > 0)
     return asked
 
 
@@ -161,7 +161,7 @@ def _answers(task: Counted, data: TaskData, ranked: _Ranked, rows: Rows, since: 
 
 def _leave_one_out(task: NextItemTask, data: TaskData) -> RankingTask:
     everybody = data.rows().users
-    counted = np.flatnonzero(_counted(task, everybody))
+    counted = np.flatnonzero(_event_mask(task, everybody))
     owner = owners(everybody)[counted]
     ends = np.searchsorted(owner, np.arange(everybody.num_rows), side="right")
     starts = np.searchsorted(owner, np.arange(everybody.num_rows))
@@ -185,11 +185,11 @@ def _leave_one_out(task: NextItemTask, data: TaskData) -> RankingTask:
         parts.append(asked)
     as_of = from_microseconds(int(parts[1].rows.as_of.max()))
     first = from_microseconds(int(parts[0].rows.as_of.min()))
-    built = _built(task.name, inputs, ranked, parts[0], parts[1], task.new_only, task.k, as_of)
+    built = _build(task.name, inputs, ranked, parts[0], parts[1], task.new_only, task.k, as_of)
     return replace(built, known_before=first)
 
 
-def _counted(task: Counted, users: pa.Table) -> Bool:
+def _event_mask(task: Counted, users: pa.Table) -> Bool:
     """Bool [events] marks of the events that count."""
     flat = {name: users[name].combine_chunks().flatten() for name in ("services", "actions", "weights")}
     found = np.ones(len(flat["weights"]), bool)
@@ -202,24 +202,24 @@ def _counted(task: Counted, users: pa.Table) -> Bool:
     return found
 
 
-def some(asked: Asked, kept: Bool) -> Asked:
+def keep_answers(asked: Asked, kept: Bool) -> Asked:
     """The marked answers; all rows stay."""
     return replace(asked, owner=asked.owner[kept], item=asked.item[kept])
 
 
-def _joined(parts: list[Asked]) -> Asked:
+def _join(parts: list[Asked]) -> Asked:
     starts = np.cumsum([0, *(len(part.rows) for part in parts)])
     owner = np.concatenate([part.owner + start for part, start in zip(parts, starts[:-1], strict=True)])
     return Asked(Rows.joined([part.rows for part in parts]), owner, np.concatenate([part.item for part in parts]))
 
 
-def only_answered(asked: Asked) -> Asked:
+def drop_unanswered_rows(asked: Asked) -> Asked:
     """The answers without the rows that have none."""
     rows, owner = np.unique(asked.owner, return_inverse=True)
     return Asked(asked.rows.take(rows), owner, asked.item)
 
 
-def _built(
+def _build(
     name: str,
     inputs: TrainingInputs,
     ranked: _Ranked,
@@ -229,7 +229,7 @@ def _built(
     k: int,
     as_of: datetime,
 ) -> RankingTask:
-    train, test = only_answered(some(train, train.item != UNKNOWN)), only_answered(test)
+    train, test = drop_unanswered_rows(keep_answers(train, train.item != UNKNOWN)), drop_unanswered_rows(test)
     for part, where in ((train, "in training"), (test, "to test")):
         if len(part.rows) < FEWEST:
             raise InvalidInput(

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from portrait.feature_repo.history.catalogue import items_position
 from portrait.feature_repo.history.event_window import events_between
 from portrait.feature_repo.history.point_in_time import ASKED
-from portrait.feature_repo.history.snapshot_cut import Snapshot, cut
+from portrait.feature_repo.history.snapshot_cut import Snapshot, cut_snapshot
 from portrait.feature_repo.log.durable_files import file_digest
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.schemas import TIME
@@ -70,7 +70,7 @@ class TaskData:
     @cached_property
     def newest(self) -> Snapshot:
         """The snapshot of everything that is known; its id is the stamp of the data."""
-        return cut(self.repo.log)
+        return cut_snapshot(self.repo.log)
 
     def sources(self, task: Task) -> list[str]:
         """Texts of all that lines depend on beside newest snapshot and task: items, fields, and the labels' digest."""
@@ -83,7 +83,7 @@ class TaskData:
         self, as_of: datetime | None = None, kept: Callable[[pa.Table], pa.Table] | None = None, what: str = ""
     ) -> TrainingInputs:
         """All users as of a time, or what `kept` leaves of each bucket; `what` then names them in the inputs' id."""
-        snapshot = self.newest if as_of is None else cut(self.repo.log, as_of)
+        snapshot = self.newest if as_of is None else cut_snapshot(self.repo.log, as_of)
         found = inputs_of(self.repo, snapshot, self._exclude)
         if snapshot.id not in self._read:
             self._read[snapshot.id] = list(found.tables())
@@ -179,7 +179,7 @@ class TaskData:
         return found
 
 
-def hashed(user_ids: Sequence[str], salt: str) -> np.ndarray:
+def hash_users(user_ids: Sequence[str], salt: str) -> np.ndarray:
     """float64 [n] in [0, 1): where each user falls, the same in every run and at every version."""
     digests = (blake2b(user.encode(), digest_size=8, salt=salt.encode()[:16]).digest() for user in user_ids)
     return np.fromiter((int.from_bytes(digest, "little") / 2**64 for digest in digests), np.float64, len(user_ids))
@@ -192,7 +192,7 @@ def places_of(user_ids: pa.Array, among: pa.Table) -> Int64:
     return places
 
 
-def without(user_ids: pa.Array) -> Callable[[pa.Table], pa.Table]:
+def exclude_users(user_ids: pa.Array) -> Callable[[pa.Table], pa.Table]:
     """A function that takes these users out of a table."""
     return lambda table: table.filter(pc.invert(pc.is_in(table["user_id"], value_set=user_ids)))
 

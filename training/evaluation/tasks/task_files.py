@@ -48,7 +48,7 @@ def read_task(path: Path) -> Task:
     try:
         task: Task = of(**document, name=path.stem)
     except ValidationError as error:
-        raise InvalidInput(f"{path}: {_told(error)}") from None
+        raise InvalidInput(f"{path}: {_describe_error(error)}") from None
     return task
 
 
@@ -69,7 +69,7 @@ def _beside(path: Path, document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _told(error: ValidationError) -> str:
+def _describe_error(error: ValidationError) -> str:
     """The first error as text: key, value, and what is allowed."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portrait.registry.errors import InvalidInput
-from portrait.training.evaluation.tasks.evaluate import Evaluation, evaluate
+from portrait.training.evaluation.tasks.evaluate import TaskEvaluation, evaluate
 from portrait.training.evaluation.tasks.kinds import (
     ChurnTask,
     CrossServiceTask,
@@ -33,12 +33,14 @@ CHURN = ChurnTask(
 )
 
 
-def measured(instance: "Portrait", task: Task, *baselines: str, version: str | None = "autoencoder-1") -> Evaluation:
+def measured(
+    instance: "Portrait", task: Task, *baselines: str, version: str | None = "autoencoder-1"
+) -> TaskEvaluation:
     known = instance.registry.versions.get(version) if version else None
     return evaluate(instance.repo, known, task, baselines, instance.settings)
 
 
-def values(found: Evaluation, metric: str) -> dict[str, float]:
+def values(found: TaskEvaluation, metric: str) -> dict[str, float]:
     return {line.method: line.value for line in found.lines if line.metric == metric}
 
 

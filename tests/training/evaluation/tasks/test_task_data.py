@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import update
 
 from portrait.feature_repo.ingest.ingest import ingest
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.tables import SegmentRow
 from portrait.registry.errors import InvalidInput
 from portrait.training.evaluation.tasks.classes import label_task
@@ -21,7 +21,7 @@ from portrait.training.evaluation.tasks.evaluate import stamp_of
 from portrait.training.evaluation.tasks.kinds import Answers, FirstHoursTask, LabelTask, NeighboursTask
 from portrait.training.evaluation.tasks.nearest import nearest_task
 from portrait.training.evaluation.tasks.rankings import first_hours_task
-from portrait.training.evaluation.tasks.task_data import TaskData, hashed
+from portrait.training.evaluation.tasks.task_data import TaskData, hash_users
 
 if TYPE_CHECKING:
     from portrait.infra.portrait import Portrait
@@ -94,7 +94,7 @@ def test_new_users_said_at_sign_up_what_was_ingested_after_it(own: "Portrait") -
     with own.repo.log.database.transaction() as session:  # the log began before anybody signed up
         session.execute(
             update(SegmentRow)
-            .where(SegmentRow.kind == Kind.EVENTS)
+            .where(SegmentRow.kind == SegmentKind.EVENTS)
             .values(committed_at=datetime(2020, 1, 1, tzinfo=UTC))
         )
     task = FirstHoursTask(name="first", kind="first_hours", cut=JUNE, hours=500.0)
@@ -132,7 +132,7 @@ def test_a_user_with_two_answers_is_nobodys_neighbour_twice(data: TaskData, tmp_
 
 def test_a_class_that_only_the_choosing_users_have_is_said(data: TaskData, tmp_path: Path) -> None:
     users = data.rows().ids
-    groups = ["rare" if draw < 0.2 else "usual" for draw in hashed(users, "choose-0")]
+    groups = ["rare" if draw < 0.2 else "usual" for draw in hash_users(users, "choose-0")]
     pq.write_table(pa.table({"user_id": users, "group": groups}), tmp_path / "mine.parquet")
     task = LabelTask(name="mine", kind="label", labels=str(tmp_path / "mine.parquet"), column="group")
     with pytest.raises(InvalidInput, match=r"mine: all training users but those who choose .* are usual: ingest more"):

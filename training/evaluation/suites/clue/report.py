@@ -13,7 +13,7 @@ from portrait.training.clue.objective import ObjectiveName
 from portrait.training.encoding.arrays import Float64
 from portrait.training.evaluation.cross_service import Seen
 from portrait.training.evaluation.gains import Gain, draw_gains
-from portrait.training.evaluation.suites.clue.suite import METRICS, POPULARITY, RANDOM, UNSEEN, Line
+from portrait.training.evaluation.suites.clue.suite import METRICS, POPULARITY, RANDOM, UNSEEN, RankLine
 
 NAMES = {
     "recall": "recall@10",
@@ -47,7 +47,7 @@ class Mean(NamedTuple):
         return f"{self.mean:.4f} ± {self.spread:.4f}" if self.seeds > 1 else f"{self.mean:.4f}"
 
 
-class Claim(NamedTuple):
+class Ordering(NamedTuple):
     """An ordering of the paper, measured here."""
 
     said: str
@@ -75,12 +75,12 @@ class Claim(NamedTuple):
         return "holds" if difference > 0 else "does not hold"
 
 
-def means(lines: Sequence[Line], metric: str) -> dict[tuple[str, str, Seen], Mean]:
+def means(lines: Sequence[RankLine], metric: str) -> dict[tuple[str, str, Seen], Mean]:
     """Means over seeds by service, method and what was seen."""
     return {key: _mean(values) for key, values in _by_user(lines, metric).items()}
 
 
-def _by_user(lines: Sequence[Line], metric: str) -> dict[tuple[str, str, Seen], Float64]:
+def _by_user(lines: Sequence[RankLine], metric: str) -> dict[tuple[str, str, Seen], Float64]:
     """float64 [seeds, users] values by service, method and what was seen."""
     values: dict[tuple[str, str, Seen], list[Float64]] = defaultdict(list)
     for line in lines:
@@ -100,18 +100,18 @@ def _error(better: Float64, worse: Float64) -> float:
     return float(np.sqrt(differences.var(ddof=1) / len(differences) + seeds))
 
 
-def claims(lines: Sequence[Line], metric: str = "recall") -> list[Claim]:
+def claims(lines: Sequence[RankLine], metric: str = "recall") -> list[Ordering]:
     """The measured ones of CLAIMS, service by service."""
     found, made = _by_user(lines, metric), []
     for target in dict.fromkeys(line.target for line in lines):
         for said, better, worse, paper in CLAIMS:
             one, other = found.get((target, *better)), found.get((target, *worse))
             if one is not None and other is not None:
-                made.append(Claim(said, target, _mean(one), _mean(other), _error(one, other), paper))
+                made.append(Ordering(said, target, _mean(one), _mean(other), _error(one, other), paper))
     return made
 
 
-def write_report(lines: Sequence[Line], folder: Path) -> Path:
+def write_report(lines: Sequence[RankLine], folder: Path) -> Path:
     """Write report.md, gains.png and numbers.json into the folder; returns the page's path."""
     (folder / "numbers.json").write_text(json.dumps(plain_numbers(lines), indent=1) + "\n")
     if found := claims(lines, PICTURED):
@@ -121,17 +121,17 @@ def write_report(lines: Sequence[Line], folder: Path) -> Path:
     return page
 
 
-def plain_numbers(lines: Sequence[Line]) -> dict[str, Any]:
+def plain_numbers(lines: Sequence[RankLine]) -> dict[str, Any]:
     """All lines and orderings as plain values."""
     orderings = [{"metric": metric, **_numbers(claim)} for metric in ORDERED for claim in claims(lines, metric)]
     return {"lines": [line.summary() for line in lines], "orderings": orderings}
 
 
-def _numbers(claim: Claim) -> dict[str, Any]:
+def _numbers(claim: Ordering) -> dict[str, Any]:
     return {"target": claim.target, "said": claim.said, **claim.gain.numbers(), "sign": claim.verdict}
 
 
-def as_markdown(lines: Sequence[Line]) -> str:
+def as_markdown(lines: Sequence[RankLine]) -> str:
     parts = ["![gains](gains.png)\n"] if claims(lines, PICTURED) else []
     for target in dict.fromkeys(line.target for line in lines):
         users = next(len(line.ranks) for line in lines if line.target == target)
@@ -145,7 +145,7 @@ def as_markdown(lines: Sequence[Line]) -> str:
     return "\n".join(parts)
 
 
-def _row(claim: Claim) -> str:
+def _row(claim: Ordering) -> str:
     paper = "" if claim.paper is None else f"{claim.paper:+.1%}"
     return (
         f"| {claim.target} | {claim.said} | {claim.better} | {claim.worse} | {claim.gain} | {paper} "
@@ -153,7 +153,7 @@ def _row(claim: Claim) -> str:
     )
 
 
-def _table(lines: Sequence[Line], target: str, metric: str) -> str:
+def _table(lines: Sequence[RankLine], target: str, metric: str) -> str:
     found = means(lines, metric)
     methods = dict.fromkeys(line.method for line in lines if line.target == target)
     head = f"| {NAMES[metric]} | {' | '.join(Seen)} |\n|---|{'---|' * len(Seen)}"

@@ -21,16 +21,16 @@ from portrait.training.clue.objective import ObjectiveName
 from portrait.training.encoding.arrays import Float32, Float64
 from portrait.training.encoding.encoder import Encoder
 from portrait.training.encoding.vocabulary import Vocabulary, catalogue_keys, item_keys
-from portrait.training.evaluation.cross_service import CrossServiceTask, Seen, cross_service_task, training_users
+from portrait.training.evaluation.cross_service import CrossServiceRanking, Seen, cross_service_task, training_users
 from portrait.training.evaluation.event_choice import owners, with_events
 from portrait.training.heads.examples import Chosen, Items
 from portrait.training.heads.two_tower import TwoTower
 from portrait.training.json_lines import JsonLines
 from portrait.training.metrics.ranking import full_ranks, ndcg, recall, sampled_ranks
-from portrait.training.metrics.user_split import Part
+from portrait.training.metrics.user_split import UserPart
 from portrait.training.modality.text import fit as fit_text
 from portrait.training.runs.parallel_jobs import in_turn, side_by_side
-from portrait.training.runs.trained_once import trained_once
+from portrait.training.runs.trained_once import train_once
 from portrait.training.runs.training_inputs import TrainingInputs
 from portrait.training.settings import TrainingSettings
 
@@ -43,7 +43,7 @@ METRICS = ("recall", "ndcg", "recall_sampled", "ndcg_sampled")  # all at 10; sam
 
 
 @dataclass(frozen=True)
-class Plan:
+class ComparisonPlan:
     """The services, seeds and methods to compare."""
 
     targets: tuple[str, ...]
@@ -55,7 +55,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Line:
+class RankLine:
     """One measurement: the rank of each test user's item, 0 the best; the same users in the same order in all lines."""
 
     target: str
@@ -85,7 +85,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Method:
+class VectorMethod:
     """A way to make vectors of users."""
 
     name: str
@@ -104,7 +104,7 @@ class Method:
 class Job:
     """A method with the keys that are still to be measured."""
 
-    method: Method
+    method: VectorMethod
     missing: tuple[Key, ...]
 
 
@@ -115,16 +115,16 @@ class Comparison:
     inputs: TrainingInputs
     users: pa.Table
     texts: "_TextVectors"
-    plan: Plan
+    plan: ComparisonPlan
     folder: Path
     settings: TrainingSettings
 
     @cached_property
-    def tasks(self) -> dict[str, CrossServiceTask]:
+    def tasks(self) -> dict[str, CrossServiceRanking]:
         """The tasks by service; raises InvalidInput for a service that too few users have."""
         return {target: cross_service_task(self.users, target) for target in self.plan.targets}
 
-    def __call__(self, job: Job, progress: Progress = silent) -> list[Line]:
+    def __call__(self, job: Job, progress: Progress = silent) -> list[RankLine]:
         """Train the method, unless that is done, and measure what is missing."""
         encoder = _encoder(self, job.method, progress)
         return [
@@ -134,8 +134,12 @@ class Comparison:
 
 
 def compare(
-    inputs: TrainingInputs, plan: Plan, folder: Path, settings: TrainingSettings, progress: Progress | None = None
-) -> list[Line]:
+    inputs: TrainingInputs,
+    plan: ComparisonPlan,
+    folder: Path,
+    settings: TrainingSettings,
+    progress: Progress | None = None,
+) -> list[RankLine]:
     """All lines of the plan, those of an earlier run that was cut short among them; raises InvalidInput.
 
     With one CPU worker a training (the default) methods are trained and measured side by side through Ray; with none
@@ -150,7 +154,7 @@ def compare(
     comparison = Comparison(given, users, _TextVectors(inputs.catalogue), plan, folder, settings)
     if not comparison.tasks:  # an impossible task is refused before anything is trained
         raise InvalidInput("there is no service to rank the items of: give one")
-    lines = _read(log)
+    lines = _read_lines(log)
     methods = list(_methods(plan))
     asked = (Job(method, tuple(key for key in method.keys if key not in lines)) for method in methods)
     jobs = [job for job in asked if job.missing]
@@ -170,15 +174,15 @@ def compare(
     return ours + list(lines.values())  # those of an earlier plan come last
 
 
-def _methods(plan: Plan) -> Iterator[Method]:
-    yield Method(POPULARITY, 0, plan.targets)
+def _methods(plan: ComparisonPlan) -> Iterator[VectorMethod]:
+    yield VectorMethod(POPULARITY, 0, plan.targets)
     for seed in plan.seeds:
-        yield Method(MEAN_TEXT, seed, plan.targets)
-        yield Method(RANDOM, seed, plan.targets, ("epochs=0",))
+        yield VectorMethod(MEAN_TEXT, seed, plan.targets)
+        yield VectorMethod(RANDOM, seed, plan.targets, ("epochs=0",))
         for objective in plan.objectives:
-            yield Method(objective, seed, plan.targets, (f"objective={objective}",))
+            yield VectorMethod(objective, seed, plan.targets, (f"objective={objective}",))
         for target in plan.targets if plan.unseen else ():
-            yield Method(UNSEEN, seed, (target,), (), target)
+            yield VectorMethod(UNSEEN, seed, (target,), (), target)
 
 
 def _without(inputs: TrainingInputs, service: str) -> TrainingInputs:
@@ -192,7 +196,7 @@ def _without(inputs: TrainingInputs, service: str) -> TrainingInputs:
     return replace(inputs, tables=tables, catalogue=catalogue, snapshot=f"{inputs.snapshot}-without-{service}")
 
 
-def _encoder(comparison: Comparison, method: Method, progress: Progress) -> Encoder | None:
+def _encoder(comparison: Comparison, method: VectorMethod, progress: Progress) -> Encoder | None:
     """An encoder trained on the training users alone; a finished training is not done again."""
     if method.further is None:
         return None
@@ -204,32 +208,37 @@ def _encoder(comparison: Comparison, method: Method, progress: Progress) -> Enco
     }
     name = [*method.further, *([f"unseen-{method.without}"] if method.without else []), str(method.seed)]
     note = "-".join(name).replace("=", "-")
-    encoder = trained_once(comparison.folder, note, "clue", list(chosen.values()), mine, comparison.settings, progress)
+    encoder = train_once(comparison.folder, note, "clue", list(chosen.values()), mine, comparison.settings, progress)
     if method.without is not None:
         encoder.learn(inputs.catalogue, position=1)  # as it would when the service opens: by its items' texts
     return encoder
 
 
 def _measure(
-    task: CrossServiceTask, seen: Seen, method: Method, encoder: Encoder | None, texts: "_TextVectors", clock: bool
-) -> Line:
-    test = task.parts[Part.TEST]
+    task: CrossServiceRanking,
+    seen: Seen,
+    method: VectorMethod,
+    encoder: Encoder | None,
+    texts: "_TextVectors",
+    clock: bool,
+) -> RankLine:
+    test = task.parts[UserPart.TEST]
     if method.name == POPULARITY:
         scores = np.repeat(task.popularity[None].astype(np.float32), len(test), axis=0)
     else:
         keys = item_keys(pa.array([task.service] * len(task.items)), pa.array(task.items.values))
-        items = Items(texts.of(keys), task.popularity)
-        data = {part: _data(task, part, seen, encoder, texts, clock, items) for part in Part}
-        head = TwoTower().fit(data[Part.TRAIN], data[Part.VALIDATION], method.seed)
-        scores = head.scores(data[Part.TEST].vectors)
+        items = Items(texts.of_items(keys), task.popularity)
+        data = {part: _data(task, part, seen, encoder, texts, clock, items) for part in UserPart}
+        head = TwoTower().fit(data[UserPart.TRAIN], data[UserPart.VALIDATION], method.seed)
+        scores = head.scores(data[UserPart.TEST].vectors)
     full = full_ranks(scores, test.item, test.hidden)
     sampled = sampled_ranks(scores, test.item, test.hidden, seed=0)  # the same negatives for every method
-    return Line(task.service, seen, method.name, method.seed, tuple(full.tolist()), tuple(sampled.tolist()))
+    return RankLine(task.service, seen, method.name, method.seed, tuple(full.tolist()), tuple(sampled.tolist()))
 
 
 def _data(
-    task: CrossServiceTask,
-    part: Part,
+    task: CrossServiceRanking,
+    part: UserPart,
     seen: Seen,
     encoder: Encoder | None,
     texts: "_TextVectors",
@@ -260,7 +269,7 @@ class _TextVectors:
             vectors[self._codes.encode(catalogue_keys(catalogue)), : found.shape[1]] = found
         self._vectors = vectors
 
-    def of(self, keys: pa.Array) -> Float32:
+    def of_items(self, keys: pa.Array) -> Float32:
         """float32 [n, 80] of item keys; zeros where nothing is written."""
         found: Float32 = self._vectors[self._codes.encode(keys)]
         return found
@@ -269,20 +278,20 @@ class _TextVectors:
         """float32 [users, 80] the mean over each user's events."""
         keys = item_keys(*(users[name].combine_chunks().flatten() for name in ("services", "item_ids")))
         owner, sums = owners(users), np.zeros((users.num_rows, TEXT_DIMENSION), dtype=np.float64)
-        np.add.at(sums, owner, self.of(keys))
+        np.add.at(sums, owner, self.of_items(keys))
         counts = np.bincount(owner, minlength=users.num_rows)
         return (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
 
 
-def _read(log: JsonLines) -> dict[Key, Line]:
+def _read_lines(log: JsonLines) -> dict[Key, RankLine]:
     lines = [
-        Line(**{**fields, "seen": Seen(fields["seen"])} | {name: tuple(fields[name]) for name in RANKS})
+        RankLine(**{**fields, "seen": Seen(fields["seen"])} | {name: tuple(fields[name]) for name in RANKS})
         for fields in log.resume()
     ]
     return {line.key: line for line in lines}
 
 
-def _require_same(folder: Path, inputs: TrainingInputs, plan: Plan) -> None:
+def _require_same(folder: Path, inputs: TrainingInputs, plan: ComparisonPlan) -> None:
     """Lines of a folder are of one data set and one config; further targets, seeds and methods may join them."""
     file = folder / "plan.json"
     data = {"snapshot": inputs.snapshot, "items_position": inputs.items_position}

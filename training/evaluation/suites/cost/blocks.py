@@ -22,14 +22,14 @@ from portrait.training.runs.training_inputs import TrainingInputs
 HOURS, WEEKDAYS = 24, 7
 
 
-class Block(Protocol):
+class HandMadeBlock(Protocol):
     """Hand-made features of one idea."""
 
     def names(self, bags: Bags) -> list[str]:
         """One name for each number, valid in Feast."""
         ...
 
-    def of(self, users: UserArrays, bags: Bags) -> Float64:
+    def numbers(self, users: UserArrays, bags: Bags) -> Float64:
         """float64 [n, names], finite."""
         ...
 
@@ -44,7 +44,7 @@ class Windows:
         before = "" if self.service is None else f"{_plain(self.service)}_"
         return [before + name for name in WINDOW_COUNTS]
 
-    def of(self, users: UserArrays, bags: Bags) -> Float64:
+    def numbers(self, users: UserArrays, bags: Bags) -> Float64:
         """Logarithms; an age that is unknown is beyond all windows."""
         if self.service is not None:
             code = _services(bags).values.index(self.service) if self.service in _services(bags).values else -2
@@ -66,7 +66,7 @@ class Shares:
         pairs = (("service", known.services.values), ("action", known.actions.values))
         return [f"share_{what}_{_plain(value)}_{within}" for what, values in pairs for value in values]
 
-    def of(self, users: UserArrays, bags: Bags) -> Float64:
+    def numbers(self, users: UserArrays, bags: Bags) -> Float64:
         """Shares that sum to 1 over services, and over actions; zeros without events."""
         events, known = _within(users, self.days), bags.batcher.vocabularies
         codes = ((events.service, len(known.services)), (events.action, len(known.actions)))
@@ -84,7 +84,7 @@ class TopItems:
         within = "all" if self.days is None else f"{self.days}d"
         return [f"item_{rank}_{within}" for rank in range(1, min(self.count, len(bags.items)) + 1)]
 
-    def of(self, users: UserArrays, bags: Bags) -> Float64:
+    def numbers(self, users: UserArrays, bags: Bags) -> Float64:
         """Logarithms of counts."""
         counts = bags.weighed(replace(users, events=_within(users, self.days)), None)[:, : self.count]
         found: Float64 = np.log1p(counts.toarray().astype(np.float64))
@@ -99,7 +99,7 @@ class Hours:
         """Hours of UTC, then weekdays from Monday."""
         return [*(f"hour_{hour:02d}" for hour in range(HOURS)), *(f"weekday_{day}" for day in range(WEEKDAYS))]
 
-    def of(self, users: UserArrays, bags: Bags) -> Float64:
+    def numbers(self, users: UserArrays, bags: Bags) -> Float64:
         """Shares of the user's events."""
         found: Float64 = rhythm(users.events, len(users))
         return found
@@ -113,7 +113,7 @@ class Habits:
         """Weights of events; events a day of activity; days between events."""
         return ["weight_mean", "weight_greatest", "events_a_day", "days_between", "days_between_greatest"]
 
-    def of(self, users: UserArrays, bags: Bags) -> Float64:
+    def numbers(self, users: UserArrays, bags: Bags) -> Float64:
         """Logarithms; zeros without events."""
         events, n = users.events, len(users)
         count = np.maximum(np.bincount(events.user, minlength=n), 1)
@@ -157,16 +157,16 @@ class CuratedFeatures:
     """A `UserFeatures` of blocks side by side."""
 
     bags: Bags
-    blocks: tuple[Block, ...]
+    blocks: tuple[HandMadeBlock, ...]
 
     @property
     def names(self) -> list[str]:
         """One name for each column of the features."""
         return [name for block in self.blocks for name in block.names(self.bags)]
 
-    def of(self, users: pa.Table, as_of: int | Int64) -> Float32:
+    def matrix(self, users: pa.Table, as_of: int | Int64) -> Float32:
         arrays = self.bags.arrays(users, as_of)
-        return as_float32(np.concatenate([block.of(arrays, self.bags) for block in self.blocks], axis=1))
+        return as_float32(np.concatenate([block.numbers(arrays, self.bags) for block in self.blocks], axis=1))
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class CuratedMethod(Method):
 
     name: str = NAME
     suits: Suits = Suits.BOOSTING
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[HandMadeBlock, ...] = ()
 
     def features(self, inputs: TrainingInputs, seed: int) -> CuratedFeatures:
         """Nothing is learnt but which items, services and actions there are."""

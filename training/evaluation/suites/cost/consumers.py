@@ -5,21 +5,21 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portrait.registry.errors import InvalidInput
-from portrait.training.evaluation.suites.cost.blocks import Block, Habits, Hours, Shares, TopItems, Windows
+from portrait.training.evaluation.suites.cost.blocks import Habits, HandMadeBlock, Hours, Shares, TopItems, Windows
 from portrait.training.evaluation.tasks.kinds import Cuts, NextItemTask, Task
 from portrait.training.evaluation.tasks.task_files import load_task
 
 
 @dataclass(frozen=True)
-class Consumer:
+class CostConsumer:
     """A downstream model: its task and its own features."""
 
     name: str  # of its view and its service
     task: Task
-    blocks: tuple[Block, ...]
+    blocks: tuple[HandMadeBlock, ...]
 
 
-DATA_SETS: Mapping[str, Mapping[str, tuple[str, tuple[Block, ...]]]] = {
+DATA_SETS: Mapping[str, Mapping[str, tuple[str, tuple[HandMadeBlock, ...]]]] = {
     "generated": {
         "retention": ("generated_churn", (Windows(), Shares(30), Habits())),
         "shop_retention": ("generated_shop_return", (Windows("shop"), Shares(90), Habits())),
@@ -38,10 +38,10 @@ DATA_SETS: Mapping[str, Mapping[str, tuple[str, tuple[Block, ...]]]] = {
 """By data set and consumer: the built-in task, and the blocks; 10 to 60 numbers a consumer."""
 
 
-def consumers_for(data_from: datetime | None, data_to: datetime) -> list[Consumer]:
+def consumers_for(data_from: datetime | None, data_to: datetime) -> list[CostConsumer]:
     """The five consumers of the data set with these times; raises InvalidInput when no known one has them."""
     for data_set in DATA_SETS.values():
-        found = [Consumer(name, load_task(task), blocks) for name, (task, blocks) in data_set.items()]
+        found = [CostConsumer(name, load_task(task), blocks) for name, (task, blocks) in data_set.items()]
         cuts = [moment for one in found for moment in _cuts(one.task)]
         if data_from is not None and data_from < min(cuts) and max(cuts) < data_to:
             return found
@@ -60,7 +60,7 @@ def _cuts(task: Task) -> list[datetime]:
     return []
 
 
-def answers_begin(consumers: Sequence[Consumer]) -> datetime:
+def answers_begin(consumers: Sequence[CostConsumer]) -> datetime:
     """The time of the first tested answer: a model that consumers share must not have seen anything from then on."""
     return min(
         one.task.test_cut for one in consumers if isinstance(one.task, Cuts | NextItemTask) and one.task.test_cut

@@ -19,7 +19,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Model:
+class MeasuredModel:
     """A representation whose vectors are measured."""
 
     name: str  # id of the version, or family and dimension
@@ -30,7 +30,7 @@ class Model:
     train_seconds: float
 
     @classmethod
-    def of(cls, version: EmbeddingVersion, home: Path) -> "Model":
+    def from_version(cls, version: EmbeddingVersion, home: Path) -> "MeasuredModel":
         """The model of a registered version, with the seconds of training that the registry has."""
         artifact, seconds = str(home / version.artifact), version.metrics.get("seconds", 0.0)
         return cls(version.id, version.family, version.fingerprint, version.dimension, artifact, seconds)
@@ -75,9 +75,11 @@ def train_model(
     folder: Path,
     settings: TrainingSettings,
     progress: Progress,
-) -> Model:
+) -> MeasuredModel:
     """Train one in a folder, without registering it; killed, it goes on from its last checkpoint."""
     here = settings.model_copy(update={"home": folder})
     recipe = [*(text for text in overrides if not text.startswith("dimension=")), f"dimension={dimension}"]
     made = train(family, recipe, replace(inputs, exclude=tuple(exclude)), here, progress)
-    return Model(f"{family}, {dimension}", family, made.fingerprint, made.dimension, str(made.path), made.seconds)
+    return MeasuredModel(
+        f"{family}, {dimension}", family, made.fingerprint, made.dimension, str(made.path), made.seconds
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from portrait.training.evaluation.suites.cost.blocks import NAME as CURATED
-from portrait.training.evaluation.suites.cost.models import Model
+from portrait.training.evaluation.suites.cost.models import MeasuredModel
 from portrait.training.evaluation.suites.cost.reads import Latency
 from portrait.training.evaluation.suites.cost.scores import Score
 from portrait.training.evaluation.suites.cost.stores import Held
@@ -20,7 +20,7 @@ HEADS = "training, five heads"
 INPUT_VIEWS = 2  # history and profile: the shared model's inputs have to be kept too
 
 
-class Verdict(StrEnum):
+class CostVerdict(StrEnum):
     """Whether the measurements confirm the paper's claim."""
 
     HOLDS = "holds"
@@ -28,7 +28,7 @@ class Verdict(StrEnum):
     FAILS = "does not hold"
 
 
-class Metrics(StrEnum):
+class MetricComparison(StrEnum):
     """The shared vector's metric beside that of curated features."""
 
     EQUAL = "equal within the intervals"
@@ -52,7 +52,7 @@ class Reads:
 
 
 @dataclass(frozen=True)
-class Change:
+class CostChange:
     """One measure of both sides, summed over the consumers."""
 
     what: str
@@ -66,11 +66,11 @@ class Change:
         return self.shared / self.curated - 1
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> CostVerdict:
         """The change judged against the paper's figure."""
         if self.relative <= PAPER * ROUGHLY:
-            return Verdict.HOLDS
-        return Verdict.SIGN if self.relative < 0 else Verdict.FAILS
+            return CostVerdict.HOLDS
+        return CostVerdict.SIGN if self.relative < 0 else CostVerdict.FAILS
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Cost:
     store: str  # kind of the online store
     held_how: str  # how bytes are measured
     shared: str  # the model that the five read
-    models: Sequence[Model]
+    models: Sequence[MeasuredModel]
     scores: Sequence[Score]
     curated: Sequence[Held]  # by consumer
     vectors: Sequence[Held]  # by model
@@ -93,12 +93,12 @@ class Cost:
     def score(self, consumer: str, method: str) -> Score:
         return next(one for one in self.scores if (one.consumer, one.method) == (consumer, method))
 
-    def metrics(self, consumer: str, model: str | None = None) -> Metrics:
+    def metrics(self, consumer: str, model: str | None = None) -> MetricComparison:
         """The comparison of a vector's metric with that of the consumer's own features."""
         own, vector = self.score(consumer, CURATED), self.score(consumer, model or self.shared)
         if vector.low > own.high:
-            return Metrics.BETTER
-        return Metrics.WORSE if vector.high < own.low else Metrics.EQUAL
+            return MetricComparison.BETTER
+        return MetricComparison.WORSE if vector.high < own.low else MetricComparison.EQUAL
 
     @property
     def vector(self) -> Held:
@@ -109,7 +109,7 @@ class Cost:
         return next(one for one in self.vectors if one.name == model)
 
     @property
-    def model(self) -> Model:
+    def model(self) -> MeasuredModel:
         """The model that the five consumers share."""
         return next(one for one in self.models if one.name == self.shared)
 
@@ -119,7 +119,7 @@ class Cost:
         return self.model.train_seconds + self.vector.compute_seconds + self.vector.write_seconds
 
     @property
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[CostChange]:
         """Every measure that has two sides."""
         own = [one for one in self.scores if one.method == CURATED]
         heads = [one for one in self.scores if one.method == self.shared]
@@ -128,28 +128,30 @@ class Cost:
         computed, made = vector.compute_seconds, sum(one.compute_seconds + one.write_seconds for one in kept)
         held, own_numbers = sum(one.bytes_per_user for one in kept), sum(one.numbers for one in kept)
         return [
-            Change("online store", "bytes a user", held, vector.bytes_per_user),
-            Change("online, raw inputs too", "bytes a user", held, vector.bytes_per_user + self.inputs.bytes_per_user),
-            Change("numbers online", "a user", own_numbers, vector.numbers),
-            Change("features to keep", "columns", own_numbers, 1 + self.inputs.numbers),
-            Change("pipelines to keep", "views", len(kept), 1 + INPUT_VIEWS),
-            Change("batch of all, both by Feast", "seconds", made, computed + self.feast_seconds),
-            Change("batch of all, by a backfill", "seconds", made, computed + vector.write_seconds),
-            Change(HEADS, "seconds", trained, fitted),
-            Change("training, representation too", "seconds", trained, fitted + self.representation_seconds),
-            Change(
+            CostChange("online store", "bytes a user", held, vector.bytes_per_user),
+            CostChange(
+                "online, raw inputs too", "bytes a user", held, vector.bytes_per_user + self.inputs.bytes_per_user
+            ),
+            CostChange("numbers online", "a user", own_numbers, vector.numbers),
+            CostChange("features to keep", "columns", own_numbers, 1 + self.inputs.numbers),
+            CostChange("pipelines to keep", "views", len(kept), 1 + INPUT_VIEWS),
+            CostChange("batch of all, both by Feast", "seconds", made, computed + self.feast_seconds),
+            CostChange("batch of all, by a backfill", "seconds", made, computed + vector.write_seconds),
+            CostChange(HEADS, "seconds", trained, fitted),
+            CostChange("training, representation too", "seconds", trained, fitted + self.representation_seconds),
+            CostChange(
                 "answers to five consumers",
                 "bytes",
                 sum(one.curated_bytes for one in reads),
                 sum(one.shared_bytes for one in reads),
             ),
-            Change(
+            CostChange(
                 "five requests by Feast",
                 "ms at p50",
                 sum(one.curated.p50_ms for one in reads),
                 sum(one.shared.p50_ms for one in reads),
             ),
-            Change(
+            CostChange(
                 "five requests by the reader",
                 "ms at p50",
                 sum(one.curated.p50_ms for one in reads),

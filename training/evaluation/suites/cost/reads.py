@@ -19,7 +19,7 @@ class Latency:
     requests: int
 
     @classmethod
-    def of(cls, seconds: Sequence[float]) -> "Latency":
+    def from_seconds(cls, seconds: Sequence[float]) -> "Latency":
         p50, p99 = np.percentile(np.asarray(seconds), (50, 99)) * 1e3
         return cls(float(p50), float(p99), len(seconds) / sum(seconds), len(seconds))
 
@@ -37,4 +37,4 @@ def latencies(reads: Mapping[str, Callable[[str], object]], users: Sequence[str]
                 started = time.perf_counter()
                 read(drawn[place])
                 taken[name].append(time.perf_counter() - started)
-    return {name: Latency.of(seconds) for name, seconds in taken.items()}
+    return {name: Latency.from_seconds(seconds) for name, seconds in taken.items()}

@@ -12,7 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from portrait.training.evaluation.suites.cost.blocks import NAME as CURATED
-from portrait.training.evaluation.suites.cost.numbers import HEADS, PAPER, Change, Cost, Metrics, Verdict
+from portrait.training.evaluation.suites.cost.numbers import (
+    HEADS,
+    PAPER,
+    Cost,
+    CostChange,
+    CostVerdict,
+    MetricComparison,
+)
 
 OWN, SHARED, MARK = "#E69F00", "#0072B2", "#D55E00"
 COLOURS = ("#352A87", "#0072B2", "#1FA187", "#7AB648", "#E69F00")
@@ -84,23 +91,29 @@ def plain_numbers(cost: Cost) -> dict[str, Any]:
     return {**asdict(cost), "changes": changes, "paper": PAPER, "metrics": metrics, **derived}
 
 
-def shown(value: float) -> str:
+def format_figure(value: float) -> str:
     """The number as text with about three significant digits."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def change_row(change: Change) -> tuple[str, str, str, str, str]:
+def change_row(change: CostChange) -> tuple[str, str, str, str, str]:
     """Cells of a row: measure, both sides, the change, the verdict."""
     what = f"{change.what} ({change.unit})"
-    return what, shown(change.curated), shown(change.shared), f"{change.relative:+.0%}", change.verdict.value
+    return (
+        what,
+        format_figure(change.curated),
+        format_figure(change.shared),
+        f"{change.relative:+.0%}",
+        change.verdict.value,
+    )
 
 
 def summary(cost: Cost) -> str:
     """The paper's claim beside ours, in a sentence or two."""
     changes, found = cost.changes, [cost.metrics(one.consumer) for one in cost.reads]
-    holds = [one.what for one in changes if one.verdict is Verdict.HOLDS]
-    rest = [f"{one.what} {one.relative:+.0%}" for one in changes if one.verdict is not Verdict.HOLDS]
-    equal = ", ".join(f"{found.count(kind)} {kind.value}" for kind in Metrics if kind in found)
+    holds = [one.what for one in changes if one.verdict is CostVerdict.HOLDS]
+    rest = [f"{one.what} {one.relative:+.0%}" for one in changes if one.verdict is not CostVerdict.HOLDS]
+    equal = ", ".join(f"{found.count(kind)} {kind.value}" for kind in MetricComparison if kind in found)
     but = f"; not of {'; '.join(rest)}" if rest else ""
     return (
         f"GUR reports {PAPER:.0%} infrastructure and feature cost at equal metrics. Here sign and rough size (half of "
@@ -157,8 +170,8 @@ def dimension_rows(cost: Cost) -> list[tuple[str, ...]]:
     return [
         (
             model.name,
-            shown(cost.held(model.name).bytes_per_user),
-            shown(model.train_seconds),
+            format_figure(cost.held(model.name).bytes_per_user),
+            format_figure(model.train_seconds),
             *(_interval(cost, one.consumer, model.name) for one in cost.reads),
         )
         for model in cost.models
@@ -183,7 +196,12 @@ def _consumer_rows(cost: Cost, consumer: str) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for place, (side, numbers, size, score, latency) in enumerate(sides):
         seconds = score.features_seconds + score.head_seconds
-        measures = (str(numbers), shown(size), shown(seconds), f"{latency.p50_ms:.2f} / {latency.p99_ms:.2f}")
+        measures = (
+            str(numbers),
+            format_figure(size),
+            format_figure(seconds),
+            f"{latency.p50_ms:.2f} / {latency.p99_ms:.2f}",
+        )
         rows.append((*(first if place == 0 else ("", "", "", "")), side, *measures, f"{latency.per_second:,.0f}"))
     reader = reads.reader
     last = (f"{reader.p50_ms:.2f} / {reader.p99_ms:.2f}", f"{reader.per_second:,.0f}")
@@ -193,8 +211,8 @@ def _consumer_rows(cost: Cost, consumer: str) -> list[tuple[str, ...]]:
 
 def _once(cost: Cost) -> str:
     vector = cost.vector
-    parts = f"{shown(cost.model.train_seconds)} s of training"
-    filled = f"{shown(vector.compute_seconds + vector.write_seconds)} s to embed all users"
+    parts = f"{format_figure(cost.model.train_seconds)} s of training"
+    filled = f"{format_figure(vector.compute_seconds + vector.write_seconds)} s to embed all users"
     return f"The vector is paid once for all: {parts} and {filled}; {_pays(cost)}. Its bytes are held once."
 
 
@@ -210,7 +228,7 @@ def _pays(cost: Cost) -> str:
 def _inputs(cost: Cost) -> str:
     return (
         "Raw inputs are histories and profiles of all users, which lie online for near-real-time refresh; features "
-        f"that were as fresh would want them too. They take {shown(cost.inputs.bytes_per_user)} bytes a user."
+        f"that were as fresh would want them too. They take {format_figure(cost.inputs.bytes_per_user)} bytes a user."
     )
 
 

@@ -8,13 +8,13 @@ import pyarrow as pa
 from portrait.registry.errors import InvalidInput
 from portrait.training.baselines.baseline import Features, UserFeatures
 from portrait.training.encoding.arrays import Int64
-from portrait.training.evaluation.suites.cost.consumers import Consumer
+from portrait.training.evaluation.suites.cost.consumers import CostConsumer
 from portrait.training.evaluation.tasks.class_scores import class_intervals, class_predictions
 from portrait.training.evaluation.tasks.classes import ClassTask
 from portrait.training.evaluation.tasks.kinds import ChurnTask, LabelTask
 from portrait.training.evaluation.tasks.leakage import Built
 from portrait.training.evaluation.tasks.methods import Method
-from portrait.training.evaluation.tasks.ranking_scores import fitted_scorer, ranking_intervals
+from portrait.training.evaluation.tasks.ranking_scores import fit_scorer, ranking_intervals
 from portrait.training.evaluation.tasks.rankings import RankingTask
 from portrait.training.metrics.classes import Interval
 from portrait.training.runs.training_inputs import TrainingInputs
@@ -35,7 +35,7 @@ class Score:
     head_seconds: float  # fitting and choosing
 
 
-def measured(consumer: Consumer, built: Built, method: Method) -> Score:
+def measure_score(consumer: CostConsumer, built: Built, method: Method) -> Score:
     """Fit a head on the features of a method and test it; raises InvalidInput where the metric is undefined."""
     task, watch = consumer.task, Stopwatch()
     clocked = _Clocked(method.name, method.suits, method.encoder, method, watch)
@@ -48,7 +48,7 @@ def measured(consumer: Consumer, built: Built, method: Method) -> Score:
         name: str = task.metric if isinstance(task, ChurnTask | LabelTask) else "auc"
     else:
         assert isinstance(built, RankingTask)
-        scorer = fitted_scorer(built, clocked, task.seed)
+        scorer = fit_scorer(built, clocked, task.seed)
         seconds, before = time.perf_counter() - started, watch.seconds
         metrics, rows = ranking_intervals(built, scorer, task.seed), len(built.test)
         name = "auc_by_user" if built.drawn is not None else f"ndcg@{built.k}"
@@ -80,9 +80,9 @@ class _Timed:
     features: UserFeatures
     watch: Stopwatch
 
-    def of(self, users: pa.Table, as_of: int | Int64) -> Features:
+    def matrix(self, users: pa.Table, as_of: int | Int64) -> Features:
         started = time.perf_counter()
-        found = self.features.of(users, as_of)
+        found = self.features.matrix(users, as_of)
         self.watch.seconds += time.perf_counter() - started
         return found
 

@@ -21,7 +21,7 @@ from portrait.feature_repo.schemas import from_microseconds
 from portrait.feature_repo.settings import FeatureSettings
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.feature_repo.store.measured_instance import (
-    OwnInstance,
+    MeasuredInstance,
     Service,
     View,
     numbers_service,
@@ -33,8 +33,8 @@ from portrait.registry.records.records import Consumer as ConsumerRecord
 from portrait.training.backfill.vectors_at_rest import bucket_file, write_vectors
 from portrait.training.encoding.arrays import Float32, Int64
 from portrait.training.evaluation.suites.cost.blocks import CuratedFeatures
-from portrait.training.evaluation.suites.cost.consumers import Consumer
-from portrait.training.evaluation.suites.cost.models import EPOCH, Model
+from portrait.training.evaluation.suites.cost.consumers import CostConsumer
+from portrait.training.evaluation.suites.cost.models import EPOCH, MeasuredModel
 from portrait.training.evaluation.tasks.task_data import Rows
 
 CURATED, SHARED = "portrait_cost_curated", "portrait_cost_shared"  # projects of Feast
@@ -62,9 +62,9 @@ class CuratedStore:
 
     def __init__(self, settings: FeatureSettings, folder: Path, users: Rows) -> None:
         self._rows = users
-        self.instance = OwnInstance(settings, folder / "curated", CURATED, users.ids)
+        self.instance = MeasuredInstance(settings, folder / "curated", CURATED, users.ids)
 
-    def fill(self, consumers: Sequence[tuple[Consumer, CuratedFeatures]], as_of: datetime) -> list[Held]:
+    def fill(self, consumers: Sequence[tuple[CostConsumer, CuratedFeatures]], as_of: datetime) -> list[Held]:
         """Apply, compute and materialise all features; returns what those of each consumer took."""
         users, ids = self._rows.users, self._rows.users["user_id"].combine_chunks()
         files = {one.name: self.instance.folder / "features" / f"{one.name}.parquet" for one, _ in consumers}
@@ -73,7 +73,7 @@ class CuratedStore:
         computing: dict[str, float] = {}
         for one, features in consumers:
             started = time.perf_counter()
-            numbers = features.of(users, self._rows.as_of)
+            numbers = features.matrix(users, self._rows.as_of)
             write_numbers(files[one.name], ids, features.names, numbers, as_of, datetime.now(UTC))
             computing[one.name] = time.perf_counter() - started
         found, before = [], self.instance.held()
@@ -94,10 +94,12 @@ class CuratedStore:
 class VectorStore:
     """One view of a model's vectors, and a service over it for every consumer; beside it, the inputs of a refresh."""
 
-    def __init__(self, repo: FeatureRepo, folder: Path, users: Rows, model: Model, consumers: Sequence[str]) -> None:
+    def __init__(
+        self, repo: FeatureRepo, folder: Path, users: Rows, model: MeasuredModel, consumers: Sequence[str]
+    ) -> None:
         self._repo, self._rows, self.model, self.consumers = repo, users, model, tuple(consumers)
         self.version = model.as_version()
-        self.instance = OwnInstance(repo.settings, folder / "shared", SHARED, users.ids)
+        self.instance = MeasuredInstance(repo.settings, folder / "shared", SHARED, users.ids)
 
     def fill_by_feast(self) -> float:
         """Have Feast materialise the vectors, as it does features; returns the seconds of that alone."""

@@ -18,11 +18,11 @@ from portrait.registry.records.records import EmbeddingVersion
 from portrait.training.baselines.bags import Bags
 from portrait.training.evaluation.line_log import Kept, Measured
 from portrait.training.evaluation.suites.cost.blocks import CuratedFeatures, CuratedMethod
-from portrait.training.evaluation.suites.cost.consumers import Consumer, answers_begin, consumers_for
-from portrait.training.evaluation.suites.cost.models import Model, train_model
+from portrait.training.evaluation.suites.cost.consumers import CostConsumer, answers_begin, consumers_for
+from portrait.training.evaluation.suites.cost.models import MeasuredModel, train_model
 from portrait.training.evaluation.suites.cost.numbers import Cost, Reads
 from portrait.training.evaluation.suites.cost.reads import Latency, latencies
-from portrait.training.evaluation.suites.cost.scores import Score, measured
+from portrait.training.evaluation.suites.cost.scores import Score, measure_score
 from portrait.training.evaluation.suites.cost.stores import CuratedStore, Held, VectorStore
 from portrait.training.evaluation.tasks.evaluate import build, recipe
 from portrait.training.evaluation.tasks.kinds import Answers
@@ -49,7 +49,7 @@ class VectorReader(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class CostPlan:
     """The version and the dimensions to compare."""
 
     version: EmbeddingVersion | None  # read by the five; None: the model trained here whose dimension is nearest to 120
@@ -60,7 +60,7 @@ class Plan:
 
 def run(
     repo: FeatureRepo,
-    plan: Plan,
+    plan: CostPlan,
     settings: TrainingSettings,
     folder: Path,
     reader_over: Callable[[VectorStore], VectorReader],
@@ -77,7 +77,7 @@ class _Suite:
     def __init__(
         self,
         repo: FeatureRepo,
-        plan: Plan,
+        plan: CostPlan,
         settings: TrainingSettings,
         folder: Path,
         reader_over: Callable[[VectorStore], VectorReader],
@@ -121,9 +121,9 @@ class _Suite:
             feast_seconds=online["feast_seconds"],
         )
 
-    def _models(self) -> list[Model]:
+    def _models(self) -> list[MeasuredModel]:
         version, dimensions = self._plan.version, self._plan.dimensions
-        given = [] if version is None else [Model.of(version, self._settings.home)]
+        given = [] if version is None else [MeasuredModel.from_version(version, self._settings.home)]
         family = FAMILY if version is None else version.family
         overrides = [*(() if version is None else recipe(version)), *self._plan.overrides]
         found = []
@@ -131,7 +131,7 @@ class _Suite:
             self._progress("training models", number, len(dimensions), f"dimension {dimension}")
             found.append(self._kept.once(f"model {dimension}", partial(self._train, family, dimension, overrides)))
         self._progress("training models", len(dimensions), len(dimensions))
-        return [*given, *(Model(**one) for one in found)]
+        return [*given, *(MeasuredModel(**one) for one in found)]
 
     def _train(self, family: str, dimension: int, overrides: Sequence[str]) -> Measured:
         inputs = self._data.inputs(answers_begin(self._consumers))
@@ -140,7 +140,7 @@ class _Suite:
             train_model(family, dimension, overrides, inputs, self._hidden, folder, self._settings, self._progress)
         )
 
-    def _scores(self, models: Sequence[Model]) -> list[Score]:
+    def _scores(self, models: Sequence[MeasuredModel]) -> list[Score]:
         total = len(self._consumers) * (1 + len(models))
         found: list[Measured] = []
         for one in self._consumers:
@@ -152,32 +152,32 @@ class _Suite:
         self._progress("measuring tasks", total, total)
         return [Score(**fields) for fields in found]
 
-    def _score(self, consumer: Consumer, model: Model | None) -> Measured:
+    def _score(self, consumer: CostConsumer, model: MeasuredModel | None) -> Measured:
         method = (
             CuratedMethod(blocks=consumer.blocks)
             if model is None
             else Method(model.name, encoder=model.encoder(self._repo.log))
         )
-        return asdict(measured(consumer, self._built(consumer.name), method))
+        return asdict(measure_score(consumer, self._built(consumer.name), method))
 
     def _build(self, name: str) -> Built:
         return build(next(one.task for one in self._consumers if one.name == name), self._data)
 
-    def _others(self, models: Sequence[Model], shared: Model) -> list[Held]:
+    def _others(self, models: Sequence[MeasuredModel], shared: MeasuredModel) -> list[Held]:
         return [
             Held(**self._kept.once(f"held {self._store} {model.name}", partial(self._held, model)))
             for model in models
             if model.name != shared.name
         ]
 
-    def _held(self, model: Model) -> Measured:
+    def _held(self, model: MeasuredModel) -> Measured:
         store = VectorStore(self._repo, self._folder, self._data.rows(), model, [])
         try:
             return asdict(store.fill())
         finally:
             store.instance.remove()
 
-    def _online(self, model: Model) -> Measured:
+    def _online(self, model: MeasuredModel) -> Measured:
         """Fill both sides into the store and read them by turns; everything is removed from it again."""
         rows, names = self._data.rows(), [one.name for one in self._consumers]
         curated = CuratedStore(self._settings, self._folder, rows)
@@ -244,8 +244,13 @@ def _mean(sizes: Iterable[int]) -> int:
     return round(float(np.mean(list(sizes))))
 
 
-def _digest(consumers: Sequence[Consumer], plan: Plan) -> str:
+def _digest(consumers: Sequence[CostConsumer], plan: CostPlan) -> str:
     """A short digest that changes when something else would be measured."""
     version = plan.version.fingerprint if plan.version is not None else None
-    asked = [REVISION, [repr(one) for one in consumers], version, sorted(plan.overrides)]
+    asked = [
+        REVISION,
+        [f"Consumer(name={one.name!r}, task={one.task!r}, blocks={one.blocks!r})" for one in consumers],
+        version,
+        sorted(plan.overrides),
+    ]
     return sha256(json.dumps(asked).encode()).hexdigest()[:8]

@@ -19,13 +19,13 @@ from portrait.training.evaluation.gains import Gain
 from portrait.training.evaluation.line_log import Line, LineLog, gain
 from portrait.training.evaluation.suites.gur.claims import CLAIMS, Claim, Variant
 from portrait.training.evaluation.tasks.classes import ClassTask
-from portrait.training.evaluation.tasks.evaluate import Evaluation, build, measured, recipe, register, stamp_of
+from portrait.training.evaluation.tasks.evaluate import TaskEvaluation, build, measure_lines, recipe, register, stamp_of
 from portrait.training.evaluation.tasks.kinds import Task
 from portrait.training.evaluation.tasks.leakage import Built
 from portrait.training.evaluation.tasks.methods import Method, baseline_method
 from portrait.training.evaluation.tasks.task_data import TaskData
 from portrait.training.evaluation.tasks.task_files import load_task
-from portrait.training.runs.trained_once import trained_once
+from portrait.training.runs.trained_once import train_once
 from portrait.training.runs.training_inputs import ONBOARDING, TrainingInputs
 from portrait.training.settings import TrainingSettings
 
@@ -81,7 +81,7 @@ def run(
     left_out = _untrainable(version)
     claims = [claim for claim in claims if claim.than not in left_out]
     names = list(dict.fromkeys(name for claim in claims for name in claim.tasks))
-    found: dict[str, Evaluation] = {}
+    found: dict[str, TaskEvaluation] = {}
     for name in names:
         others = dict.fromkeys(claim.than for claim in claims if name in claim.tasks)
         try:
@@ -102,7 +102,7 @@ def _untrainable(version: EmbeddingVersion) -> dict[str, str]:
     return {Variant.NO_ITEMS: f"{version.family} knows items by their encoder alone, nothing is left without it"}
 
 
-def _results(claim: Claim, found: dict[str, Evaluation]) -> list[Result]:
+def _results(claim: Claim, found: dict[str, TaskEvaluation]) -> list[Result]:
     def line(name: str, method: str) -> Line:
         return next(one for one in found[name].lines if (one.method, one.metric) == (method, claim.metric))
 
@@ -117,7 +117,7 @@ def _measure(
     settings: TrainingSettings,
     folder: Path,
     progress: Progress,
-) -> Evaluation:
+) -> TaskEvaluation:
     data = TaskData(repo)  # nothing is hidden: what static fields are worth is one of the questions
     built = build(task, data)
     stamp = stamp_of(task, data)
@@ -127,17 +127,17 @@ def _measure(
         progress(f"measuring {task.name}", number, len(others) + 1, name)
         # What the recipe reaches bears the version's fingerprint: it is what will be registered.
         fingerprint = version.fingerprint if name == WHOLE else None
-        of = log.of(name, fingerprint)
+        of = log.lines_of(name, fingerprint)
         if not of:
             if name == WHOLE or name in list(Variant):
                 method = Method(name, encoder=_encoder(repo, version, name, built, settings, folder, progress))
             else:
                 method = baseline_method(name)
-            of = measured(built, method, fingerprint, task)
+            of = measure_lines(built, method, fingerprint, task)
             log.add(of)
         lines += of
     progress(f"measuring {task.name}", len(others) + 1, len(others) + 1)
-    return Evaluation(task.name, built.as_of, stamp, lines, folder)
+    return TaskEvaluation(task.name, built.as_of, stamp, lines, folder)
 
 
 def _encoder(
@@ -151,15 +151,15 @@ def _encoder(
 ) -> Encoder:
     """The recipe, or a variant of it, trained on what the task's baselines are fitted on; once for equal inputs."""
     assert not isinstance(built, ClassTask)  # no claim is about classes
-    inputs, overrides = _varied(built.inputs, version, variant)
+    inputs, overrides = _apply_variant(built.inputs, version, variant)
     data = f"{inputs.snapshot}-{inputs.items_position}"
     name = f"{data}-{variant.replace(' ', '-')}-{version.fingerprint[:12]}"
-    encoder = trained_once(folder, name, version.family, overrides, inputs, settings, progress)
+    encoder = train_once(folder, name, version.family, overrides, inputs, settings, progress)
     NewItems(repo.log).bring(encoder)
     return encoder
 
 
-def _varied(inputs: TrainingInputs, version: EmbeddingVersion, variant: str) -> tuple[TrainingInputs, list[str]]:
+def _apply_variant(inputs: TrainingInputs, version: EmbeddingVersion, variant: str) -> tuple[TrainingInputs, list[str]]:
     """(inputs, config overrides) of a variant."""
     hidden = {*version.config.get("exclude", ())}
     overrides = recipe(version)

@@ -19,8 +19,8 @@ from portrait.training.evaluation.suites.clue.suite import (
     POPULARITY,
     RANDOM,
     UNSEEN,
-    Line,
-    Plan,
+    ComparisonPlan,
+    RankLine,
     _require_same,
     compare,
 )
@@ -29,7 +29,7 @@ from portrait.training.settings import TrainingSettings
 from tests.feature_repo.log.test_durable_files import killed_amid_writing
 from tests.training.example import inputs, population
 
-PLAN = Plan(
+PLAN = ComparisonPlan(
     ("shop",),
     (0,),
     ("size=nano", "epochs=1", "epoch_steps=20", "dimension=8", "batch_size=32", "vocabulary=400", "categories=4"),
@@ -50,7 +50,7 @@ def folder(given: TrainingInputs, tmp_path_factory: pytest.TempPathFactory) -> P
     return made
 
 
-def lines_of(given: TrainingInputs, folder: Path, plan: Plan = PLAN) -> list[Line]:
+def lines_of(given: TrainingInputs, folder: Path, plan: ComparisonPlan = PLAN) -> list[RankLine]:
     return compare(given, plan, folder, TrainingSettings(home=folder, num_workers=0), silent)
 
 
@@ -94,10 +94,10 @@ def test_a_service_that_training_never_saw_is_embedded_by_its_texts(
     assert keys and not any(key.startswith("shop") for key in keys)
 
 
-def some_lines(method: str, hits: list[list[int]]) -> list[Line]:
+def some_lines(method: str, hits: list[list[int]]) -> list[RankLine]:
     """A line a seed; a user whose hit is 1 has rank 3, the others 50."""
     ranks = [tuple(3 if hit else 50 for hit in of_seed) for of_seed in hits]
-    return [Line("shop", Seen.OTHER, method, seed, of, of) for seed, of in enumerate(ranks)]
+    return [RankLine("shop", Seen.OTHER, method, seed, of, of) for seed, of in enumerate(ranks)]
 
 
 def test_a_report_tells_means_and_orderings() -> None:
@@ -144,7 +144,7 @@ def test_a_gain_over_nothing_is_told_as_not_to_be_had(tmp_path: Path) -> None:
 
 
 def test_ndcg_is_of_the_rank() -> None:
-    line = Line("shop", Seen.OWN, POPULARITY, 0, (0, 1, 10), (9, 10, 100))
+    line = RankLine("shop", Seen.OWN, POPULARITY, 0, (0, 1, 10), (9, 10, 100))
     assert line.values("ndcg").tolist() == pytest.approx([1, 1 / np.log2(3), 0])
     assert line.values("recall_sampled").tolist() == [1, 0, 0]
     assert line.summary()["users"] == 3 and line.summary()["recall"] == pytest.approx(2 / 3)

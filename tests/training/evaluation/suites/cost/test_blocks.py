@@ -7,10 +7,10 @@ import pytest
 from portrait.training.baselines.bags import Bags
 from portrait.training.baselines.window_counts import LONG_AGO
 from portrait.training.evaluation.suites.cost.blocks import (
-    Block,
     CuratedFeatures,
     CuratedMethod,
     Habits,
+    HandMadeBlock,
     Hours,
     Shares,
     TopItems,
@@ -24,9 +24,9 @@ BAGS = Bags.over(inputs(USERS))
 ROWS = USERS.to_pylist()
 
 
-def column(block: Block, name: str, users: pa.Table = USERS) -> np.ndarray:
+def column(block: HandMadeBlock, name: str, users: pa.Table = USERS) -> np.ndarray:
     features = CuratedFeatures(BAGS, (block,))
-    return features.of(users, AS_OF_US)[:, features.names.index(name)]
+    return features.matrix(users, AS_OF_US)[:, features.names.index(name)]
 
 
 def test_windows_of_one_service_count_its_events_alone() -> None:
@@ -72,7 +72,7 @@ def test_five_teams_of_ten_to_sixty_finite_numbers(data_set: str) -> None:
     assert len(DATA_SETS[data_set]) == 5
     for _, blocks in DATA_SETS[data_set].values():
         features = CuratedMethod(blocks=blocks).features(inputs(USERS), seed=0)
-        found = features.of(USERS, AS_OF_US)
+        found = features.matrix(USERS, AS_OF_US)
         assert found.shape == (60, len(features.names)) and found.dtype == np.float32 and np.isfinite(found).all()
         assert 10 <= len(set(features.names)) == len(features.names) <= 60
         assert all(name.isidentifier() for name in features.names)
@@ -91,4 +91,4 @@ def test_nothing_is_known_of_events_from_the_as_of_on() -> None:
             for row, flags in zip(USERS[name].to_pylist(), kept, strict=True)
         ]
         cut = cut.set_column(cut.column_names.index(name), cut.schema.field(name), pa.array(values, cut[name].type))
-    np.testing.assert_array_equal(features.of(USERS, early), features.of(cut, early))
+    np.testing.assert_array_equal(features.matrix(USERS, early), features.matrix(cut, early))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from portrait.training.evaluation.suites.cost.models import Model
-from portrait.training.evaluation.suites.cost.numbers import Change, Cost, Metrics, Reads, Verdict
+from portrait.training.evaluation.suites.cost.models import MeasuredModel
+from portrait.training.evaluation.suites.cost.numbers import Cost, CostChange, CostVerdict, MetricComparison, Reads
 from portrait.training.evaluation.suites.cost.reads import Latency, latencies
 from portrait.training.evaluation.suites.cost.scores import Score
 from portrait.training.evaluation.suites.cost.stores import Held
@@ -23,7 +23,7 @@ def cost(vector: float = 0.75) -> Cost:
         store="SQLite",
         held_how="size of the file",
         shared="v",
-        models=[Model("v", "autoencoder", "f", 8, "a", 30.0)],
+        models=[MeasuredModel("v", "autoencoder", "f", 8, "a", 30.0)],
         scores=[score("curated", 0.75, 3.0), score("v", vector, 1.0)],
         curated=[Held("one", 12, 100, 50_000, 1.0, 9.0)],
         vectors=[Held("v", 8, 100, 20_000, 2.0, 0.5)],
@@ -48,16 +48,28 @@ def test_sums_of_both_sides() -> None:
 
 @pytest.mark.parametrize(
     ("shared", "verdict"),
-    [(10.0, Verdict.HOLDS), (50.0, Verdict.HOLDS), (75.0, Verdict.HOLDS), (80.0, Verdict.SIGN), (100.0, Verdict.FAILS)],
+    [
+        (10.0, CostVerdict.HOLDS),
+        (50.0, CostVerdict.HOLDS),
+        (75.0, CostVerdict.HOLDS),
+        (80.0, CostVerdict.SIGN),
+        (100.0, CostVerdict.FAILS),
+    ],
 )
-def test_the_papers_sign_and_size(shared: float, verdict: Verdict) -> None:
-    assert Change("cost", "s", 100.0, shared).verdict is verdict
+def test_the_papers_sign_and_size(shared: float, verdict: CostVerdict) -> None:
+    assert CostChange("cost", "s", 100.0, shared).verdict is verdict
 
 
 @pytest.mark.parametrize(
-    ("vector", "said"), [(0.75, Metrics.EQUAL), (0.78, Metrics.EQUAL), (0.80, Metrics.BETTER), (0.70, Metrics.WORSE)]
+    ("vector", "said"),
+    [
+        (0.75, MetricComparison.EQUAL),
+        (0.78, MetricComparison.EQUAL),
+        (0.80, MetricComparison.BETTER),
+        (0.70, MetricComparison.WORSE),
+    ],
 )
-def test_metrics_are_equal_where_intervals_meet(vector: float, said: Metrics) -> None:
+def test_metrics_are_equal_where_intervals_meet(vector: float, said: MetricComparison) -> None:
     assert cost(vector).metrics("one") is said
 
 
@@ -67,4 +79,4 @@ def test_every_kind_of_read_sees_the_same_users() -> None:
     assert seen["a"] == seen["b"] and len(seen["a"]) == 22  # two of them not counted
     assert {one.requests for one in found.values()} == {20}
     assert all(0 < one.p50_ms <= one.p99_ms and one.per_second > 0 for one in found.values())
-    assert Latency.of(np.array([0.001, 0.003])) == Latency(2.0, pytest.approx(2.98), 500.0, 2)
+    assert Latency.from_seconds(np.array([0.001, 0.003])) == Latency(2.0, pytest.approx(2.98), 500.0, 2)

@@ -11,7 +11,7 @@ from portrait.registry.records.records import EmbeddingVersion
 from portrait.training.evaluation.line_log import Line
 from portrait.training.evaluation.suites.gur.claims import CLAIMS, Claim, Table, Variant
 from portrait.training.evaluation.suites.gur.report import as_markdown, plain_numbers, write_report
-from portrait.training.evaluation.suites.gur.suite import WHOLE, Result, Tables, _varied
+from portrait.training.evaluation.suites.gur.suite import WHOLE, Result, Tables, _apply_variant
 from portrait.training.evaluation.tasks.task_files import builtin_names
 from tests.training.example import inputs, population
 
@@ -61,11 +61,11 @@ def test_methods_are_told_apart_on_the_same_users() -> None:
 def test_a_variant_leaves_out_what_it_says() -> None:
     given = inputs(population())  # whose profile has age and country
     version = _version({"epochs": 3, "item_dimension": 6, "exclude": ["age"], "encoder_revision": 1})
-    whole, recipe = _varied(given, version, WHOLE)
+    whole, recipe = _apply_variant(given, version, WHOLE)
     assert whole.exclude == ("age",) and recipe == ["epochs=3", "item_dimension=6"]
-    assert _varied(given, version, Variant.NO_ITEMS)[1] == ["epochs=3", "item_dimension=0"]
-    assert _varied(given, version, Variant.NO_ONBOARDING)[0].exclude == ("age", "onboarding_items")
-    assert _varied(given, version, Variant.NO_STATIC)[0].exclude == ("age", "country")
+    assert _apply_variant(given, version, Variant.NO_ITEMS)[1] == ["epochs=3", "item_dimension=0"]
+    assert _apply_variant(given, version, Variant.NO_ONBOARDING)[0].exclude == ("age", "onboarding_items")
+    assert _apply_variant(given, version, Variant.NO_STATIC)[0].exclude == ("age", "country")
 
 
 def _version(config: dict[str, object]) -> EmbeddingVersion:

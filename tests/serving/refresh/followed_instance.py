@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import text
 
-from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.history.snapshot_cut import cut_snapshot
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.log.committed import rows_of
-from portrait.feature_repo.log.inbox import Arriving, Outcome
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.inbox import ArrivingRecord, InboxOutcome
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.online.redis import PortraitRedisOnlineStore
 from portrait.feature_repo.online.sqlite import FENCES
@@ -63,16 +63,16 @@ def embed(portrait: Portrait, version: str) -> None:
     good_evidence(portrait.registry, portrait.registry.versions.get(version), USERS)
 
 
-def event(user: str, item: str, time: int, event_id: str, action: str = "play", weight: float = 1.0) -> Arriving:
+def event(user: str, item: str, time: int, event_id: str, action: str = "play", weight: float = 1.0) -> ArrivingRecord:
     """An event at microseconds after START, in the service that the item's name begins with."""
     payload = [user, item, START + time, item.partition("-")[0], action, weight, event_id]
-    return Arriving(Kind.EVENTS, bucket_of(user), orjson.dumps(payload).decode(), user, event_id)
+    return ArrivingRecord(SegmentKind.EVENTS, bucket_of(user), orjson.dumps(payload).decode(), user, event_id)
 
 
-def profile(user: str, **columns: Any) -> Arriving:
+def profile(user: str, **columns: Any) -> ArrivingRecord:
     """A sign-up or a change of the profile; times are microseconds."""
     payload = orjson.dumps({"user_id": user, **columns}).decode()
-    return Arriving(Kind.USERS, bucket_of(user), payload, user)
+    return ArrivingRecord(SegmentKind.USERS, bucket_of(user), payload, user)
 
 
 @dataclass
@@ -111,15 +111,15 @@ class Followed:
         self.shard.held.give_back()
         self.portrait.registry.replicas.gone(self.name)
 
-    def accept(self, records: Sequence[Arriving]) -> None:
+    def accept(self, records: Sequence[ArrivingRecord]) -> None:
         """Accept records in one transaction; known ones may be among them."""
-        assert set(self.portrait.log.inbox.accept(records)) <= {Outcome.ACCEPTED, Outcome.KNOWN}
+        assert set(self.portrait.log.inbox.accept(records)) <= {InboxOutcome.ACCEPTED, InboxOutcome.KNOWN}
 
-    def take_in(self, records: Iterable[Arriving], folder: Path, publish: bool = True) -> None:
+    def take_in(self, records: Iterable[ArrivingRecord], folder: Path, publish: bool = True) -> None:
         """The same records by file."""
         rows = [(record.kind, orjson.loads(record.payload)) for record in records]
-        events = [row for kind, row in rows if kind == Kind.EVENTS]
-        users = [row for kind, row in rows if kind == Kind.USERS]
+        events = [row for kind, row in rows if kind == SegmentKind.EVENTS]
+        users = [row for kind, row in rows if kind == SegmentKind.USERS]
         folder.mkdir(exist_ok=True)
         files: dict[str, Path] = {}
         if events:
@@ -182,7 +182,7 @@ class Followed:
         Positions are the snapshot's, except where a user's last row did not stay in the history: then they may be that
         of the last one which did. With `exact` off they may also be those of rows which the log has dropped.
         """
-        snapshot = cut(self.portrait.log, from_microseconds(START + 30 * 24 * HOUR))
+        snapshot = cut_snapshot(self.portrait.log, from_microseconds(START + 30 * 24 * HOUR))
         wanted, seen = set(users), 0
         for bucket in {bucket_of(user) for user in users} or snapshot.buckets:
             batch = read_inputs_offline(self.portrait.repo, snapshot, bucket)
@@ -214,9 +214,9 @@ class Followed:
         manifest, log = self.portrait.log.manifest(), self.portrait.log
         types = {"user_id": "VARCHAR", "event_id": "VARCHAR"}
         with log.duck() as duck:
-            events = rows_of(log.home, manifest.of(Kind.EVENTS, (bucket,)), types)
+            events = rows_of(log.home, manifest.segments_of(SegmentKind.EVENTS, (bucket,)), types)
             of_event = dict(duck.execute(f"SELECT event_id, position FROM {events}").fetchall())
-            changes = rows_of(log.home, manifest.of(Kind.USERS, (bucket,)), {"user_id": "VARCHAR"})
+            changes = rows_of(log.home, manifest.segments_of(SegmentKind.USERS, (bucket,)), {"user_id": "VARCHAR"})
             of_user = dict(duck.execute(f"SELECT user_id, max(position) FROM {changes} GROUP BY ALL").fetchall())
         rows = zip(batch["user_id"].to_pylist(), batch["event_ids"].to_pylist(), strict=True)
         return np.array([max([of_user.get(user, 0), *(of_event[id] for id in ids)]) for user, ids in rows])

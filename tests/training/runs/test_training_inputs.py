@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from portrait.feature_repo.history.snapshot_cut import cut
+from portrait.feature_repo.history.snapshot_cut import cut_snapshot
 from portrait.registry.errors import InvalidInput
 from portrait.registry.progress import silent
-from portrait.training.evaluation.suites.clue.suite import Plan, _require_same
+from portrait.training.evaluation.suites.clue.suite import ComparisonPlan, _require_same
 from portrait.training.evaluation.suites.cost.stores import VectorStore
-from portrait.training.evaluation.suites.cost.suite import Plan as CostPlan
+from portrait.training.evaluation.suites.cost.suite import CostPlan as CostPlan
 from portrait.training.evaluation.suites.cost.suite import VectorReader, _Suite
 from portrait.training.evaluation.suites.gur import suite as gur
 from portrait.training.evaluation.tasks.evaluate import build
@@ -36,13 +36,13 @@ def with_another_text(portrait: "Portrait", file: Path) -> None:
 
 
 def test_new_texts_of_items_are_other_inputs(registered: "Portrait", tmp_path: Path) -> None:
-    before = inputs_of(registered.repo, cut(registered.log))
-    _require_same(tmp_path, before, Plan(("shop",)))
+    before = inputs_of(registered.repo, cut_snapshot(registered.log))
+    _require_same(tmp_path, before, ComparisonPlan(("shop",)))
     with_another_text(registered, tmp_path / "items.csv")
-    after = inputs_of(registered.repo, cut(registered.log))
+    after = inputs_of(registered.repo, cut_snapshot(registered.log))
     assert after.snapshot == before.snapshot and after.items_position == before.items_position + 1
     with pytest.raises(InvalidInput, match=r"items_position was \d+, is \d+\): choose another --name"):
-        _require_same(tmp_path, after, Plan(("shop",)))
+        _require_same(tmp_path, after, ComparisonPlan(("shop",)))
 
 
 def test_new_texts_of_items_are_measured_anew(
@@ -51,7 +51,7 @@ def test_new_texts_of_items_are_measured_anew(
     """By the suite `cost`, whose lines are found by a stamp, and by `gur`, whose encoders are found by a name."""
     version = registered.registry.versions.get("autoencoder-1")
     names: list[str] = []
-    monkeypatch.setattr(gur, "trained_once", lambda folder, name, *_: names.append(name))
+    monkeypatch.setattr(gur, "train_once", lambda folder, name, *_: names.append(name))
     monkeypatch.setattr(gur.NewItems, "bring", lambda *_: None)
 
     def stamp() -> str:

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
-from portrait.feature_repo.history.snapshot_cut import cut, load_snapshot
+from portrait.feature_repo.history.snapshot_cut import cut_snapshot, load_snapshot
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.log.committed import rows_of
-from portrait.feature_repo.log.inbox import Outcome
-from portrait.feature_repo.log.manifest import Kind
+from portrait.feature_repo.log.inbox import InboxOutcome
+from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.refresh_requests import ask
 from portrait.feature_repo.log.tables import InboxRow, RefreshRequestRow
@@ -41,7 +41,7 @@ def test_nothing_is_left_of_a_forgotten_user(
     # Of one bucket: a segment of the user alone would be gone, and the log another one.
     user, other = next(pair for pair in pairwise(with_everything(peopled)) if len(set(map(bucket_of, pair))) == 1)
     spread(peopled, user, other, tmp_path)
-    before = cut(peopled.log)
+    before = cut_snapshot(peopled.log)
     vectors = {version: online(peopled, version) for version in VERSIONS}
     inputs = peopled.repo.read_inputs([one for one in everybody if one != user])
     positions = positions_of(peopled)
@@ -69,7 +69,7 @@ def test_nothing_is_left_of_a_forgotten_user(
     others = [one for one in everybody if one != user]
     assert users_of(peopled) == others
     assert peopled.repo.read_inputs(others).equals(inputs)
-    after = cut(peopled.log)
+    after = cut_snapshot(peopled.log)
     assert after == load_snapshot(peopled.settings.home, before.id)
     assert (after.id, after.users, sum(after.buckets.values())) == (before.id, len(others), len(others))
     for version in VERSIONS:
@@ -85,7 +85,7 @@ def test_nothing_is_left_of_a_forgotten_user(
 
 def positions_of(portrait: Portrait) -> set[tuple[str, str, int]]:
     """User, event and position of every event of the log."""
-    segments = portrait.log.manifest().of(Kind.EVENTS)
+    segments = portrait.log.manifest().segments_of(SegmentKind.EVENTS)
     rows = rows_of(portrait.log.home, segments, {"user_id": "VARCHAR", "event_id": "VARCHAR"})
     with portrait.log.duck() as duck:
         return set(duck.execute(f"SELECT user_id, event_id, position FROM {rows}").fetchall())
@@ -95,8 +95,8 @@ def test_nothing_is_taken_in_until_it_is_lifted(backfilled: Portrait, tmp_path: 
     user, other = backfilled.log.user_ids(5)[0], backfilled.log.user_ids(6)[0]
     backfilled.operations.forget("ann", user)
     assert backfilled.log.inbox.accept([event_of(user, "e1"), event_of(other, "e2")]) == [
-        Outcome.FORGOTTEN,
-        Outcome.ACCEPTED,
+        InboxOutcome.FORGOTTEN,
+        InboxOutcome.ACCEPTED,
     ]
     rejected = ingest(backfilled.log, events_file(tmp_path / "e.parquet", user, other)).events
     assert (rejected.accepted, rejected.rejected) == (1, {"the user was forgotten": 1})
@@ -112,7 +112,7 @@ def test_nothing_is_taken_in_until_it_is_lifted(backfilled: Portrait, tmp_path: 
 
     subject = backfilled.operations.lift("ann", user)
     assert ingest(backfilled.log, events_file(tmp_path / "e.parquet", user)).events.accepted == 1
-    assert backfilled.log.inbox.accept([event_of(user, "e1")]) == [Outcome.ACCEPTED]
+    assert backfilled.log.inbox.accept([event_of(user, "e1")]) == [InboxOutcome.ACCEPTED]
     done = [(one.actor, one.action, one.subject) for one in backfilled.registry.audit.newest(2)]
     assert done == [("ann", "user.forget", subject), ("ann", "user.lift", subject)]
     with pytest.raises(NotFound, match="not forgotten"):
@@ -132,7 +132,7 @@ def test_what_waits_of_others_stays(backfilled: Portrait) -> None:
 def test_of_an_unknown_user_nothing_is_found_and_the_tombstone_stands(backfilled: Portrait) -> None:
     report = backfilled.operations.forget("ann", "nobody/at all")
     assert report.total == 0 and report.trained == ()
-    assert backfilled.log.inbox.accept([event_of("nobody/at all", "e")]) == [Outcome.FORGOTTEN]
+    assert backfilled.log.inbox.accept([event_of("nobody/at all", "e")]) == [InboxOutcome.FORGOTTEN]
     with pytest.raises(InvalidInput, match="blank"):
         backfilled.operations.forget("ann", " ")
 
@@ -164,7 +164,7 @@ def test_refresh_shards_must_have_followed_first(backfilled: Portrait, monkeypat
         backfilled.operations.forget("ann", user)
     assert user not in str(refused.value)
     assert user in backfilled.log.user_ids(5)
-    assert backfilled.log.inbox.accept([event_of(user, "e")]) == [Outcome.FORGOTTEN]
+    assert backfilled.log.inbox.accept([event_of(user, "e")]) == [InboxOutcome.FORGOTTEN]
     with pytest.raises(Conflict, match="still being forgotten"):
         backfilled.operations.lift("ann", user)
     replicas.seen("s1", "host-1", 10**6, role="shard")

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.ingest.known_columns import Columns, KnownColumns
 from portrait.feature_repo.ingest.record_fields import ID_BYTES, TEXT_BYTES
-from portrait.feature_repo.ingest.records import RecordJudge, Rejected
+from portrait.feature_repo.ingest.records import RecordJudge, RejectedRecord
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.inbox import Arriving
-from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Kind
+from portrait.feature_repo.log.inbox import ArrivingRecord
+from portrait.feature_repo.log.manifest import ITEMS_BUCKET, SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
 from tests.feature_repo.conftest import Write
 from tests.feature_repo.ingest.fixed_columns import FixedColumns
@@ -26,35 +26,35 @@ JUDGE = RecordJudge(FixedColumns(FURTHER, {"vector_image": 3}))
 EVENT = {"user_id": "ann", "item_id": "song", "event_time": "2024-01-02T03:04:05Z"}
 
 
-def judged(kind: Kind, *records: object) -> list[Arriving | Rejected]:
+def judged(kind: SegmentKind, *records: object) -> list[ArrivingRecord | RejectedRecord]:
     return list(JUDGE.judge(kind, records))
 
 
-def payload(kind: Kind, record: object) -> Any:
+def payload(kind: SegmentKind, record: object) -> Any:
     (arriving,) = judged(kind, record)
-    assert isinstance(arriving, Arriving), arriving
+    assert isinstance(arriving, ArrivingRecord), arriving
     return orjson.loads(arriving.payload)
 
 
-def reason(kind: Kind, record: object) -> str:
+def reason(kind: SegmentKind, record: object) -> str:
     (rejected,) = judged(kind, record)
-    assert isinstance(rejected, Rejected), rejected
+    assert isinstance(rejected, RejectedRecord), rejected
     return rejected.reason
 
 
 def test_an_event_with_every_field() -> None:
     record = EVENT | {"service": "music", "action": "play", "weight": 0.1, "event_id": "e1"}
-    (arriving,) = judged(Kind.EVENTS, record)
+    (arriving,) = judged(SegmentKind.EVENTS, record)
     text = '["ann","song",1704164645000000,"music","play",0.10000000149011612,"e1"]'
-    assert arriving == Arriving(Kind.EVENTS, bucket_of("ann"), text, "ann", "e1")
+    assert arriving == ArrivingRecord(SegmentKind.EVENTS, bucket_of("ann"), text, "ann", "e1")
 
 
 def test_an_event_with_what_it_needs() -> None:
-    bare = payload(Kind.EVENTS, EVENT)
+    bare = payload(SegmentKind.EVENTS, EVENT)
     assert bare[:6] == ["ann", "song", 1704164645000000, "default", "view", 1.0]
     blank = {"service": " ", "action": None, "weight": None, "event_id": ""}
-    assert payload(Kind.EVENTS, EVENT | blank) == bare
-    assert payload(Kind.EVENTS, EVENT | {"user_id": 7})[0] == "7"  # whole numbers are text, as in files
+    assert payload(SegmentKind.EVENTS, EVENT | blank) == bare
+    assert payload(SegmentKind.EVENTS, EVENT | {"user_id": 7})[0] == "7"  # whole numbers are text, as in files
 
 
 @pytest.mark.parametrize(
@@ -69,16 +69,16 @@ def test_an_event_with_what_it_needs() -> None:
     ],
 )
 def test_times_with_and_without_a_zone(text: str, expected: int) -> None:
-    assert payload(Kind.EVENTS, EVENT | {"event_time": text})[2] == expected
+    assert payload(SegmentKind.EVENTS, EVENT | {"event_time": text})[2] == expected
 
 
 def test_a_clock_may_be_a_little_ahead() -> None:
     def in_seconds(seconds: float) -> dict[str, str]:
         return EVENT | {"event_time": (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()}
 
-    payload(Kind.EVENTS, in_seconds(2))
-    assert reason(Kind.EVENTS, in_seconds(60)) == "event_time lies in the future"
-    assert all(isinstance(one, Arriving) for one in JUDGE.judge(Kind.EVENTS, [in_seconds(60)], skew=90))
+    payload(SegmentKind.EVENTS, in_seconds(2))
+    assert reason(SegmentKind.EVENTS, in_seconds(60)) == "event_time lies in the future"
+    assert all(isinstance(one, ArrivingRecord) for one in JUDGE.judge(SegmentKind.EVENTS, [in_seconds(60)], skew=90))
 
 
 BAD_EVENTS = [
@@ -98,7 +98,7 @@ def test_a_bad_event_is_told_in_the_words_of_file_ingest(
     log: EventLog, write: Write, change: dict[str, object], why: str
 ) -> None:
     record = EVENT | change
-    assert reason(Kind.EVENTS, record) == why
+    assert reason(SegmentKind.EVENTS, record) == why
     report = ingest(log, write("e.parquet", [EVENT | {"weight": 1.0}, {"weight": 1.0} | record]))
     assert report.events is not None and report.events.rejected == {why: 1}
 
@@ -124,12 +124,12 @@ def test_a_bad_event_is_told_in_the_words_of_file_ingest(
     ],
 )  # fmt: skip
 def test_a_bad_event_that_no_file_could_hold(change: dict[str, object], why: str) -> None:
-    assert reason(Kind.EVENTS, EVENT | change).startswith(why)
+    assert reason(SegmentKind.EVENTS, EVENT | change).startswith(why)
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", SegmentKind)
 @pytest.mark.parametrize("record", [None, 7, "ann", [], [EVENT], True])
-def test_what_is_no_record(kind: Kind, record: object) -> None:
+def test_what_is_no_record(kind: SegmentKind, record: object) -> None:
     assert reason(kind, record) == "a record is a JSON object"
 
 
@@ -147,10 +147,10 @@ def test_an_event_has_the_same_id_from_a_file(log: EventLog, write: Write) -> No
     columns = ("user_id", "item_id", "event_time", "service", "action", "weight", "event_id")
     ingest(log, write("e.parquet", [{column: event.get(column) for column in columns} for event in events]))
     with log.duck() as duck:
-        paths = [str(log.home / segment.path) for segment in log.manifest().of(Kind.EVENTS)]
+        paths = [str(log.home / segment.path) for segment in log.manifest().segments_of(SegmentKind.EVENTS)]
         logged = {row[0] for row in duck.execute("SELECT event_id FROM read_parquet(?)", [paths]).fetchall()}
     assert len(logged) == len(events)
-    assert {arriving.event_id for arriving in judged(Kind.EVENTS, *events)} == logged  # type: ignore[union-attr]
+    assert {arriving.event_id for arriving in judged(SegmentKind.EVENTS, *events)} == logged  # type: ignore[union-attr]
 
 
 def test_a_user_brings_only_what_was_given_in_one_order() -> None:
@@ -158,15 +158,15 @@ def test_a_user_brings_only_what_was_given_in_one_order() -> None:
         "seen": "2024-01-01", "score": 2, "paying": True, "country": "Chad", "age": 30,
         "onboarding_items": ["a", None, " ", 7], "created_time": "2024-01-01T00:00:00Z", "user_id": "ann",
     }  # fmt: skip
-    (arriving,) = judged(Kind.USERS, full)
+    (arriving,) = judged(SegmentKind.USERS, full)
     moment = 1704067200000000
     text = (
         f'{{"user_id":"ann","created_time":{moment},"onboarding_items":["a","7"],"age":30,"country":"Chad",'
         f'"paying":true,"score":2.0,"seen":{moment}}}'
     )
-    assert arriving == Arriving(Kind.USERS, bucket_of("ann"), text, "ann")
-    assert payload(Kind.USERS, {"user_id": "ann", "age": None}) == {"user_id": "ann", "age": None}
-    assert payload(Kind.USERS, {"user_id": "ann", "country": " "}) == {"user_id": "ann", "country": None}
+    assert arriving == ArrivingRecord(SegmentKind.USERS, bucket_of("ann"), text, "ann")
+    assert payload(SegmentKind.USERS, {"user_id": "ann", "age": None}) == {"user_id": "ann", "age": None}
+    assert payload(SegmentKind.USERS, {"user_id": "ann", "country": " "}) == {"user_id": "ann", "country": None}
 
 
 @pytest.mark.parametrize(
@@ -190,23 +190,27 @@ def test_a_user_brings_only_what_was_given_in_one_order() -> None:
     ],
 )
 def test_a_bad_user(change: dict[str, object], why: str) -> None:
-    assert reason(Kind.USERS, {"user_id": "ann"} | change) == why
+    assert reason(SegmentKind.USERS, {"user_id": "ann"} | change) == why
 
 
 def test_an_unknown_column_names_the_known_ones_and_the_way_to_a_new_one() -> None:
-    assert reason(Kind.USERS, {"user_id": "ann", "plan": "gold"}) == (
+    assert reason(SegmentKind.USERS, {"user_id": "ann", "plan": "gold"}) == (
         "a user has no field `plan`; its fields are user_id, created_time, onboarding_items, age, country, paying, "
         "score, seen; `portrait ingest --users FILE` with such a column brings a new one"
     )
-    assert "vector_image; `portrait ingest --items FILE`" in reason(Kind.ITEMS, {"item_id": "a", "vector_sound": [1]})
+    assert "vector_image; `portrait ingest --items FILE`" in reason(
+        SegmentKind.ITEMS, {"item_id": "a", "vector_sound": [1]}
+    )
 
 
 def test_an_item_brings_only_what_was_given() -> None:
-    (arriving,) = judged(Kind.ITEMS, {"vector_image": [1, 0.1, -0.0], "tags": ["x", ""], "text": "T", "item_id": "a"})
+    (arriving,) = judged(
+        SegmentKind.ITEMS, {"vector_image": [1, 0.1, -0.0], "tags": ["x", ""], "text": "T", "item_id": "a"}
+    )
     text = '{"service":"default","item_id":"a","text":"T","tags":["x"],"vector_image":[1.0,0.10000000149011612,0.0]}'
-    assert arriving == Arriving(Kind.ITEMS, ITEMS_BUCKET, text)
-    assert payload(Kind.ITEMS, {"service": "m", "item_id": 5}) == {"service": "m", "item_id": "5"}
-    assert payload(Kind.ITEMS, {"item_id": "a", "vector_image": None})["vector_image"] is None
+    assert arriving == ArrivingRecord(SegmentKind.ITEMS, ITEMS_BUCKET, text)
+    assert payload(SegmentKind.ITEMS, {"service": "m", "item_id": 5}) == {"service": "m", "item_id": "5"}
+    assert payload(SegmentKind.ITEMS, {"item_id": "a", "vector_image": None})["vector_image"] is None
 
 
 @pytest.mark.parametrize(
@@ -222,13 +226,13 @@ def test_an_item_brings_only_what_was_given() -> None:
     ],
 )
 def test_a_bad_item(change: dict[str, object], why: str) -> None:
-    assert reason(Kind.ITEMS, {"item_id": "a"} | change) == why
+    assert reason(SegmentKind.ITEMS, {"item_id": "a"} | change) == why
 
 
 def test_bad_records_do_not_touch_the_others() -> None:
-    found = judged(Kind.EVENTS, EVENT, None, EVENT, {}, EVENT)
-    assert [isinstance(one, Arriving) for one in found] == [True, False, True, False, True]
-    assert len({one.event_id for one in found if isinstance(one, Arriving)}) == 3
+    found = judged(SegmentKind.EVENTS, EVENT, None, EVENT, {}, EVENT)
+    assert [isinstance(one, ArrivingRecord) for one in found] == [True, False, True, False, True]
+    assert len({one.event_id for one in found if isinstance(one, ArrivingRecord)}) == 3
 
 
 json = st.recursive(
@@ -242,10 +246,10 @@ names = st.sampled_from(
 )  # fmt: skip
 
 
-@given(st.sampled_from(Kind), st.dictionaries(names | st.text(), json) | json)
-def test_it_never_raises(kind: Kind, record: object) -> None:
+@given(st.sampled_from(SegmentKind), st.dictionaries(names | st.text(), json) | json)
+def test_it_never_raises(kind: SegmentKind, record: object) -> None:
     (one,) = judged(kind, record)
-    if isinstance(one, Arriving):
+    if isinstance(one, ArrivingRecord):
         assert orjson.loads(one.payload)
     else:
         assert one.reason
@@ -264,11 +268,11 @@ def test_a_good_event_always_comes_through(
     record = {"user_id": user, "item_id": item, "event_time": moment.isoformat() + "Z", "service": service}
     record |= {"action": action, "weight": weight, "event_id": event_id}
     time = (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
-    (arriving,) = judged(Kind.EVENTS, orjson.loads(orjson.dumps(record)))
-    assert isinstance(arriving, Arriving)
+    (arriving,) = judged(SegmentKind.EVENTS, orjson.loads(orjson.dumps(record)))
+    assert isinstance(arriving, ArrivingRecord)
     assert orjson.loads(arriving.payload) == [user, item, time, service, action, weight, event_id]
     assert (arriving.user_id, arriving.bucket) == (user, bucket_of(user))
-    assert judged(Kind.EVENTS, record) == [arriving]
+    assert judged(SegmentKind.EVENTS, record) == [arriving]
 
 
 def test_columns_follow_the_files(log: EventLog, write: Write) -> None:
@@ -283,8 +287,8 @@ def test_columns_follow_the_files(log: EventLog, write: Write) -> None:
     slow = KnownColumns(log, seconds=1000)
     slow.refresh()
     assert not slow.stale
-    (one,) = RecordJudge(known).judge(Kind.USERS, [{"user_id": "bob", "country": "Mali"}])
-    assert isinstance(one, Arriving)
+    (one,) = RecordJudge(known).judge(SegmentKind.USERS, [{"user_id": "bob", "country": "Mali"}])
+    assert isinstance(one, ArrivingRecord)
 
 
 def test_columns_stay_while_the_registry_is_away(log: EventLog) -> None:
