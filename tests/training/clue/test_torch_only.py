@@ -35,7 +35,8 @@ missing = [*floors, *"pyarrow pandas scipy sklearn ray feast safetensors".split(
 sys.modules.update({name: None for name in missing})
 import torch
 from portrait.training.clue import batch, flops, gradient_cache, model, objective, sizes
-shape = model.Shape.from_size(sizes.SIZES["nano"], vocabulary=9, text_length=3, actions=1, sequence_length=2, dimension=4)
+nano = sizes.SIZES["nano"]
+shape = model.Shape.from_size(nano, vocabulary=9, text_length=3, actions=1, sequence_length=2, dimension=4)
 torch.manual_seed(0)  # an unlucky draw tells the two users apart so well that the loss rounds to 0
 clue = model.Clue(shape)
 events = batch.Sequences(*torch.tensor([[[0, 1], [2, 3]], [[1, 1], [1, 1]], [[0, 4], [0, 5]]]))
