@@ -9,6 +9,7 @@ from portrait.feature_repo.log.tables import BucketRow, InboxRow, LeaseRow
 from portrait.infra.migrations import upgrade
 from portrait.registry.registry import Registry
 from portrait.serving.operations.freshness import Delays, read_freshness
+from tests.serving.twins import Twins
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 BOUNDS = (0.1, 0.2, 1.0)
@@ -58,7 +59,13 @@ def test_backlog_and_what_the_replicas_have_counted(database_url: str) -> None:
     registry.close()
 
 
-def test_prometheus_sees_it(http: TestClient) -> None:
+def test_prometheus_sees_it(http: TestClient, parts: Twins) -> None:
+    delays = {"autoencoder-1": {"counts": [3, 1, 0], "sum": 0.75}}
+    parts.registry.replicas.seen("s1", "web", 1, "shard", {"delay_bounds": [0.1, 1.0], "delays": delays})
+    with parts.registry.database.transaction() as session:
+        session.add(BucketRow(bucket=5, next_position=8, published=0, commits=0))
+        leases = {"owner": "s1", "epoch": 1, "expires_at": NOW, "applied": 0, "applied_lazily": 0}
+        session.add_all(LeaseRow(bucket=bucket, **leases) for bucket in range(64))
     text = http.get("/metrics").text
     assert 'portrait_event_to_readable_seconds_bucket{le="0.1",version="autoencoder-1"} 3.0' in text
     assert 'portrait_event_to_readable_seconds_bucket{le="+Inf",version="autoencoder-1"} 4.0' in text
