@@ -21,15 +21,15 @@ SHORT = 40
 
 ROOMS = {
     "registry": """
-        errors text settings progress rows database records access consumers gates serving_state versions promotions
+        errors text settings progress database records rows access consumers gates serving_state versions promotions
         registry
     """,
     "feature_repo": """
         schemas settings entities ray_cluster log ingest history declaration online broker store forgetting definitions
     """,
     "training": """
-        settings encoding modality runs autoencoder clue backfill metrics pinned heads baselines inspection evaluation
-        scaling
+        settings json_lines encoding modality runs autoencoder clue backfill metrics pinned heads baselines inspection
+        evaluation scaling
     """,
     "serving": "settings bounded_threads client state operations reads http arrivals api gateway refresh running",
     "infra": "settings migrations portrait generator jobs tables demo cli",
@@ -46,8 +46,17 @@ ENTRIES = {
 }
 """Modules that nobody imports: programs, and what Feast and Alembic load."""
 
-ONE_CLASS_PROTOCOLS: dict[str, str] = {}
+ONE_CLASS_PROTOCOLS = {
+    "Broker": "its twin in memory, in the tests, holds every broker to one behaviour",
+    "VectorReader": "its class is a floor above, which hands it down",
+}
 """Protocols with one class in production, and why they are no plain type."""
+
+APART = {"serving/refresh/build.py": "it loads Feast and torch, which who starts shards does without"}
+"""Short modules with one importer, and why they stay apart."""
+
+ONE_A_KIND = {"feature_repo/ingest/adapters", "infra/cli", "serving/api"}
+"""Folders of which each module is one of a kind (a data set, a group of commands, of routes), however short."""
 
 EXPORTED = {
     "portrait.feature_repo.declaration.declaration": "declare",
@@ -65,7 +74,7 @@ begun bound brought built chosen cut done drawn driven fallen forgotten found gi
 laid learnt led left lost made meant met paid put read run said seen sent set shown spent split spread stood taken told
 understood won written
 """
-NOUNS = "cut feed need read run seed set speed split spread"
+NOUNS = "cut embed feed need read run seed set speed split spread"
 """Words of that form that are nouns or verbs too."""
 
 
@@ -173,7 +182,11 @@ def test_no_short_module_has_a_single_importer() -> None:
     short = {
         shown(file): [shown(other) for other in found[file]]
         for file in modules().values()
-        if file.name != "__init__.py" and len(file.read_text().splitlines()) < SHORT and len(found[file]) == 1
+        if file.name != "__init__.py"
+        and shown(file.parent) not in ONE_A_KIND
+        and shown(file) not in APART
+        and len(file.read_text().splitlines()) < SHORT
+        and len(found[file]) == 1
     }
     assert short == {}
 
@@ -189,11 +202,13 @@ def test_a_class_name_means_one_thing() -> None:
 
 
 def members(node: ast.ClassDef) -> set[str]:
+    """Methods and attributes of a class, those that its methods set included."""
     names = {item.name for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)}
-    fields = {
-        item.target.id for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
-    }
-    return names | fields
+    targets = [item.target for item in node.body if isinstance(item, ast.AnnAssign)]
+    targets += [target for item in node.body if isinstance(item, ast.Assign) for target in item.targets]
+    names |= {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+    stored = (part for part in ast.walk(node) if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store))
+    return names | {part.attr for part in stored if ast.unparse(part.value) == "self"}
 
 
 def test_a_protocol_has_two_implementations_or_a_reason() -> None:
@@ -224,7 +239,11 @@ def test_the_names_that_users_have_in_files_of_their_own_are_there(module: str) 
 
 def test_every_module_is_imported() -> None:
     named = {name for file in modules().values() for name in re.findall(r"portrait(?:\.\w+)+", file.read_text())}
-    by_path = {modules()[name] for name in named if name in modules()}
+    named |= set(re.findall(r"portrait(?:\.\w+)+", (ROOT / "feature_repo" / "feature_store.yaml").read_text()))
+    names = {
+        ".".join(parts[:depth]) for name in named for parts in [name.split(".")] for depth in range(len(parts) + 1)
+    }
+    by_path = {modules()[name] for name in names if name in modules()}
     versions = ROOT / "infra" / "migrations" / "versions"
     unused = {
         shown(file)

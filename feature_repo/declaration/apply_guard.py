@@ -21,7 +21,7 @@ from sqlalchemy import select, update
 
 from portrait.feature_repo.declaration.views import EMBEDDING_VIEWS
 from portrait.registry.database.tables import GONE_STATES
-from portrait.registry.errors import RegistryForeign, RegistryUnusable
+from portrait.registry.errors import InvalidInput, RegistryForeign, RegistryUnusable
 from portrait.registry.records.records import EmbeddingVersion
 
 STAMP = "portrait_instance"
@@ -90,8 +90,13 @@ def forget_tables_elsewhere(feast: SqlRegistry, config: RepoConfig) -> None:
 
 def _path(config: RepoConfig) -> str | None:
     """The path of the online store's database; None for a store without tables, of which Feast keeps no account."""
-    has_tables = get_online_store_from_config(config.online_store).has_tables
-    path: str | None = config.online_store.path if has_tables else None
+    store = get_online_store_from_config(config.online_store)
+    if not hasattr(store, "has_tables"):
+        raise InvalidInput(
+            f"the online store of feature_store.yaml is {type(store).__name__}, which lets an older vector replace a newer "
+            "one: write `type: ${PORTRAIT_FEAST_ONLINE_TYPE}` and `location: ${PORTRAIT_FEAST_ONLINE_LOCATION}` there"
+        )
+    path: str | None = config.online_store.path if store.has_tables else None
     return path
 
 

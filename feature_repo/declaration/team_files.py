@@ -111,9 +111,9 @@ def _declares(file: Path) -> bool:
     outside = (node for node in statements if not isinstance(node, ast.FunctionDef | ast.ClassDef))
     decorators = (mark for node in statements if isinstance(node, ast.FunctionDef) for mark in node.decorator_list)
     found = (node for part in (*outside, *decorators) for node in ast.walk(part))
-    return any(_called(node) in names for node in found if isinstance(node, ast.Call | ast.Name))
+    return any(_call_name(node) in names for node in found if isinstance(node, ast.Call | ast.Name))
 
 
-def _called(node: ast.Call | ast.Name) -> str:
+def _call_name(node: ast.Call | ast.Name) -> str:
     target = node.func if isinstance(node, ast.Call) else node
     return target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
 
 from portrait.feature_repo.broker.broker import Broker
 from portrait.feature_repo.broker.redis_streams import open_broker
@@ -16,7 +19,6 @@ from portrait.feature_repo.forgetting.places import (
     User,
     UserFiles,
 )
-from portrait.feature_repo.forgetting.purge import purge
 from portrait.feature_repo.forgetting.segments import Segments
 from portrait.feature_repo.forgetting.tombstones import (
     ON_POSTGRES,
@@ -31,7 +33,10 @@ from portrait.feature_repo.forgetting.trained import versions_trained_with
 from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.rewriting import Rewriter, rewriting
 from portrait.feature_repo.log.staging import living_folders
+from portrait.feature_repo.log.tables import InboxRow, RefreshRequestRow
 from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.registry.database.compaction import compact
+from portrait.registry.database.database import Database
 from portrait.registry.progress import Progress, silent
 from portrait.registry.registry import Registry
 
@@ -72,7 +77,7 @@ class Forgetting:
                 report(STEP, done, len(places) + 1, place.name)
                 place.delete(user)
             report(STEP, len(places), len(places) + 1, "free space")
-            left = purge(self._repo, broker)
+            left = _purge(self._repo, broker)
             under_way = len(living_folders(self._log.home)) - 1  # without ours
         tombstone = self._tombstones.finish(digest)
         report(STEP, len(places) + 1, len(places) + 1, "")
@@ -130,3 +135,29 @@ class Forgetting:
             UserFiles(home, rewriter, "vectors at rest", "embeddings/*/*/{bucket}"),
             OnlineRows(self._repo),
         ]
+
+
+LOCK_SECONDS = 10
+"""How long a vacuum of Postgres waits for another one of the same table."""
+
+
+def _purge(repo: FeatureRepo, broker: Broker | None) -> list[str]:
+    """Have all stores of deleted rows rewrite their files; returns a sentence for each thing that could not be done."""
+    database = repo.log.database
+    own = compact(Path(database.url.database or "")) if database.is_sqlite else _vacuum_tables(database)
+    streams = [] if broker is None else broker.purge()
+    return [*own, *streams, *repo.online.purge(repo.config)]
+
+
+def _vacuum_tables(database: Database) -> list[str]:
+    left = []
+    with database.connecting() as connection:
+        plain = connection.execution_options(isolation_level="AUTOCOMMIT")
+        plain.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+        for table in (InboxRow.__tablename__, RefreshRequestRow.__tablename__):
+            try:
+                plain.exec_driver_sql(f"VACUUM {table}")
+            except DBAPIError as error:
+                left.append(f"table {table} could not be vacuumed ({type(error.orig).__name__}): run VACUUM {table}")
+        plain.exec_driver_sql("RESET lock_timeout")
+    return left

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from copy import copy
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,18 +14,8 @@ from portrait.feature_repo.log.event_log import EventLog
 from portrait.training.encoding.arrays import UNKNOWN, Float32
 from portrait.training.encoding.vocabulary import Codes, catalogue_keys
 
-
-class Learner(Protocol):
-    """An encoder as `NewItems` uses it."""
-
-    @property
-    def items_position(self) -> int:
-        """Position of the catalogue up to which it knows the items."""
-        ...
-
-    def learn(self, items: pa.Table, position: int) -> None:
-        """Learn rows of the catalogue, up to a position."""
-        ...
+if TYPE_CHECKING:
+    from portrait.training.encoding.encoder import Encoder
 
 
 class NewItems:
@@ -35,7 +25,7 @@ class NewItems:
         self._log = log
         self._reading = threading.Lock()
 
-    def bring(self, encoder: Learner) -> None:
+    def bring(self, encoder: "Encoder") -> None:
         """Have the encoder learn all items of now; one small query when it knows them. Safe from many threads.
 
         The first time it reads the whole catalogue. Raises Unavailable when the database does not answer.

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from portrait.feature_repo.declaration.apply import parse_definitions
+from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.infra.portrait import Portrait
-from portrait.registry.errors import RegistryForeign
+from portrait.registry.errors import InvalidInput, RegistryForeign
 from tests.instances import USERS, embedded
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -42,3 +43,14 @@ def test_another_path_for_the_online_store_gets_tables_of_its_own(backfilled: Po
         other.repo.apply()
         assert count(other) == 0
     assert count(backfilled) == USERS
+
+
+@pytest.mark.parametrize("settings", ["embedded"], indirect=True)
+def test_feasts_own_store_is_refused(repo: FeatureRepo) -> None:
+    file = repo.settings.feature_repo / "feature_store.yaml"
+    text = file.read_text().replace('"${PORTRAIT_FEAST_ONLINE_TYPE}"', "sqlite").replace("location:", "path:")
+    file.write_text(text)
+    with pytest.raises(
+        InvalidInput, match=r"SqliteOnlineStore, which lets an older vector replace a newer one: write `typ"
+    ):
+        parse_definitions(repo.settings)
