@@ -93,8 +93,9 @@ def _path(config: RepoConfig) -> str | None:
     store = get_online_store_from_config(config.online_store)
     if not hasattr(store, "has_tables"):
         raise InvalidInput(
-            f"the online store of feature_store.yaml is {type(store).__name__}, which lets an older vector replace a newer "
-            "one: write `type: ${PORTRAIT_FEAST_ONLINE_TYPE}` and `location: ${PORTRAIT_FEAST_ONLINE_LOCATION}` there"
+            f"the online store of feature_store.yaml is {type(store).__name__}, which lets an older vector "
+            "replace a newer one: write `type: ${PORTRAIT_FEAST_ONLINE_TYPE}` there, "
+            "and `location: ${PORTRAIT_FEAST_ONLINE_LOCATION}`"
         )
     path: str | None = config.online_store.path if store.has_tables else None
     return path

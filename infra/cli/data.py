@@ -1,22 +1,18 @@
 """Commands about data and Feast: ingest, import, snapshot, env, apply."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portrait.infra.cli.options import AsOf, Json, parse_time
+from portrait.feature_repo.ingest.adapters import ADAPTERS
+from portrait.infra.cli.options import AsOf, Json, choices, parse_time
 from portrait.infra.cli.output import console, print_json, progress_bar, say
 
-
-class DataSet(StrEnum):
-    """Public data sets that have an adapter."""
-
-    ONLINE_RETAIL = "online-retail"
-    AMAZON = "amazon"
-    LASTFM = "lastfm"
-    SEQUENCES = "sequences"
+if TYPE_CHECKING:
+    DataSetName = str
+else:
+    DataSetName = choices("DataSetName", ADAPTERS)
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +48,7 @@ def ingest(
 
 
 def import_data(
-    data_set: Annotated[DataSet, typer.Argument(help="Name of the data set.")],
+    data_set: Annotated[DataSetName, typer.Argument(help="Name of the data set.")],
     path: Annotated[Path, typer.Argument(help="The data set's file or folder.")],
     as_json: Json = False,
 ) -> None:
@@ -62,7 +58,7 @@ def import_data(
     from portrait.infra.tables.data import ingest_table
 
     with Portrait.prepare() as portrait, progress_bar() as progress:
-        report, labels = import_data_set(portrait, data_set.value, path, progress)
+        report, labels = import_data_set(portrait, data_set, path, progress)
     if as_json:
         print_json({"report": report.to_json(), "labels": labels})
         return

@@ -1,26 +1,23 @@
 """Commands about heads: light downstream models trained on one version's vectors."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from portrait.infra.cli.datasets import OfVersion
-from portrait.infra.cli.options import Consumer, Json, Version, parse_time
+from portrait.infra.cli.options import Consumer, Json, Version, choices, parse_time
 from portrait.infra.cli.output import console, plain, print_json, say
 from portrait.registry.errors import InvalidInput
+from portrait.training.heads.kinds import KINDS
 
 head_app = typer.Typer(help="Heads: downstream models trained on the vectors of one version.", no_args_is_help=True)
 
 
-class HeadKind(StrEnum):
-    """Kinds of heads: three classifiers, and one that ranks items."""
-
-    LOGISTIC = "logistic"
-    MLP = "mlp"
-    BOOSTING = "boosting"
-    TWO_TOWER = "two-tower"
+if TYPE_CHECKING:
+    KindName = str
+else:
+    KindName = choices("KindName", KINDS)
 
 
 def register(app: typer.Typer) -> None:
@@ -70,7 +67,7 @@ def train(
         list[Path], typer.Option(help="Training set made by `portrait dataset`; repeat, all of one version.")
     ],
     label: Annotated[str, typer.Option(help="Column with the labels; also the task's name in the registry.")],
-    kind: Annotated[HeadKind, typer.Option(help="Kind of model.")] = HeadKind.LOGISTIC,
+    kind: Annotated[KindName, typer.Option(help="Kind of model.")] = "logistic",
     name: Annotated[
         str, typer.Option(help="Folder under heads/CONSUMER/ in the home (default: a descriptive name).")
     ] = "",
@@ -84,7 +81,7 @@ def train(
     from portrait.infra.tables.datasets import trained_head_table
 
     with Portrait.open() as portrait:
-        trained, record = train_and_register(portrait, consumer, tuple(data), label, kind.value, name, version, service)
+        trained, record = train_and_register(portrait, consumer, tuple(data), label, kind, name, version, service)
     if as_json:
         counts = {"examples": trained.examples, "users": trained.users, "unlabelled": trained.unlabelled}
         print_json({**plain(record), "kind": trained.head.kind, trained.measured: trained.interval, **counts})

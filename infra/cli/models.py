@@ -1,20 +1,18 @@
 """Commands that make embedding versions: train, backfill."""
 
 from dataclasses import asdict
-from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portrait.infra.cli.options import AsOf, Json, Version, parse_time
+from portrait.infra.cli.options import AsOf, Json, Version, choices, parse_time
 from portrait.infra.cli.output import print_json, progress_bar, say
+from portrait.training.encoding.families import FAMILIES
 
-
-class FamilyName(StrEnum):
-    """Families of representation models."""
-
-    AUTOENCODER = "autoencoder"
-    CLUE = "clue"
+if TYPE_CHECKING:
+    FamilyName = str
+else:
+    FamilyName = choices("FamilyName", FAMILIES)
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    family: Annotated[FamilyName, typer.Argument(help="FamilyName of representation models.")],
+    family: Annotated[FamilyName, typer.Argument(help="Family of representation models.")],
     as_of: AsOf = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Profile or team field to leave out; repeat.")] = None,
     overrides: Annotated[
@@ -36,7 +34,7 @@ def train(
     from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait, progress_bar() as progress:
-        version = train_version(portrait, family.value, parse_time(as_of), exclude or [], overrides or [], progress)
+        version = train_version(portrait, family, parse_time(as_of), exclude or [], overrides or [], progress)
     if as_json:
         print_json(version)
         return

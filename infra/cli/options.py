@@ -1,7 +1,9 @@
 """Options and arguments that several commands share."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 
@@ -26,3 +28,8 @@ def parse_time(value: str | None, option: str = "--as-of") -> datetime | None:
     except ValueError:
         raise InvalidInput(f"{option} {value!r} is no time: write 2011-06-10 or 2011-06-10T12:00:00Z") from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def choices(name: str, values: Iterable[str]) -> Any:
+    """The type of an option that takes one of these values: names of a table that the floors below keep."""
+    return StrEnum(name, {value: value for value in values})

@@ -51,11 +51,11 @@ def scaling(
 
     Each run becomes a row in studies/NAME/runs.csv; a killed study, started again, trains only the missing runs.
     """
-    from portrait.infra.jobs.study import StudyRequest, study_scaling
     from portrait.infra.portrait import Portrait
     from portrait.infra.settings import Settings
     from portrait.infra.tables.study import study_tables, warnings_of
     from portrait.training.scaling.grid import positive, read_grid
+    from portrait.training.scaling.study_run import StudyRequest, study_scaling
     from portrait.training.scaling.tables import numbers
 
     given = {"sizes": sizes, "users": users, "sequence_lengths": sequence_lengths, "batches": batches}
@@ -72,7 +72,7 @@ def scaling(
     )
     settings = Settings(num_workers=0) if local else Settings()
     with Portrait.open(settings) as portrait, progress_bar() as progress:
-        outcome = study_scaling(portrait, wanted, progress)
+        outcome = study_scaling(portrait.repo, portrait.settings, wanted, progress)
     if as_json:
         trained = {"trained": outcome.trained, "finished_before": outcome.finished_before}
         failures = {"failures": outcome.failures, "report": outcome.report}

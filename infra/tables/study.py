@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from portrait.infra.jobs.study import StudyOutcome
 from portrait.infra.tables.layout import table_of
 from portrait.training.scaling.law import PercentileInterval, PowerLaw
 from portrait.training.scaling.study import Study
+from portrait.training.scaling.study_run import StudyOutcome
 from portrait.training.scaling.tables import between, flops
 
 

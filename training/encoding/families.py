@@ -5,13 +5,22 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import pyarrow as pa
-
 from portrait.registry.errors import NotFound
-from portrait.registry.progress import Progress
-from portrait.training.encoding.arrays import Bool, Float32, Int64
-from portrait.training.encoding.artifact import Content
-from portrait.training.encoding.artifact import load_prior as load_prior
+
+if TYPE_CHECKING:  # the command line takes its choices from here, and imports nothing heavy
+    import pyarrow as pa
+    import torch
+
+    from portrait.registry.progress import Progress
+    from portrait.training.encoding.arrays import Bool, Float32, Int64
+    from portrait.training.encoding.artifact import Content
+    from portrait.training.runs.training_inputs import TrainingInputs
+    from portrait.training.runs.training_loop import Trainee
+
+FAMILIES = {
+    "autoencoder": "portrait.training.autoencoder.family:AutoencoderFamily",
+    "clue": "portrait.training.clue.family:ClueFamily",
+}
 
 
 class Representation(Protocol):
@@ -27,28 +36,16 @@ class Representation(Protocol):
         """Lengths of the windows before the as-of time that the model looks at; empty when it has none."""
         ...
 
-    def represent(self, users: pa.Table, as_of: Int64) -> tuple[Float32, Bool]:
+    def represent(self, users: "pa.Table", as_of: "Int64") -> "tuple[Float32, Bool]":
         """Vectors [n, dimension], and bool [n]: whether anything is known of the user as of the time."""
         ...
 
-    def learn(self, items: pa.Table) -> None:
+    def learn(self, items: "pa.Table") -> None:
         """Learn these rows of the catalogue; items that are known already do not change.
 
         Called by one thread at a time, while others represent users.
         """
         ...
-
-
-if TYPE_CHECKING:
-    import torch
-
-    from portrait.training.runs.training_inputs import TrainingInputs
-    from portrait.training.runs.training_loop import Trainee
-
-FAMILIES = {
-    "autoencoder": "portrait.training.autoencoder.family:AutoencoderFamily",
-    "clue": "portrait.training.clue.family:ClueFamily",
-}
 
 
 class Family(Protocol):
@@ -65,7 +62,7 @@ class Family(Protocol):
         """The config whose fields a JSON document holds."""
         ...
 
-    def prepare(self, inputs: "TrainingInputs", config: Any, folder: Path, progress: Progress) -> None:
+    def prepare(self, inputs: "TrainingInputs", config: Any, folder: Path, progress: "Progress") -> None:
         """Write into the folder all that gradient descent needs; the same inputs give the same bytes."""
         ...
 
@@ -79,12 +76,12 @@ class Family(Protocol):
         config: Any,
         weights: Mapping[str, "torch.Tensor"],
         inputs: "TrainingInputs",
-        progress: Progress,
-    ) -> Content:
+        progress: "Progress",
+    ) -> "Content":
         """The content of the artifact: the trained weights, and the prior over the training users."""
         ...
 
-    def representation(self, content: Content, device: str) -> "Representation":
+    def representation(self, content: "Content", device: str) -> "Representation":
         """The model of an artifact, ready to encode."""
         ...
 

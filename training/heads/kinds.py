@@ -2,10 +2,12 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from portrait.registry.errors import NotFound
-from portrait.training.encoding.arrays import Float32
+
+if TYPE_CHECKING:  # the command line takes its choices from here, and imports nothing heavy
+    from portrait.training.encoding.arrays import Float32
 
 KINDS = {
     "logistic": "portrait.training.heads.logistic:Logistic",
@@ -18,7 +20,7 @@ KINDS = {
 class HeadModel(Protocol):
     """A fitted model, without a record of what it was fitted on."""
 
-    def scores(self, vectors: Float32) -> Float32:
+    def scores(self, vectors: "Float32") -> "Float32":
         """float32 [n, classes] probabilities that sum to 1, or [n, items] scores; higher is better."""
         ...
 

@@ -1,5 +1,7 @@
 """The scaling study: the grid of runs, their training, the law that they follow, and what to train next (CLUE).
 
+    study_run.py a request on an instance, from its grid to its report
+        |
     grid.py      options or TOML -> settings, cheapest first      setting.py   a run's name, and the cost of its steps
         |        folder.py    what all runs share: a snapshot, prepared once, and a config
     driver.py    trains each setting that is not in the log, through Ray or in this process

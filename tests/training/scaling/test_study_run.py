@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from portrait.infra.jobs.study import StudyOutcome, StudyRequest, study_scaling
 from portrait.infra.jobs.versions import take_in
 from portrait.infra.portrait import Portrait
 from portrait.registry.errors import Conflict, InvalidInput
 from portrait.registry.progress import silent
 from portrait.training.scaling.grid import Grid
+from portrait.training.scaling.study_run import StudyOutcome, StudyRequest, study_scaling
 from tests.instances import copy_of
 
 EVENT = "user_id,item_id,event_time\nu000001,i1,2026-01-01T00:00:00Z\n"
@@ -25,7 +25,7 @@ def portrait(registered_home: Path, tmp_path: Path) -> Portrait:
 
 
 def study(portrait: Portrait, grid: Grid = GRID, overrides: tuple[str, ...] = SET) -> StudyOutcome:
-    return study_scaling(portrait, StudyRequest("mine", grid, overrides=overrides), silent)
+    return study_scaling(portrait.repo, portrait.settings, StudyRequest("mine", grid, overrides=overrides), silent)
 
 
 def begun(portrait: Portrait) -> Path:
