@@ -1,19 +1,25 @@
 """Fixtures that more than one floor uses."""
 
 import os
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 import pytest
+from filelock import FileLock
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 if TYPE_CHECKING:  # tests of the lower floors need not wait for Feast and torch
     from portrait.infra.portrait import Portrait
+    from tests.databases import EmptiedPostgres
+
+MadeOnce: TypeAlias = Callable[[str, Callable[[Path], object]], Path]
 
 # Two workers on two cores: more threads of torch and BLAS would only wait for each other (a baseline of embeddings took
 # 83 s instead of 22). Before anything imports them; processes and Ray workers that tests start have it from here.
@@ -59,8 +65,8 @@ def fresh_postgres() -> Iterator[str]:
 
 
 @pytest.fixture
-def postgres_url() -> Iterator[str]:
-    """A fresh Postgres database, dropped after the test."""
+def empty_postgres_url() -> Iterator[str]:
+    """A fresh Postgres database without any table, dropped after the test."""
     with fresh_postgres() as url:
         yield url
 
@@ -72,26 +78,66 @@ def second_postgres_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def emptied_postgres() -> "Iterator[EmptiedPostgres]":
+    """The migrated Postgres database of this worker, for `postgres_url`."""
+    from tests.databases import EmptiedPostgres
+
+    with fresh_postgres() as url:
+        yield EmptiedPostgres(url)
+
+
+@pytest.fixture
+def postgres_url(emptied_postgres: "EmptiedPostgres") -> str:
+    """A migrated Postgres database without rows."""
+    emptied_postgres.empty()
+    return emptied_postgres.url
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a fresh, empty database on each supported server."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'registry.db'}"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
+    """The URL of a migrated database without rows on each supported server."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_url"))
+    from tests.databases import copy_file
+
+    return f"sqlite:///{copy_file(request.getfixturevalue('migrated_file'), tmp_path / 'registry.db')}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without any table on each supported server."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("empty_postgres_url"))
+    return f"sqlite:///{tmp_path / 'registry.db'}"
 
 
 @pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite registry with all tables and no rows. Copy it, change nothing in it."""
-    from portrait.infra.migrations import upgrade
-    from portrait.registry.registry import Registry
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> "MadeOnce":
+    """`made_once(name, make)`: the folder that `make(folder)` fills, the same for all of pytest's workers."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
 
-    path = tmp_path_factory.mktemp("migrated") / "registry.db"
-    made = Registry.open(f"sqlite:///{path}")
-    upgrade(made.database)
-    made.close()
-    return path
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = root / name, root / f"{name}.made"
+        with FileLock(root / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def migrated_file(made_once: "MadeOnce") -> Path:
+    """A SQLite registry with all tables and no rows. Copy it, change nothing in it."""
+    from tests.databases import migrate
+
+    return made_once("migrated", lambda folder: migrate(f"sqlite:///{folder / 'registry.db'}")) / "registry.db"
 
 
 @pytest.fixture
@@ -132,49 +178,44 @@ def ray_session() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def registered_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def registered_home(made_once: "MadeOnce") -> Path:
     """A home with 300 generated users and a trained version without vectors. Copy it, change nothing in it."""
     from tests.instances import make_registered
 
-    folder = tmp_path_factory.mktemp("registered")
-    make_registered(folder / "home", folder / "generated")
-    return folder / "home"
+    return made_once("registered", lambda folder: make_registered(folder / "home", folder / "generated")) / "home"
 
 
 @pytest.fixture(scope="session")
-def backfilled_home(registered_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def backfilled_home(registered_home: Path, made_once: "MadeOnce") -> Path:
     """The same with all users embedded at autoencoder-1. Copy it, change nothing in it."""
-    from portrait.training.backfill.backfill import backfill
-    from tests.instances import copy_of
-
-    home = tmp_path_factory.mktemp("backfilled") / "home"
-    with copy_of(registered_home, home) as portrait:
-        backfill(portrait.repo, "autoencoder-1", portrait.settings)
-    return home
+    return made_once("backfilled", partial(_embed_all, registered_home, "autoencoder-1")) / "home"
 
 
 @pytest.fixture(scope="session")
-def registered_clue_home(registered_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def registered_clue_home(registered_home: Path, made_once: "MadeOnce") -> Path:
     """The users of `registered_home` with a version of the other family: clue-1. Copy it, change nothing in it."""
     from portrait.infra.jobs.versions import train_version
     from tests.instances import TINY_CLUE, copy_of
 
-    home = tmp_path_factory.mktemp("registered-clue") / "home"
-    with copy_of(registered_home, home) as portrait:
-        train_version(portrait, "clue", overrides=TINY_CLUE)
-    return home
+    def make(folder: Path) -> None:
+        with copy_of(registered_home, folder / "home") as portrait:
+            train_version(portrait, "clue", overrides=TINY_CLUE)
+
+    return made_once("registered-clue", make) / "home"
 
 
 @pytest.fixture(scope="session")
-def backfilled_clue_home(registered_clue_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def backfilled_clue_home(registered_clue_home: Path, made_once: "MadeOnce") -> Path:
     """The same with all users embedded at clue-1, and at it alone. Copy it, change nothing in it."""
+    return made_once("backfilled-clue", partial(_embed_all, registered_clue_home, "clue-1")) / "home"
+
+
+def _embed_all(template: Path, version: str, folder: Path) -> None:
     from portrait.training.backfill.backfill import backfill
     from tests.instances import copy_of
 
-    home = tmp_path_factory.mktemp("backfilled-clue") / "home"
-    with copy_of(registered_clue_home, home) as portrait:
-        backfill(portrait.repo, "clue-1", portrait.settings)
-    return home
+    with copy_of(template, folder / "home") as portrait:
+        backfill(portrait.repo, version, portrait.settings)
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.settings import FeatureSettings
 from portrait.feature_repo.store.feature_repo import FeatureRepo
-from portrait.infra.migrations import upgrade
 from portrait.registry.database.database import Database
 from portrait.registry.registry import Registry
+from tests.databases import copy_file
 from tests.feature_repo.instance import FOLDER
 
 
@@ -39,11 +39,12 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> FeatureSettings:
 
 
 @pytest.fixture
-def repo(settings: FeatureSettings) -> Iterator[FeatureRepo]:
+def repo(settings: FeatureSettings, migrated_file: Path) -> Iterator[FeatureRepo]:
     """A fresh instance with a migrated registry."""
     settings.home.mkdir()
+    if not settings.registry_url:
+        copy_file(migrated_file, settings.home / "registry.db")
     registry = Registry.open(settings.database_url)
-    upgrade(registry.database)
     opened = FeatureRepo(settings, registry, EventLog(registry.database, settings))
     yield opened
     opened.close()
@@ -54,12 +55,12 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture
-def log(home: Path) -> Iterator[EventLog]:
+def log(home: Path, migrated_file: Path) -> Iterator[EventLog]:
     """An empty log on SQLite."""
     home.mkdir()
+    copy_file(migrated_file, home / "registry.db")
     settings = FeatureSettings(home=home, history_length=4)
     database = Database(settings.database_url)
-    upgrade(database)
     yield EventLog(database, settings)
     database.close()
 

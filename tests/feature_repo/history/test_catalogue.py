@@ -18,7 +18,6 @@ from portrait.feature_repo.log.inbox import ArrivingRecord, Inbox
 from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Segment, SegmentKind, segment_row
 from portrait.feature_repo.log.tables import InboxRow
 from portrait.feature_repo.settings import FeatureSettings
-from portrait.infra.migrations import upgrade
 from portrait.registry.database.database import Database
 from tests.feature_repo.conftest import NOW, Write
 
@@ -28,7 +27,6 @@ def log(database_url: str, home: Any) -> Iterator[EventLog]:
     """An empty log on each database."""
     home.mkdir()
     database = Database(database_url)
-    upgrade(database)
     yield EventLog(database, FeatureSettings(home=home))
     database.close()
 

@@ -13,7 +13,6 @@ from portrait.feature_repo.log.inbox import ArrivingRecord, Inbox, InboxOutcome,
 from portrait.feature_repo.log.manifest import SegmentKind, read_manifest
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.tables import ForgottenRow, InboxRow
-from portrait.infra.migrations import upgrade
 from portrait.registry.database.database import Database
 from portrait.registry.errors import Conflict
 
@@ -28,7 +27,6 @@ def event(user: str, event_id: str, item: str = "song") -> ArrivingRecord:
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     made = Database(database_url)
-    upgrade(made)
     yield made
     made.close()
 

@@ -12,7 +12,6 @@ from portrait.feature_repo.log.leases import LEASE, Leases, require_held
 from portrait.feature_repo.log.manifest import lock_buckets, mark_published, read_manifest
 from portrait.feature_repo.log.partition import BUCKETS
 from portrait.feature_repo.log.tables import LeaseRow
-from portrait.infra.migrations import upgrade
 from portrait.registry.database.database import Database
 from portrait.registry.errors import LeaseLost
 
@@ -22,7 +21,6 @@ ALL = set(range(BUCKETS))
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     made = Database(database_url)
-    upgrade(made)
     yield made
     made.close()
 

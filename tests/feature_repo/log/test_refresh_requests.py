@@ -10,14 +10,12 @@ from portrait.feature_repo.log import refresh_requests
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.settings import FeatureSettings
-from portrait.infra.migrations import upgrade
 from portrait.registry.database.database import Database
 
 
 @pytest.fixture
 def log(database_url: str, tmp_path: Path) -> Iterator[EventLog]:
     opened = Database(database_url)
-    upgrade(opened)
     yield EventLog(opened, FeatureSettings(home=tmp_path))
     opened.close()
 

@@ -20,7 +20,6 @@ from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.tables import ForgottenRow
 from portrait.feature_repo.log.tail import LogRow, Tail, read_tail
 from portrait.feature_repo.settings import FeatureSettings
-from portrait.infra.migrations import upgrade
 from portrait.registry.database.database import Database
 from tests.feature_repo.conftest import NOW, Write
 from tests.feature_repo.conftest import event as file_row
@@ -36,7 +35,6 @@ def log(database_url: str, home: Path) -> Iterator[EventLog]:
     """An empty log on each database."""
     home.mkdir()
     database = Database(database_url)
-    upgrade(database)
     yield EventLog(database, FeatureSettings(home=home, history_length=4))
     database.close()
 

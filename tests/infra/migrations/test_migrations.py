@@ -19,8 +19,8 @@ from portrait.registry.errors import RegistryBehind, RegistryMissing
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url)
+def database(empty_database_url: str) -> Iterator[Database]:
+    opened = Database(empty_database_url)
     yield opened
     opened.close()
 
@@ -112,10 +112,10 @@ def test_a_registry_of_newer_code_is_left_alone(database: Database) -> None:
         assert session.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
 
 
-def test_processes_that_upgrade_at_once_agree(database_url: str) -> None:
+def test_processes_that_upgrade_at_once_agree(empty_database_url: str) -> None:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(4, mp_context=spawn) as processes:
-        answers = list(processes.map(_upgrade, [database_url] * 8))
+        answers = list(processes.map(_upgrade, [empty_database_url] * 8))
     assert sum(changed for changed, _ in answers) == 1
     assert len({instance for _, instance in answers}) == 1
 

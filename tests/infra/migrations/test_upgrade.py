@@ -25,9 +25,9 @@ VERDICT = {"gate": "version-is-ready", "outcome": "accept", "reason": "version a
 
 
 @pytest.fixture
-def first(database_url: str) -> Iterator[Database]:
+def first(empty_database_url: str) -> Iterator[Database]:
     """A registry of the first revision that people have worked with."""
-    database = Database(database_url)
+    database = Database(empty_database_url)
     migrations._create_file(database)
     options = migrations.config()
     with database.engine.begin() as connection:

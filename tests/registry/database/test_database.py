@@ -18,20 +18,19 @@ from portrait.registry.database.driver_errors import translate
 from portrait.registry.database.tables import ConsumerRow, Instance
 from portrait.registry.errors import Conflict, InvalidInput, RegistryBehind, RegistryMissing, Unavailable
 from portrait.registry.serving_state.serving_state import read_generation
+from tests.databases import copy_file
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url)
-    upgrade(opened)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'registry.db'}")
-    upgrade(opened)
+def sqlite(migrated_file: Path, tmp_path: Path) -> Iterator[Database]:
+    opened = Database(f"sqlite:///{copy_file(migrated_file, tmp_path / 'registry.db')}")
     yield opened
     opened.close()
 
@@ -39,7 +38,6 @@ def sqlite(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def postgres(postgres_url: str) -> Iterator[Database]:
     opened = Database(postgres_url)
-    upgrade(opened)
     yield opened
     opened.close()
 
@@ -157,8 +155,8 @@ def test_a_missing_sqlite_file_is_not_created_by_looking(tmp_path: Path) -> None
     assert not path.parent.exists()
 
 
-def test_an_empty_or_old_or_newer_registry_is_not_relied_upon(database_url: str) -> None:
-    database = Database(database_url)
+def test_an_empty_or_old_or_newer_registry_is_not_relied_upon(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
     if database.is_sqlite:
         Path(str(database.url.database)).touch()
     with pytest.raises(RegistryMissing, match="is empty: run `portrait apply` first"):

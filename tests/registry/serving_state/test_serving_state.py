@@ -85,8 +85,8 @@ def test_what_newer_code_has_granted_keeps_nobody_from_reading_the_state(registr
     assert read_state(registry.database).keys == {key.id: key}
 
 
-def test_a_database_without_tables_is_no_empty_registry(database_url: str) -> None:
-    database = Database(database_url)
+def test_a_database_without_tables_is_no_empty_registry(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
     with pytest.raises(RegistryMissing, match="portrait apply"):
         read_generation(database)
     database.close()

@@ -1,16 +1,12 @@
 """The API on a real registry, SQLite and Postgres: keys come into force, refusals are kept, odd names hurt nobody."""
 
-import shutil
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import make_url
 
-from portrait.infra.migrations import upgrade
 from portrait.registry.registry import Registry
 from portrait.registry.versions.versions import NewVersion
 from portrait.serving.gateway.app import create_app
@@ -26,12 +22,8 @@ from tests.serving.twins import TwinEncoder, TwinInbox, TwinStore, twin_arrivals
 
 
 @pytest.fixture
-def registry(database_url: str, migrated_file: Path) -> Iterator[Registry]:
+def registry(database_url: str) -> Iterator[Registry]:
     made = Registry.open(database_url)
-    if made.database.is_sqlite:
-        shutil.copyfile(migrated_file, str(make_url(database_url).database))
-    else:
-        upgrade(made.database)
     version = NewVersion(
         family="autoencoder",
         fingerprint="f" * 64,

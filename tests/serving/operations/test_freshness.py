@@ -6,7 +6,6 @@ import pytest
 from fastapi.testclient import TestClient
 
 from portrait.feature_repo.log.tables import BucketRow, InboxRow, LeaseRow
-from portrait.infra.migrations import upgrade
 from portrait.registry.registry import Registry
 from portrait.serving.operations.freshness import Delays, read_freshness
 from tests.serving.twins import Twins
@@ -29,7 +28,6 @@ def test_no_quantile_of_nothing() -> None:
 
 def test_backlog_and_what_the_replicas_have_counted(database_url: str) -> None:
     registry = Registry.open(database_url)
-    upgrade(registry.database)
     with registry.database.transaction() as session:
         session.add(BucketRow(bucket=1, next_position=11, published=10, commits=0))
         session.add(BucketRow(bucket=2, next_position=11, published=4, commits=0))  # nobody has ever worked on it
