@@ -21,17 +21,17 @@ SHORT = 40
 
 ROOMS = {
     "registry": """
-        errors text settings progress database records rows access consumers gates serving_state versions promotions
+        errors text settings progress database records rows serving_state gates access consumers versions promotions
         registry
     """,
     "feature_repo": """
         schemas settings entities ray_cluster log ingest history declaration online broker store forgetting definitions
     """,
     "training": """
-        settings json_lines encoding modality runs autoencoder clue backfill metrics pinned heads baselines inspection
+        settings json_lines encoding modality metrics inspection runs autoencoder clue backfill pinned heads baselines
         evaluation scaling
     """,
-    "serving": "settings bounded_threads client state operations reads http arrivals api gateway refresh running",
+    "serving": "settings bounded_threads client operations arrivals state reads http api gateway refresh running",
     "infra": "settings migrations portrait generator jobs tables demo cli",
 }
 """The rooms of each floor from below: each imports only from those before it."""
@@ -159,6 +159,13 @@ def test_rooms_import_only_from_rooms_below(floor: str) -> None:
         if other.relative_to(ROOT).parts[0] == floor and order.index(room(other)) > order.index(room(file))
     }
     assert upward == set()
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_the_architecture_page_lists_the_rooms_in_this_order(floor: str) -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    folders = [name for name in ROOMS[floor].split() if (ROOT / floor / name).is_dir()]
+    assert re.findall(rf"^\| `{floor}/(\w+)/` \|", page, re.MULTILINE) == folders
 
 
 def test_no_folder_is_larger_than_one_can_take_in() -> None:
