@@ -13,10 +13,8 @@ from portrait.infra.tables.layout import day
 from portrait.registry.errors import InvalidInput
 
 if TYPE_CHECKING:  # torch is not needed to draw a table
-    from portrait.training.evaluation.tasks.evaluate import TaskEvaluation
-
-if TYPE_CHECKING:  # torch is not needed to draw a table
     from portrait.training.evaluation.suites.cost.numbers import Cost
+    from portrait.training.evaluation.tasks.evaluate import TaskEvaluation
 
 
 def task_table(found: "TaskEvaluation") -> Table:
@@ -158,7 +156,6 @@ def _require_read(context: typer.Context, mode: str) -> None:
 
 
 def _task(version: str | None, beside: list[str], task: str, baselines: str, as_json: bool) -> None:
-    from portrait.infra.cli.evaluate import task_table
     from portrait.infra.jobs.versions import evaluate_task
     from portrait.infra.portrait import Portrait
 
@@ -190,7 +187,6 @@ def _gur(version: str | None, as_json: bool) -> None:
 
 
 def _cost(version: str | None, dimensions: str, overrides: list[str], as_json: bool) -> None:
-    from portrait.infra.cli.evaluate import cost_tables
     from portrait.infra.jobs.cost import compare_cost
     from portrait.infra.portrait import Portrait
     from portrait.training.evaluation.suites.cost.report import plain_numbers, summary

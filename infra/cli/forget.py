@@ -42,7 +42,6 @@ def forget(
     as_json: Json = False,
 ) -> None:
     """Delete all data of a user and refuse later records; run it again to finish an interrupted run."""
-    from portrait.infra.cli.forget import forgetting_tables
     from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait, progress_bar() as progress:

@@ -77,7 +77,6 @@ def add(
 @keys_app.command("list")
 def list_keys(as_json: Json = False) -> None:
     """List API keys and their grants, the revoked ones too."""
-    from portrait.infra.cli.keys import keys_table
     from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:
@@ -108,7 +107,6 @@ def audit(
         raise InvalidInput("--since with --last: give one of them")
     import orjson
 
-    from portrait.infra.cli.keys import audit_table
     from portrait.infra.portrait import Portrait
 
     with Portrait.open() as portrait:

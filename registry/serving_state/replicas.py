@@ -2,7 +2,7 @@
 
 import builtins
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from portrait.registry.database.database import Database
 from portrait.registry.database.tables import ReplicaRow
+from portrait.registry.progress import Progress, silent
 from portrait.registry.records.records import Replica, Role
 from portrait.registry.rows import database_now
 from portrait.registry.text import one_line
@@ -23,10 +24,6 @@ FORGOTTEN = timedelta(days=1)
 
 ROLES: tuple[Role, ...] = ("gateway", "shard")
 SHARDS: tuple[Role, ...] = ("shard",)
-
-
-def _silent(_stage: str, _done: int, _total: int) -> None:
-    pass
 
 
 class Replicas:
@@ -71,7 +68,7 @@ class Replicas:
         return [r for r in self.list(within) if r.generation < generation and r.role in roles]
 
     def wait(
-        self, generation: int, seconds: float, roles: Collection[Role] = ROLES, progress: Callable[..., None] = _silent
+        self, generation: int, seconds: float, roles: Collection[Role] = ROLES, progress: Progress = silent
     ) -> builtins.list[Replica]:
         """Wait until all living replicas follow the generation; returns those that do not after `seconds`."""
         until = time.monotonic() + seconds
