@@ -6,16 +6,16 @@ makes the names below importable again, each with a FutureWarning that says the 
 name always goes first. See docs/decisions/0017-one-import-package.md.
 """
 
+import os
 import sys
-import warnings
-from collections.abc import Sequence
-from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path
-from types import ModuleType
 
-_FLOORS = Path(__file__).parent
+TYPE_CHECKING = False  # every Python of the environment starts by importing this module: nothing that takes time
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+_FLOORS = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
 
 MOVED = {
     "feature_repo.declaration": "portrait.feature_repo.declaration.declaration",
@@ -33,48 +33,47 @@ MOVED = {
 _PARENTS = {name.rsplit(".", depth)[0] for name in MOVED for depth in range(1, name.count(".") + 1)} - MOVED.keys()
 
 
-class OldNames(MetaPathFinder, Loader):
-    """Finds the old names, unless the path has a module of that name that is not a folder of this checkout."""
+class OldNames:
+    """A finder and loader of the old names, unless the path has a module of that name that is not a floor of ours."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        self, fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> ModuleSpec | None:
         """The spec of an old name, None for all others."""
         if fullname not in MOVED and fullname not in _PARENTS:
             return None
-        if _somebody_elses(PathFinder.find_spec(fullname, path)):
+        if _is_of_others(PathFinder.find_spec(fullname, path)):
             return None
-        return ModuleSpec(fullname, self, is_package=fullname in _PARENTS)
+        return ModuleSpec(fullname, self, is_package=fullname in _PARENTS)  # type: ignore[arg-type]
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """The module that the old name now means; an empty package for what only leads to it."""
-        if spec.name in _PARENTS:
-            return None
-        warnings.warn(f"{spec.name} is called {MOVED[spec.name]} since Portrait 0.2", FutureWarning, stacklevel=2)
-        return _Moved(spec.name)
+    def create_module(self, spec: ModuleSpec) -> "ModuleType | None":
+        """An empty module: the package that only leads to an old name, or what `exec_module` replaces."""
+        if spec.name in MOVED:
+            import warnings
 
-    def exec_module(self, module: ModuleType) -> None:
+            new = MOVED[spec.name]
+            warnings.warn(f"{spec.name} is called {new} since Portrait 0.2", FutureWarning, stacklevel=2)
+        return None
+
+    def exec_module(self, module: "ModuleType") -> None:
         """Put the new module in the place of the old one."""
         if module.__name__ in MOVED:
+            from importlib import import_module
+
             sys.modules[module.__name__] = import_module(MOVED[module.__name__])
 
 
-class _Moved(ModuleType):
-    """Stands for the new module until it is loaded: importlib writes its own attributes into this one."""
-
-
-def _somebody_elses(spec: ModuleSpec | None) -> bool:
+def _is_of_others(spec: ModuleSpec | None) -> bool:
     if spec is None:
         return False
     if spec.origin is None or spec.origin == "namespace":  # a folder without __init__.py: what is in it decides
-        return any(not _ours(Path(place)) for place in spec.submodule_search_locations or ())
-    return not _ours(Path(spec.origin))
+        return any(not _is_ours(place) for place in spec.submodule_search_locations or ())
+    return not _is_ours(spec.origin)
 
 
-def _ours(place: Path) -> bool:
-    return any(
-        place.resolve().is_relative_to((_FLOORS / floor).resolve()) for floor in ("feature_repo", "serving", "training")
-    )
+def _is_ours(place: str) -> bool:
+    floors = (os.path.realpath(f"{_FLOORS}/{floor}") for floor in ("feature_repo", "serving", "training"))
+    return any(f"{os.path.realpath(place)}/".startswith(f"{floor}/") for floor in floors)
 
 
 def install() -> None:
