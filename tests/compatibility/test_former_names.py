@@ -79,7 +79,7 @@ def test_the_command_line_works_where_a_team_has_folders_of_all_these_names(tmp_
         (tmp_path / floor / "__init__.py").touch()
     program = Path(sys.executable).with_name("portrait")
     environment = {"PYTHONPATH": ".", "PORTRAIT_HOME": str(tmp_path / "home")}
-    answer = subprocess.run([program, "versions"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    answer = subprocess.run([program, "apply"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
 
 
