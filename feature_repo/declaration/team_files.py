@@ -92,8 +92,8 @@ def _require_nothing_hidden(folder: Path) -> None:
             if file.name != "__init__.py" and not _is_copy_of_ours(folder, file):
                 raise InvalidInput(
                     f"Feast would overlook {file}: the line {line!r}, which came with Portrait, hides it in "
-                    f"{folder / '.feastignore'}. Delete that line, or rename the file; "
-                    f"if Feast is not to read it, write a line of your own that names it"
+                    f"{folder / '.feastignore'}. Delete that line, or rename the file; what Feast is not to read "
+                    "gets a line of your own that names it"
                 )
 
 
@@ -106,14 +106,9 @@ def _is_copy_of_ours(folder: Path, file: Path) -> bool:
 
 def _declares(file: Path) -> bool:
     """Whether the file calls Feast's constructors, or uses its decorators, outside of functions and classes."""
-    names = set(_FEAST_DECLARATIONS.split())
     statements = ast.parse(file.read_bytes()).body
     outside = (node for node in statements if not isinstance(node, ast.FunctionDef | ast.ClassDef))
-    decorators = (mark for node in statements if isinstance(node, ast.FunctionDef) for mark in node.decorator_list)
-    found = (node for part in (*outside, *decorators) for node in ast.walk(part))
-    return any(_call_name(node) in names for node in found if isinstance(node, ast.Call | ast.Name))
-
-
-def _call_name(node: ast.Call | ast.Name) -> str:
-    target = node.func if isinstance(node, ast.Call) else node
-    return target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
+    called = [node.func for part in outside for node in ast.walk(part) if isinstance(node, ast.Call)]
+    marks = [mark for node in statements if isinstance(node, ast.FunctionDef) for mark in node.decorator_list]
+    called += [mark.func if isinstance(mark, ast.Call) else mark for mark in marks]
+    return any(ast.unparse(name).rsplit(".", 1)[-1] in _FEAST_DECLARATIONS.split() for name in called)

@@ -65,7 +65,7 @@ def test_what_a_former_feastignore_hides_is_refused(repo: FeatureRepo, path: str
     answer = feast(repo.settings, "apply")
     assert answer.returncode != 0 and f"Feast would overlook {file}" in answer.stderr
     with (repo.settings.feature_repo / ".feastignore").open("a") as lines:
-        lines.write(f"{path}  # on purpose\n")
+        lines.write(f"./{path}  # on purpose\n")
     assert SEEN not in repo.apply()
 
 
