@@ -16,6 +16,6 @@ FORKS.set_forkserver_preload(
         "portrait.training.inspection.inspection",
         "portrait.training.inspection.diff",
         "tests.feature_repo.processes",
-        "tests.registry.killed",
+        "tests.registry.killed_process",
     ]
 )

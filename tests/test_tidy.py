@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -308,3 +309,9 @@ def test_every_path_that_docs_name_is_there(page: str) -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if not re.match(r"[a-z]+:", link)]
     assert [path for path in paths if not (ROOT / path.rstrip("/.")).exists()] == []
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_the_modules_that_forked_processes_preload_are_there() -> None:
+    """One that is not there is passed over without a word, and each process imports what it needs for itself."""
+    named = re.findall(r'"((?:portrait|tests)\.[\w.]+)"', (ROOT / "tests" / "forks.py").read_text())
+    assert named and [name for name in named if find_spec(name) is None] == []

@@ -17,9 +17,9 @@ from tests.serving.twins import Twins
 REPLICA = """
 from portrait.serving.state.assignment_poller import Assignments
 from portrait.serving.reads.embedding_batch import Answer
-from portrait.serving.http.metrics import Metrics
+from portrait.serving.http.metrics import GatewayMetrics
 from tests.serving.twin_source import TwinSource
-assignments, metrics = Assignments(TwinSource(number=7)), Metrics(shared=True)
+assignments, metrics = Assignments(TwinSource(number=7)), GatewayMetrics(shared=True)
 assignments.refresh()
 metrics.request("embedding", 200, 0.003)
 print(metrics.render(assignments).decode())
