@@ -55,7 +55,7 @@ class HeldBuckets:
             return dict(self._epochs), dict(self._applied), dict(self._lazily)
 
     def leases(self) -> dict[int, Lease]:
-        """The leases held now, with the broker's positions that `read_to` noted last."""
+        """The leases held now, with the broker's positions that `record_stream_positions` noted last."""
         with self._lock:
             return dict(self._held)
 

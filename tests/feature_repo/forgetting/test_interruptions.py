@@ -106,7 +106,7 @@ def test_what_a_reader_keeps_from_being_written_anew_is_said(
         reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
         report = backfilled.operations.forget("ann", user)
         assert report.not_purged == (
-            "the write-ahead log of online.db could not be emptied, somebody reads it: do it again later",
+            "the write-ahead log of online.db could not be emptied, as somebody reads it: do it again later",
         )
         reader.execute("COMMIT")
     again = backfilled.operations.forget("ann", user)

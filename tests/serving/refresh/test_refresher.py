@@ -147,7 +147,7 @@ def test_nothing_changes_when_the_log_is_taken_again_from_the_start(shared: Foll
     seal(shared.portrait.log)
     held = shared.shard.held
     for lazily in (False, True):
-        held.came_to(dict.fromkeys(held.epochs, 0), held.epochs, lazily)
+        held.record_progress(dict.fromkeys(held.epochs, 0), held.epochs, lazily)
     shared.drain()
     assert shared.stored() == before
 
@@ -185,7 +185,7 @@ def test_an_earlier_change_does_not_come_back_with_a_later_as_of(
     monkeypatch.setattr("portrait.serving.refresh.refresher.BATCH_ROWS", 1)
     followed.look_at_the_registry()
     held = followed.shard.held
-    held.came_to({bucket_of(user): 0}, held.epochs)
+    held.record_progress({bucket_of(user): 0}, held.epochs)
     followed.drain()
     assert followed.vectors("autoencoder-1", [user]).as_of == [START + 12 * HOUR]
     followed.require_the_batch_result(["autoencoder-1"], [user])

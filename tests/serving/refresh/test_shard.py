@@ -72,7 +72,7 @@ def test_one_that_comes_back_from_the_dead_writes_nothing(
         monkeypatch.setattr(dead.refresher.encoders, "get", sleep(dead.refresher.encoders.get))
     with pytest.raises(LeaseLost):
         dead.once()
-    dead.held.came_to({bucket_of(user): 10_000}, dead.held.epochs)
+    dead.held.record_progress({bucket_of(user): 10_000}, dead.held.epochs)
     with pytest.raises(LeaseLost):
         dead.held.note()
     with pytest.raises(LeaseLost):
