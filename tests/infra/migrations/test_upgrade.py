@@ -205,3 +205,21 @@ def _insert(database: Database, table: str, **values: Any) -> None:
     marks = ", ".join(f":{name}" for name in plain)
     with database.engine.begin() as connection:
         connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({marks})"), plain)
+
+
+def test_an_upgrade_that_would_leave_dangling_references_changes_nothing(first: Database) -> None:
+    if not first.is_sqlite:
+        with pytest.raises(IntegrityError), first.engine.begin() as connection:  # Postgres never lets it come to that
+            connection.execute(text("DELETE FROM consumers"))
+        return
+    with first.engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        raw.execute("PRAGMA foreign_keys=OFF")
+        raw.execute("DELETE FROM consumers")
+        raw.commit()
+        raw.execute("PRAGMA foreign_keys=ON")
+    with pytest.raises(RuntimeError, match="would leave rows that refer to nothing"):
+        upgrade(first)
+    with pytest.raises(RegistryBehind, match="at revision 0001"):
+        first.require_current()

@@ -66,6 +66,13 @@ def test_one_that_is_young_enough_stays(http: TestClient, parts: Twins, max_age:
     assert parts.encoders["autoencoder-1"].encoded == []
 
 
+@pytest.mark.parametrize(("share", "source"), [(0.9, "computed"), (1.1, "stored")])
+def test_the_limit_is_as_long_as_it_says(http: TestClient, parts: Twins, share: float, source: str) -> None:
+    limit(parts, share * http.get(f"{PATH}/ada").json()["age_seconds"])
+    rows = [http.get(f"{PATH}/ada").json(), *http.post(PATH, json={"users": ["ada"]}).json()["embeddings"]]
+    assert [row["source"] for row in rows] == [source] * 2
+
+
 def test_other_consumers_of_the_version_pay_nothing(http: TestClient, parts: Twins) -> None:
     limit(parts, HOUR)
     answer = http.get("/v1/consumers/search/embeddings/ada").json()
