@@ -27,6 +27,8 @@ MOVED = {
     "serving.client.answers": "portrait.serving.client.answers",
     "serving.client.errors": "portrait.serving.client.errors",
     "serving.client.http": "portrait.serving.client.http",
+    "serving.client.sending": "portrait.serving.client.sending",
+    "serving.client.wire": "portrait.serving.client.wire",
     "training.heads.head": "portrait.training.heads.head",
 }
 """Old name -> where it is now."""

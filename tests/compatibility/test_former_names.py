@@ -94,3 +94,9 @@ def test_no_other_module_of_ours_is_importable_at_the_top(tmp_path: Path) -> Non
     for name in ("registry", "infra", "feature_repo.store", "training.clue", "serving.api"):
         answer = python(f"import {name}", tmp_path)
         assert f"ModuleNotFoundError: No module named '{name}'" in answer.stderr
+
+
+def test_every_module_of_the_client_has_its_old_name() -> None:
+    """Else it would be loaded a second time, and its classes would not be those that the client raises and returns."""
+    folder = Path(__file__).resolve().parents[2] / "serving" / "client"
+    assert {f"serving.client.{file.stem}" for file in folder.glob("[!_]*.py")} <= MOVED.keys()

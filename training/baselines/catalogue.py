@@ -8,28 +8,28 @@ from portrait.registry.errors import InvalidInput
 from portrait.training.baselines.baseline import FeatureBaseline, RankingBaseline
 
 FEATURES = {
-    "recency": "window_counts:Recency",
-    "rfm": "window_counts:Rfm",
-    "mean-items": "mean_vectors:MeanItems",
-    "mean-onboarding": "mean_vectors:MeanOnboarding",
-    "tfidf": "factors:Tfidf",
-    "svd": "factors:Svd",
-    "nmf": "factors:Nmf",
-    "pmf": "pmf:Pmf",
-    "vae-cf": "vae_cf:VaeCf",
-    "random-encoder": "random_encoder:RandomEncoder",
+    "recency": "portrait.training.baselines.window_counts:Recency",
+    "rfm": "portrait.training.baselines.window_counts:Rfm",
+    "mean-items": "portrait.training.baselines.mean_vectors:MeanItems",
+    "mean-onboarding": "portrait.training.baselines.mean_vectors:MeanOnboarding",
+    "tfidf": "portrait.training.baselines.factors:Tfidf",
+    "svd": "portrait.training.baselines.factors:Svd",
+    "nmf": "portrait.training.baselines.factors:Nmf",
+    "pmf": "portrait.training.baselines.pmf:Pmf",
+    "vae-cf": "portrait.training.baselines.vae_cf:VaeCf",
+    "random-encoder": "portrait.training.baselines.random_encoder:RandomEncoder",
 }
 """User features for a light head."""
 
 RANKINGS = {
-    "popularity": "popularity:Popularity",
-    "recent-popularity": "popularity:RecentPopularity",
-    "item-knn": "item_knn:DecayedItemKnn",
-    "svd": "factors:Svd",
-    "pmf": "pmf:Pmf",
-    "vae-cf": "vae_cf:VaeCf",
-    "lightfm": "lightfm:LightFm",
-    "dlrm": "dlrm:Dlrm",
+    "popularity": "portrait.training.baselines.popularity:Popularity",
+    "recent-popularity": "portrait.training.baselines.popularity:RecentPopularity",
+    "item-knn": "portrait.training.baselines.item_knn:DecayedItemKnn",
+    "svd": "portrait.training.baselines.factors:Svd",
+    "pmf": "portrait.training.baselines.pmf:Pmf",
+    "vae-cf": "portrait.training.baselines.vae_cf:VaeCf",
+    "lightfm": "portrait.training.baselines.lightfm:LightFm",
+    "dlrm": "portrait.training.baselines.dlrm:Dlrm",
 }
 """Rankers of items."""
 
@@ -59,4 +59,4 @@ def select_baselines(asked: str, known: Sequence[str]) -> list[str]:
 
 def _create(among: Mapping[str, str], name: str) -> object:
     module, _, attribute = among[name].partition(":")
-    return getattr(import_module(f"portrait.training.baselines.{module}"), attribute)()
+    return getattr(import_module(module), attribute)()
