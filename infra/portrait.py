@@ -71,6 +71,8 @@ class Portrait:
 
         reader = build_reader(self.settings, self.registry, self.repo)
         reader.assignments.refresh()
+        if reader.watch is not None:
+            reader.watch.look()
         return reader
 
     @cached_property

@@ -71,6 +71,10 @@ class Unavailable(PortraitError):
     """A database, store or server does not answer."""
 
 
+class StoreForeign(Unavailable):
+    """The online store is filled by another registry: its vectors are not those of this one's versions."""
+
+
 class RegistryUnusable(Unavailable):
     """The registry database cannot be used."""
 

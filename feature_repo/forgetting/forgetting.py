@@ -37,6 +37,7 @@ from portrait.feature_repo.log.tables import InboxRow, RefreshRequestRow
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.registry.database.compaction import compact
 from portrait.registry.database.database import Database
+from portrait.registry.errors import Unavailable
 from portrait.registry.progress import Progress, silent
 from portrait.registry.registry import Registry
 
@@ -146,7 +147,16 @@ def _purge(repo: FeatureRepo, broker: Broker | None) -> list[str]:
     database = repo.log.database
     own = compact(Path(database.url.database or "")) if database.is_sqlite else _vacuum_tables(database)
     streams = [] if broker is None else broker.purge()
-    return [*own, *streams, *repo.online.purge(repo.config)]
+    return [*own, *streams, *repo.online.purge(repo.config), *_move_mark(repo)]
+
+
+def _move_mark(repo: FeatureRepo) -> list[str]:
+    """Move the store's mark: put back from an earlier backup, the store is seen to have users who are forgotten."""
+    try:
+        repo.identity.attest()
+    except Unavailable as error:
+        return [str(error)]
+    return []
 
 
 def _vacuum_tables(database: Database) -> list[str]:

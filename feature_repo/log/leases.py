@@ -27,6 +27,7 @@ class Lease:
     applied: int  # positions up to here are online at the eagerly refreshed versions
     applied_lazily: int  # and at those refreshed in batches
     stream_id: str | None  # the broker's entries up to here are in the inbox
+    lost: bool = False  # the online store lost rows of the bucket that are not all back yet
 
 
 class Leases:
@@ -58,8 +59,12 @@ class Leases:
                 mine.append(row)
             for row in mine:
                 row.expires_at = now + LEASE
+            lost = set(session.scalars(select(BucketRow.bucket).where(BucketRow.lost)))
             return {
-                row.bucket: Lease(row.bucket, row.epoch, row.applied, row.applied_lazily, row.stream_id) for row in mine
+                row.bucket: Lease(
+                    row.bucket, row.epoch, row.applied, row.applied_lazily, row.stream_id, row.bucket in lost
+                )
+                for row in mine
             }
 
     def advance(self, epochs: Mapping[int, int], applied: Mapping[int, int], lazily: bool = False) -> None:
@@ -76,6 +81,12 @@ class Leases:
                     behind = (BucketRow.bucket == bucket) & (BucketRow.published < position)
                     session.execute(update(BucketRow).where(behind).values(published=position))
             require_held(session, {bucket: epochs[bucket] for bucket in applied})
+
+    def restore(self, bucket: int, epoch: int) -> None:
+        """Note that all rows of a bucket which the online store lost are back; raises LeaseLost."""
+        with self._database.transaction() as session:
+            require_held(session, {bucket: epoch})
+            session.execute(update(BucketRow).where(BucketRow.bucket == bucket).values(lost=False))
 
     def give_back(self, epochs: Mapping[int, int]) -> None:
         """Give the buckets to others at once, not only when the lease ends."""

@@ -159,7 +159,7 @@ def lock_buckets(session: Session, buckets: Iterable[int]) -> dict[int, BucketRo
     missing = [bucket for bucket in buckets if bucket not in locked]
     if missing:
         insert = text(
-            "INSERT INTO buckets (bucket, next_position, published, commits) VALUES (:b, :p, 0, 0) "
+            "INSERT INTO buckets (bucket, next_position, published, commits, lost) VALUES (:b, :p, 0, 0, false) "
             "ON CONFLICT DO NOTHING"
         )
         session.execute(insert, [{"b": bucket, "p": FIRST_POSITION} for bucket in missing])

@@ -1,4 +1,4 @@
-"""Tables of the event log: buckets, segments, inbox, leases, refresh requests and forgotten users."""
+"""Tables of the event log: buckets, the online store, segments, inbox, leases, refresh requests, forgotten users."""
 
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,16 @@ class BucketRow(Base):
     next_position: Mapped[int] = mapped_column(BigInteger, default=1)
     published: Mapped[int] = mapped_column(BigInteger, default=0)  # positions up to here are in the online store
     commits: Mapped[int] = mapped_column(BigInteger, default=0)  # of segments; each voids a judging of duplicates
+    lost: Mapped[bool] = mapped_column(default=False)  # the online store lost rows that are not all back yet
+
+
+class OnlineStoreRow(Base):
+    """The one row about the online store: the mark that it carries, see StoreMark."""
+
+    __tablename__ = "online_store"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    store: Mapped[str] = mapped_column(String(32))
+    beat: Mapped[int] = mapped_column(BigInteger)
 
 
 class SegmentRow(Base):

@@ -73,6 +73,19 @@ def user_keys(user_ids: Iterable[str], join_key: str = "user_id") -> list[bytes]
     return [prefix + length(len(encoded)) + encoded for encoded in map(str.encode, user_ids)]
 
 
+def user_of_key(key: bytes) -> str | None:
+    """The user of an entity key that `user_keys` has made; None for any other key."""
+    prefix = _key_prefix("user_id")
+    start = len(prefix) + 4
+    if (
+        not key.startswith(prefix)
+        or len(key) < start
+        or len(key) - start != int.from_bytes(key[start - 4 : start], "little")
+    ):
+        return None
+    return key[start:].decode()
+
+
 @lru_cache
 def _key_prefix(join_key: str) -> bytes:
     # The key of the empty string, without the four bytes of its value's length.

@@ -1,7 +1,7 @@
 """The Protocol that both online stores keep: what the floors above may ask of a store, whichever it is."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from feast import FeatureView, RepoConfig
@@ -9,6 +9,7 @@ from feast.infra.online_stores.helpers import get_online_store_from_config
 
 from portrait.feature_repo.online.codec import Integers, VectorRow, VectorRows, Vectors
 from portrait.feature_repo.online.rows import VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
+from portrait.feature_repo.online.store_mark import StoreMark
 
 
 class OnlineStore(Protocol):
@@ -62,16 +63,50 @@ class OnlineStore(Protocol):
         return self.write_rows(config, view, rows_of_vectors(user_ids, vectors, position, as_of, computed_at))
 
     @abstractmethod
+    def make_places(self, config: RepoConfig, views: Sequence[FeatureView]) -> None:
+        """Make the places of views that lack one: Feast takes for made what was lost with a database."""
+        ...
+
+    @abstractmethod
     def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
         """Write rows whose (position, as_of) is greater than that of the stored ones; returns how many won.
 
-        Raises LeaseLost when a fence kept rows out; the others are written.
+        A row with a fence is let in only while its bucket's fence stands at its very epoch: in a store that was emptied
+        or restored it does not. Raises LeaseLost when a fence kept rows out; the others are written.
         """
         ...
 
     @abstractmethod
-    def raise_fences(self, config: RepoConfig, fences: Iterable[Fence]) -> None:
-        """From now on refuse rows behind fences of these buckets with lower epochs; never goes back."""
+    def raise_fences(self, config: RepoConfig, fences: Iterable[Fence], store: str | None = None) -> None:
+        """From now on let in only rows of these epochs behind fences of these buckets; never goes back.
+
+        Raises LeaseLost, with nothing raised, when the mark names another filling than `store`.
+        """
+        ...
+
+    @abstractmethod
+    def pin_server(self, config: RepoConfig) -> str:
+        """From now on raise Unavailable where another server or file than the present one answers; returns its id."""
+        ...
+
+    @abstractmethod
+    def read_mark(self, config: RepoConfig) -> StoreMark | None:
+        """The mark of the store; None where it was never marked, or was emptied since."""
+        ...
+
+    @abstractmethod
+    def write_mark(self, config: RepoConfig, mark: StoreMark) -> None:
+        """Set the mark; one of the same filling only moves the beat forward, another one lowers all fences."""
+        ...
+
+    @abstractmethod
+    def users(self, config: RepoConfig) -> Iterator[list[str]]:
+        """Ids of all users of whom something is stored, some at a time; an id may come twice."""
+        ...
+
+    @abstractmethod
+    def clear(self, config: RepoConfig, kept: Mapping[str, Sequence[str]]) -> None:
+        """Delete all rows of users, except those of the `kept` views, which have these features."""
         ...
 
     @abstractmethod

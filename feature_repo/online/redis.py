@@ -1,7 +1,7 @@
 """The production online store: Feast's Redis store with conditional writes and vectors straight from bytes."""
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Literal
@@ -17,11 +17,29 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import model_validator
 from sqlalchemy import make_url
 
-from portrait.feature_repo.online.codec import Order, VectorRow, VectorRows, decode_vector, user_keys, vector_rows
+from portrait.feature_repo.online.codec import (
+    Order,
+    VectorRow,
+    VectorRows,
+    decode_vector,
+    user_keys,
+    user_of_key,
+    vector_rows,
+)
 from portrait.feature_repo.online.online_store import OnlineStore
 from portrait.feature_repo.online.redis_connection import PipelinedRedis
 from portrait.feature_repo.online.redis_files import purge
-from portrait.feature_repo.online.rows import VECTOR, FeastRow, Fence, Row, chunks, require_none_kept_out, rows_of_feast
+from portrait.feature_repo.online.rows import (
+    VECTOR,
+    FeastRow,
+    Fence,
+    Row,
+    chunks,
+    require_none_kept_out,
+    require_same_store,
+    rows_of_feast,
+)
+from portrait.feature_repo.online.store_mark import StoreMark
 from portrait.registry.errors import Unavailable
 
 # (position, as_of, computed_at) as doubles, which Redis's Lua computes with: exact below 2**53, and unlike
@@ -42,8 +60,8 @@ for i = 1, #KEYS - 1 do
   local key, bucket, epoch = KEYS[i], ARGV[at + 2], ARGV[at + 3]
   local newer = true
   if bucket ~= '' then
-    if raised[bucket] == nil then raised[bucket] = tonumber(redis.call('HGET', KEYS[#KEYS], bucket) or 0) end
-    if raised[bucket] > tonumber(epoch) then
+    if raised[bucket] == nil then raised[bucket] = tonumber(redis.call('HGET', KEYS[#KEYS], bucket) or -1) end
+    if raised[bucket] ~= tonumber(epoch) then
       newer, kept_out = false, kept_out + 1
     end
   end
@@ -68,12 +86,25 @@ end
 return {won, kept_out}
 """
 
-# KEYS: the hash of fences. ARGV: bucket, epoch, bucket, epoch, ...
+# KEYS: the hash of fences, which holds the mark too: what empties the store takes both. ARGV: the store of the mark
+# (empty: any), then bucket, epoch, bucket, epoch, ... Returns 0, with nothing raised, for another store.
 RAISE = """
-for i = 1, #ARGV, 2 do
+if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'store') ~= ARGV[1] then return 0 end
+for i = 2, #ARGV, 2 do
   if tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or 0) < tonumber(ARGV[i + 1]) then
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
   end
+end
+return 1
+"""
+
+# KEYS: the hash of fences. ARGV: instance, store and beat of the mark.
+MARK = """
+if redis.call('HGET', KEYS[1], 'store') ~= ARGV[2] then
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], 'instance', ARGV[1], 'store', ARGV[2], 'beat', ARGV[3])
+elseif tonumber(redis.call('HGET', KEYS[1], 'beat')) < tonumber(ARGV[3]) then
+  redis.call('HSET', KEYS[1], 'beat', ARGV[3])
 end
 """
 
@@ -108,6 +139,7 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
     _client: redis.Redis | None = None
     _client_async: redis.asyncio.Redis | None = None
     _pipelined: PipelinedRedis | None = None
+    _pinned: str | None = None  # run_id of the only server that may answer
 
     async def online_write_batch_async(
         self,
@@ -163,17 +195,64 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
         if self._pipelined is not None:
             self._pipelined.close()
 
+    def make_places(self, config: RepoConfig, views: Sequence[FeatureView]) -> None:
+        """Nothing: Redis fields need no place."""
+
     def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
         """Write rows that are newer than the stored ones, some in each call of the script."""
         script = self._get_client(config.online_store).register_script(WRITE)
         with _explain_errors(config):
             return _count_won(*(script(keys, arguments) for keys, arguments in _calls(config, view, rows)))
 
-    def raise_fences(self, config: RepoConfig, fences: Iterable[Fence]) -> None:
-        """Refuse from now on rows of these buckets that come with lower epochs; a fence never goes back."""
-        arguments = [number for fence in fences for number in fence]
+    def raise_fences(self, config: RepoConfig, fences: Iterable[Fence], store: str | None = None) -> None:
+        """Let in from now on only rows of these epochs to these buckets; a fence never goes back."""
+        arguments = [store or "", *(number for fence in fences for number in fence)]
         with _explain_errors(config):
-            self._get_client(config.online_store).register_script(RAISE)([_fence_key(config)], arguments)
+            raised = self._get_client(config.online_store).register_script(RAISE)([_fence_key(config)], arguments)
+        require_same_store(bool(raised))
+
+    def pin_server(self, config: RepoConfig) -> str:
+        """Let from now on no other process of the server answer: one that restarted may have lost writes."""
+        self._pinned = None
+        with _explain_errors(config):
+            run_id: str = self._get_client(config.online_store).info("server")["run_id"]
+        self._pinned = run_id
+        return run_id
+
+    def read_mark(self, config: RepoConfig) -> StoreMark | None:
+        """The mark of the store; None without one."""
+        with _explain_errors(config):
+            said = self._get_client(config.online_store).hmget(_fence_key(config), StoreMark._fields)
+        if None in said:
+            return None
+        instance, store, beat = (value.decode() for value in said)
+        return StoreMark(instance, store, int(beat))
+
+    def write_mark(self, config: RepoConfig, mark: StoreMark) -> None:
+        """Set the mark; another store's lowers all fences."""
+        with _explain_errors(config):
+            self._get_client(config.online_store).register_script(MARK)([_fence_key(config)], [*mark])
+
+    def users(self, config: RepoConfig) -> Iterator[list[str]]:
+        """Ids of all users of whom something is stored; walks over all keys of the store."""
+        for keys in _scan(self._get_client(config.online_store), config, ["user_id"]):
+            yield [user for user in map(_user_of(config), keys) if user is not None]
+
+    def clear(self, config: RepoConfig, kept: Mapping[str, Sequence[str]]) -> None:
+        """Delete all fields of all users that do not belong to the kept views."""
+        fields = {field for view, names in kept.items() for field in _fields_of(view, names)}
+        client = self._get_client(config.online_store)
+        for keys in _scan(client, config, ["user_id"]):
+            mine = [key for key in keys if _user_of(config)(key) is not None]
+            with _explain_errors(config), client.pipeline(transaction=False) as pipeline:
+                for key in mine:
+                    pipeline.hkeys(key)
+                present = pipeline.execute()
+            with _explain_errors(config), client.pipeline(transaction=False) as pipeline:
+                for key, names in zip(mine, present, strict=True):
+                    if gone := [name for name in names if name not in fields]:
+                        pipeline.hdel(key, *gone)
+                pipeline.execute()
 
     def read_rows(
         self, config: RepoConfig, view: str, keys: Sequence[bytes], features: Sequence[str]
@@ -203,7 +282,7 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
 
     def delete_rows(self, config: RepoConfig, view: str, features: Sequence[str]) -> Iterator[int]:
         """Delete a view's rows of every user, a chunk of keys at a time; a hash without fields is gone."""
-        fields = [_order_field(view), _time_field(view), *(_field(view, feature) for feature in features)]
+        fields = _fields_of(view, features)
         client = self._get_client(config.online_store)
         for keys in _scan(client, config, ["user_id"]):
             with _explain_errors(config), client.pipeline(transaction=False) as pipeline:
@@ -247,8 +326,19 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
 
     def _get_client(self, online_store_config: RedisOnlineStoreConfig) -> redis.Redis:
         if not self._client:
-            self._client = redis.Redis.from_url(online_store_config.connection_string)
+            self._client = redis.Redis.from_url(online_store_config.connection_string, redis_connect_func=self._greet)
         return self._client
+
+    def _greet(self, connection: Any) -> None:
+        """Begin a connection; one to another process than the pinned one carries no command."""
+        connection.on_connect()
+        if self._pinned is None:
+            return
+        connection.send_command("INFO", "server")
+        said = connection.read_response()
+        if f"run_id:{self._pinned}".encode() not in said.split():
+            # No ConnectionError: redis-py would connect again and send its command all the same.
+            raise redis.RedisError("it has restarted or another server has taken its place")
 
     async def _get_client_async(self, online_store_config: RedisOnlineStoreConfig) -> redis.asyncio.Redis:
         if not self._client_async:
@@ -340,6 +430,16 @@ def _field(view: str, feature: str) -> bytes:
 def _user_keys(config: RepoConfig, user_ids: Sequence[str]) -> list[bytes]:
     project = config.project.encode()
     return [key + project for key in user_keys(user_ids)]
+
+
+def _user_of(config: RepoConfig) -> Callable[[bytes], str | None]:
+    """The user of a key; None for a key of another project, whose name only ends like this one's."""
+    end = len(config.project.encode())
+    return lambda key: user_of_key(key[:-end])
+
+
+def _fields_of(view: str, features: Sequence[str]) -> list[bytes]:
+    return [_order_field(view), _time_field(view), *(_field(view, feature) for feature in features)]
 
 
 def _time_field(view: str) -> bytes:

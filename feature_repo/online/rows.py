@@ -30,7 +30,7 @@ FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
 
 class Fence(NamedTuple):
-    """The fence of a row: the row is refused once the fence of its bucket was raised above its epoch."""
+    """The fence of a row: the row is let in only while the fence of its bucket stands at its epoch."""
 
     bucket: int
     epoch: int
@@ -68,6 +68,12 @@ def require_none_kept_out(rows: int) -> None:
     """Raise LeaseLost where a fence kept rows out."""
     if rows:
         raise LeaseLost(f"{rows} rows of buckets that are in other hands were not written")
+
+
+def require_same_store(same: bool) -> None:
+    """Raise LeaseLost where fences were to be raised in a store that was emptied or exchanged."""
+    if not same:
+        raise LeaseLost("the online store is not the one that was marked: its rows have to be written anew")
 
 
 def fence_rows(rows: Iterable[Row], fences: Sequence[Fence]) -> Iterator[Row]:

@@ -1,10 +1,11 @@
 """The embedded online store: Feast's SQLite store with conditional writes and vectors straight from bytes."""
 
 import asyncio
+import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +15,26 @@ from feast import Entity, FeatureView, RepoConfig
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 from pydantic import model_validator
 
-from portrait.feature_repo.online.codec import Order, VectorRow, VectorRows, decode_vector, user_keys, vector_rows
+from portrait.feature_repo.online.codec import (
+    Order,
+    VectorRow,
+    VectorRows,
+    decode_vector,
+    user_keys,
+    user_of_key,
+    vector_rows,
+)
 from portrait.feature_repo.online.online_store import OnlineStore
-from portrait.feature_repo.online.rows import CHUNK, VECTOR, Fence, Row, chunks, require_none_kept_out
+from portrait.feature_repo.online.rows import (
+    CHUNK,
+    VECTOR,
+    Fence,
+    Row,
+    chunks,
+    require_none_kept_out,
+    require_same_store,
+)
+from portrait.feature_repo.online.store_mark import StoreMark
 from portrait.registry.database.compaction import compact
 from portrait.registry.errors import Unavailable
 
@@ -42,6 +60,8 @@ RAISE = f"""
 INSERT INTO {FENCES} (bucket, epoch) VALUES (?, ?)
 ON CONFLICT (bucket) DO UPDATE SET epoch = max(epoch, excluded.epoch)
 """
+MARKS = "store_mark"
+MAKE_MARKS = f"CREATE TABLE IF NOT EXISTS {MARKS} (instance TEXT, store TEXT, beat INTEGER)"
 DELETE = "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} LIMIT ?) RETURNING feature_name"
 # A pause between two transactions: waiting writers only try now and then.
 GIVE_WAY_SECONDS = 0.01
@@ -75,6 +95,7 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
 
     def __init__(self) -> None:
         self._local = threading.local()
+        self._pinned: str | None = None  # the only file that may take writes
 
     def read_vectors(self, config: RepoConfig, view: str, user_ids: Sequence[str], dimension: int) -> VectorRows:
         """The stored vectors of these users, in this order."""
@@ -104,10 +125,15 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
         """`read_vector` in a thread."""
         return await asyncio.to_thread(self.read_vector, config, view, user_id, dimension)
 
+    def make_places(self, config: RepoConfig, views: Sequence[FeatureView]) -> None:
+        """Make the tables that are missing."""
+        self.update(config, [], views, [], [], True)
+
     def write_rows(self, config: RepoConfig, view: str, rows: Iterable[Row]) -> int:
         """Write rows that are newer than the stored ones, a short transaction at a time."""
         won, kept_out = 0, 0
         connection, table = self._get_conn(config), _table(config, view)
+        self._require_pinned(config)
         for chunk in chunks(rows, CHUNK):
             with self._explain_errors(config, view), _transaction(connection):
                 _add_order_columns(connection, table)
@@ -117,12 +143,63 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
         require_none_kept_out(kept_out)
         return won
 
-    def raise_fences(self, config: RepoConfig, fences: Iterable[Fence]) -> None:
-        """Refuse from now on rows of these buckets that come with lower epochs; a fence never goes back."""
+    def raise_fences(self, config: RepoConfig, fences: Iterable[Fence], store: str | None = None) -> None:
+        """Let in from now on only rows of these epochs to these buckets; a fence never goes back."""
         connection = self._get_conn(config)
+        self._require_pinned(config)
         with self._explain_errors(config, FENCES), _transaction(connection):
+            mark = _mark(connection)
+            require_same_store(store is None or (mark is not None and mark.store == store))
             connection.execute(MAKE_FENCES)
             connection.executemany(RAISE, list(fences))
+
+    def pin_server(self, config: RepoConfig) -> str:
+        """Let from now on no other file take writes under the path of this one."""
+        self._pinned = None
+        self._get_conn(config)
+        self._pinned = _file_id(self._get_db_path(config))
+        return self._pinned
+
+    def read_mark(self, config: RepoConfig) -> StoreMark | None:
+        """The mark of the store; None without one."""
+        with self._explain_errors(config, MARKS):
+            return _mark(self._get_conn(config))
+
+    def write_mark(self, config: RepoConfig, mark: StoreMark) -> None:
+        """Set the mark; another store's lowers all fences."""
+        connection = self._get_conn(config)
+        with self._explain_errors(config, MARKS), _transaction(connection):
+            known = _mark(connection)
+            if known is not None and known.store == mark.store:
+                connection.execute(f"UPDATE {MARKS} SET beat = max(beat, ?)", (mark.beat,))
+                return
+            for statement in (MAKE_FENCES, f"DELETE FROM {FENCES}", MAKE_MARKS, f"DELETE FROM {MARKS}"):
+                connection.execute(statement)
+            connection.execute(f"INSERT INTO {MARKS} (instance, store, beat) VALUES (?, ?, ?)", mark)
+
+    def users(self, config: RepoConfig) -> Iterator[list[str]]:
+        """Ids of all users of whom something is stored, view by view."""
+        connection = self._get_conn(config)
+        for view in _views(connection, config):
+            last = b""
+            query = f"SELECT DISTINCT entity_key FROM {_table(config, view)} WHERE entity_key > ? ORDER BY 1 LIMIT ?"
+            while True:
+                with self._explain_errors(config, view):
+                    keys = [key for (key,) in connection.execute(query, (last, CHUNK)).fetchall()]
+                if not keys:
+                    break
+                yield [user for user in map(user_of_key, keys) if user is not None]
+                last = keys[-1]
+
+    def clear(self, config: RepoConfig, kept: Mapping[str, Sequence[str]]) -> None:
+        """Delete all rows of users in the views that are not kept."""
+        connection = self._get_conn(config)
+        for view in _views(connection, config):
+            if view not in kept:
+                with self._explain_errors(config, view), _transaction(connection):
+                    keys = connection.execute(f"SELECT DISTINCT entity_key FROM {_table(config, view)}").fetchall()
+                    mine = [(key,) for (key,) in keys if user_of_key(key) is not None]
+                    connection.executemany(f"DELETE FROM {_table(config, view)} WHERE entity_key = ?", mine)
 
     def read_rows(
         self, config: RepoConfig, view: str, keys: Sequence[bytes], features: Sequence[str]
@@ -210,10 +287,19 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
         # Keyed by the parts of the path: joining them takes as long as reading a row.
         place = f"{config.repo_path}\n{config.online_store.path}"
-        connections: dict[str, sqlite3.Connection] = self._local.__dict__
-        if place not in connections:
-            connections[place] = _connect(self._get_db_path(config))
-        return connections[place]
+        connections: dict[str, tuple[sqlite3.Connection, str, str]] = self._local.__dict__
+        known = connections.get(place)
+        if known is not None and known[2] != _file_id(known[1]):  # exchanged: the old file would answer for ever
+            known[0].close()
+            known = None
+        if known is None:
+            path = self._get_db_path(config)
+            connections[place] = known = _connect(path), path, _file_id(path)
+        return known[0]
+
+    def _require_pinned(self, config: RepoConfig) -> None:
+        if self._pinned is not None and self._pinned != _file_id(path := self._get_db_path(config)):
+            raise Unavailable(f"the online store {path} is another file than before")
 
     def _select(
         self, config: RepoConfig, view: str, features: Sequence[str], keys: Sequence[bytes]
@@ -246,7 +332,23 @@ def _admitted_rows(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]
         return rows
     connection.execute(MAKE_FENCES)  # a database that replaced another has no fences yet
     raised = dict(connection.execute(f"SELECT bucket, epoch FROM {FENCES}"))
-    return [row for row in rows if row.fence is None or raised.get(row.fence.bucket, 0) <= row.fence.epoch]
+    return [row for row in rows if row.fence is None or raised.get(row.fence.bucket) == row.fence.epoch]
+
+
+def _mark(connection: sqlite3.Connection) -> StoreMark | None:
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (MARKS,)).fetchone():
+        return None
+    row = connection.execute(f"SELECT instance, store, beat FROM {MARKS}").fetchone()
+    return StoreMark(*row) if row else None
+
+
+def _file_id(path: str) -> str:
+    """What tells a file from another one that takes its place; empty without a file."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  # half the time of Path.stat, on the way of every read
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 def _upsert(connection: sqlite3.Connection, table: str, rows: list[Row]) -> int:

@@ -22,11 +22,12 @@ from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import mark_published
 from portrait.feature_repo.log.partition import BUCKETS
 from portrait.feature_repo.log.profiles import profile_schema
-from portrait.feature_repo.online.codec import Integers, VectorRow, VectorRows, Vectors
+from portrait.feature_repo.online.codec import Integers, VectorRow, VectorRows, Vectors, user_keys
 from portrait.feature_repo.online.inputs import InputColumns, read_history_ends, read_inputs, rows_of_table
 from portrait.feature_repo.online.online_store import OnlineStore, open_online_store
 from portrait.feature_repo.online.rows import POSITION, VECTOR, Fence
 from portrait.feature_repo.settings import FeatureSettings
+from portrait.feature_repo.store.store_identity import StoreIdentity
 from portrait.registry.database.tables import GONE_STATES, VersionState
 from portrait.registry.errors import Conflict, FingerprintMismatch, InvalidInput, Unavailable
 from portrait.registry.progress import Progress, silent
@@ -34,6 +35,7 @@ from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.registry import Registry
 from portrait.registry.serving_state.serving_state import read_generation, record_projected
 
+WITH_VECTORS = (VersionState.BACKFILLING, VersionState.READY)
 COLUMNS_SECONDS = 10.0  # equal to the time of Feast's own cache of its registry
 
 
@@ -63,6 +65,18 @@ class FeatureRepo:
         """The online store, which works without Feast's registry."""
         return open_online_store(self.config)
 
+    @cached_property
+    def identity(self) -> StoreIdentity:
+        """What tells whether the online store still holds what the registry has noted as online."""
+        return StoreIdentity(self.log, self.online, self.config, self._lacks_histories, self.drop_forgotten)
+
+    def take_over(self) -> None:
+        """Make the online store this registry's, whatever fills it; only the rows of teams' own views stay."""
+        teams: dict[str, list[str]] = {}
+        for feature in self.team_views():
+            teams.setdefault(feature.view, []).append(feature.feature)
+        self.identity.take_over(teams)
+
     def close(self) -> None:
         """Give back the connections to Feast's registry."""
         if "feast" in self.__dict__:
@@ -84,6 +98,7 @@ class FeatureRepo:
             write_catalogue(self.log)
             self._empty_retiring_views()
             changes = synchronise(self.feast, self.settings)
+            self.online.make_places(self.config, self.feast.list_feature_views())
             record_projected(database, generation)
         self._checked.clear()
         self._columns = None
@@ -92,13 +107,17 @@ class FeatureRepo:
     def publish(self, progress: Progress | None = None) -> int:
         """Put histories and profiles of all users with new rows into the online store; returns the number of users.
 
-        Safe to interrupt and to run twice at once: a row is replaced by a newer one only.
+        In buckets whose rows the store has lost, those of all users. Safe to interrupt and to run twice at once: a row
+        is replaced by a newer one only. Raises StoreForeign, or Unavailable when the store is ahead of the registry.
         """
+        self.identity.attest()
         write_catalogue(self.log)
-        done, report = 0, progress or silent
+        done, report, lost = 0, progress or silent, self.identity.lost()
         for bucket in range(BUCKETS):
-            done += len(self.publish_bucket(bucket)[0])
+            done += len(self.publish_bucket(bucket, 0 if bucket in lost else None)[0])
             report("publish", bucket + 1, BUCKETS)
+        if lost and not self.registry.versions.list(WITH_VECTORS):  # else vectors have to follow
+            self.identity.restored(lost)
         return done
 
     def publish_bucket(self, bucket: int, beyond: int | None = None, epoch: int | None = None) -> tuple[list[str], int]:
@@ -257,6 +276,13 @@ class FeatureRepo:
             profile=profile_fields(profile_schema(self.log)),
             team=tuple(feature.field for feature in self.team_views()),
         )
+
+    def _lacks_histories(self, user_ids: Sequence[str]) -> bool:
+        try:
+            rows = self.online.read_rows(self.config, HISTORY_VIEW, user_keys(user_ids), ["event_ids"])
+        except Unavailable:  # no table yet
+            return True
+        return None in rows
 
     def _empty_retiring_views(self) -> None:
         """Delete what Feast would otherwise drop in one long step; Redis has no tables, only steps."""

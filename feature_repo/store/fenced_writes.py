@@ -20,8 +20,9 @@ class FencedWrites:
         self._repo = repo
 
     def raise_fences(self, epochs: Mapping[int, int]) -> None:
-        """Refuse from now on writes to these buckets under an earlier epoch."""
-        self._repo.online.raise_fences(self._repo.config, [Fence(*pair) for pair in sorted(epochs.items())])
+        """Refuse from now on writes to these buckets under other epochs; raises LeaseLost in an unmarked store."""
+        fences = [Fence(*pair) for pair in sorted(epochs.items())]
+        self._repo.online.raise_fences(self._repo.config, fences, self._repo.identity.store)
 
     def write_inputs(self, histories: pa.Table, profiles: pa.Table, epochs: Mapping[int, int]) -> None:
         """Write histories (HISTORY), and profiles with their order columns."""

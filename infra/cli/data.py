@@ -1,4 +1,4 @@
-"""Commands about data and Feast: ingest, import, snapshot, env, apply."""
+"""Commands about data and Feast: ingest, import, snapshot, env, apply, publish."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from portrait.feature_repo.ingest.adapters import ADAPTERS
+from portrait.feature_repo.log.partition import BUCKETS
 from portrait.infra.cli.options import AsOf, Json, choices, parse_time
 from portrait.infra.cli.output import console, print_json, progress_bar, say
 
@@ -17,7 +18,7 @@ else:
 
 def register(app: typer.Typer) -> None:
     app.command("import")(import_data)
-    for command in (ingest, snapshot, env, apply):
+    for command in (ingest, snapshot, env, apply, publish):
         app.command()(command)
 
 
@@ -106,3 +107,28 @@ def apply(as_json: Json = False) -> None:
         say(change)
     if published:
         say(f"raw features of {published:,} users are online")
+
+
+def publish(
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="Make the store this registry's: all of its rows but teams' own go first."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Put into the online store what it lacks: after it was emptied, restored from a backup, or exchanged.
+
+    Histories, profiles and the vectors of all versions come from the log and the models. A running gateway with
+    refresh shards does the same on its own.
+    """
+    from portrait.infra.jobs.publish import publish as put_online
+    from portrait.infra.portrait import Portrait
+
+    with Portrait.open() as portrait, progress_bar() as progress:
+        users, buckets = put_online(portrait, take_over, progress)
+    if as_json:
+        print_json({"published_users": users, "restored_buckets": buckets})
+        return
+    if buckets:
+        say(f"{buckets} of {BUCKETS} buckets had lost rows: histories, profiles and vectors are back")
+    say(f"raw features of {users:,} further users are online" if users else "the online store has all that it should")

@@ -54,12 +54,12 @@ def backfill(
     as_json: Json = False,
 ) -> None:
     """Embed all users at a version, offline and online; a killed backfill resumes where it stopped."""
+    from portrait.infra.jobs.publish import publish
     from portrait.infra.portrait import Portrait
     from portrait.training.backfill.backfill import backfill as run
 
     with Portrait.open() as portrait, progress_bar() as progress:
-        portrait.repo.apply()
-        portrait.repo.publish()
+        publish(portrait, progress=progress)
         report = run(portrait.repo, version, portrait.settings, parse_time(as_of), stale, progress)
     if as_json:
         print_json({**asdict(report), "users_per_second": report.users_per_second})

@@ -15,6 +15,7 @@ from portrait.registry.records.records import EmbeddingVersion, Pin, Replica
 from portrait.registry.registry import Registry
 from portrait.registry.serving_state.serving_state import read_generation
 from portrait.serving.operations.freshness import Freshness, read_freshness
+from portrait.serving.state.store_watch import StoreWatch
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Status:
     feast_behind: int  # generations that plain Feast clients do not see yet
     gateways: list[Replica]  # seen lately
     refresh: Freshness
+    online_store: str | None  # what the online store has lost, or why it does not match; None when it is sound
     forgetting: int  # users whose forgetting was interrupted: forget them again
 
 
@@ -93,8 +95,15 @@ def read_status(portrait: Portrait) -> Status:
         feast_behind=generations_behind(portrait.database),
         gateways=[replica for replica in portrait.registry.replicas.list() if replica.role == "gateway"],
         refresh=read_freshness(portrait.registry),
+        online_store=_store_trouble(portrait),
         forgetting=count_unfinished(portrait.database),
     )
+
+
+def _store_trouble(portrait: Portrait) -> str | None:
+    watch = StoreWatch(portrait.repo.identity)
+    watch.look()
+    return watch.trouble
 
 
 def _online(portrait: Portrait, version: EmbeddingVersion) -> int:

@@ -27,6 +27,10 @@ def status_tables(status: Status) -> Iterator[Table]:
     events = f"{status.log.events:,}"
     log.add_row(f"{status.log.users:,}", events, moment(status.log.newest_event), f"{status.log.in_inbox:,}")
     yield log
+    if status.online_store is not None:
+        trouble = table_of("Online store", "trouble")
+        trouble.add_row(status.online_store)
+        yield trouble
     versions = table_of(
         "Versions that hold data", "version", "state", "users online", "as of", "online", "offline", "kept alive by"
     )

@@ -63,7 +63,7 @@ def _shut_down(number: int) -> None:
 
 
 # The Alembic revision that this code works with; a test compares it with the newest migration.
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 
 CONNECT_SECONDS = 10
 """How long a Postgres may take to accept a connection."""

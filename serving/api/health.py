@@ -31,17 +31,24 @@ def router(reader: PooledReader, metrics: GatewayMetrics, operations: Operations
 
     @routes.get("/readyz", responses=problem_responses(503))
     async def readyz() -> Readiness:
-        """200 when the assignments are known and the online store answers, even while the registry is away."""
+        """200 when the assignments are known and the online store answers, even while the registry is away.
+
+        503 when another registry fills the store.
+        """
         state = assignments.state
+        watch = reader.reader.watch
+        if watch is not None:
+            watch.require_own()
         unreadable = await _unreadable(reader, served_versions(state))
-        answers = assignments.registry_answers
+        answers, trouble = assignments.registry_answers, watch.trouble if watch is not None else None
         return Readiness(
-            status="ready" if answers and not unreadable else "degraded",
+            status="ready" if answers and not unreadable and trouble is None else "degraded",
             registry="answers" if answers else "away",
             generation=state.generation,
             stale_seconds=assignments.stale_seconds,
             source=assignments.origin,
             unreadable=unreadable,
+            online_store=trouble,
         )
 
     @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
@@ -51,7 +58,7 @@ def router(reader: PooledReader, metrics: GatewayMetrics, operations: Operations
             metrics.freshness.freshness = await threads.run(operations.freshness)
         except Unavailable:  # portrait_registry_up shows it; earlier values would be taken for the present ones
             metrics.freshness.freshness = None
-        return Response(metrics.render(assignments), media_type=CONTENT_TYPE)
+        return Response(metrics.render(assignments, reader.reader.sound), media_type=CONTENT_TYPE)
 
     return routes
 

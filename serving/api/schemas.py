@@ -32,7 +32,9 @@ class EmbeddingAnswer(BaseModel):
     source: Source
     as_of: datetime = Field(description="The vector knows events before this time.")
     age_seconds: float = Field(description="Seconds since the vector was computed.")
-    stale: bool = Field(description="Older than the consumer's max_age, and could not be computed anew.")
+    stale: bool = Field(
+        description="Older than the consumer's max_age and could not be computed anew, or the online store lost rows."
+    )
 
 
 class EmbeddingsAnswer(BaseModel):
@@ -48,7 +50,7 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """The process can answer for embeddings; degraded: from the last known assignments, or not at every version."""
+    """The process can answer for embeddings; degraded: see the fields."""
 
     status: Literal["ready", "degraded"]
     registry: Literal["answers", "away"]
@@ -56,3 +58,4 @@ class Readiness(BaseModel):
     stale_seconds: float = Field(description="Seconds since the registry last confirmed the assignments.")
     source: Origin = Field(description="disk while the registry has not answered since the process started")
     unreadable: list[str] = Field(description="Assigned versions whose vectors the online store does not give.")
+    online_store: str | None = Field(description="What the online store has lost, or why it does not match; else null.")

@@ -26,7 +26,7 @@ class Embedding:
     source: Source
     as_of: datetime  # UTC; the vector knows events before it
     age_seconds: float  # since the vector was computed
-    stale: bool = False  # older than the consumer's max_age, and could not be computed anew
+    stale: bool = False  # older than the consumer's max_age, or the online store has lost rows of its bucket
 
 
 class Embeddings(Sequence[Embedding]):

@@ -25,6 +25,7 @@ from portrait.serving.reads.refresh_requests import RefreshRequests
 from portrait.serving.settings import ServingSettings
 from portrait.serving.state.assignment_poller import PATIENCE, Assignments, RegistrySource
 from portrait.serving.state.first_state import state_file_of
+from portrait.serving.state.store_watch import StoreWatch
 from portrait.training.encoding.later_items import NewItems
 
 if TYPE_CHECKING:  # imported with the first model: stored vectors need none of it
@@ -78,9 +79,10 @@ def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRep
     assignments = Assignments(RegistrySource(registry), settings.poll_seconds, kept)
     # Over the registry's connections, not the repo's: a gateway cuts the registry's when they hang.
     upkeep = Upkeep(NewItems(EventLog(registry.database, settings)).bring)
-    return EmbeddingReader(
-        repo, assignments, EncoderCache(lambda version: load_encoder_of(settings.home, version), keep_up=upkeep)
-    )
+    encoders = EncoderCache(lambda version: load_encoder_of(settings.home, version), keep_up=upkeep)
+    # The registry's connections once more, for the same reason.
+    watch = StoreWatch(FeatureRepo(settings, registry, EventLog(registry.database, settings)).identity)
+    return EmbeddingReader(repo, assignments, encoders, watch)
 
 
 def open_repo(settings: ServingSettings, registry: Registry) -> FeatureRepo:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
 
+from portrait.registry.errors import PortraitError
 from portrait.registry.serving_state.serving_state import ServingState
 from portrait.serving.gateway.app import create_app
 from portrait.serving.reads.async_reader import PooledReader
@@ -58,11 +60,18 @@ class Gateway:
         if self._parts.reconciler is not None:
             self._parts.reconciler.stop()
         self._assignments.stop()
+        if self._parts.reader.watch is not None:
+            self._parts.reader.watch.stop()
         self._pool.close()
         if self._parts.requests is not None:
             self._parts.requests.stop()
 
     def _begin(self) -> None:
+        watch = self._parts.reader.watch
+        if watch is not None:
+            with suppress(PortraitError):  # the registry or the store is away: seen once they are there
+                watch.look()
+            watch.start()
         state = self._assignments.begin()
         if state is not None:
             # Before the first request: importing torch and loading a model would hold up all of them.

@@ -136,6 +136,12 @@ class GatewayMetrics:
             registry=self.registry,
             multiprocess_mode="mostrecent",
         )
+        self._store_sound = Gauge(
+            "portrait_online_store_sound",
+            "1 while the online store has all that was put into it, 0 while reads are flagged as stale.",
+            registry=self.registry,
+            multiprocess_mode="mostrecent",
+        )
 
     def answered(self, consumer: str, answer: Answer) -> None:
         """Count the vectors of an answer by version and source."""
@@ -170,9 +176,10 @@ class GatewayMetrics:
             histogram = self._seconds_of[endpoint, status] = self._seconds.labels(endpoint, str(status))
         histogram.observe(seconds)
 
-    def render(self, assignments: Assignments) -> bytes:
+    def render(self, assignments: Assignments, store_sound: bool) -> bytes:
         """The metrics as Prometheus reads them."""
         known = assignments.known
+        self._store_sound.set(store_sound)
         self._generation.set(known.generation if known else -1)
         self._stale.set(assignments.stale_seconds)
         self._registry_up.set(assignments.registry_answers)

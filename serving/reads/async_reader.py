@@ -85,7 +85,9 @@ class PooledReader:
         return join_batches(split, await self._completed(found, strict))
 
     async def stored(self, consumer: str, user: str) -> StoredEmbedding | None:
-        """The stored vector of one user; None if it is missing or too old, so that `read` has to be called."""
+        """The stored vector of one user; None if it is missing, too old or in doubt: then `read` has to be called."""
+        if not self.reader.sound:
+            return None
         (part,) = self.reader.split(consumer, (user,)).parts
         version = part.version
         found = await self._one(version, user)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from portrait.serving.reads.encoders import EncoderCache
 from portrait.serving.reads.lookups import Lookup, OnlineReads
 from portrait.serving.state.assignment_poller import Assignments
 from portrait.serving.state.routing import RequestPart, RequestSplit
+from portrait.serving.state.store_watch import StoreWatch
 from portrait.training.encoding.encoding_times import encoding_times
 
 
@@ -44,10 +45,13 @@ class EmbeddingReader:
     for the store, `complete` may compute.
     """
 
-    def __init__(self, repo: OnlineReads, assignments: Assignments, encoders: EncoderCache) -> None:
+    def __init__(
+        self, repo: OnlineReads, assignments: Assignments, encoders: EncoderCache, watch: StoreWatch | None = None
+    ) -> None:
         self.repo = repo
         self.assignments = assignments
         self.encoders = encoders
+        self.watch = watch
 
     def read(self, consumer: str, users: Sequence[str], strict: bool = False) -> Answer:
         """Embeddings of users at the version, or the two versions, that the consumer reads now.
@@ -68,9 +72,19 @@ class EmbeddingReader:
         return Lookup.from_rows(part, self.repo.read_vectors(part.version, part.users))
 
     def stored(self, found: Lookup) -> EmbeddingBatch:
-        """The answer of stored vectors alone; those that are too old are flagged as stale."""
+        """The answer of stored vectors alone; those that are too old or in doubt are flagged as stale."""
         sources: list[Source] = [STORED] * len(found.part.users)
-        return _batch(found, found.rows.vectors, sources, found.rows.as_of, _ages(found), _stale(found))
+        return self._flagged(_batch(found, found.rows.vectors, sources, found.rows.as_of, _ages(found), _stale(found)))
+
+    @property
+    def sound(self) -> bool:
+        """Whether the online store has all that it should have; else answers are flagged as stale."""
+        return self.watch is None or self.watch.sound
+
+    def _flagged(self, batch: EmbeddingBatch) -> EmbeddingBatch:
+        """The batch with users marked as stale whose rows the store may have lost, whatever their source."""
+        doubtful = None if self.watch is None else self.watch.doubtful(batch.user_ids)
+        return batch if doubtful is None else replace(batch, stale=batch.stale | doubtful)
 
     def complete(self, found: Sequence[Lookup], strict: bool = False) -> list[EmbeddingBatch]:
         """The answer of each part, with missing vectors computed at the part's own version, or its prior.
@@ -105,7 +119,7 @@ class EmbeddingReader:
             if found.all_stored:
                 return self.stored(found)
             raise
-        return _merge_computed(found, gap.rows, computed, is_prior, as_of)
+        return self._flagged(_merge_computed(found, gap.rows, computed, is_prior, as_of))
 
     def _encode(
         self, version: EmbeddingVersion, inputs: pa.Table, known: NDArray[np.bool_], as_of: NDArray[np.int64]

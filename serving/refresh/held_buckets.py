@@ -30,6 +30,7 @@ class HeldBuckets:
         self._lock, self._renewing = threading.Lock(), threading.Lock()
         self._held: dict[int, Lease] = {}
         self._epochs: dict[int, int] = {}
+        self._lost: set[int] = set()  # buckets whose rows have to be put back before new ones are folded
         self._applied: dict[int, int] = {}
         self._lazily: dict[int, int] = {}
         self._reached: dict[int, int] = {}  # `_lazily` at the last `settle`; the next one settles it
@@ -45,9 +46,29 @@ class HeldBuckets:
             return dict(self._epochs)
 
     def work(self) -> tuple[dict[int, int], dict[int, int]]:
-        """The epochs and the applied positions by bucket, in the order in which the buckets take turns."""
+        """The epochs and the applied positions by bucket, in the order in which the buckets take turns.
+
+        Without the buckets whose rows the online store has lost: there the fold would begin from nothing.
+        """
         with self._lock:
-            return {bucket: self._epochs[bucket] for bucket in self._applied}, dict(self._applied)
+            applied = {bucket: position for bucket, position in self._applied.items() if bucket not in self._lost}
+            return {bucket: self._epochs[bucket] for bucket in applied}, applied
+
+    def lost(self) -> dict[int, int]:
+        """The epochs of the held buckets whose rows the online store has lost."""
+        with self._lock:
+            return {bucket: self._epochs[bucket] for bucket in sorted(self._lost)}
+
+    def put_back(self, bucket: int, epoch: int, position: int) -> None:
+        """Note that the inputs of a lost bucket are back up to a position; its rows are folded from there on."""
+        self.record_progress({bucket: position}, {bucket: epoch})
+        with self._lock:
+            if self._epochs.get(bucket) == epoch:
+                self._lost.discard(bucket)
+
+    def restore(self, bucket: int, epoch: int) -> None:
+        """Note that the vectors of a lost bucket are back too; raises LeaseLost."""
+        self._leases.restore(bucket, epoch)
 
     def work_in_batches(self) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:
         """The epochs, the applied positions, and those applied at the versions refreshed in batches, by bucket."""
@@ -134,6 +155,7 @@ class HeldBuckets:
             for bucket, lease in new.items():
                 self._held[bucket] = lease
                 self._epochs[bucket] = lease.epoch
+                (self._lost.add if lease.lost else self._lost.discard)(bucket)
                 start = min(lease.applied, lease.applied_lazily)
                 for table in (self._applied, self._lazily, self._reached, self._settled, self._noted_settled):
                     table[bucket] = start
@@ -141,6 +163,7 @@ class HeldBuckets:
 
     def _drop(self, bucket: int) -> None:
         self._held.pop(bucket, None)
+        self._lost.discard(bucket)
         for table in (self._epochs, self._applied, self._lazily, self._reached, self._settled):
             table.pop(bucket, None)
         self._noted.pop(bucket, None)

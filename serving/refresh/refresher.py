@@ -46,6 +46,7 @@ class Refresher:
     behind: list[tuple[int, list[str]]] = field(default_factory=list)  # users of buckets that were folded anew
     failing: dict[str, str] = field(default_factory=dict)  # versions that cannot be refreshed now, and why
     missed: set[str] = field(default_factory=set)  # versions that have missed some rows
+    restoring: dict[int, int] = field(default_factory=dict)  # epochs of lost buckets whose vectors are not all back
     pressed: bool = False  # whether the last step left work for another one
     _calm: tuple[int, dict[int, int], dict[int, int]] | None = None  # end of log, epochs, positions with no work left
 
@@ -81,10 +82,26 @@ class Refresher:
             return True
         return bool(tail.up_to or tail.large)
 
-    def fold_anew(self, bucket: int, beyond: int, epoch: int) -> None:
-        """Publish the inputs of a bucket's users anew from the whole log; their vectors follow a batch a step."""
-        users, _ = self.repo.publish_bucket(bucket, beyond, epoch)
+    def fold_anew(self, bucket: int, beyond: int, epoch: int) -> int:
+        """Publish the inputs of a bucket's users with rows beyond a position anew from the whole log.
+
+        Their vectors follow a batch a step. Returns the position up to which the log was read.
+        """
+        users, up_to = self.repo.publish_bucket(bucket, beyond, epoch)
         self.behind.append((bucket, users))
+        return up_to
+
+    def put_back(self) -> bool:
+        """Publish the inputs of the held buckets that the online store has lost; whether there were any.
+
+        Raises as `step` does.
+        """
+        lost = self.held.lost()
+        for bucket, epoch in lost.items():
+            self.restoring[bucket] = epoch
+            up_to = self.fold_anew(bucket, 0, epoch)
+            self.held.put_back(bucket, epoch, up_to)
+        return bool(lost)
 
     def ready(self, versions: Sequence[EmbeddingVersion]) -> None:
         """Load the encoders of these versions and check that their vectors can be written.
@@ -192,10 +209,13 @@ class Refresher:
         if some and bucket in epochs:
             self._bring_up(some, epochs, versions)
         self.behind[-1:] = [(bucket, rest)] if rest and bucket in epochs else []
+        if not rest and bucket in epochs and self.restoring.get(bucket) == epochs[bucket]:
+            self.held.restore(bucket, self.restoring.pop(bucket))
 
     def _bring_up(self, some: Sequence[str], epochs: Mapping[int, int], versions: Sequence[EmbeddingVersion]) -> None:
         position, _ = self.repo.read_history_ends(some)
         for version in versions:
             stored = self.repo.read_vectors(version, some)
-            trailing = ~stored.found | (stored.position < position)
+            floor = microseconds(version.as_of_floor)
+            trailing = ~stored.found | (stored.position < position) | (stored.as_of < floor)
             self.embed([user for user, late in zip(some, trailing.tolist(), strict=True) if late], epochs, [version])

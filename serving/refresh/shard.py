@@ -76,6 +76,7 @@ class Shard:
         self._away = False
         self._busy_at = time.monotonic()
         self._stopped = threading.Event()
+        self._attested = threading.Event()  # the online store was compared: only then is any bucket taken
         self._threads = [
             threading.Thread(target=self._work, name="refresh", daemon=True),
             threading.Thread(target=self._renew, name="leases", daemon=True),
@@ -106,8 +107,13 @@ class Shard:
         """Do one round of all work that is due; whether there was anything to do."""
         state = self._follow()
         effort = Effort.from_state(state)
+        if self._is_due("attest", BEAT_SECONDS):
+            if self.refresher.repo.identity.attest():
+                self.held.rewind()
+            self._attested.set()
         busy = self._intake() if self._intake else False
         live = [*effort.eager, *effort.lazy]
+        busy |= self.refresher.put_back()
         busy |= self.refresher.step(effort.eager, live)
         if self._is_due("requests", REQUESTS_EVERY):
             self._chores.answer_requests(effort.eager)
@@ -175,6 +181,7 @@ class Shard:
                     self._stopped.wait(IDLE_SECONDS if calm else FILL_SECONDS)
             except LeaseLost as error:
                 log.info("%s", error)
+                self._next["attest"] = 0.0  # the fences may be gone with all else of the store
                 self._attempt_renewal()
             except PortraitError as error:
                 if not self._away:  # once an outage
@@ -183,6 +190,7 @@ class Shard:
                     # The store may come back without its last writes, so go back before anything is written to it: a
                     # newer row on an older history would carry its position, and the missing rows would lose to it.
                     self._away = True
+                    self._next["attest"] = 0.0
                     self.held.rewind()
                 self._stopped.wait(AWAY_SECONDS)
             except Exception:
@@ -191,8 +199,9 @@ class Shard:
 
     def _renew(self) -> None:
         while not self._stopped.is_set():
-            self._attempt_renewal()
-            self._stopped.wait(RENEW_SECONDS)
+            if self._attested.wait(RENEW_SECONDS):
+                self._attempt_renewal()
+                self._stopped.wait(RENEW_SECONDS)
 
     def _attempt_renewal(self) -> None:
         try:

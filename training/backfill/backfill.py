@@ -192,6 +192,7 @@ def backfill(
     version = registry.versions.get(version_id)
     if version.state not in LIVE_STATES:
         raise Conflict(f"version {version.id} is {version.state}: only live versions can be backfilled")
+    repo.identity.attest()
     # The refresh takes the events from now on, the snapshot holds those before: none falls between the two.
     _await_shards(registry, registry.backfills.announce(version.id), version.id, progress or silent)
     snapshot = cut_snapshot(repo.log, as_of)
@@ -205,6 +206,7 @@ def backfill(
         done, embedded, written = done + snapshot.buckets[bucket], embedded + in_bucket, written + won
         if progress:
             progress(f"embedding at {version.id}", done, snapshot.users)
+    repo.identity.attest()  # the vectors count as online from now on, so a store without them is seen
     registry.backfills.finish(record.id, recount_users(snapshot).buckets)
     seconds = time.perf_counter() - started
     return BackfillReport(version.id, snapshot.id, snapshot.as_of, snapshot.users, embedded, written, seconds)

@@ -4,10 +4,12 @@ import asyncio
 import itertools
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +34,7 @@ from portrait.feature_repo.online.online_store import OnlineStore, open_online_s
 from portrait.feature_repo.online.redis import PortraitRedisOnlineStore
 from portrait.feature_repo.online.rows import Fence, Row, chunks, rows_of_vectors
 from portrait.feature_repo.online.sqlite import PortraitSqliteOnlineStore
+from portrait.feature_repo.online.store_mark import StoreMark
 from portrait.feature_repo.schemas import embeddings
 from portrait.registry.errors import InvalidInput, LeaseLost, Unavailable
 
@@ -407,6 +410,15 @@ def other_view(setup: Setup) -> FeatureView:
     return other
 
 
+def empty(setup: Setup) -> None:
+    """What an operator's mishap does to the store: FLUSHALL, or the file is gone."""
+    if setup.store.has_tables:
+        for name in ("online.db", "online.db-wal", "online.db-shm"):
+            (setup.files.parent / name).unlink(missing_ok=True)
+    else:
+        setup.store._get_client(setup.config.online_store).flushdb()
+
+
 def stored_everywhere(setup: Setup) -> dict[bytes, Any]:
     """All that the store holds, byte by byte, by view or hash."""
     if not setup.store.has_tables:
@@ -498,15 +510,23 @@ def write_fenced(setup: Setup, seed: int, position: int, fences: list[Fence | No
     return won
 
 
-def test_behind_a_raised_fence_nothing_of_a_lower_epoch_is_written(setup: Setup) -> None:
-    assert write_fenced(setup, 1, 1, [Fence(3, 1), Fence(4, 1), None]) == 3  # where none was ever raised, all pass
+def test_behind_a_fence_only_rows_of_its_epoch_are_written(setup: Setup) -> None:
+    setup.store.raise_fences(setup.config, [Fence(3, 1), Fence(4, 1)])
+    assert write_fenced(setup, 1, 1, [Fence(3, 1), Fence(4, 1), None]) == 3
     setup.store.raise_fences(setup.config, [Fence(3, 2), Fence(9, 7)])
     before = stored_everywhere(setup)
-    with pytest.raises(LeaseLost, match="2 rows of buckets that are in other hands"):
-        write_fenced(setup, 2, 2, [Fence(3, 1), Fence(3, 0)])
+    with pytest.raises(LeaseLost, match="3 rows of buckets that are in other hands"):
+        write_fenced(setup, 2, 2, [Fence(3, 1), Fence(3, 0), Fence(3, 3)])
     assert stored_everywhere(setup) == before
     assert write_fenced(setup, 3, 3, [Fence(3, 2), Fence(4, 1), None]) == 3
     assert setup.read(USERS[:3]).vectors.tobytes() == vectors_of(3, 3).tobytes()
+
+
+def test_where_no_fence_stands_nothing_behind_one_is_written(setup: Setup) -> None:
+    """The store was emptied: the history that the row was folded from may be gone."""
+    with pytest.raises(LeaseLost, match="2 rows"):
+        write_fenced(setup, 1, 1, [Fence(3, 1), Fence(4, 1), None])
+    assert setup.read(USERS).found.tolist() == [False, False, True, False, False]
 
 
 def test_rows_beside_one_that_a_fence_keeps_out_are_written(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -514,7 +534,7 @@ def test_rows_beside_one_that_a_fence_keeps_out_are_written(setup: Setup, monkey
     monkeypatch.setattr("portrait.feature_repo.online.redis.SCRIPT_ROWS", 2)
     setup.store.raise_fences(setup.config, [Fence(3, 2), Fence(4, 2)])
     with pytest.raises(LeaseLost, match="2 rows"):
-        write_fenced(setup, 1, 1, [Fence(3, 1), Fence(4, 2), Fence(3, 1), Fence(3, 3), None])
+        write_fenced(setup, 1, 1, [Fence(3, 1), Fence(4, 2), Fence(3, 1), Fence(3, 2), None])
     rows = setup.read(USERS)
     assert rows.found.tolist() == [False, True, False, True, True]
     assert rows.vectors[rows.found].tobytes() == vectors_of(1)[rows.found].tobytes()
@@ -533,8 +553,78 @@ def test_a_fence_never_goes_back(setup: Setup) -> None:
 def test_a_fence_lets_no_older_row_win(setup: Setup) -> None:
     setup.store.raise_fences(setup.config, [Fence(3, 2)])
     assert write_fenced(setup, 1, 5, [Fence(3, 2)]) == 1
+    setup.store.raise_fences(setup.config, [Fence(3, 9)])
     assert write_fenced(setup, 2, 4, [Fence(3, 9)]) == 0
     assert setup.read(USERS[:1]).vectors.tobytes() == vectors_of(1, 1).tobytes()
+
+
+def test_a_mark_goes_forward_and_leaves_with_the_rows(setup: Setup) -> None:
+    store, config = setup.store, setup.config
+    assert store.read_mark(config) is None
+    for beat in (5, 9, 7):
+        store.write_mark(config, StoreMark("here", "one", beat))
+    assert store.read_mark(config) == StoreMark("here", "one", 9)
+    empty(setup)
+    assert store.read_mark(config) is None
+
+
+def test_the_mark_of_another_filling_lowers_all_fences(setup: Setup) -> None:
+    setup.store.write_mark(setup.config, StoreMark("here", "one", 9))
+    setup.store.raise_fences(setup.config, [Fence(3, 2)], "one")
+    setup.store.write_mark(setup.config, StoreMark("here", "two", 4))
+    assert setup.store.read_mark(setup.config) == StoreMark("here", "two", 4)
+    with pytest.raises(LeaseLost, match="1 rows"):
+        write_fenced(setup, 1, 1, [Fence(3, 2)])
+    with pytest.raises(LeaseLost, match="is not the one that was marked"):
+        setup.store.raise_fences(setup.config, [Fence(3, 2)], "one")
+    with pytest.raises(LeaseLost, match="1 rows"):
+        write_fenced(setup, 1, 1, [Fence(3, 2)])
+
+
+def test_no_fence_is_raised_in_an_emptied_store(setup: Setup) -> None:
+    setup.store.write_mark(setup.config, StoreMark("here", "one", 9))
+    empty(setup)
+    with pytest.raises(LeaseLost, match="is not the one that was marked"):
+        setup.store.raise_fences(setup.config, [Fence(3, 2)], "one")
+
+
+def test_a_pinned_file_that_is_exchanged_takes_no_write_and_is_read_anew(setup: Setup) -> None:
+    if not setup.store.has_tables:
+        pytest.skip("Redis: tests/serving/refresh/test_lost_store.py restarts a server")
+    setup.write(USERS, vectors_of(1), position=1)
+    first = setup.store.pin_server(setup.config)
+    path = setup.files.parent / "online.db"
+    other = setup.files.parent / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("VACUUM INTO ?", (str(other),))
+    setup.write(USERS, vectors_of(2), position=2)
+    empty(setup)
+    other.rename(path)
+    with pytest.raises(Unavailable, match="another file than before"):
+        setup.write(USERS, vectors_of(3), position=3)
+    assert setup.read(USERS).vectors.tobytes() == vectors_of(1).tobytes()
+    assert setup.store.pin_server(setup.config) != first
+    assert setup.write(USERS, vectors_of(3), position=3) == len(USERS)
+
+
+def test_all_users_are_found_and_all_but_kept_views_are_cleared(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portrait.feature_repo.online.sqlite.CHUNK", 2)
+    store, config = setup.store, setup.config
+    other_view(setup)
+    setup.write(USERS, vectors_of(1), position=1)
+    orders = np.full(2, 1), np.full(2, NOON)
+    store.write_rows(config, "other", rows_of_vectors([*USERS[:1], "eve"], vectors_of(2, 2), *orders, computed_at=NOON))
+    assert sorted({user for users in store.users(config) for user in users}) == sorted([*USERS, "eve"])
+    store.clear(config, {"other": ["vector", "position"]})
+    assert not setup.read(USERS).found.any()
+    assert store.count_rows(config, VIEW) == 0 and store.count_rows(config, "other") == 2
+    assert [store.views_of(config, user) for user in (USERS[0], USERS[1])] == [["other"], []]
+    kept = store.read_vectors(config, "other", [USERS[0], "eve"], DIMENSION)
+    assert kept.vectors.tobytes() == vectors_of(2, 2).tobytes()
+    store.write_mark(config, StoreMark("here", "one", 9))
+    store.clear(config, {})
+    assert list(map(sorted, store.users(config))) in ([], [[]])
+    assert store.read_mark(config) == StoreMark("here", "one", 9)
 
 
 def test_fences_are_no_rows_of_a_view(setup: Setup) -> None:

@@ -39,7 +39,7 @@ def first(empty_database_url: str) -> Iterator[Database]:
 
 
 def test_the_code_asks_for_the_upgrade(first: Database) -> None:
-    with pytest.raises(RegistryBehind, match="at revision 0001, this code needs 0003: run `portrait apply`"):
+    with pytest.raises(RegistryBehind, match="at revision 0001, this code needs 0004: run `portrait apply`"):
         first.require_current()
 
 

@@ -21,7 +21,7 @@ from portrait.feature_repo.log.inbox import ArrivingRecord, InboxOutcome
 from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.online.redis import PortraitRedisOnlineStore
-from portrait.feature_repo.online.sqlite import FENCES
+from portrait.feature_repo.online.sqlite import FENCES, MARKS
 from portrait.feature_repo.schemas import HISTORY, ORDER, TIME, from_microseconds, microseconds
 from portrait.feature_repo.store.offline_inputs import read_inputs_offline
 from portrait.infra.jobs.versions import train_version
@@ -174,7 +174,7 @@ class Followed:
         connection = online._get_conn(config)
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return {name: connection.execute(f'SELECT * FROM "{name}" ORDER BY 1, 2').fetchall()
-                for name in tables if name != FENCES}  # fmt: skip
+                for name in tables if name not in (FENCES, MARKS)}  # fmt: skip
 
     def require_the_batch_result(self, versions: Sequence[str], users: Sequence[str] = (), exact: bool = True) -> None:
         """Histories, profiles and vectors of users are those of a snapshot cut now; by default of all users.
