@@ -36,6 +36,7 @@ class FoldInput:
     computed_at: datetime
     signed_up_before: datetime | None = None  # profiles with a later sign-up do not count; None: all do
     beyond: int | None = None  # only users with a position greater than this one; None: all users
+    only: Sequence[str] | None = None  # only these users; None: all
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,18 @@ def _load(duck: Duck, given: FoldInput) -> None:
     events = rows_of(given.home, given.events, EVENT_TYPES)
     users = rows_of(given.home, given.users, {"user_id": "VARCHAR"})
     profiles = current_rows(given.home, given.users, stored_types(given.profile_schema), USERS_KEYS)
-    since = "" if given.beyond is None else f"WHERE position > {given.beyond}"
-    asked = "" if given.beyond is None else "AND user_id IN (FROM named_users)"
+    since = "true" if given.beyond is None else f"position > {given.beyond}"
+    asked = "" if given.beyond is None and given.only is None else "AND user_id IN (FROM named_users)"
+    if given.only is not None:
+        duck.register("only_users", pa.table({"user_id": pa.array(given.only, pa.string())}))
+        since += " AND user_id IN (SELECT user_id FROM only_users)"
     # By the whole second, as the online store keeps it: the same users are in a snapshot and online.
     signed_up = (
         "created_time IS NULL OR date_trunc('second', created_time) < ?" if given.signed_up_before else "? IS NULL"
     )
     duck.execute(
         "CREATE OR REPLACE TEMP TABLE named_users AS SELECT DISTINCT user_id FROM "
-        f"(SELECT user_id, position FROM {events} UNION ALL SELECT user_id, position FROM {users}) {since}"
+        f"(SELECT user_id, position FROM {events} UNION ALL SELECT user_id, position FROM {users}) WHERE {since}"
     )
     duck.execute(
         f"CREATE OR REPLACE TEMP TABLE counted_events AS FROM {events} WHERE event_time < ? {asked}", [given.as_of]

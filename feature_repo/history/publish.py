@@ -1,5 +1,6 @@
 """Publishable rows: raw features of users with positions beyond the published one."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -13,19 +14,22 @@ from portrait.feature_repo.log.profiles import profile_schema_at
 from portrait.feature_repo.schemas import HISTORY
 
 
-def publishable_rows(log: EventLog, bucket: int, beyond: int | None = None) -> tuple[pa.Table, pa.Table, int]:
+def publishable_rows(
+    log: EventLog, bucket: int, beyond: int | None = None, only: Sequence[str] | None = None
+) -> tuple[pa.Table, pa.Table, int]:
     """Histories (HISTORY) and profiles of the bucket's users with rows beyond a position, and the position they reach.
 
-    The default position is the published one. The rows are folded at the log's default as-of. All profile rows count,
-    also those of users who signed up later than the newest event: the online store shows what is known now.
+    The default position is the published one, and `only` limits the users. The rows are folded at the log's default
+    as-of. All profile rows count, also those of users who signed up later than the newest event: the online store shows
+    what is known now.
     """
     return log.read(
-        lambda manifest: _publishable_rows(log, manifest, bucket, beyond), lambda: sealed_manifest(log, (bucket,))
+        lambda manifest: _publishable_rows(log, manifest, bucket, beyond, only), lambda: sealed_manifest(log, (bucket,))
     )
 
 
 def _publishable_rows(
-    log: EventLog, manifest: Manifest, bucket: int, beyond: int | None
+    log: EventLog, manifest: Manifest, bucket: int, beyond: int | None, only: Sequence[str] | None
 ) -> tuple[pa.Table, pa.Table, int]:
     schema = profile_schema_at(log.home, manifest)
     published = manifest.published.get(bucket, 0) if beyond is None else beyond
@@ -45,6 +49,7 @@ def _publishable_rows(
         as_of=default_as_of(manifest),
         computed_at=datetime.now(UTC),
         beyond=published,
+        only=only,
     )
     with log.duck() as duck:
         folded = fold(duck, given)

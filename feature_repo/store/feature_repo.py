@@ -120,20 +120,24 @@ class FeatureRepo:
             self.identity.restored(lost)
         return done
 
-    def publish_bucket(self, bucket: int, beyond: int | None = None, epoch: int | None = None) -> tuple[list[str], int]:
+    def publish_bucket(
+        self, bucket: int, beyond: int | None = None, epoch: int | None = None, only: Sequence[str] | None = None
+    ) -> tuple[list[str], int]:
         """`publish` for one bucket: its users with new rows, and the position up to which they are online.
 
-        New rows lie beyond a position, by default beyond the published one. A shard gives its epoch, under which
-        it writes; raises LeaseLost when another shard holds the bucket.
+        New rows lie beyond a position, by default beyond the published one; `only` limits the users, and then no
+        position is noted. A shard gives its epoch, under which it writes; raises LeaseLost when another shard holds the
+        bucket.
         """
-        histories, profiles, up_to = publishable_rows(self.log, bucket, beyond)
+        histories, profiles, up_to = publishable_rows(self.log, bucket, beyond, only)
         fence = None if epoch is None else Fence(bucket, epoch)
         if len(histories):
             # Histories last: a reader of a position has the profile that belongs to it, or a newer one.
             for view, table in ((PROFILE_VIEW, profiles), (HISTORY_VIEW, histories)):
                 self.online.write_rows(self.config, view, (row._replace(fence=fence) for row in rows_of_table(table)))
             self.drop_forgotten(histories["user_id"].to_pylist())
-            mark_published(self.log.database, bucket, up_to)
+            if only is None:
+                mark_published(self.log.database, bucket, up_to)
         users: list[str] = histories["user_id"].to_pylist()
         return users, up_to
 

@@ -4,6 +4,7 @@ from portrait.feature_repo.broker.redis_streams import open_broker
 from portrait.feature_repo.ingest.known_columns import KnownColumns
 from portrait.feature_repo.ingest.records import RecordJudge
 from portrait.feature_repo.log.leases import LEASE, Leases
+from portrait.feature_repo.log.logged_users import LoggedUsers
 from portrait.feature_repo.store.fenced_writes import FencedWrites
 from portrait.registry.registry import Registry
 from portrait.serving.gateway.build import load_encoder_of, open_repo
@@ -30,7 +31,7 @@ def build_shard(settings: ServingSettings, id: str) -> Shard:
 
     held = HeldBuckets(Leases(registry.database, id), writes, shards)
     encoders = EncoderCache(lambda version: load_encoder_of(settings.home, version))
-    refresher = Refresher(repo, writes, encoders, held, RefreshCounts(), NewItems(repo.log))
+    refresher = Refresher(repo, writes, encoders, held, RefreshCounts(), NewItems(repo.log), LoggedUsers(repo.log))
     chores = Chores(refresher, settings.seal_rows, settings.seal_seconds)
     broker = open_broker(settings)
     intake = None if broker is None else Intake(broker, repo.log, RecordJudge(KnownColumns(repo.log)), held)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from portrait.feature_repo.history.live_fold import fits, fold_rows
+from portrait.feature_repo.log.logged_users import LoggedUsers
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.tail import LogRow, log_end, read_tail
 from portrait.feature_repo.schemas import microseconds
@@ -43,6 +44,7 @@ class Refresher:
     held: HeldBuckets
     counts: RefreshCounts
     new_items: NewItems
+    logged: LoggedUsers
     behind: list[tuple[int, list[str]]] = field(default_factory=list)  # users of buckets that were folded anew
     failing: dict[str, str] = field(default_factory=dict)  # versions that cannot be refreshed now, and why
     missed: set[str] = field(default_factory=set)  # versions that have missed some rows
@@ -127,7 +129,7 @@ class Refresher:
         """Write vectors of users from their inputs in the online store, except for buckets that others hold."""
         mine = [user for user in users if bucket_of(user) in epochs]
         if mine:
-            inputs = self.repo.read_inputs(mine)
+            inputs = self._read_inputs(mine, epochs)
             self._write_vectors(inputs, inputs.column("position").to_numpy(), epochs, versions)
             self.repo.drop_forgotten(mine)
 
@@ -141,7 +143,7 @@ class Refresher:
     ) -> None:
         started = time.perf_counter()
         users = list(dict.fromkeys(row.user_id for row in rows))
-        inputs = self.repo.read_inputs(users)
+        inputs = self._read_inputs(users, epochs)
         started = self.counts.spent("read inputs", started)
         now = time.time_ns() // 1000
         live = fold_rows(inputs, rows, profile.names, self.repo.settings.history_length, now)
@@ -151,6 +153,28 @@ class Refresher:
         self.counts.spent("write inputs", started)
         self._write_vectors(live.table, live.position, epochs, versions, items, rows)
         self.counts.applied(rows, len(users))
+        self.logged.note(users)
+
+    def _read_inputs(self, users: Sequence[str], epochs: Mapping[int, int]) -> pa.Table:
+        """The inputs of users; those whose rows have vanished from the store, by eviction say, are put back first.
+
+        A user without a row is a new one, or one with rows in the log: folded from nothing, the latter's vector would
+        know the newest event alone.
+        """
+        inputs = self.repo.read_inputs(users)
+        blank = [user for user, at in zip(users, inputs.column("position").to_pylist(), strict=True) if at == 0]
+        if not blank:
+            return inputs
+        vanished = self.logged.among(blank, epochs, self.held.work()[1])
+        if not vanished:
+            return inputs
+        log.warning("%d users have vanished from the online store, and are put back from the log", len(vanished))
+        by_bucket: dict[int, list[str]] = {}
+        for user in vanished:
+            by_bucket.setdefault(bucket_of(user), []).append(user)
+        for bucket, some in by_bucket.items():
+            self.repo.publish_bucket(bucket, 0, epochs[bucket], some)
+        return self.repo.read_inputs(users)
 
     def _write_vectors(
         self,

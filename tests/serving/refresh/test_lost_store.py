@@ -14,6 +14,7 @@ import pytest
 import redis
 from sqlalchemy import text
 
+from portrait.feature_repo.log import refresh_requests
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.online.store_mark import StoreMark
 from portrait.infra.jobs.publish import publish
@@ -346,3 +347,21 @@ def test_reads_say_what_they_are_until_all_is_back(followed: Followed, store: St
     assert reader.watch is not None
     reader.watch.look()
     assert not np.any(reader.read("ranker", users).stale)  # type: ignore[union-attr]
+
+
+@on_both_stores
+def test_a_user_who_was_evicted_is_put_back_from_the_log(followed: Followed, store: Store) -> None:
+    """The mark stays, and one row is gone: an event, and a vector that a gateway asks for, find all of the log."""
+    repo = followed.portrait.repo
+    followed.begin()
+    followed.accept([event("zoe", ITEMS[2], 11 * HOUR, "z1")])  # seen by this shard, after the log was read
+    followed.drain()
+    repo.online.delete_users(repo.config, ["ann", "zoe", "u000001"])
+    followed.accept([event("ann", ITEMS[7], 19 * HOUR, "a9"), event("zoe", ITEMS[3], 12 * HOUR, "z2")])
+    followed.accept([event("new", ITEMS[3], 9 * HOUR, "n1")])
+    refresh_requests.ask(followed.portrait.log, ["u000001"])
+    followed.shard._next.pop("requests", None)
+    followed.drain()
+    followed.require_the_batch_result(BOTH, ["ann", "zoe", "new"])
+    followed.require_the_batch_result(BOTH[:1], ["u000001"])
+    assert len(repo.read_inputs(["zoe"])["event_ids"][0]) == 2
