@@ -10,7 +10,6 @@ from typing import Literal
 import ibis
 import pandas as pd
 from feast import FeatureView, RepoConfig
-from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
 from feast.infra.offline_stores.duckdb import (
     DuckDBOfflineStore,
@@ -18,7 +17,6 @@ from feast.infra.offline_stores.duckdb import (
     _read_data_source,
     _write_data_source,
 )
-from feast.infra.offline_stores.file_source import FileSource
 from feast.infra.offline_stores.ibis import (
     get_historical_features_ibis,
     pull_all_from_table_or_query_ibis,
@@ -26,6 +24,9 @@ from feast.infra.offline_stores.ibis import (
 )
 from feast.infra.offline_stores.offline_store import RetrievalJob
 from feast.infra.registry.base_registry import BaseRegistry
+
+from portrait.feature_repo.declaration.local_sources import LocalFiles
+from portrait.feature_repo.log.duck import plain_path
 
 
 class PortraitDuckDBOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[misc]  # Feast ships no types
@@ -61,7 +62,7 @@ class PortraitDuckDBOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # F
             created_timestamp_column=created_timestamp_column,
             start_date=start_date,
             end_date=end_date,
-            data_source_reader=_read_source,
+            data_source_reader=read_source,
             data_source_writer=_write_data_source,
         )
 
@@ -86,7 +87,7 @@ class PortraitDuckDBOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # F
             created_timestamp_column=created_timestamp_column,
             start_date=start_date,
             end_date=end_date,
-            data_source_reader=_read_source,
+            data_source_reader=read_source,
             data_source_writer=_write_data_source,
         )
 
@@ -111,13 +112,19 @@ class PortraitDuckDBOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # F
             project=project,
             full_feature_names=full_feature_names,
             filter_by_created_timestamp=filter_by_created_timestamp,
-            data_source_reader=_read_source,
+            data_source_reader=read_source,
             data_source_writer=_write_data_source,
         )
 
 
-def _read_source(source: DataSource, repo_path: str) -> ibis.Table:
-    local = isinstance(source, FileSource) and "://" not in source.path
-    if local and isinstance(source.file_format, ParquetFormat):
-        return ibis.read_parquet(source.path, union_by_name=True)
-    return _read_data_source(source, repo_path)
+def read_source(source: DataSource, repo_path: str) -> ibis.Table:
+    """All rows of a source; Parquet files on this machine are read as `LocalFiles` finds them."""
+    local = LocalFiles.of(source, repo_path)
+    if local is None:
+        return _read_data_source(source, repo_path)
+    if not local.files:
+        raise FileNotFoundError(f"there is no Parquet file at {local.place}")
+    by_folder = any(local.partition_keys(file) for file in local.files)
+    return ibis.read_parquet(
+        [plain_path(file) for file in local.files], union_by_name=True, hive_partitioning=by_folder
+    )

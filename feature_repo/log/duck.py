@@ -1,5 +1,6 @@
 """DuckDB connections (bounded memory, two threads, UTC, spilling into the home), and SQL literals."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,24 @@ def enough_memory(memory: str) -> Iterator[None]:
 def text(value: str) -> str:
     """The value as a SQL string literal."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def plain_path(path: Path) -> str:
+    """The path as DuckDB's readers of files take it: they know patterns, and here no character is part of one.
+
+    Raises InvalidInput for a path with both a backslash and one of `*?[`, which DuckDB has no way to write.
+    """
+    written = str(path)
+    if not re.search(r"[*?[]", written):
+        return written  # in a path without patterns a backslash is a backslash
+    if "\\" in written:
+        raise InvalidInput(f"{written} holds both a backslash and one of * ? [, and cannot be read: rename a folder")
+    return re.sub(r"[*?[]", r"[\g<0>]", written)
+
+
+def path_text(path: Path) -> str:
+    """`plain_path` as a SQL string literal."""
+    return text(plain_path(path))
 
 
 def name(column: str) -> str:

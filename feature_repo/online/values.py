@@ -12,6 +12,7 @@ from portrait.registry.errors import InvalidInput
 
 SCALARS = {one.arrow: one.message for one in COLUMN_TYPES if one.arrow != TIME}  # times have units of their own
 SECOND = 1_000_000  # microseconds; Feast's time stamps are whole seconds
+LAST_SECOND = 2**63 // SECOND - 1  # and Arrow's microseconds end there; Feast's null is a number beyond
 
 
 def encode_column(column: pa.ChunkedArray) -> list[bytes]:
@@ -41,9 +42,7 @@ def _encoder(kind: pa.DataType) -> Callable[[Any], bytes]:
 
 def _decoder(kind: pa.DataType) -> Callable[[Value], Any]:
     if pa.types.is_timestamp(kind):
-        return lambda value: (
-            value.unix_timestamp_val * SECOND if value.WhichOneof("val") == "unix_timestamp_val" else None
-        )
+        return _time
     if pa.types.is_list(kind):
         items = _field_decoder(f"{_name(kind.value_type)}_list_val")
         return lambda value: None if (found := items(value)) is None else list(found.val)
@@ -53,6 +52,11 @@ def _decoder(kind: pa.DataType) -> Callable[[Value], Any]:
 def _field_decoder(field: str) -> Callable[[Value], Any]:
     # A value of another type comes from an older schema of the view, and counts as none.
     return lambda value: getattr(value, field) if value.WhichOneof("val") == field else None
+
+
+def _time(value: Value) -> int | None:
+    seconds: int = value.unix_timestamp_val
+    return seconds * SECOND if value.WhichOneof("val") == "unix_timestamp_val" and abs(seconds) <= LAST_SECOND else None
 
 
 def _name(kind: pa.DataType) -> str:

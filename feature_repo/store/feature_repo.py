@@ -1,7 +1,7 @@
 """The one seam to Feast: the floors above declare, write and read through `FeatureRepo`."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import cached_property
 
@@ -15,6 +15,7 @@ from portrait.feature_repo.declaration.apply import apply_lock, synchronise
 from portrait.feature_repo.declaration.environment import feast_config
 from portrait.feature_repo.declaration.input_schema import InputSchema, profile_fields
 from portrait.feature_repo.declaration.source_files import prepare_source_files, write_catalogue
+from portrait.feature_repo.declaration.team_sources import TeamSource, select_sources
 from portrait.feature_repo.declaration.team_views import TeamFeature, applied_team_views, team_features
 from portrait.feature_repo.declaration.views import HISTORY_VIEW, PROFILE_VIEW, view_name
 from portrait.feature_repo.history.publish import publishable_rows
@@ -255,23 +256,26 @@ class FeatureRepo:
         """The features that teams have joined to `representation_inputs`, as last applied."""
         return [feature for view in self._team_views() for feature in team_features(view)]
 
-    def team_features(self, user_ids: Sequence[str], as_of: datetime | Integers) -> pa.Table:
-        """`user_id` and the teams' features `<view>__<feature>` of these users, from rows before `as_of`.
+    def team_sources(self, fields: Collection[str] | None = None) -> list[TeamSource]:
+        """The teams' views that have some of these fields `<view>__<feature>`; all views by default."""
+        return select_sources(self._team_views(), fields, self.settings.feature_repo)
 
-        One time for all, or one each in microseconds, int64 [n]; then a user may be asked for several times.
+    def join_team(self, source: TeamSource, user_ids: Sequence[str], as_of: datetime | Integers) -> pa.Table:
+        """`user_id` and a view's features `<view>__<feature>` of these users, from rows before `as_of`.
+
+        One time for all, or one each in microseconds, int64 [n]; then a user may be asked for several times. Raises
+        InvalidInput, with the view and its file, when these cannot be joined.
         """
-        columns = self._input_columns().team
-        users = pa.array(user_ids, pa.string())
-        schema = pa.schema([pa.field("user_id", pa.string()), *(f for team in columns.values() for f in team)])
-        if len(schema) == 1 or not len(users):
-            return pa.table([users, *(pa.nulls(len(users), field.type) for field in list(schema)[1:])], schema=schema)
+        if not len(user_ids):
+            return source.schema.empty_table()
         # Feast joins rows up to and including the time; ours are windows that end before it.
         times = pd.Timestamp(as_of).as_unit("us") if isinstance(as_of, datetime) else _utc(as_of)
         moment = times - pd.Timedelta(1, "us")
-        asked = pd.DataFrame({"user_id": list(user_ids), "event_timestamp": moment, "row": np.arange(len(users))})
-        features = [f"{feature.view}:{feature.feature}" for feature in self.team_views()]
-        job = self.feast.get_historical_features(asked, features, full_feature_names=True)
-        return job.to_arrow().sort_by("row").select(schema.names).cast(schema)
+        asked = pd.DataFrame({"user_id": list(user_ids), "event_timestamp": moment, "row": np.arange(len(user_ids))})
+        features = [f"{source.name}:{one.feature}" for one in source.features]
+        with source.named_errors():
+            job = self.feast.get_historical_features(asked, features, full_feature_names=True)
+            return source.cast(job.to_arrow().sort_by("row"))
 
     def input_schema(self) -> InputSchema:
         """The schema of the inputs, beside the history, of a model trained now."""

@@ -19,6 +19,7 @@ from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.settings import PROJECT_ROOT
 from portrait.registry.versions.versions import NewVersion
 from portrait.training.baselines.catalogue import select_baselines
+from portrait.training.encoding import families
 from portrait.training.evaluation.suites.clue.report import write_report as write_services_report
 from portrait.training.evaluation.suites.clue.suite import ComparisonPlan, RankLine, compare
 from portrait.training.evaluation.suites.gur.report import write_report as write_gur_report
@@ -83,16 +84,19 @@ def train_version(
     progress: Progress | None = None,
 ) -> EmbeddingVersion:
     """Train a representation model on the snapshot as of a time, register it, and give it its Feast view."""
-    inputs = training_inputs(portrait, cut_snapshot(portrait.log, as_of), exclude)
+    reads_fields = families.get(family).reads_fields
+    inputs = training_inputs(portrait, cut_snapshot(portrait.log, as_of), exclude, reads_fields)
     model = train(family, overrides, inputs, portrait.settings, progress)
     version = portrait.registry.versions.register(new_version(model))
     portrait.repo.apply()
     return version
 
 
-def training_inputs(portrait: Portrait, snapshot: Snapshot, exclude: Sequence[str] = ()) -> TrainingInputs:
-    """The inputs of a training: the snapshot with the teams' features, and the catalogue."""
-    return inputs_of(portrait.repo, snapshot, exclude)
+def training_inputs(
+    portrait: Portrait, snapshot: Snapshot, exclude: Sequence[str] = (), reads_fields: bool = True
+) -> TrainingInputs:
+    """The inputs of a training: the snapshot with the teams' features, if the family reads any, and the catalogue."""
+    return inputs_of(portrait.repo, snapshot, exclude, reads_fields)
 
 
 def new_version(model: TrainedModel) -> NewVersion:

@@ -54,6 +54,11 @@ class EmbeddingVersion:
         """The as-of time before which no user is encoded any more: the greatest of the backfills that have begun."""
         return self.begun_as_of or self.last_as_of or self.data_to
 
+    @property
+    def team_fields(self) -> tuple[str, ...]:
+        """The fields of teams' views that its model reads."""
+        return tuple(field["name"] for field in self.feature_schema.get("team", ()))
+
     @classmethod
     def from_row(cls, row: EmbeddingVersionRow, as_ofs: "AsOfs") -> "EmbeddingVersion":
         return cls(

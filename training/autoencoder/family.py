@@ -35,6 +35,7 @@ class AutoencoderFamily:
 
     name = "autoencoder"
     revision = 1
+    reads_fields = True
 
     def configure(self, overrides: Mapping[str, str]) -> AutoencoderConfig:
         return override(AutoencoderConfig(), overrides)

@@ -22,7 +22,7 @@ from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.rewriting import strike_forgotten
 from portrait.feature_repo.schemas import microseconds
 from portrait.feature_repo.store.feature_repo import FeatureRepo
-from portrait.feature_repo.store.offline_inputs import read_inputs_offline
+from portrait.feature_repo.store.offline_inputs import TeamJoins, join_teams, read_inputs_offline
 from portrait.registry.database.tables import LIVE_STATES
 from portrait.registry.errors import Conflict
 from portrait.registry.progress import Progress, silent
@@ -89,6 +89,7 @@ class Pass:
     snapshot: str
     backfill: int
     stale_only: bool
+    joins: TeamJoins  # the same for all workers, also when a team's file changes meanwhile
 
 
 class BucketEmbedder:
@@ -118,7 +119,7 @@ class BucketEmbedder:
     def embed(self, bucket: int) -> tuple[int, int]:
         """Embed a bucket: (users encoded, vectors that won online)."""
         home = self._work.settings.home
-        users = read_inputs_offline(self._repo, self._snapshot, bucket)
+        users = read_inputs_offline(self._repo, self._snapshot, bucket, self._work.joins)
         checked = len(users)
         as_of = microseconds(self._snapshot.as_of)
         folder = version_folder(home, self._version.id) / self._snapshot.id
@@ -185,7 +186,8 @@ def backfill(
     With `stale_only`, only users without a vector and those for whom an event has left a window since their vector was
     computed are embedded. An interrupted pass goes on after its last finished bucket; a finished one is done again.
 
-    Raises NotFound for an unknown version, Conflict for one that is retiring, retired or failed.
+    Raises NotFound for an unknown version, Conflict for one that is retiring, retired or failed, InvalidInput for a
+    team's view that the version reads and whose files cannot be joined.
     """
     started = time.perf_counter()
     registry = repo.registry
@@ -196,9 +198,10 @@ def backfill(
     # The refresh takes the events from now on, the snapshot holds those before: none falls between the two.
     _await_shards(registry, registry.backfills.announce(version.id), version.id, progress or silent)
     snapshot = cut_snapshot(repo.log, as_of)
+    joins = join_teams(repo, snapshot, version.team_fields)
     record = registry.backfills.begin(version.id, snapshot.id, snapshot.as_of, snapshot.users)
     _await_shards(registry, read_generation(registry.database), version.id, progress or silent)
-    work = Pass(settings, version.id, snapshot.id, record.id, stale_only)
+    work = Pass(settings, version.id, snapshot.id, record.id, stale_only, joins)
     todo = _buckets_to_do(snapshot, record)
     done = snapshot.users - sum(snapshot.buckets[bucket] for bucket in todo)
     embedded = written = 0

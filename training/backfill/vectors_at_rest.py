@@ -14,7 +14,7 @@ from portrait.feature_repo.log.durable_files import replacement
 from portrait.feature_repo.log.staging import working_folder
 from portrait.feature_repo.schemas import TIME, embeddings, microseconds
 from portrait.feature_repo.store.feature_repo import FeatureRepo
-from portrait.feature_repo.store.offline_inputs import read_inputs_offline
+from portrait.feature_repo.store.offline_inputs import TeamJoins, join_teams, read_inputs_offline
 from portrait.registry.database.tables import LIVE_STATES
 from portrait.registry.errors import Conflict, InvalidInput
 from portrait.registry.progress import Progress
@@ -123,6 +123,7 @@ def _tables(repo: FeatureRepo, version: EmbeddingVersion, snapshot: Snapshot) ->
     """The vectors of each bucket: those that a backfill of this snapshot has written, computed where there are none."""
     folder = version_folder(repo.settings.home, version.id) / snapshot.id
     encoder: Encoder | None = None
+    joins = TeamJoins()
     for bucket in sorted(snapshot.buckets):
         file = bucket_file(folder, bucket)
         if file.exists():
@@ -131,6 +132,7 @@ def _tables(repo: FeatureRepo, version: EmbeddingVersion, snapshot: Snapshot) ->
         if encoder is None:
             encoder = load_encoder(repo.settings.home / version.artifact, version.fingerprint)
             NewItems(repo.log).bring(encoder)
-        users = read_inputs_offline(repo, snapshot, bucket)
+            joins = join_teams(repo, snapshot, version.team_fields)
+        users = read_inputs_offline(repo, snapshot, bucket, joins)
         vectors = encoder.encode(users, microseconds(snapshot.as_of))
         yield pa.table({"user_id": users.column("user_id"), "vector": vector_array(vectors)})

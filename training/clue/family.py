@@ -28,6 +28,7 @@ class ClueFamily:
 
     name = "clue"
     revision = 1
+    reads_fields = False
 
     def configure(self, overrides: Mapping[str, str]) -> ClueConfig:
         return override(ClueConfig(), overrides)

@@ -53,6 +53,7 @@ class Family(Protocol):
 
     name: str
     revision: int  # raise it when the same weights would encode to other vectors
+    reads_fields: bool  # whether its models see fields of profiles and of teams' views, beside events and picks
 
     def configure(self, overrides: Mapping[str, str]) -> Any:
         """The default config with `--set` overrides; raises InvalidInput naming field and value."""

@@ -16,6 +16,7 @@ from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.schemas import TIME
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.feature_repo.store.offline_inputs import read_inputs_at
+from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.registry import Registry
 from portrait.training.backfill.vectors_at_rest import vector_array
 from portrait.training.encoding.arrays import Int64
@@ -58,8 +59,12 @@ class BucketLabeller:
         return FeatureRepo(self._work.settings, self._registry, EventLog(self._registry.database, self._work.settings))
 
     @cached_property
+    def _version(self) -> EmbeddingVersion:
+        return self._registry.versions.get(self._work.version)
+
+    @cached_property
     def _encoders(self) -> EncodersAsOf:
-        version = self._registry.versions.get(self._work.version)
+        version = self._version
         path = self._work.settings.home / version.artifact
         return EncodersAsOf(
             lambda: load_encoder(path, version.fingerprint), catalogue_history(self._repo.log), self._work.times
@@ -72,7 +77,8 @@ class BucketLabeller:
         place = labels.schema.get_field_index("as_of")
         labels = labels.set_column(place, pa.field("as_of", TIME), labels["as_of"].cast(TIME))
         asked, row_of = _distinct(labels)
-        vectors = np.concatenate([self._encoders.encode(users) for users in read_inputs_at(self._repo, buckets, asked)])
+        inputs = read_inputs_at(self._repo, buckets, asked, fields=self._version.team_fields)
+        vectors = np.concatenate([self._encoders.encode(users) for users in inputs])
         named = pa.array(self._repo.log.user_ids(*buckets), pa.string())
         unknown = pc.invert(pc.is_in(labels["user_id"], value_set=named))
         priors = (vectors == self._encoders.prior).all(axis=1)[row_of]

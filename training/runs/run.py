@@ -164,6 +164,7 @@ def _item_side(family: Family, content: Content) -> dict[str, Any]:
 def _request(family: Family, config: dict[str, Any], inputs: TrainingInputs) -> str:
     """A digest that is equal for runs that would end in the same model."""
     data = [inputs.snapshot, inputs.items_position, inputs.visible.to_json(), inputs.onboarding]
+    data += [list(inputs.team_stamp)] if inputs.team_stamp else []  # without views, runs of earlier code go on
     asked = [FORMAT, family.name, family.revision, config, *data]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 

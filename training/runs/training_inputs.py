@@ -11,7 +11,7 @@ from portrait.feature_repo.history.catalogue import catalogue, items_position
 from portrait.feature_repo.history.snapshot_cut import Snapshot
 from portrait.feature_repo.schemas import microseconds
 from portrait.feature_repo.store.feature_repo import FeatureRepo
-from portrait.feature_repo.store.offline_inputs import read_inputs_offline
+from portrait.feature_repo.store.offline_inputs import join_teams, read_inputs_offline
 from portrait.registry.progress import Progress
 
 ONBOARDING = "onboarding_items"
@@ -35,6 +35,7 @@ class TrainingInputs:
     schema: InputSchema
     exclude: tuple[str, ...] = ()  # fields that the model must not see; `onboarding_items` may be one
     items_position: int = 0  # of the catalogue's newest row: the snapshot's id does not depend on items
+    team_stamp: tuple[str, ...] = ()  # of the content of the teams' files, on which it does not depend either
 
     @property
     def visible(self) -> InputSchema:
@@ -61,17 +62,27 @@ class TrainingInputs:
             progress(stage, done, self.users)
 
 
-def inputs_of(repo: FeatureRepo, snapshot: Snapshot, exclude: Sequence[str] = ()) -> TrainingInputs:
-    """All users of the snapshot with the teams' features, and the catalogue as it is now."""
+def inputs_of(
+    repo: FeatureRepo, snapshot: Snapshot, exclude: Sequence[str] = (), reads_fields: bool = True
+) -> TrainingInputs:
+    """All users of the snapshot with the teams' features as they are now, and the catalogue as it is now.
+
+    `reads_fields` is that of the family: views of which a model sees nothing are not joined. Raises InvalidInput, with
+    the view and its file, when these cannot be joined, and for a name in `exclude` that is no field.
+    """
     position = items_position(repo.log)  # before the catalogue, which then has at least these rows
+    schema = repo.input_schema()
+    seen = [field.name for field in schema.exclude(exclude).team] if reads_fields else []
+    joins = join_teams(repo, snapshot, seen)
     return TrainingInputs(
-        tables=lambda: (read_inputs_offline(repo, snapshot, bucket) for bucket in sorted(snapshot.buckets)),
+        tables=lambda: (read_inputs_offline(repo, snapshot, bucket, joins) for bucket in sorted(snapshot.buckets)),
         users=snapshot.users,
         as_of=snapshot.as_of,
         snapshot=snapshot.id,
         data_from=snapshot.data_from,
         catalogue=catalogue(repo.log),
-        schema=repo.input_schema(),
+        schema=schema,
         exclude=tuple(exclude),
         items_position=position,
+        team_stamp=joins.stamp,
     )

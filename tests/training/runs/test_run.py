@@ -179,7 +179,7 @@ def test_a_run_killed_while_preparing_prepares_again(
     assert len(list((settings.home / "artifacts").glob(f"{either.family}-*"))) == 1
 
 
-@pytest.mark.parametrize("changes", [{"exclude": ("age",)}, {"items_position": 7}])
+@pytest.mark.parametrize("changes", [{"exclude": ("age",)}, {"items_position": 7}, {"team_stamp": ("a",)}])
 def test_another_request_does_not_resume(
     changes: dict[str, Any], settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

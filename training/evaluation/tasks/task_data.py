@@ -75,6 +75,7 @@ class TaskData:
     def sources(self, task: Task) -> list[str]:
         """Texts of all that lines depend on beside newest snapshot and task: items, fields, and the labels' digest."""
         found = [str(items_position(self.repo.log)), str(self.repo.input_schema())]
+        found += self.inputs().team_stamp
         if isinstance(task, Answers) and task.labels is not None:
             found.append(file_digest(self._labels_file(task.labels)))
         return found
