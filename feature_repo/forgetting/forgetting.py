@@ -19,6 +19,7 @@ from portrait.feature_repo.forgetting.places import (
     User,
     UserFiles,
 )
+from portrait.feature_repo.forgetting.prepared_data import PreparedData
 from portrait.feature_repo.forgetting.segments import Segments
 from portrait.feature_repo.forgetting.tombstones import (
     ON_POSTGRES,
@@ -79,7 +80,7 @@ class Forgetting:
                 place.delete(user)
             report(STEP, len(places), len(places) + 1, "free space")
             left = _purge(self._repo, broker)
-            under_way = len(living_folders(self._log.home)) - 1  # without ours
+            under_way = len(living_folders(self._log.home)) - 1 + PreparedData(self._log).in_use()  # without ours
         tombstone = self._tombstones.finish(digest)
         report(STEP, len(places) + 1, len(places) + 1, "")
         assert tombstone.finished_at is not None
@@ -123,15 +124,16 @@ class Forgetting:
 
     def _places(self, rewriter: Rewriter, broker: Broker | None) -> list[Place]:
         """The places in the order of the data flow: nothing can come back to a place that has been emptied."""
-        home = self._log.home
+        home, prepared = self._log.home, PreparedData(self._log)
         return [
             *([] if broker is None else [StreamEntries(broker)]),
             InboxRows(self._log.database),
+            *([prepared] if prepared.exists() else []),  # before the log, which says whether the user is in it
             Segments(self._log, SegmentKind.EVENTS, "events"),
             Segments(self._log, SegmentKind.USERS, "profiles"),
             Leftovers(self._log),
             RejectsFiles(home, rewriter),
-            UserFiles(home, rewriter, "labels", "labels/*.parquet"),
+            UserFiles(home, rewriter, "labels", "labels/**/*.parquet"),
             SnapshotFiles(home, rewriter),
             UserFiles(home, rewriter, "vectors at rest", "embeddings/*/*/{bucket}"),
             OnlineRows(self._repo),

@@ -4,7 +4,7 @@ From the commit of a tombstone on nothing of the user is accepted, until the tom
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,6 @@ from portrait.feature_repo.log.tables import ForgottenRow
 from portrait.registry.access.audit import Action, Audit
 from portrait.registry.database.database import Database
 from portrait.registry.errors import Conflict, NotFound
-from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.rows import bump
 from portrait.registry.serving_state.serving_state import generation_of
 
@@ -24,7 +23,7 @@ OUT_OF_REACH = (
     "copies that consumers, heads and teams keep, and the sources of the teams' own features",
     "backups of databases, of the home and of Redis, write-ahead archives, replicas' own files",
     "logs of proxies in front of the gateway, which may hold the paths of requests",
-    "models: the versions trained with the user, and trainings that are under way or were cut short",
+    "models: the versions and studies' models trained with the user, and trainings that are under way",
 )
 ON_POSTGRES = "free space in Postgres's files, which keeps bytes of deleted rows until other rows take their place"
 
@@ -36,7 +35,7 @@ def subject_of(digest: str) -> str:
 
 @dataclass(frozen=True)
 class TrainedVersion:
-    """A version that was trained with the user, with its state when the forgetting began."""
+    """A version that was trained with the user, with its state when the forgetting began; or a study's model."""
 
     id: str
     state: str
@@ -61,9 +60,9 @@ class ForgettingReport:
         return sum(self.found.values())
 
 
-def findings_to_json(found: Mapping[str, int], versions: Sequence[EmbeddingVersion]) -> dict[str, Any]:
+def findings_to_json(found: Mapping[str, int], trained: Sequence[TrainedVersion]) -> dict[str, Any]:
     """The findings as plain values, as they are stored beside the tombstone."""
-    return {"found": dict(found), "trained": [{"id": one.id, "state": one.state.value} for one in versions]}
+    return {"found": dict(found), "trained": [asdict(one) for one in trained]}
 
 
 def trained_versions(kept: Mapping[str, Any]) -> tuple[TrainedVersion, ...]:

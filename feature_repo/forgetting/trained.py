@@ -2,10 +2,12 @@
 
 import json
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy import select
 
 from portrait.feature_repo.forgetting.places import User
+from portrait.feature_repo.forgetting.tombstones import TrainedVersion
 from portrait.feature_repo.history.snapshot import file_name, load_snapshot
 from portrait.feature_repo.log.committed import rows_of
 from portrait.feature_repo.log.event_log import EventLog
@@ -14,25 +16,40 @@ from portrait.feature_repo.log.rewriting import count_users
 from portrait.feature_repo.log.tables import InboxRow
 from portrait.feature_repo.schemas import EPOCH, from_microseconds
 from portrait.registry.errors import NotFound
-from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.registry import Registry
 
 
-def versions_trained_with(registry: Registry, log: EventLog, user: User) -> list[EmbeddingVersion]:
-    """Versions that were trained with the user.
+def versions_trained_with(registry: Registry, log: EventLog, user: User) -> list[TrainedVersion]:
+    """Versions that were trained with the user, and models that studies have trained with the user.
 
     Those whose training snapshot holds the user. Where the snapshot is gone: those trained on a time in which the log
-    already named the user.
+    already named the user; of studies' models, whose time is not kept, all of them if the log names the user.
     """
     since = _oldest_time(log, user)
-    return [version for version in registry.versions.list() if _knows(log, version, user, since)]
+    versions = [
+        TrainedVersion(version.id, version.state.value)
+        for version in registry.versions.list()
+        if _knows(log, version.snapshot, user, since is not None and since < version.data_to)
+    ]
+    models = [
+        TrainedVersion(str(run.parent.relative_to(log.home)), "model of a study")
+        for run in sorted(log.home.glob("studies/**/artifacts/*/run.json"))
+        if _knows(log, _snapshot_of(run), user, since is not None)
+    ]
+    return [*versions, *models]
 
 
-def _knows(log: EventLog, version: EmbeddingVersion, user: User, since: datetime | None) -> bool:
+def _snapshot_of(run: Path) -> str:
+    """The snapshot of a run; what a study has left out of it is named behind the id."""
+    return "-".join(str(json.loads(run.read_text())["snapshot"]).split("-")[:2])
+
+
+def _knows(log: EventLog, snapshot_id: str, user: User, otherwise: bool) -> bool:
+    """Whether a snapshot holds the user; `otherwise` where it is gone."""
     try:
-        snapshot = load_snapshot(log.home, version.snapshot)
+        snapshot = load_snapshot(log.home, snapshot_id)
     except NotFound:
-        return since is not None and since < version.data_to
+        return otherwise
     if user.bucket not in snapshot.buckets:
         return False
     return count_users(snapshot.history_path / file_name(user.bucket), [user.id]) > 0

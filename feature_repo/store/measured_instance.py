@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from feast import FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig
 from feast.data_format import ParquetFormat
 from feast.types import Float32, String
+from filelock import BaseFileLock, FileLock
 from google.protobuf.json_format import MessageToDict
 
 from portrait.feature_repo.declaration.environment import feast_config
@@ -49,6 +50,7 @@ class MeasuredInstance:
         """`users` are all that will ever be written."""
         self.folder = folder
         self._users = list(users)
+        self._lock: BaseFileLock | None = None
         own = settings.model_copy(update={"home": folder, "feast_registry_url": ""})
         config = feast_config(own)
         if open_online_store(config).has_tables:  # then in a database file of its own
@@ -72,6 +74,8 @@ class MeasuredInstance:
         """Apply views and services to an empty Feast; removes first what an earlier, killed instance has left."""
         self.remove()
         self.folder.mkdir(parents=True)
+        self._lock = FileLock(self.folder / "lock")  # a forgetting removes what a killed measurement has left
+        self._lock.acquire()
         with _quiet():
             self.feast.apply([user, *views, *services])
         return self
@@ -120,6 +124,8 @@ class MeasuredInstance:
             self.feast.registry.write_engine.dispose()
             del self.feast
         self.__dict__.pop("online", None)  # its connections are to files that are gone
+        if self._lock is not None:
+            self._lock.release()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

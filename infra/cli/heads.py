@@ -84,6 +84,7 @@ def train(
         trained, record = train_and_register(portrait, consumer, tuple(data), label, kind, name, version, service)
     if as_json:
         counts = {"examples": trained.examples, "users": trained.users, "unlabelled": trained.unlabelled}
+        counts |= {"forgotten": trained.forgotten}
         print_json({**plain(record), "kind": trained.head.kind, trained.measured: trained.interval, **counts})
     else:
         console().print(trained_head_table(trained, record))

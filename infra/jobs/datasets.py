@@ -47,7 +47,7 @@ def train_and_register(
 ) -> tuple[HeadReport, HeadRecord]:
     """Train a head of a consumer, keep it, and register it with its metrics, so that promotion gates read them."""
     request = HeadRequest(consumer, version_of(portrait, consumer, version), data, label, kind, name, service)
-    trained = train_head(portrait.settings.home, request)
+    trained = train_head(portrait.settings.home, request, portrait.log.forgotten_among)
     about = trained.head.about
     new = NewHead(
         consumer=consumer,

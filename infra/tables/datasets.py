@@ -45,6 +45,9 @@ def trained_head_table(trained: HeadReport, record: Head) -> Table:
     for part, users in trained.users.items():
         table.add_row(f"{part} users (rows)", f"{users:,} ({trained.examples[part]:,})")
     table.add_row("rows without a label", f"{trained.unlabelled:,}")
+    if trained.forgotten:
+        told_of = "left out; make the set again, its file still holds them"
+        table.add_row("users forgotten since the set was made", f"{trained.forgotten:,} ({told_of})")
     if trained.unseen:
         table.add_row(f"rows of {names} that no training user has", f"{trained.unseen:,}")
     table.add_section()

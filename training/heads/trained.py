@@ -1,6 +1,6 @@
 """The training of a consumer's head from pinned training sets: split of users, fit, measurement, artifact."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -51,6 +51,7 @@ class HeadReport:
     examples: dict[str, int]  # by part
     users: dict[str, int]
     unlabelled: int
+    forgotten: int  # users of the sets who were forgotten since these were made, and are left out
     unseen: int  # examples of the validation and test users, of classes or items that no training user has
     measured: str  # the metric of the interval: auc of classes, ndcg@10 of items
     interval: Interval  # of it, over test users
@@ -61,9 +62,16 @@ class HeadReport:
         return kinds.get(self.head.kind).examples is Chosen
 
 
-def train_head(home: Path, request: HeadRequest) -> HeadReport:
+def _nobody(_: Collection[str]) -> set[str]:
+    return set()
+
+
+def train_head(
+    home: Path, request: HeadRequest, forgotten_among: Callable[[Collection[str]], set[str]] = _nobody
+) -> HeadReport:
     """Train a head, choose its settings and measure it on disjoint users, and keep it under `<home>/heads/`.
 
+    A set may be older than a forgetting: rows of users whom `forgotten_among` names are left out, and counted.
     The same request gives the same head. One that ranks items knows those that training users had, by the version's own
     item vectors. Raises FingerprintMismatch, with both, for training sets of two versions or of
     another one than asked for; InvalidInput for too little data; Conflict when the name is another head's.
@@ -74,6 +82,8 @@ def train_head(home: Path, request: HeadRequest) -> HeadReport:
         raise InvalidInput(f"a head of kind {request.kind} {told}: {'give' if ranks else 'leave out'} --service")
     given = read_sets(request.data, request.label)
     _require_version(given, request)
+    forgotten = forgotten_among(sorted(set(given.users)))
+    given = given.without(forgotten)
     rows = _split_rows(given)
     names = sorted({given.labels[row] for row in rows[UserPart.TRAIN]})
     parts = {part: _examples(given, which, names) for part, which in rows.items()}
@@ -100,6 +110,7 @@ def train_head(home: Path, request: HeadRequest) -> HeadReport:
         examples={part: len(which) for part, which in rows.items()},
         users={part: len({given.users[row] for row in which}) for part, which in rows.items()},
         unlabelled=given.unlabelled,
+        forgotten=len(forgotten),
         unseen=sum(int((parts[part].codes < 0).sum()) for part in (UserPart.VALIDATION, UserPart.TEST)),
         measured=measured,
         interval=interval,

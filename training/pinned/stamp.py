@@ -1,9 +1,10 @@
 """The stamp of a training set in its Parquet metadata, and the reader of sets that belong together."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +42,22 @@ class TrainingSet:
     labels: list[str]  # as text
     as_of: Int64  # [n] microseconds
     unlabelled: int
+
+    def without(self, gone: Collection[str]) -> Self:
+        """The set without the rows of these users; its data stamp is then another one, as labels are missing."""
+        if not gone:
+            return self
+        rows = np.flatnonzero([user not in gone for user in self.users])
+        users = [self.users[row] for row in rows]
+        left = "\n".join([self.stamp.data_stamp, *sorted(set(users))])
+        return replace(
+            self,
+            stamp=replace(self.stamp, data_stamp=hashlib.sha256(left.encode()).hexdigest()[:16]),
+            users=users,
+            vectors=self.vectors[rows],
+            labels=[self.labels[row] for row in rows],
+            as_of=self.as_of[rows],
+        )
 
 
 def read_stamp(path: Path) -> Stamp:

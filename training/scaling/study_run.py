@@ -136,7 +136,7 @@ def _prepare_data(repo: FeatureRepo, folder: StudyFolder, basis: Basis, longest:
             "to be made again: losses would not compare, choose another --name"
         )
     config = replace(basis.config, sequence_length=longest)
-    return folder.prepare(inputs_of(repo, snapshot), config, progress)
+    return folder.prepare(inputs_of(repo, snapshot, reads_fields=False), config, progress)
 
 
 def _snapshot(repo: FeatureRepo, basis: Basis, progress: Progress) -> Snapshot:

@@ -1,5 +1,6 @@
 """Heads from training sets: users apart, an interval, a folder, and no mixing of spaces."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,3 +135,25 @@ def test_what_cannot_be_learnt_from_is_said(tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("hello")
     with pytest.raises(InvalidInput, match="no Parquet file that can be read"):
         train_head(tmp_path, request(tmp_path / "text.parquet"))
+
+
+def test_users_who_were_forgotten_since_are_left_out(tmp_path: Path) -> None:
+    """The head is the one of a set without their rows; its data stamp is not that of the whole set."""
+    data = write_set(tmp_path / "set.parquet")
+    whole = pq.read_table(data)
+    gone = {"u3", "u7"}
+    pq.write_table(whole.filter(pa.array([user not in gone for user in whole["user_id"].to_pylist()])), tmp_path / "r")
+    asked: list[object] = []
+
+    def forgotten_among(users: Collection[str]) -> set[str]:
+        asked.extend(users)
+        return gone
+
+    left = train_head(tmp_path, request(data, name="left"), forgotten_among)
+    rest = train_head(tmp_path, request(tmp_path / "r", name="rest"))
+    assert sorted(asked) == sorted({f"u{n}" for n in range(400)})
+    assert (left.forgotten, rest.forgotten) == (2, 0)
+    assert left.examples == rest.examples and left.interval == rest.interval
+    assert left.head.about.data_stamp not in (rest.head.about.data_stamp, STAMP.data_stamp)
+    assert rest.head.about.data_stamp == STAMP.data_stamp
+    assert train_head(tmp_path, request(data), forgotten_among).head.about == left.head.about  # again: the same

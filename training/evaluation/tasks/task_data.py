@@ -158,10 +158,12 @@ class TaskData:
                 raise InvalidInput(f"{path} has no column {column!r}; it has {', '.join(table.column_names)}")
         times = table["event_time"] if "event_time" in table.column_names else None
         try:
-            return _answers(table["user_id"], table[asked.column], times)
+            found = _answers(table["user_id"], table[asked.column], times)
         except pa.ArrowException as error:
             what = f"user_id, {asked.column} or event_time"
             raise InvalidInput(f"{path}: {what} cannot be read: {first_line(error)}") from error
+        forgotten = self.repo.log.forgotten_among(found["user_id"].unique().to_pylist())  # since the file was made
+        return exclude_users(pa.array(sorted(forgotten), pa.string()))(found) if forgotten else found
 
     def _labels_file(self, labels: str) -> Path:
         path = Path(labels)
