@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -19,6 +19,17 @@ def require_url(url: str) -> str:
     return url
 
 
+def sqlite_url(path: Path) -> str:
+    """The SQLAlchemy URL of a SQLite file, whatever characters its path has."""
+    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+
+
+def with_psycopg(url: str) -> str:
+    """The URL itself, or one for psycopg 3 of a postgresql:// that names no driver."""
+    scheme = "postgresql://"
+    return f"postgresql+psycopg://{url.removeprefix(scheme)}" if url.startswith(scheme) else url
+
+
 class HomeSettings(BaseSettings):
     """Where everything of one Portrait instance lies; every floor's settings start from it."""
 
@@ -30,7 +41,13 @@ class HomeSettings(BaseSettings):
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         # Resolved once: Feast changes the working directory, Ray workers have another one.
-        return home.expanduser().resolve()
+        try:
+            home = home.expanduser().resolve()
+        except RuntimeError as error:  # ~name of nobody
+            raise ValueError(f"{error}: write the whole path") from None
+        if "\\" in str(home) and set("*?[") & set(str(home)):  # together they cannot be written for DuckDB's readers
+            raise ValueError("a path with both a backslash and one of * ? [ cannot be read: choose another folder")
+        return home
 
 
 class RegistrySettings(HomeSettings):
@@ -45,5 +62,4 @@ class RegistrySettings(HomeSettings):
     @property
     def database_url(self) -> str:
         """The SQLAlchemy URL to use: `registry_url` or else a SQLite file in the home, with psycopg 3 for Postgres."""
-        url = self.registry_url or f"sqlite:///{self.home / 'registry.db'}"
-        return url.replace("postgresql://", "postgresql+psycopg://", 1)
+        return with_psycopg(self.registry_url or sqlite_url(self.home / "registry.db"))

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from portrait.feature_repo.ingest.csv_rows import (
     open_text,
     unpack_csv,
 )
-from portrait.feature_repo.log.duck import Duck, name, text
+from portrait.feature_repo.log.duck import Duck, name, path_text
 from portrait.registry.errors import InvalidInput, first_line
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -53,13 +54,18 @@ class Source:
         return {cell.strip(" \"'\r\n") for cell in line.split(delimiter)}
 
     @property
+    def _data(self) -> str:
+        assert self.data is not None
+        return path_text(self.data)
+
+    @property
     def rows(self) -> str:
         """A relation of `row` (from 1) and `c0`, `c1`, ... in the file's order."""
         if self.csv:
-            return f"read_parquet({text(str(self.data))}, hive_partitioning = false)"
+            return f"read_parquet({self._data}, hive_partitioning = false)"
         cells = ", ".join(f"{name(column)} AS c{i}" for i, column in enumerate(self.columns))
         return (
-            f"(SELECT file_row_number + 1 AS row, {cells} FROM read_parquet({text(str(self.data))}, "
+            f"(SELECT file_row_number + 1 AS row, {cells} FROM read_parquet({self._data}, "
             "file_row_number = true, binary_as_string = true, hive_partitioning = false))"
         )
 
@@ -78,14 +84,18 @@ class Source:
             raise InvalidInput(f"{self.shown} is a damaged gzip file: {error}") from error
         if rows == 0:
             raise InvalidInput(f"{self.shown} has no rows")
-        duck.execute(f"INSERT INTO {self.malformed} FROM read_parquet({text(str(malformed_to))})")
+        duck.execute(
+            f"INSERT INTO {self.malformed} FROM read_parquet({path_text(malformed_to)}, hive_partitioning = false)"
+        )
         return replace(self, data=rows_to)
 
 
 def open_source(duck: Duck, path: Path, what: str, needed: Collection[str]) -> Source:
     """Look at the file and its columns; raises InvalidInput that names the file and a missing column."""
     shown = f"{what} file {path}"
-    path = path.expanduser().absolute()
+    with suppress(RuntimeError):  # ~name of nobody is a file of that name
+        path = path.expanduser()
+    path = path.absolute()
     if not path.exists():
         raise InvalidInput(f"there is no {shown}")
     if not path.is_file():
@@ -103,7 +113,8 @@ def _parquet_source(duck: Duck, path: Path, what: str, shown: str, needed: Colle
     try:
         with pq.ParquetFile(path) as file:
             names, rows = file.schema_arrow.names, file.metadata.num_rows
-        query = f"DESCRIBE SELECT * FROM read_parquet({text(str(path))}, binary_as_string = true)"
+        relation = f"read_parquet({path_text(path)}, binary_as_string = true, hive_partitioning = false)"
+        query = f"DESCRIBE SELECT * FROM {relation}"
         kinds = [row[1] for row in duck.execute(query).fetchall()]
     except (pa.ArrowException, OSError, duckdb.Error) as error:
         raise InvalidInput(f"{shown} is a damaged Parquet file: {first_line(error)}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from portrait.feature_repo.log.duck import name, texts
+from portrait.feature_repo.log.duck import name, plain_path, texts
 from portrait.feature_repo.log.manifest import Segment, SegmentKind
 from portrait.feature_repo.schemas import EVENTS
 
@@ -54,7 +54,7 @@ def _casts(columns: Mapping[str, str], present: frozenset[str]) -> str:
 
 
 def _paths(home: Path, segments: Iterable[Segment]) -> str:
-    return texts(str(home / segment.path) for segment in segments)
+    return texts(plain_path(home / segment.path) for segment in segments)
 
 
 def _positioned_rows(home: Path, segments: Sequence[Segment], selected: str) -> str:
@@ -67,11 +67,12 @@ def _positioned_rows(home: Path, segments: Sequence[Segment], selected: str) -> 
 def _numbered_rows(home: Path, segments: Sequence[Segment]) -> str:
     """Rows with their number in the file, and with the file's first position and time of commit."""
     paths = _paths(home, segments)
+    names = texts(str(home / segment.path) for segment in segments)
     firsts = ", ".join(str(segment.first_position) for segment in segments)
     times = texts("" if s.committed_at is None else s.committed_at.isoformat(sep=" ") for s in segments)
     return (
         f"read_parquet({paths}, hive_partitioning = false, file_row_number = true, filename = true) "
-        f"JOIN (SELECT unnest({paths}) AS filename, unnest([{firsts}]::BIGINT[]) AS first_position, "
+        f"JOIN (SELECT unnest({names}) AS filename, unnest([{firsts}]::BIGINT[]) AS first_position, "
         f"unnest({times}) AS committed) USING (filename)"
     )
 

@@ -17,15 +17,20 @@ THREADS = 2
 
 @contextmanager
 def connect(memory: str, spill: Path, threads: int = THREADS, database: Path | None = None) -> Iterator[Duck]:
-    """A connection that keeps to `memory` and spills into the folder `spill`; closed when the block ends."""
+    """A connection that keeps to `memory` and spills into the folder `spill`; closed when the block ends.
+
+    A `database` is a file that need not last: it is left out where DuckDB could not open a path of that kind.
+    """
     config = {
         "memory_limit": memory,
         "threads": threads,
         "temp_directory": str(spill),
         "autoinstall_known_extensions": False,  # never reach for the network
     }
+    # After a `?` in a database's path DuckDB reads parameters; what is held in memory spills all the same.
+    place = ":memory:" if database is None or "?" in str(database) else str(database)
     try:
-        connection = duckdb.connect(str(database) if database else ":memory:", config=config)
+        connection = duckdb.connect(place, config=config)
     except duckdb.ParserException as error:
         raise InvalidInput(f"PORTRAIT_INGEST_MEMORY is {memory!r}: give a size such as 1GB") from error
     try:

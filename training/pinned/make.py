@@ -161,7 +161,7 @@ def _stage(log: EventLog, request: Request, grid: int, working: Path, progress: 
             times=np.array(labels.times(), dtype=np.int64),
             buckets=labels.write(working / LABELS),
         )
-    (working / "stage.duckdb").unlink()  # what it held lies in the buckets' files
+    (working / "stage.duckdb").unlink(missing_ok=True)  # what it held lies in the buckets' files
     progress("read labels", 1, 1)
     return staged
 
