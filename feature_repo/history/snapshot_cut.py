@@ -123,8 +123,8 @@ def cut_snapshot(log: EventLog, as_of: datetime | None = None, progress: Progres
     """History and profile of every user as of a time, by default the log's watermark + 1 µs.
 
     The same log, time and history length give the same snapshot: one that exists is returned. Logs of
-    `ray_from_events` events or more are cut through Ray. Raises InvalidInput for an empty log or a
-    naive time.
+    `ray_from_events` events or more are cut through Ray. Raises InvalidInput for an empty log, a naive time or one that
+    lies in the future.
     """
     return log.read(
         lambda manifest: _find_or_cut(log, manifest, as_of, progress or silent), lambda: sealed_manifest(log)
@@ -137,7 +137,12 @@ def _find_or_cut(log: EventLog, manifest: Manifest, as_of: datetime | None, prog
         raise InvalidInput(f"as-of {moment.isoformat()} has no time zone: add one, as in {moment.isoformat()}+00:00")
     if not manifest.segments_of(SegmentKind.EVENTS) and not manifest.segments_of(SegmentKind.USERS):
         raise InvalidInput("the log knows no users: run `portrait ingest --events FILE` first")
-    moment = moment.astimezone(UTC)
+    moment, newest, now = moment.astimezone(UTC), default_as_of(manifest), datetime.now(UTC)
+    if moment > max(newest, now):
+        raise InvalidInput(
+            f"as-of {moment:%Y-%m-%d %H:%M:%S} lies in the future (it is {now:%Y-%m-%d %H:%M:%S}): nobody knows what "
+            f"will count then. Leave it out to take all events, up to {newest:%Y-%m-%d %H:%M:%S}"
+        )
     snapshot_id = _snapshot_id(manifest, moment, log.settings.history_length)
     try:
         return load_snapshot(log.home, snapshot_id)

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from time import time_ns
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, TextClause, func, insert, select
+from sqlalchemy import JSON, BigInteger, ColumnElement, TextClause, cast, func, insert, select
 from sqlalchemy.orm import Session
 
 from portrait.feature_repo.log.forgotten import ASKED_AT_ONCE, Forgotten
 from portrait.feature_repo.log.manifest import SegmentKind, lock_buckets
 from portrait.feature_repo.log.tables import InboxRow
+from portrait.feature_repo.schemas import from_microseconds
 from portrait.registry.database.database import Database
 from portrait.registry.errors import Conflict
 
@@ -84,6 +86,17 @@ def count_inbox(database: Database) -> int:
     """Number of records that are in no segment yet."""
     with database.reading() as session:
         return session.scalar(select(func.count()).select_from(InboxRow)) or 0
+
+
+def newest_in_inbox(database: Database) -> datetime | None:
+    """Time of the newest event that is in no segment yet; None without any."""
+    if database.is_sqlite:
+        time: ColumnElement[int] = func.json_extract(InboxRow.payload, "$[2]")
+    else:
+        time = cast(cast(InboxRow.payload, JSON)[2].as_string(), BigInteger)
+    with database.reading() as session:
+        found = session.scalar(select(func.max(time)).where(InboxRow.kind == SegmentKind.EVENTS.value))
+    return None if found is None else from_microseconds(int(found))
 
 
 class Inbox:

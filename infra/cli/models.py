@@ -1,12 +1,13 @@
 """Commands that make embedding versions: train, backfill."""
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from portrait.infra.cli.options import AsOf, Json, Version, choices, parse_time
-from portrait.infra.cli.output import print_json, progress_bar, say
+from portrait.infra.cli.output import notices, print_json, progress_bar, say
 from portrait.training.encoding.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -33,8 +34,10 @@ def train(
     from portrait.infra.jobs.versions import train_version
     from portrait.infra.portrait import Portrait
 
+    moment = parse_time(as_of)
     with Portrait.open() as portrait, progress_bar() as progress:
-        version = train_version(portrait, family, parse_time(as_of), exclude or [], overrides or [], progress)
+        _tell_of_silence(moment, portrait.log.watermark())
+        version = train_version(portrait, family, moment, exclude or [], overrides or [], progress)
     if as_json:
         print_json(version)
         return
@@ -43,6 +46,15 @@ def train(
     artifact = f"artifact with loss.png: {portrait.settings.home / version.artifact}"
     lines = (f"{version.id} is registered: {space}", metrics, artifact, f"next: portrait backfill {version.id}")
     say(*lines)
+
+
+def _tell_of_silence(as_of: datetime | None, newest: datetime | None) -> None:
+    """Say when a model is trained as of a time long after all events, which its backfills by themselves are not."""
+    if as_of is not None and newest is not None and (days := (as_of - newest).days) > 0:
+        notices().print(
+            f"the newest event is {days:,} days older than --as-of: windows before it are emptier than those of "
+            "`portrait backfill`, which takes the time just after the newest event unless it is given another"
+        )
 
 
 def backfill(

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portrait.feature_repo.log.forgotten import count_unfinished
-from portrait.feature_repo.log.inbox import count_inbox
+from portrait.feature_repo.log.inbox import count_inbox, newest_in_inbox
 from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.store.reconcile_process import generations_behind
 from portrait.infra.portrait import Portrait
 from portrait.registry.database.tables import VersionState
 from portrait.registry.errors import Unavailable
-from portrait.registry.records.records import EmbeddingVersion, Pin, Replica
+from portrait.registry.records.records import EmbeddingVersion, Pin, Replica, Role
 from portrait.registry.registry import Registry
 from portrait.registry.serving_state.serving_state import read_generation
 from portrait.serving.operations.freshness import Freshness, read_freshness
@@ -87,13 +87,13 @@ def read_status(portrait: Portrait) -> Status:
         log=LogStatus(
             known,
             sum(segment.rows for segment in manifest.segments_of(SegmentKind.EVENTS)),
-            manifest.watermark,
+            max(filter(None, (manifest.watermark, newest_in_inbox(portrait.database))), default=None),
             count_inbox(portrait.database),
         ),
         versions=versions,
         generation=read_generation(portrait.database),
         feast_behind=generations_behind(portrait.database),
-        gateways=[replica for replica in portrait.registry.replicas.list() if replica.role == "gateway"],
+        gateways=[replica for replica in portrait.registry.replicas.list() if replica.role in GATEWAYS],
         refresh=read_freshness(portrait.registry),
         online_store=_store_trouble(portrait),
         forgetting=count_unfinished(portrait.database),
@@ -121,18 +121,19 @@ def _why(pin: Pin) -> str:
     return f"{pin.consumer} reads it" if pin.why == "stable" else f"{pin.consumer} has it in canary"
 
 
+GATEWAYS: tuple[Role, ...] = ("gateway",)
 SECONDS = 2.0
 
 
 def wait_for_gateways(registry: Registry, seconds: float = SECONDS) -> str:
     """Wait until every gateway serves the registry's present state; returns a sentence about it, empty without any."""
-    alive = len(registry.replicas.list())
+    alive = sum(replica.role in GATEWAYS for replica in registry.replicas.list())
     if not alive:
         return ""
     generation, until = read_generation(registry.database), time.monotonic() + seconds
-    while behind := registry.replicas.behind(generation):
+    while behind := registry.replicas.behind(generation, roles=GATEWAYS):
         if time.monotonic() > until:
             names = ", ".join(f"{replica.id} on {replica.host}" for replica in behind)
-            return f"{alive - len(behind)} of {alive} gateways serve it; not yet: {names}"
+            return f"{max(alive - len(behind), 0)} of {alive} gateways serve it; not yet: {names}"
         time.sleep(0.02)
     return f"served by {alive} of {alive} gateways"

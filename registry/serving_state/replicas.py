@@ -75,8 +75,8 @@ class Replicas:
         while behind := self.behind(generation, roles=roles):
             if time.monotonic() > until:
                 break
-            alive = len(self.list())
-            progress("gateways and shards", alive - len(behind), alive)
+            alive = sum(replica.role in roles for replica in self.list())
+            progress(" and ".join(f"{role}s" for role in roles), max(alive - len(behind), 0), alive)
             time.sleep(0.05)
         return behind
 

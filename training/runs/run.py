@@ -175,7 +175,7 @@ def _metrics(log: MetricLog, inputs: TrainingInputs, started: float) -> dict[str
     return {
         "loss": best["loss"],
         "held_out_loss": best["held_out_loss"],
-        "best_epoch": float(best["epoch"]),
+        "best_epoch": float(best["epoch"] + 1),  # counted from one, as in the picture
         "epochs": float(len(epochs)),
         "users": float(inputs.users),
         "seconds": time.monotonic() - started,
@@ -194,9 +194,10 @@ def _watch_epochs(log: MetricLog, epochs: int, progress: Progress) -> Iterator[N
     done = threading.Event()
 
     def watch() -> None:
-        shown = -1
-        while not done.wait(WATCH_SECONDS):
-            lines = log.epochs()
+        shown, over = -1, False
+        while not over:
+            over = done.wait(WATCH_SECONDS)
+            lines = log.epochs()  # once more at the end: the last epochs may have come since
             if lines and lines[-1]["epoch"] > shown:
                 newest = lines[-1]
                 shown, rate = newest["epoch"], newest.get("users_per_second", 0.0)

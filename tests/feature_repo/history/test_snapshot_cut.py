@@ -139,3 +139,14 @@ def test_ray_cuts_the_same(filled: EventLog, ray_session: None, tmp_path: Path) 
     for file in files:
         written, expected = (pq.read_table(folder / file) for folder in (filled.home / "snapshots", kept))
         assert written.drop_columns("computed_at") == expected.drop_columns("computed_at")
+
+
+def test_nobody_knows_the_future(filled: EventLog, write: Write) -> None:
+    later = datetime.now(UTC) + timedelta(days=2)
+    with pytest.raises(InvalidInput, match=f"as-of {later:%Y-%m-%d %H:%M:%S} lies in the future"):
+        cut_snapshot(filled, later)
+    assert not (filled.home / "snapshots").exists()
+    ahead = {"user_id": "u9", "item_id": "z", "event_time": later}  # by a clock that runs ahead
+    if ingest(filled, events=write("ahead.parquet", [ahead]), now=later).events.accepted:
+        assert cut_snapshot(filled).as_of == later + timedelta(microseconds=1)
+        assert cut_snapshot(filled, later).as_of == later

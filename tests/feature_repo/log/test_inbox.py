@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import select
 
 from portrait.feature_repo.log.forgotten import KEY_FILE, Forgotten
-from portrait.feature_repo.log.inbox import ArrivingRecord, Inbox, InboxOutcome, Within
+from portrait.feature_repo.log.inbox import ArrivingRecord, Inbox, InboxOutcome, Within, newest_in_inbox
 from portrait.feature_repo.log.manifest import SegmentKind, read_manifest
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.tables import ForgottenRow, InboxRow
+from portrait.feature_repo.schemas import from_microseconds
 from portrait.registry.database.database import Database
 from portrait.registry.errors import Conflict
 
@@ -98,3 +99,14 @@ def test_the_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> 
     assert Forgotten(tmp_path).digest("ann") == digest != Forgotten(tmp_path).digest("bob")
     assert (tmp_path / KEY_FILE).stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
+
+
+def test_the_newest_event_of_the_inbox(inbox: Inbox, database: Database) -> None:
+    assert newest_in_inbox(database) is None
+    user = ArrivingRecord(SegmentKind.USERS, bucket_of("ann"), '{"user_id":"ann","created_time":9}', "ann")
+    inbox.accept([user])
+    assert newest_in_inbox(database) is None  # a sign-up is no event
+    for id, time in (("1", 20), ("2", 1_700_000_000_000_001), ("3", -5)):
+        payload = f'["ann","so\\u00e9 \\"x\\"",{time},"default","view",1.0,"{id}"]'
+        inbox.accept([ArrivingRecord(SegmentKind.EVENTS, bucket_of("ann"), payload, "ann", id)])
+    assert newest_in_inbox(database) == from_microseconds(1_700_000_000_000_001)

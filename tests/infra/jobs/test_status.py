@@ -1,9 +1,15 @@
 """Counts of `portrait status`."""
 
+import json
 from datetime import UTC, datetime
 
-from portrait.infra.jobs.status import read_status
+from portrait.feature_repo.log.inbox import ArrivingRecord
+from portrait.feature_repo.log.manifest import SegmentKind
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.schemas import microseconds
+from portrait.infra.jobs.status import read_status, wait_for_gateways
 from portrait.infra.portrait import Portrait
+from portrait.registry.serving_state.serving_state import read_generation
 from portrait.training.backfill.backfill import backfill
 from tests.instances import USERS
 from tests.registry.factories import good_evidence
@@ -48,3 +54,30 @@ def test_the_log_in_one_line(registered: Portrait) -> None:
     assert status.home == str(registered.settings.home)
     assert status.log.users == USERS and status.log.events > 10 * USERS
     assert status.log.newest_event is not None and status.log.newest_event.year == 2024
+
+
+def test_shards_are_no_gateways(registered: Portrait) -> None:
+    registry = registered.registry
+    now = read_generation(registry.database)
+    registry.replicas.seen("shard-1", "here", now, "shard")
+    assert wait_for_gateways(registry, 0) == ""
+    registry.replicas.seen("gateway-1", "here", now)
+    registry.replicas.seen("shard-2", "here", now - 1, "shard")  # it is not the gateway that is behind
+    assert wait_for_gateways(registry, 0) == "served by 1 of 1 gateways"
+    registry.replicas.seen("gateway-2", "there", now - 1)
+    assert wait_for_gateways(registry, 0) == "1 of 2 gateways serve it; not yet: gateway-2 on there"
+    told: list[tuple[str, int, int]] = []
+    registry.replicas.wait(now, 0.01, ["shard"], lambda step, done, total, note="": told.append((step, done, total)))
+    assert set(told) == {("shards", 1, 2)}
+
+
+def test_the_newest_event_may_be_in_the_inbox(registered: Portrait) -> None:
+    before = read_status(registered).log
+    new = datetime(2025, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
+    payload = ["ann", "music-0001", microseconds(new), "music", "play", 1.0, "e1"]
+    event = ArrivingRecord(SegmentKind.EVENTS, bucket_of("ann"), json.dumps(payload), "ann", "e1")
+    change = ArrivingRecord(SegmentKind.USERS, bucket_of("ann"), json.dumps({"user_id": "ann"}), "ann")
+    registered.log.inbox.accept([event, change])
+    after = read_status(registered).log
+    assert before.newest_event is not None and before.newest_event < new
+    assert (after.newest_event, after.in_inbox, after.events) == (new, 2, before.events)

@@ -11,8 +11,8 @@ import pytest
 
 from portrait.registry.errors import InvalidInput, NotFound
 from portrait.training.encoding.encoder import load_encoder
-from portrait.training.runs.run import TrainedModel, train
-from portrait.training.runs.session import LocalSession
+from portrait.training.runs.run import TrainedModel, _watch_epochs, train
+from portrait.training.runs.session import LocalSession, MetricLog
 from portrait.training.settings import TrainingSettings
 from tests.training.example import AS_OF_US, FAMILIES, QUICK, SCHEMA, TEAM, inputs, population, train_here
 
@@ -204,3 +204,19 @@ def test_a_visible_artifact_is_whole(settings: TrainingSettings, monkeypatch: py
     assert [path.name for path in (settings.home / "artifacts").iterdir()] == [".unfinished"]
     resumed = train_here(settings, inputs(population()))
     load_encoder(Path(resumed.path), resumed.fingerprint)
+
+
+def test_the_best_epoch_is_the_one_of_the_picture(either: TrainedModel) -> None:
+    """Both count from one; lines of the log count from zero."""
+    lines = [json.loads(line) for line in (either.path / "metrics.jsonl").read_text().splitlines()]
+    losses = {line["epoch"] + 1: line["held_out_loss"] for line in lines if line["event"] == "epoch"}
+    assert either.metrics["best_epoch"] == min(losses, key=lambda epoch: losses[epoch])
+    assert either.metrics["held_out_loss"] == losses[int(either.metrics["best_epoch"])]
+
+
+def test_the_bar_shows_the_last_epoch_however_fast_it_was(tmp_path: Path) -> None:
+    log, told = MetricLog(tmp_path / "metrics.jsonl"), []
+    with _watch_epochs(log, 3, lambda _step, done, total, note="": told.append((done, total))):
+        for epoch in range(3):
+            log.write("epoch", epoch=epoch, held_out_loss=1.0)
+    assert told[0] == (0, 3) and told[-1] == (3, 3)
