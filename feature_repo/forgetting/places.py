@@ -23,7 +23,7 @@ from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import lock_buckets
 from portrait.feature_repo.log.partition import BUCKETS, bucket_of
 from portrait.feature_repo.log.rewriting import Rewriter, count_users
-from portrait.feature_repo.log.staging import sweep, uncommitted_files
+from portrait.feature_repo.log.staging import scratch_files, sweep, uncommitted_files
 from portrait.feature_repo.log.tables import InboxRow, RefreshRequestRow
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.registry.database.database import Database
@@ -99,7 +99,10 @@ _TABLES: Iterable[tuple[type[InboxRow] | type[RefreshRequestRow], Callable[[User
 
 
 class Leftovers:
-    """Segment files that no row of the manifest names and that hold the user, and the files of dead processes."""
+    """Segment files that no row of the manifest names and that hold the user, and the files of dead processes.
+
+    Of these, half-written files cannot be read: each counts as one that may hold the user.
+    """
 
     name = "files of killed processes"
 
@@ -107,8 +110,8 @@ class Leftovers:
         self._log = log
 
     def count(self, user: User) -> int:
-        """Number of such segment files."""
-        return len(self._holding(user))
+        """Number of such segment files, and of half-written files."""
+        return len(self._holding(user)) + len(scratch_files(self._log.home))
 
     def delete(self, user: User) -> None:
         """Remove the files of dead processes, and uncommitted files with the user in them: nobody may commit them."""

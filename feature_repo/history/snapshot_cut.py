@@ -34,7 +34,7 @@ from portrait.feature_repo.log.manifest import Manifest, SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.profiles import profile_schema_at
 from portrait.feature_repo.log.rewriting import strike_forgotten
-from portrait.feature_repo.log.staging import spill_folder, working_folder
+from portrait.feature_repo.log.staging import spill_folder, sweep, working_folder
 from portrait.feature_repo.ray_cluster import ensure_ray
 from portrait.feature_repo.settings import FeatureSettings
 from portrait.registry.errors import InvalidInput, NotFound
@@ -153,6 +153,7 @@ def _find_or_cut(log: EventLog, manifest: Manifest, as_of: datetime | None, prog
 def _write_snapshot(
     log: EventLog, manifest: Manifest, as_of: datetime, snapshot_id: str, progress: Progress
 ) -> Snapshot:
+    sweep(log.home, log.manifest)  # what a cut has left that was killed, or met a full disk
     computed_at = datetime.now(UTC)
     with _hidden_folder(log.home) as hidden:
         events = sum(segment.rows for segment in manifest.segments_of(SegmentKind.EVENTS))

@@ -1,22 +1,32 @@
 """Durable files: there whole or not at all, on disk before anything names them, and known by a digest."""
 
+import fcntl
+import glob
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+WRITING = ".writing"
+"""The end of the name of every scratch file."""
 
 
 @contextmanager
-def replacement(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def replacement(path: Path, *, durable: bool = True, mode: int = 0o666) -> Iterator[Path]:
     """A scratch file that takes the place of `path` in one step when the block ends well, and is removed otherwise.
 
-    It lies beside `path`, under a name of its own that no reader looks for. With `durable` it is on disk before; leave
-    that out where a machine that dies loses nothing that is not made again.
+    It lies beside `path`, empty at first, under a name of its own that no reader looks for; those that killed writers
+    of `path` have left there are removed. With `durable` it is on disk before; leave that out where a machine that dies
+    loses nothing that is not made again. `mode` are the new file's permissions, before the process's mask.
     """
-    scratch = path.with_name(f".{path.name}-{secrets.token_hex(4)}.writing")
+    for left in abandoned(path.parent.glob(f".{glob.escape(path.name)}-????????{WRITING}")):
+        left.unlink(missing_ok=True)
+    scratch = path.with_name(f".{path.name}-{secrets.token_hex(4)}{WRITING}")
+    held = os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode)
     try:
+        fcntl.flock(held, fcntl.LOCK_EX)  # for as long as this process lives
         yield scratch
         if durable:
             put_in_place(scratch, path)
@@ -24,6 +34,15 @@ def replacement(path: Path, *, durable: bool = True) -> Iterator[Path]:
             scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+        os.close(held)
+
+
+def abandoned(scratches: Iterable[Path]) -> Iterator[Path]:
+    """Those of the scratch files whose writers do not live any more."""
+    for scratch in scratches:
+        with suppress(OSError), scratch.open("rb") as file:  # it is gone, or held
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield scratch
 
 
 def put_in_place(scratch: Path, path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from portrait.feature_repo.log.durable_files import WRITING, abandoned
 from portrait.feature_repo.log.manifest import Manifest
 from portrait.feature_repo.log.segments import FOLDERS
 
@@ -61,9 +62,15 @@ def sweep(home: Path, manifest: Callable[[], Manifest], older_than: float = LEFT
     left = {p for p in _segment_files(home) if p.name.startswith(owners) or _modified_at(p) < before}
     # Read last: files that were committed before their process died, or before they got old, are not abandoned.
     left -= {home / segment.path for segment in manifest().segments}
+    left |= set(scratch_files(home))
     for path in [*sorted(left), *sorted(dead | old)]:  # the folders last: they name the owners of the files
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     return sorted(left | dead | old)
+
+
+def scratch_files(home: Path) -> list[Path]:
+    """Half-written files that killed processes have left anywhere in the home."""
+    return sorted(abandoned(home.rglob(f".*-????????{WRITING}")))
 
 
 def uncommitted_files(home: Path, manifest: Callable[[], Manifest], bucket: int) -> list[Path]:

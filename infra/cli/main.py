@@ -21,6 +21,7 @@ from portrait.infra.cli import (
     study,
     versions,
 )
+from portrait.infra.cli.full_disk import say_full_disk
 from portrait.infra.cli.output import notices
 from portrait.registry.errors import GateRefused, InvalidInput, PortraitError
 
@@ -95,7 +96,12 @@ def main() -> None:
     """Run a command; errors meant for people are one line on standard error (2: bad input, 1: anything else)."""
     try:
         app()
-    except PortraitError as error:
+    except Exception as error:
+        if (full := say_full_disk(error)) is not None:
+            print(f"portrait: {full}", file=sys.stderr)
+            sys.exit(1)
+        if not isinstance(error, PortraitError):
+            raise
         if isinstance(error, GateRefused):
             from portrait.infra.tables.consumers import gates_table
 

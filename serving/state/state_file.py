@@ -45,8 +45,7 @@ class StateFile:
         """Replace the file in one step: a reader sees the earlier state or this one. Raises OSError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         content = _Content(registry=self._registry, state=state).model_dump_json().encode()
-        with replacement(self.path) as scratch:  # the replicas of a machine share the file
-            scratch.touch(mode=0o600)
+        with replacement(self.path, mode=0o600) as scratch:  # the replicas of a machine share the file
             scratch.write_bytes(content)
 
     def confirm(self) -> None:

@@ -55,3 +55,12 @@ def test_labels_in_folders_are_found_too(backfilled: Portrait) -> None:
     pq.write_table(pa.table({"user_id": [other, user], "label": [1, 2]}), file)
     assert backfilled.operations.forget("ann", user).found["labels"] == 1
     assert pq.read_table(file)["user_id"].to_pylist() == [other]
+
+
+def test_what_a_killed_writer_has_left_in_the_rejects_goes(backfilled: Portrait) -> None:
+    user = users_of(backfilled)[0]
+    left = backfilled.settings.home / "rejects" / ".stream-05-0-0.parquet-0a1b2c3d.writing"
+    left.parent.mkdir(exist_ok=True)
+    left.write_text(f"PAR1 {user}")
+    assert backfilled.operations.forget("ann", user).found["files of killed processes"] == 1
+    assert not left.exists()

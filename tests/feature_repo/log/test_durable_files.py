@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ import pytest
 
 from portrait.feature_repo.log import durable_files
 from portrait.feature_repo.log.durable_files import file_digest, replacement, write_whole
+from portrait.feature_repo.log.manifest import Manifest
+from portrait.feature_repo.log.staging import scratch_files, sweep
+from tests.forks import FORKS
 from tests.killed import Killed
 
 
@@ -91,3 +95,37 @@ def test_it_is_on_disk_before_it_is_seen(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_digest_is_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     assert file_digest(tmp_path / "file") == hashlib.sha256(b"content").hexdigest()
+
+
+def write_and_die(path: Path) -> None:
+    with replacement(path) as scratch:
+        scratch.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_next_writer_removes_what_a_killed_one_has_left(tmp_path: Path) -> None:
+    path = tmp_path / "num[b]ers*.parquet"
+    for of in (path, tmp_path / "other.json"):
+        process = FORKS.Process(target=write_and_die, args=(of,))
+        process.start()
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    with replacement(path) as living:
+        living.write_text("of a process that lives")
+        write_whole(path, "whole")
+        assert living.exists()
+        [left] = scratch_files(tmp_path)  # of the other file, which nobody has written since
+        assert left.name.startswith(".other.json-")
+    assert path.read_text() == "of a process that lives"
+    assert sweep(tmp_path, lambda: Manifest((), {}, {}, {}, None)) == [left]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_permissions_are_the_process_s_or_those_that_were_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    plain = stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+    for name, further, expected in (("one", {}, plain), ("two", {"mode": 0o600}, 0o600)):
+        with replacement(tmp_path / name, **further) as scratch:
+            scratch.write_text("x")
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == expected
