@@ -44,7 +44,7 @@ class PreparedData:
         """Remove them; to be called before the user leaves the log, which says whether they may hold the user."""
         if self.count(user):
             for folder in self._folders():
-                with _held(folder) as free:
+                with _claim(folder) as free:
                     if free:
                         shutil.rmtree(folder, ignore_errors=True)
 
@@ -52,7 +52,7 @@ class PreparedData:
         """Number of folders that living processes hold."""
         found = 0
         for folder in self._folders():
-            with _held(folder) as free:
+            with _claim(folder) as free:
                 found += not free
         return found
 
@@ -62,7 +62,7 @@ class PreparedData:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[bool]:
+def _claim(folder: Path) -> Iterator[bool]:
     """Whether nobody else holds the folder, or the study that it lies in; for the length of the block nobody does."""
     lock = next((file for file in (folder / LOCK, folder.parent / LOCK) if file.exists()), None)
     if lock is None:

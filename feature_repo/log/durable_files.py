@@ -21,7 +21,7 @@ def replacement(path: Path, *, durable: bool = True, mode: int = 0o666) -> Itera
     of `path` have left there are removed. With `durable` it is on disk before; leave that out where a machine that dies
     loses nothing that is not made again. `mode` are the new file's permissions, before the process's mask.
     """
-    for left in abandoned(path.parent.glob(f".{glob.escape(path.name)}-????????{WRITING}")):
+    for left in find_abandoned(path.parent.glob(f".{glob.escape(path.name)}-????????{WRITING}")):
         left.unlink(missing_ok=True)
     scratch = path.with_name(f".{path.name}-{secrets.token_hex(4)}{WRITING}")
     held = os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode)
@@ -37,7 +37,7 @@ def replacement(path: Path, *, durable: bool = True, mode: int = 0o666) -> Itera
         os.close(held)
 
 
-def abandoned(scratches: Iterable[Path]) -> Iterator[Path]:
+def find_abandoned(scratches: Iterable[Path]) -> Iterator[Path]:
     """Those of the scratch files whose writers do not live any more."""
     for scratch in scratches:
         with suppress(OSError), scratch.open("rb") as file:  # it is gone, or held

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from portrait.feature_repo.log.durable_files import WRITING, abandoned
+from portrait.feature_repo.log.durable_files import WRITING, find_abandoned
 from portrait.feature_repo.log.manifest import Manifest
 from portrait.feature_repo.log.segments import FOLDERS
 
@@ -70,7 +70,7 @@ def sweep(home: Path, manifest: Callable[[], Manifest], older_than: float = LEFT
 
 def scratch_files(home: Path) -> list[Path]:
     """Half-written files that killed processes have left anywhere in the home."""
-    return sorted(abandoned(home.rglob(f".*-????????{WRITING}")))
+    return sorted(find_abandoned(home.rglob(f".*-????????{WRITING}")))
 
 
 def uncommitted_files(home: Path, manifest: Callable[[], Manifest], bucket: int) -> list[Path]:

@@ -42,7 +42,7 @@ def join_teams(repo: FeatureRepo, snapshot: Snapshot, fields: Collection[str] | 
     A view is joined again when its files have changed. Raises InvalidInput, with the view and its file, when these
     cannot be joined.
     """
-    return TeamJoins(tuple(_joined(repo, snapshot, source) for source in repo.team_sources(fields)))
+    return TeamJoins(tuple(_join_view(repo, snapshot, source) for source in repo.team_sources(fields)))
 
 
 def read_inputs_offline(repo: FeatureRepo, snapshot: Snapshot, bucket: int, joins: TeamJoins | None = None) -> pa.Table:
@@ -90,7 +90,7 @@ def _with_team_features(repo: FeatureRepo, sources: Sequence[TeamSource], users:
     return users
 
 
-def _joined(repo: FeatureRepo, snapshot: Snapshot, source: TeamSource) -> Path:
+def _join_view(repo: FeatureRepo, snapshot: Snapshot, source: TeamSource) -> Path:
     """The folder of a view's features as of the snapshot, made on first use."""
     while True:
         stamp = source.stamp
