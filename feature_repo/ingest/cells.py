@@ -1,6 +1,7 @@
 """SQL for one cell of a caller's file: to text, time, number or list; null when the cell cannot be read as that."""
 
 from portrait.feature_repo.ingest.source import Source
+from portrait.feature_repo.ingest.time_text import parse_time_sql, timestamp_sql
 from portrait.registry.errors import InvalidInput
 
 EARLIEST = "TIMESTAMPTZ '1900-01-01 00:00:00+00'"
@@ -29,9 +30,7 @@ def time_cell(source: Source, column: str) -> str:
     if kind != "VARCHAR" and not kind.startswith(TIMES):
         raise _unfit(source, column, "a timestamp")
     cell = source.cell(column)
-    if kind == "VARCHAR":  # words like "epoch" are times to DuckDB only
-        cell = f"CASE WHEN regexp_matches({cell}, '^\\s*[0-9]') THEN trim({cell}) END"
-    return f"TRY_CAST({cell} AS TIMESTAMPTZ)"
+    return parse_time_sql(cell) if kind == "VARCHAR" else timestamp_sql(cell)
 
 
 def number_cell(source: Source, column: str) -> str:

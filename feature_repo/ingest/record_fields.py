@@ -1,11 +1,11 @@
 """Fields of JSON records: one value as text, time, number or list, or an error in the words of file ingest."""
 
-import re
 import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from portrait.feature_repo.ingest.cells import LARGEST_FLOAT32
+from portrait.feature_repo.ingest.time_text import parse_time
 from portrait.feature_repo.schemas import microseconds
 
 ID_BYTES = 1024
@@ -21,8 +21,6 @@ EARLIEST = microseconds(datetime(1900, 1, 1, tzinfo=UTC))
 LARGEST = float(LARGEST_FLOAT32)
 _BLANK = " \t\r\n"
 _FLOAT32 = struct.Struct("<f")
-# RFC 3339, with a blank for the T, without a zone, or a date alone: what file ingest takes too.
-_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d(?::?\d\d)?)?)?)?", re.ASCII)
 
 
 class UnfitRecord(Exception):
@@ -48,16 +46,12 @@ def time_of(value: object, name: str) -> int | None:
         return None
     if type(value) is not str:
         raise UnfitRecord(f"{name} is not a time")
-    value = value.strip(_BLANK)
-    if not value:
+    if not value.strip(_BLANK):
         return None
-    try:
-        time = datetime.fromisoformat(value) if _TIME.fullmatch(value) else None
-    except ValueError:  # a 30th of February
-        time = None
+    time = parse_time(value)
     if time is None:
         raise UnfitRecord(f"{name} is not a time")
-    return microseconds(time if time.tzinfo else time.replace(tzinfo=UTC))
+    return microseconds(time)
 
 
 def past_time_of(value: object, name: str, latest: int) -> int | None:

@@ -19,6 +19,7 @@ from portrait.feature_repo.ingest.cells import (
 from portrait.feature_repo.ingest.event_files import is_future
 from portrait.feature_repo.ingest.keyed_rows import KeyedTable
 from portrait.feature_repo.ingest.source import Source
+from portrait.feature_repo.ingest.time_text import parse_time_sql
 from portrait.feature_repo.log.duck import Duck, name
 from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.partition import bucket_sql
@@ -71,6 +72,8 @@ def _further_cell(source: Source, column: str, kind: str) -> str:
     cell = source.cell(column)
     if source.columns[column] == "VARCHAR":
         cell = f"CASE WHEN trim({cell}) <> '' THEN {cell if kind == 'VARCHAR' else f'trim({cell})'} END"
+    if kind == "TIMESTAMPTZ" and source.columns[column] == "VARCHAR":
+        return parse_time_sql(cell)
     if kind == "DOUBLE":
         return f"nullif(TRY_CAST({cell} AS DOUBLE), 'nan'::DOUBLE)"  # pandas writes a missing number as NaN
     return f"TRY_CAST({cell} AS {kind})"
@@ -136,7 +139,7 @@ def _infer_type(duck: Duck, source: Source, column: str) -> str:
         "BIGINT": "bool_and(v SIMILAR TO '[+-]?(0|[1-9][0-9]*)' AND TRY_CAST(v AS BIGINT) IS NOT NULL)",
         "DOUBLE": "bool_and(TRY_CAST(v AS DOUBLE) IS NOT NULL AND v NOT SIMILAR TO '[+-]?0[0-9].*') "
         "AND bool_or(v SIMILAR TO '.*[0-9].*')",  # not the words "inf" and "nan" alone
-        "TIMESTAMPTZ": "bool_and(TRY_CAST(v AS TIMESTAMPTZ) IS NOT NULL AND v SIMILAR TO '[0-9].*')",
+        "TIMESTAMPTZ": f"bool_and({parse_time_sql('v')} IS NOT NULL)",
     }
     value = f"trim({nonblank_value(source, column)})"
     row = duck.execute(

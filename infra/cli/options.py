@@ -1,12 +1,13 @@
 """Options and arguments that several commands share."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
+from portrait.feature_repo.ingest import time_text
 from portrait.registry.errors import InvalidInput
 
 Consumer = Annotated[str, typer.Argument(help="Name of the consumer.")]
@@ -20,14 +21,13 @@ Reason = Annotated[str, typer.Option("--reason", help="Reason for the change; th
 
 
 def parse_time(value: str | None, option: str = "--as-of") -> datetime | None:
-    """An ISO 8601 date or time in UTC, without a zone taken as UTC; raises InvalidInput for any other text."""
+    """A date or time as files have them, in UTC; raises InvalidInput for any other text."""
     if value is None:
         return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise InvalidInput(f"{option} {value!r} is no time: write 2011-06-10 or 2011-06-10T12:00:00Z") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    moment = time_text.parse_time(value)
+    if moment is None:
+        raise InvalidInput(f"{option} {value!r} is no time: write 2011-06-10 or 2011-06-10T12:00:00Z")
+    return moment
 
 
 def choices(name: str, values: Iterable[str]) -> Any:
