@@ -10,8 +10,16 @@ from datetime import datetime
 from pathlib import Path
 
 from portrait.feature_repo.ingest.arrival import Arrival, JudgingContext
-from portrait.feature_repo.ingest.cells import EARLIEST, LARGEST_FLOAT32, is_given, number_cell, text_cell, time_cell
+from portrait.feature_repo.ingest.cells import (
+    EARLIEST,
+    is_given,
+    number_cell,
+    text_cell,
+    text_fault,
+    time_cell,
+)
 from portrait.feature_repo.ingest.ingest_report import Rejects, TableReport
+from portrait.feature_repo.ingest.record_fields import LARGEST_FLOAT32
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.committed import rows_of
 from portrait.feature_repo.log.duck import Duck, scalar
@@ -21,6 +29,7 @@ from portrait.feature_repo.log.segments import BATCH_ROWS, write_segments
 from portrait.feature_repo.schemas import EVENT_TYPES, EVENTS
 
 EVENTS_NEEDED = ("user_id", "item_id", "event_time")
+TEXTS = ("user_id", "item_id", "service", "action", "event_id")
 DEFAULT_SERVICE = "default"
 DEFAULT_ACTION = "view"
 DEFAULT_WEIGHT = 1.0
@@ -47,7 +56,8 @@ def canonical_events(source: Source, now: datetime) -> str:
                    {text_cell(source, "action")} AS action,
                    {number_cell(source, "weight")} AS weight,
                    {is_given(source, "weight")} AS weight_given,
-                   {text_cell(source, "event_id")} AS event_id
+                   {text_cell(source, "event_id")} AS event_id,
+                   coalesce({", ".join(text_fault(source, column) for column in TEXTS)}) AS text_fault
             FROM {source.rows}))"""
 
 
@@ -58,10 +68,11 @@ def is_future(column: str, now: datetime) -> str:
 
 def _reason(now: datetime) -> str:
     return f"""CASE
+        WHEN text_fault IS NOT NULL THEN text_fault
         WHEN user_id IS NULL THEN 'user_id is null or empty'
         WHEN item_id IS NULL THEN 'item_id is null or empty'
         WHEN NOT time_given THEN 'event_time is null or empty'
-        WHEN event_time IS NULL OR NOT isfinite(event_time) THEN 'event_time is not a time'
+        WHEN event_time IS NULL THEN 'event_time is not a time'
         WHEN event_time < {EARLIEST} THEN 'event_time lies before 1900'
         WHEN {is_future("event_time", now)} THEN 'event_time lies in the future'
         WHEN weight_given AND weight IS NULL THEN 'weight is not a number'

@@ -6,9 +6,17 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from portrait.feature_repo.ingest.cells import full_list, is_not_list, list_cell, text_cell
+from portrait.feature_repo.ingest.cells import (
+    full_list,
+    is_not_list,
+    list_cell,
+    list_fault,
+    text_cell,
+    text_fault,
+)
 from portrait.feature_repo.ingest.event_files import DEFAULT_SERVICE
 from portrait.feature_repo.ingest.keyed_rows import KeyedTable
+from portrait.feature_repo.ingest.record_fields import TEXT_BYTES
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.committed import rows_of, schema_of
 from portrait.feature_repo.log.duck import Duck, name, scalar
@@ -63,6 +71,7 @@ def canonical_items(source: Source, table: KeyedTable, lengths: Mapping[str, int
     names = ", ".join(map(name, table.columns))
     return f"""
         SELECT row, {ITEMS_BUCKET} AS bucket, {names}, CASE
+            WHEN text_fault IS NOT NULL THEN text_fault
             WHEN item_id IS NULL THEN 'item_id is null or empty'
             WHEN no_tags THEN 'tags is no list'
             {_vector_reasons(vectors, lengths)} END AS reason
@@ -70,7 +79,9 @@ def canonical_items(source: Source, table: KeyedTable, lengths: Mapping[str, int
             SELECT row, coalesce({text_cell(source, "service")}, '{DEFAULT_SERVICE}') AS service,
                    {text_cell(source, "item_id")} AS item_id, {text_cell(source, "text")} AS text,
                    {full_list(list_cell(source, "tags", "VARCHAR"))} AS tags,
-                   {is_not_list(source, "tags", "VARCHAR")} AS no_tags{cells}
+                   {is_not_list(source, "tags", "VARCHAR")} AS no_tags,
+                   coalesce({text_fault(source, "item_id")}, {text_fault(source, "service")},
+                       {text_fault(source, "text", TEXT_BYTES)}, {list_fault(source, "tags")}) AS text_fault{cells}
             FROM {source.rows})"""
 
 

@@ -14,7 +14,7 @@ from portrait.feature_repo.ingest.ingest_report import Rejects, TableReport
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, scalar
 from portrait.feature_repo.log.manifest import Segment, SegmentKind
-from portrait.feature_repo.log.profiles import further_columns, stored_schema
+from portrait.feature_repo.log.profiles import settled_columns, stored_schema
 
 
 class KeyedArrival(Arrival):
@@ -94,7 +94,7 @@ class UsersArrival(KeyedArrival):
     kind = SegmentKind.USERS
 
     def _stage(self, committed: list[Segment]) -> tuple[keyed.KeyedTable, str]:
-        table = users.users_table(self.duck, self.source, further_columns(self.home, committed))
+        table = users.users_table(self.duck, self.source, settled_columns(self.home, committed))
         return table, users.canonical_users(self.source, table, self.now)
 
     def _schema(self, table: keyed.KeyedTable) -> pa.Schema:

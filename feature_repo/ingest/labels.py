@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from portrait.feature_repo.ingest.cells import EARLIEST, is_given, text_cell, time_cell
+from portrait.feature_repo.ingest.cells import EARLIEST, is_given, text_cell, text_fault, time_cell
 from portrait.feature_repo.ingest.event_files import is_future
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, name, scalar, text
@@ -79,15 +79,17 @@ class Labels:
                        {self._reason(now)} AS reason FROM (
                     SELECT row, {text_cell(source, "user_id")} AS user_id,
                            {time_cell(source, EVENT_TIME)} AS event_time,
-                           {is_given(source, EVENT_TIME)} AS time_given{cells} FROM {source.rows}))""")
+                           {is_given(source, EVENT_TIME)} AS time_given,
+                           {text_fault(source, "user_id")} AS user_fault{cells} FROM {source.rows}))""")
 
     def _reason(self, now: datetime) -> str:
         times = f"""
             WHEN NOT time_given THEN 'event_time is null or empty'
-            WHEN event_time IS NULL OR NOT isfinite(event_time) THEN 'event_time is not a time'
+            WHEN event_time IS NULL THEN 'event_time is not a time'
             WHEN event_time < {EARLIEST} THEN 'event_time lies before 1900'
             WHEN {is_future("event_time", now)} THEN 'event_time lies in the future'"""
-        return f"CASE WHEN user_id IS NULL THEN 'user_id is null or empty' {times if self._timed else ''} END"
+        return f"""CASE WHEN user_fault IS NOT NULL THEN user_fault
+            WHEN user_id IS NULL THEN 'user_id is null or empty' {times if self._timed else ""} END"""
 
     @property
     def rejected(self) -> str:

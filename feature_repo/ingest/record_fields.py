@@ -4,7 +4,6 @@ import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from portrait.feature_repo.ingest.cells import LARGEST_FLOAT32
 from portrait.feature_repo.ingest.time_text import parse_time
 from portrait.feature_repo.schemas import microseconds
 
@@ -17,6 +16,7 @@ TEXT_BYTES = 64 * 1024
 LIST_LENGTH = 1000
 """Parts of a list of text."""
 
+LARGEST_FLOAT32 = "3.4028235677973366e38"  # from here on a double rounds to infinity
 EARLIEST = microseconds(datetime(1900, 1, 1, tzinfo=UTC))
 LARGEST = float(LARGEST_FLOAT32)
 _BLANK = " \t\r\n"

@@ -27,10 +27,13 @@ from portrait.feature_repo.ingest.record_fields import (
 from portrait.feature_repo.log.inbox import ArrivingRecord
 from portrait.feature_repo.log.manifest import ITEMS_BUCKET, SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.log.profiles import WANTED
 from portrait.feature_repo.schemas import EVENTS
 
 EVENT_FIELDS = tuple(EVENTS.names)
 _INT64 = 2**63
+EXACT = 2**53
+"""From here on a float may stand for several whole numbers."""
 
 
 def event_of(record: dict[str, object], ids: EventIds, latest: int) -> ArrivingRecord:
@@ -109,21 +112,36 @@ def _further_value(value: object, column: str, kind: str) -> object:
             return value
         case "BIGINT" if type(value) is int and -_INT64 <= value < _INT64:
             return value
+        case "BIGINT" if type(value) is float and value.is_integer() and abs(value) < EXACT:
+            return int(value)
         case "DOUBLE" if type(value) is float or type(value) is int:
             return _finite_number(value, column)
         case "TIMESTAMPTZ":
             return time_of(value, column)
         case "VARCHAR" if type(value) is str:
             return text_of(value, column, TEXT_BYTES)
-    raise UnfitRecord(f"{column} is not {_WANTED[kind]}")
+    raise UnfitRecord(f"{column} is not {WANTED[kind]}")
 
 
-_WANTED = {
-    "BOOLEAN": "true or false",
-    "BIGINT": "a whole number of 64 bits",
-    "DOUBLE": "a number",
-    "VARCHAR": "text",
-}
+def settled_value(value: object, column: str, kind: str) -> object:
+    """A stored value of a further column that has got its type, or another one, since the value was judged.
+
+    Times are microseconds. Raises UnfitRecord when the column's type cannot hold it.
+    """
+    match value, kind:
+        case (None, _) | (bool(), "BOOLEAN") | (str(), "VARCHAR"):
+            return value
+        case bool(), "VARCHAR":
+            return str(value).lower()
+        case bool(), _:
+            pass
+        case int(), "BIGINT" | "TIMESTAMPTZ":
+            return value
+        case ((int() | float()), "DOUBLE"):
+            return float(value)
+        case ((int() | float()), "VARCHAR"):
+            return str(value)
+    raise UnfitRecord(f"{column} is not {WANTED[kind]}")
 
 
 def _finite_number(value: float | int, column: str) -> float:

@@ -20,6 +20,8 @@ from portrait.feature_repo.ingest import event_files as events
 from portrait.feature_repo.ingest import items
 from portrait.feature_repo.ingest.ingest_report import write_late_rejects
 from portrait.feature_repo.ingest.keyed_rows import current_rows
+from portrait.feature_repo.ingest.record_fields import UnfitRecord
+from portrait.feature_repo.ingest.records import settled_value
 from portrait.feature_repo.log import profiles
 from portrait.feature_repo.log.duck import Duck, name
 from portrait.feature_repo.log.durable_files import sync
@@ -65,12 +67,20 @@ POSITION = pa.field("position", pa.int64())
 
 
 @dataclass(frozen=True)
+class LateReject:
+    """A row that was accepted, and that the log cannot hold after all."""
+
+    record: InboxRecord
+    reason: str
+
+
+@dataclass(frozen=True)
 class SealReport:
     """Counts of one call of `seal`."""
 
     rows: int = 0  # rows that left the inbox
     kept: int = 0  # those that are in segments now; the others were known already, or changed nothing
-    taken: tuple[str, ...] = ()  # users of rejected events with another event's id: to be rebuilt
+    taken: tuple[str, ...] = ()  # users of accepted rows that are rejected now: to be rebuilt
 
 
 def seal(
@@ -117,31 +127,33 @@ def _seal(log: EventLog, records: list[InboxRecord], within: Callable[[Session],
         by_kind[record.kind].append(record)
     ingest = new_ingest_id(datetime.now(UTC))
     segments: list[Segment] = []
-    taken: list[InboxRecord] = []
-    committed, rejects = False, None
+    late: list[LateReject] = []
+    committed, rejects = False, list[Path]()
     with working_folder(log.home, ingest) as working:  # killed in here, the files of this name are swept
         try:
             with log.duck() as duck:
                 for kind, rows in by_kind.items():
                     if kind == SegmentKind.EVENTS:
-                        written, taken = _seal_events(duck, log.home, ingest, manifest, rows)
+                        written, unfit = _seal_events(duck, log.home, ingest, manifest, rows)
                     else:
-                        written = _seal_keyed_rows(duck, log, ingest, manifest, kind, rows)
+                        written, unfit = _seal_keyed_rows(duck, log, ingest, manifest, kind, rows)
                     segments += written
+                    late += unfit
             for folder in {(log.home / segment.path).parent for segment in segments}:
                 sync(folder)
-            if taken:
-                rejects = write_late_rejects(log.home, working, [record.payload for record in taken], events.TAKEN)
+            for reason in sorted({one.reason for one in late}):
+                payloads = [one.record.payload for one in late if one.reason == reason]
+                rejects.append(write_late_rejects(log.home, working, payloads, reason))
             committed = _commit(log, segments, manifest, records, within)
         finally:
             if not committed:
                 _discard(log.home, segments)
-                if rejects is not None:  # it may name a user who was forgotten meanwhile
-                    rejects.unlink(missing_ok=True)
+                for path in rejects:  # it may name a user who was forgotten meanwhile
+                    path.unlink(missing_ok=True)
     if not committed:
         return None
     kept = sum(segment.rows for segment in segments)
-    return SealReport(len(records), kept, tuple(sorted({record.user_id or "" for record in taken})))
+    return SealReport(len(records), kept, tuple(sorted({one.record.user_id or "" for one in late})))
 
 
 def _commit(
@@ -174,7 +186,7 @@ def _commit(
 
 def _seal_events(
     duck: Duck, home: Path, ingest: str, manifest: Manifest, records: list[InboxRecord]
-) -> tuple[list[Segment], list[InboxRecord]]:
+) -> tuple[list[Segment], list[LateReject]]:
     rows = orjson.loads("[" + ",".join(record.payload for record in records) + "]")
     arrived = pa.table(
         {
@@ -191,23 +203,27 @@ def _seal_events(
     duck.execute("CREATE OR REPLACE TEMP TABLE arriving AS FROM arrived")
     duck.execute("CREATE OR REPLACE TEMP TABLE foreign_rows (row BIGINT)")
     verdicts = events.judge(duck, home, manifest.segments_of(SegmentKind.EVENTS, set(arrived["bucket"].to_pylist())))
-    taken = duck.execute("SELECT row FROM judged WHERE verdict = 'rejected'").fetchall()
+    rejected = duck.execute("SELECT row FROM judged WHERE verdict = 'rejected'").fetchall()
+    taken = [LateReject(records[row - 1], events.TAKEN) for (row,) in rejected]
     if not verdicts.get("accepted"):
-        return [], [records[row - 1] for (row,) in taken]
+        return [], taken
     schema = pa.schema([*EVENTS, POSITION])
     columns = ", ".join(schema.names)
     accepted = duck.execute(
         f"SELECT bucket, {columns} FROM judged WHERE verdict = 'accepted' ORDER BY bucket, position"
     ).to_arrow_table()
-    return _write(home, SegmentKind.EVENTS, ingest, schema, accepted), [records[row - 1] for (row,) in taken]
+    return _write(home, SegmentKind.EVENTS, ingest, schema, accepted), taken
 
 
 def _seal_keyed_rows(
     duck: Duck, log: EventLog, ingest: str, manifest: Manifest, kind: SegmentKind, records: list[InboxRecord]
-) -> list[Segment]:
+) -> tuple[list[Segment], list[LateReject]]:
     arrived = [(record, orjson.loads(record.payload)) for record in records]
     committed = manifest.segments_of(kind, {record.bucket for record in records})
     keys, columns, schema = _layout(log.home, kind, manifest, [row for _, row in arrived])
+    unfit: list[LateReject] = []
+    if kind == SegmentKind.USERS:
+        arrived, unfit = _settle(arrived, columns)
     current = _current_rows(duck, log.home, committed, keys, columns, schema, [row for _, row in arrived])
     whole = []
     for bucket in sorted({record.bucket for record in records}):
@@ -216,10 +232,28 @@ def _seal_keyed_rows(
         changed = complete_rows(rows, keys, current, schema.names, unchanged_too=kind == SegmentKind.USERS)
         whole += [row | {"bucket": bucket, "position": position} for position, row in changed]
     if not whole:
-        return []
+        return [], unfit
     stored = pa.schema([*schema, POSITION])
     table = pa.Table.from_pylist(whole, pa.schema([pa.field("bucket", pa.int64()), *stored]))
-    return _write(log.home, kind, ingest, stored, table)
+    return _write(log.home, kind, ingest, stored, table), unfit
+
+
+def _settle(
+    arrived: list[tuple[InboxRecord, Row]], columns: Mapping[str, str]
+) -> tuple[list[tuple[InboxRecord, Row]], list[LateReject]]:
+    """The rows in the types that their columns have now, and those that do not fit: a file has settled a type since."""
+    fit, unfit = [], []
+    for record, row in arrived:
+        try:
+            settled = {
+                column: settled_value(value, column, columns[column])
+                for column, value in row.items()
+                if column in columns and column not in profiles.STORED_FIXED
+            }
+            fit.append((record, row | settled))
+        except UnfitRecord as error:
+            unfit.append(LateReject(record, str(error)))
+    return fit, unfit
 
 
 def _layout(

@@ -19,6 +19,23 @@ def schema_of(path: Path) -> pa.Schema:
     return pq.read_schema(path)
 
 
+@lru_cache(maxsize=100_000)
+def filled_schema_of(path: Path) -> pa.Schema:
+    """`schema_of` with the type null for each scalar column that holds nothing but nulls."""
+    file, schema = pq.read_metadata(path), schema_of(path)
+    places = {file.schema.column(place).path: place for place in range(file.num_columns)}
+    for place, field in enumerate(schema):
+        chunks = (file.row_group(group).column(places[field.name]) for group in range(file.num_row_groups))
+        if field.name in places and all(map(_is_empty, chunks)):
+            schema = schema.set(place, pa.field(field.name, pa.null()))
+    return schema
+
+
+def _is_empty(chunk: pq.ColumnChunkMetaData) -> bool:
+    counted = chunk.is_stats_set and chunk.statistics.has_null_count
+    return bool(counted and chunk.statistics.null_count == chunk.num_values)
+
+
 def rows_of(home: Path, segments: Sequence[Segment], columns: Mapping[str, str], positions: bool = True) -> str:
     """A SELECT of `columns` (name -> DuckDB type) over all rows of the segments, and of their `position`.
 

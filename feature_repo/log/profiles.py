@@ -6,18 +6,30 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from portrait.feature_repo.log.committed import schema_of
+from portrait.feature_repo.log.committed import filled_schema_of
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import Manifest, Segment, SegmentKind
 from portrait.feature_repo.schemas import ARROW, ORDER, PROFILE_FIXED, duck_type
 
 
 def common_type(first: str, second: str) -> str:
-    """The type that holds the values of both (DuckDB types): text when they have nothing in common."""
+    """The type that holds the values of both (DuckDB types): text when they have nothing in common.
+
+    Ingest lets a column only become DOUBLE from BIGINT; homes from before it, and ingests at the same time, have more.
+    """
     if first == second:
         return first
     return "DOUBLE" if {first, second} == {"BIGINT", "DOUBLE"} else "VARCHAR"
 
+
+WANTED = {
+    "BOOLEAN": "true or false",
+    "BIGINT": "a whole number of 64 bits",
+    "DOUBLE": "a number",
+    "TIMESTAMPTZ": "a time",
+    "VARCHAR": "text",
+}
+"""The types of further columns (DuckDB's), in words."""
 
 USERS_KEYS = ("user_id",)
 _ORDER = {column for column, _ in ORDER}
@@ -40,13 +52,20 @@ def profile_schema_at(home: Path, manifest: Manifest) -> pa.Schema:
 
 
 def further_columns(home: Path, segments: Sequence[Segment]) -> dict[str, str]:
-    """DuckDB types of the further columns of users segments, sorted by name."""
-    types: dict[str, str] = {}
-    for schema in {schema_of(home / segment.path) for segment in segments}:
+    """DuckDB types of the further columns of users segments, sorted by name; a column without a value is text."""
+    return {column: kind or "VARCHAR" for column, kind in settled_columns(home, segments).items()}
+
+
+def settled_columns(home: Path, segments: Sequence[Segment]) -> dict[str, str | None]:
+    """`further_columns`, with None for a column without any value: the first one settles its type."""
+    types: dict[str, str | None] = {}
+    for schema in {filled_schema_of(home / segment.path) for segment in segments}:
         for field in schema:
             if field.name not in STORED_FIXED and field.name != "position":
-                kind = duck_type(field.type)
-                types[field.name] = common_type(types.get(field.name, kind), kind)
+                known = types.setdefault(field.name, None)
+                if not pa.types.is_null(field.type):
+                    kind = duck_type(field.type)
+                    types[field.name] = common_type(known or kind, kind)
     return dict(sorted(types.items()))
 
 

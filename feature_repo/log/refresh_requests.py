@@ -11,6 +11,9 @@ from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.tables import RefreshRequestRow
 
+LONGEST = 1024
+"""Bytes of an id."""
+
 ROWS_AT_ONCE = 1_000
 """Rows in one statement; SQLite takes no more than 32,766 parameters."""
 
@@ -18,11 +21,14 @@ ROWS_AT_ONCE = 1_000
 def ask(log: EventLog, users: Sequence[str]) -> None:
     """Ask for stored vectors of the users; existing requests stay as they are, forgotten users are left out.
 
+    So are users with ids that the table cannot hold (logs from before such ids were rejected have some): one of them
+    must not cost the others.
     Raises Unavailable.
     """
     database = log.database
     insert = sqlite.insert if database.is_sqlite else postgresql.insert
     now = datetime.now(UTC)
+    users = [user for user in users if _is_storable(user)]
     # In one order, so that two gateways that ask for the same users never wait for each other.
     rows = [{"user_id": user, "bucket": bucket_of(user), "asked_at": now} for user in sorted(set(users))]
     with database.transaction() as session:
@@ -34,6 +40,12 @@ def ask(log: EventLog, users: Sequence[str]) -> None:
     if forgotten := log.forgotten_among(users):
         with database.transaction() as session:
             drop(session, forgotten)
+
+
+def _is_storable(user: str) -> bool:
+    """Whether Postgres takes the id as a key."""
+    encoded = user.encode(errors="ignore")  # without surrogates, which are no characters
+    return "\0" not in user and len(encoded) <= LONGEST and encoded.decode() == user
 
 
 def buckets(session: Session) -> list[int]:

@@ -7,6 +7,7 @@ import pyarrow as pa
 from feast.protos.feast.types import Value_pb2
 from feast.protos.feast.types.Value_pb2 import Value
 
+from portrait.feature_repo.online.former_values import as_type, former_value
 from portrait.feature_repo.schemas import COLUMN_TYPES, TIME
 from portrait.registry.errors import InvalidInput
 
@@ -24,9 +25,21 @@ def encode_column(column: pa.ChunkedArray) -> list[bytes]:
 
 
 def decode_column(values: Sequence[bytes], kind: pa.DataType) -> pa.Array:
-    """A column of stored values; an empty one is null."""
+    """A column of stored values; an empty one is null.
+
+    Values from before the column got its type become what the log makes of them. One that the type cannot hold comes
+    from after it, when a view has just got another: whole numbers are then a column of float64, and text is null.
+    """
     decode = _decoder(kind)
-    return pa.array([decode(Value.FromString(value)) if value else None for value in values], type=kind)
+    found = [decode(Value.FromString(value)) if value else None for value in values]
+    others = [place for place, value in enumerate(values) if value and found[place] is None]
+    if others:
+        former = [former_value(Value.FromString(values[place])) for place in others]
+        if pa.types.is_integer(kind) and any(isinstance(v, float) and not v.is_integer() for v in former):
+            kind, found = pa.float64(), [as_type(value, pa.float64()) for value in found]
+        for place, value in zip(others, former, strict=True):
+            found[place] = as_type(value, kind)
+    return pa.array(found, type=kind)
 
 
 def _encoder(kind: pa.DataType) -> Callable[[Any], bytes]:
@@ -50,7 +63,6 @@ def _decoder(kind: pa.DataType) -> Callable[[Value], Any]:
 
 
 def _field_decoder(field: str) -> Callable[[Value], Any]:
-    # A value of another type comes from an older schema of the view, and counts as none.
     return lambda value: getattr(value, field) if value.WhichOneof("val") == field else None
 
 

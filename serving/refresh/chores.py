@@ -74,12 +74,12 @@ class Chores:
         mine = {bucket: epochs[bucket] for bucket in due if bucket in epochs}
         done = seal(self._repo.log, due, within=partial(leases.require_held, epochs=mine))
         if done.taken:
-            log.warning("%d events with ids of other events went to the rejects", len(done.taken))
+            log.warning("rows of %d users that the log cannot hold went to the rejects", len(done.taken))
             self._make_anew(done.taken, mine)
         return done.rows
 
     def _make_anew(self, users: Sequence[str], epochs: Mapping[int, int]) -> None:
-        """Rebuild from the log the histories of users that hold an event which the log has refused.
+        """Rebuild from the log the inputs of users that hold a row which the log has refused.
 
         Their vectors are computed on read until the next `answer_requests`.
         """

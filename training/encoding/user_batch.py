@@ -1,8 +1,9 @@
 """The batcher from columns of `snapshot.read` to arrays: the only module that knows both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -10,13 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from portrait.feature_repo.declaration.input_schema import FieldKind, InputSchema
+from portrait.feature_repo.declaration.input_schema import Field, FieldKind, InputSchema
 from portrait.registry.errors import InvalidInput
 from portrait.training.encoding.arrays import DAY_US, NO_TIME, Bool, Events, Float32, Float64, Int64, Picks, UserArrays
 from portrait.training.encoding.encoding_times import times
 from portrait.training.encoding.vocabulary import Codes, Vocabulary, item_id, item_keys, place_codes
 
 Number = TypeVar("Number", bound=np.generic)
+Read = TypeVar("Read")
 HISTORY_COLUMNS = ("services", "item_ids", "actions", "weights", "event_times")
 
 
@@ -78,7 +80,6 @@ class Batcher:
         created = times(_column(users, "created_time"))
         hidden = created >= as_of_each
         profile = {f.name for f in self.schema.profile}
-        columns = {f: _column(users, f.name) for f in self.fields}
         mask = {f: hidden if f.name in profile else np.zeros_like(hidden) for f in self.fields}
         return UserArrays(
             as_of=as_of_each,
@@ -86,17 +87,19 @@ class Batcher:
             onboarding=self._onboarding(users, hidden),
             created=np.where(hidden, NO_TIME, created),
             categories={
-                f.name: np.where(mask[f], -1, self.vocabularies.categories[f.name].encode(as_text(columns[f])))
+                f.name: np.where(mask[f], -1, self.vocabularies.categories[f.name].encode(_read(users, f, as_text)))
                 for f in self.fields
                 if f.kind == FieldKind.CATEGORY
             },
             numbers={
-                f.name: np.where(mask[f], np.nan, _numbers(columns[f]))
+                f.name: np.where(mask[f], np.nan, _read(users, f, _numbers))
                 for f in self.fields
                 if f.kind == FieldKind.NUMBER
             },
             vectors={
-                f.name: np.where(mask[f][:, None], np.float32(np.nan), vectors_of(columns[f], f.length))
+                f.name: np.where(
+                    mask[f][:, None], np.float32(np.nan), _read(users, f, partial(vectors_of, length=f.length))
+                )
                 for f in self.fields
                 if f.kind == FieldKind.VECTOR
             },
@@ -143,6 +146,29 @@ class Batcher:
         return Picks(user[keep], item[keep])
 
 
+def _read(users: pa.Table, field: Field, reader: Callable[[pa.Array], Read]) -> Read:
+    """The values of a field; raises InvalidInput that names the first user with a value of another kind."""
+    column = _column(users, field.name)
+    try:
+        return reader(column)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        given = (place for place in range(len(column)) if column[place].is_valid)
+        place = next((place for place in given if _is_unfit(column.slice(place, 1), reader)), 0)
+        user, value = users.column("user_id")[place].as_py(), str(column[place].as_py())
+        raise InvalidInput(
+            f"the column {field.name!r} holds {column.type}, {value[:80]!r} of user {user!r} for instance, and this "
+            f"version was trained on it as a {field.kind}: bring the values in that form, or train a version anew"
+        ) from error
+
+
+def _is_unfit(value: pa.Array, reader: Callable[[pa.Array], object]) -> bool:
+    try:
+        reader(value)
+    except (pa.ArrowException, TypeError, ValueError):
+        return True
+    return False
+
+
 def as_text(column: pa.Array) -> pa.Array:
     """A category column as text; booleans become "true" and "false"."""
     return column if pa.types.is_string(column.type) else pc.cast(column, pa.string())
@@ -187,7 +213,8 @@ def _numbers(column: pa.Array) -> Float64:
     if pa.types.is_temporal(column.type):
         micros = times(column)
         return np.where(micros == NO_TIME, np.nan, micros / DAY_US)
-    values = pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
+    # Whole numbers beyond 2**53 become the nearest double; text has to be numbers.
+    values = pc.cast(column, pa.float64(), safe=not pa.types.is_integer(column.type)).to_numpy(zero_copy_only=False)
     return np.where(np.isfinite(values), values, np.nan)
 
 
@@ -198,7 +225,8 @@ def vectors_of(column: pa.Array, length: int) -> Float32:
         return vectors
     lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0))
     whole = lengths == length
-    flat = _numpy(column.filter(pa.array(whole)).flatten(), np.float32)
+    with np.errstate(over="ignore"):  # beyond float32: not finite, and so missing
+        flat = _numpy(column.filter(pa.array(whole)).flatten(), np.float32)
     vectors[whole] = flat.reshape(-1, length)
     vectors[~np.isfinite(vectors).all(axis=1)] = np.nan
     return vectors

@@ -115,6 +115,24 @@ def test_a_profile_keeps_what_a_change_leaves_out(log: EventLog, write: Write) -
     assert (found["bob"]["country"], microseconds(found["bob"]["created_time"])) == (None, DAY + 7)
 
 
+def test_values_from_before_a_columns_type_was_settled(
+    log: EventLog, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that a gateway accepts while a file brings the column's first value, or other numbers."""
+    ingest(log, users=write("a.csv", "user_id,age,size\nann,,3\n"), now=NOW)
+    log.inbox.accept([user("bob", age="31"), user("bob", size=4), user("cid", age=None, size=5)])
+    monkeypatch.setattr("portrait.feature_repo.ingest.ingest.seal", lambda log: None)
+    ingest(log, users=write("b.csv", "user_id,age,size\nann,30,3.5\n"), now=NOW)
+    done = seal(log)
+    assert (done.rows, done.kept, done.taken) == (3, 2, ("bob",))
+    (file,) = (log.home / "rejects").glob("accepted-*.parquet")
+    (row,) = pq.read_table(file).to_pylist()
+    assert row["reason"] == "age is not a whole number of 64 bits" and "31" in row["record"]
+    snapshot = cut_snapshot(log, NOW)
+    rows = [r for bucket in snapshot.buckets for r in snapshot.read(bucket, ["user_id", "age", "size"]).to_pylist()]
+    assert sorted(map(tuple, (r.values() for r in rows))) == [("ann", 30, 3.5), ("bob", None, 4.0), ("cid", None, 5.0)]
+
+
 def test_items_and_their_vectors(log: EventLog) -> None:
     log.inbox.accept([item("a", text="old"), item("b", vector_audio=[1.0, 2.0]), item("a", text="new"), item("a")])
     assert seal(log).kept == 3

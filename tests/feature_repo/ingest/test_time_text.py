@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portrait.feature_repo.ingest.ingest import ingest
@@ -76,6 +76,7 @@ def test_what_is_a_time_and_what_is_none() -> None:
     assert [None if (time := parse_time(text)) is None else microseconds(time) for text in given_texts] == expected
 
 
+@settings(deadline=None, max_examples=25)
 @given(
     st.lists(
         st.from_regex(r"[0-9]{4}-[0-1][0-9]-[0-3][0-9]([T ][0-2][0-9]:[0-6][0-9](:[0-6][0-9](\.[0-9]{1,9})?)?)?\Z")

@@ -121,12 +121,104 @@ def test_a_column_keeps_its_value_unless_the_file_has_it(log: EventLog, write: W
     assert profile_schema(log).field("age").type == pa.int64()  # nulls alone say nothing about a type
 
 
-def test_types_that_differ_between_files_are_unified(log: EventLog, write: Write) -> None:
-    ingest(log, users=write("a.parquet", [{"user_id": "u1", "age": 1, "plan": 1}]), now=NOW)
-    ingest(log, users=write("b.parquet", [{"user_id": "u2", "age": 1.5, "plan": "gold"}]), now=NOW)
-    schema = profile_schema(log)
-    assert (schema.field("age").type, schema.field("plan").type) == (pa.float64(), pa.string())
-    assert profiles(log, "age", "plan") == {"u1": (1.0, "1"), "u2": (1.5, "gold")}
+def test_whole_numbers_become_numbers_when_a_file_brings_others(log: EventLog, write: Write) -> None:
+    ingest(log, users=write("a.parquet", [{"user_id": "u1", "age": 1}]), now=NOW)
+    ingest(log, users=write("b.parquet", [{"user_id": "u2", "age": 1.5}]), now=NOW)
+    assert profile_schema(log).field("age").type == pa.float64()
+    assert profiles(log, "age") == {"u1": 1.0, "u2": 1.5}
+
+
+def test_whole_numbers_stay_so_beside_a_missing_one(log: EventLog, write: Write) -> None:
+    """A table with a missing number is written as floats."""
+    ingest(log, users=write("a.parquet", [{"user_id": "u1", "age": 1}]), now=NOW)
+    floats = pa.table({"user_id": ["u2", "u3", "u4"], "age": [31.0, float("nan"), None]})
+    ingest(log, users=write("b.parquet", floats), now=NOW)
+    assert profile_schema(log).field("age").type == pa.int64()
+    assert profiles(log, "age") == {"u1": 1, "u2": 31, "u3": None, "u4": None}
+
+
+KNOWN: dict[str, Any] = {"flag": True, "age": 31, "score": 1.5, "seen": NOW, "plan": "gold"}
+KINDS = {
+    "flag": "true or false",
+    "age": "a whole number of 64 bits",
+    "score": "a number",
+    "seen": "a time",
+    "plan": "text",
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [
+        ("flag", "FALSE", False),
+        ("flag", "maybe", None),
+        ("flag", "1", None),
+        ("age", " 7 ", 7),
+        ("age", "7.0", 7),
+        ("age", "abc", None),
+        ("age", "07", None),  # a code
+        ("age", "1_000", None),
+        ("age", "true", None),
+        ("score", "-2e3", -2000.0),
+        ("score", "unknown", None),
+        ("score", "1,5", None),
+        ("seen", "2024-02-01", datetime(2024, 2, 1, tzinfo=UTC)),
+        ("seen", "yesterday", None),
+        ("seen", "1704067200", None),
+        ("plan", "12", "12"),
+        ("plan", "a\0b", None),
+    ],
+)
+def test_a_cell_that_is_no_value_of_its_column_costs_its_row(
+    log: EventLog, write: Write, form: str, column: str, value: str, expected: Any
+) -> None:
+    ingest(log, users=write("a.parquet", [{"user_id": "u0", **KNOWN}]), now=NOW)
+    before = profile_schema(log)
+    rows = [{"user_id": "u1", column: value}, {"user_id": "u2", column: ""}]
+    text = f'user_id,{column}\nu1,"{value}"\nu2,\n'
+    report = ingest(log, users=write(f"b.{form}", text if form == "csv" else rows), now=NOW).users
+    assert report is not None
+    reason = f"{column} holds a NUL character" if "\0" in value else f"{column} is not {KINDS[column]}"
+    assert report.rejected == ({} if expected is not None else {reason: 1})
+    assert profiles(log, column) == {"u0": KNOWN[column], "u2": None} | (
+        {"u1": expected} if not report.rejected else {}
+    )
+    assert profile_schema(log) == before
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [
+        ("flag", 1, None),
+        ("age", True, None),
+        ("age", NOW, None),
+        ("score", 2, 2.0),
+        ("score", 1e300, 1e300),
+        ("score", NOW, None),
+        ("seen", 5, None),
+        ("plan", 5, "5"),
+        ("plan", 5.0, "5"),
+        ("plan", 5.5, "5.5"),
+        ("plan", True, "true"),
+    ],
+)
+def test_a_value_of_another_type(log: EventLog, write: Write, column: str, value: Any, expected: Any) -> None:
+    ingest(log, users=write("a.parquet", [{"user_id": "u0", **KNOWN}]), now=NOW)
+    before = profile_schema(log)
+    report = ingest(log, users=write("b.parquet", [{"user_id": "u1", column: value}]), now=NOW).users
+    assert report is not None
+    assert report.rejected == ({} if expected is not None else {f"{column} is not {KINDS[column]}": 1})
+    assert profiles(log, column).get("u1") == expected
+    assert profile_schema(log) == before
+
+
+def test_the_first_value_settles_the_type_of_an_empty_column(log: EventLog, write: Write) -> None:
+    ingest(log, users=write("a.csv", "user_id,age\nu1,\nu2,\n"), now=NOW)
+    assert profile_schema(log).field("age").type == pa.string()
+    ingest(log, users=write("b.csv", "user_id,age\nu2,31\n"), now=NOW)
+    assert profile_schema(log).field("age").type == pa.int64()
+    assert profiles(log, "age") == {"u1": None, "u2": 31}
 
 
 def test_bad_users_are_rejected(log: EventLog, write: Write) -> None:

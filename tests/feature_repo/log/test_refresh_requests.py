@@ -63,3 +63,10 @@ def test_gateways_that_ask_for_the_same_users_at_once_do_not_meet(log: EventLog)
         thread.join()
     assert failed == []
     assert sum(len(taken(log, bucket, 1000)) for bucket in range(64)) == 300
+
+
+def test_an_id_that_the_table_cannot_hold_costs_no_other(log: EventLog) -> None:
+    refresh_requests.ask(log, ["ann", "a\0b", "x" * 1025, "\ud83d", "bob"])
+    with log.database.reading() as session:
+        users = {user for b in refresh_requests.buckets(session) for user in refresh_requests.take(session, b, 9)}
+    assert users == {"ann", "bob"}
