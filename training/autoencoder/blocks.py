@@ -14,6 +14,7 @@ from portrait.training.autoencoder.context import ACTIVITY, Rings, activity, log
 from portrait.training.autoencoder.item_table import ItemTable
 from portrait.training.encoding.arrays import DAY_US, NO_TIME, UNKNOWN, Float32, Float64, Int64, UserArrays
 
+LARGEST = np.finfo(np.float32).max
 LEAST = 2.0**-24  # lighter events are lost in float32 beside the newest one's weight of 1
 
 
@@ -128,7 +129,7 @@ class BlockBuilder:
             *(_number(users.numbers[name]) for name in self.layout.numbers),
             *(users.vectors[name] for name, _ in self.layout.vectors),
         ]
-        return np.concatenate([np.asarray(column, dtype=np.float32) for column in columns], axis=1)
+        return np.concatenate([_finite_float32(column) for column in columns], axis=1)
 
     def _pooled(self, users: UserArrays, rings: Rings) -> list[Float32]:
         """Pooled item vectors of each modality and window."""
@@ -183,6 +184,12 @@ class BlockBuilder:
 def _tenure(users: UserArrays) -> Float64:
     days = (users.as_of - np.where(users.created == NO_TIME, users.as_of, users.created)) / DAY_US
     return _only(users.created != NO_TIME, log(days)[:, None])
+
+
+def _finite_float32(column: Any) -> Float32:
+    """Numbers beyond float32, and sums that have left it, as its largest: one of them must not make others NaN."""
+    limited: Float32 = np.clip(column, -LARGEST, LARGEST).astype(np.float32, copy=False)
+    return limited
 
 
 def _number(values: Float64) -> Float64:

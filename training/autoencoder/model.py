@@ -65,6 +65,8 @@ class Autoencoder(nn.Module):
         squares = (dense_output - dense).square() * present[:, self.places.dense_block]
         totals = squares.new_zeros(present.shape[1]).index_add(0, self.places.dense_block, squares.sum(dim=0))
         for place, scores in enumerate(logits):
+            if scores.shape[1] == 0:  # a category that nobody has
+                continue
             of = self.places.code_block[place]
             surprise = cross_entropy(scores, (codes[:, place] - 1).clamp_min(0), reduction="none") * present[:, of]
             totals = totals.index_add(0, of[None], surprise.sum()[None] / self.code_entropy[place])

@@ -10,10 +10,11 @@ from safetensors.numpy import load_file, save_file
 
 from portrait.registry.errors import InvalidInput
 from portrait.registry.progress import Progress
-from portrait.training.autoencoder.blocks import Block, BlockBuilder, BlockKind, Layout, Pooling
+from portrait.training.autoencoder.blocks import BlockBuilder, Layout, Pooling
 from portrait.training.autoencoder.config import AutoencoderConfig
 from portrait.training.autoencoder.item_table import ItemTable
-from portrait.training.encoding.arrays import Float32, Float64
+from portrait.training.autoencoder.moments import Moments
+from portrait.training.encoding.arrays import Float32
 from portrait.training.encoding.user_batch import Batcher, Vocabularies
 from portrait.training.encoding.vocabulary import Vocabulary, catalogue_keys
 from portrait.training.modality import Modality
@@ -37,7 +38,7 @@ def prepare(inputs: TrainingInputs, config: AutoencoderConfig, folder: Path, pro
     vocabularies, modalities = _with_vectors(vocabularies, modalities)
     layout = _layout(inputs, config, vocabularies, modalities)
     builder = BlockBuilder(layout, ItemTable(layout.item_widths, side_by_side([m.vectors for m in modalities])))
-    moments = _Moments(layout)
+    moments = Moments(layout)
     with (folder / ROWS).open("wb") as file:
         for rows in _rows(inputs, Batcher(inputs.visible, vocabularies, inputs.onboarding), builder, progress):
             moments.add(rows)
@@ -48,7 +49,7 @@ def prepare(inputs: TrainingInputs, config: AutoencoderConfig, folder: Path, pro
             f"{users} users have events or a profile before {inputs.as_of}, training needs {FEWEST_USERS}: "
             "ingest more events or choose a later --as-of"
         )
-    save_file(moments.standardisation(), folder / "standardisation.safetensors")
+    save_file(moments.standardisation(_map_rows(folder, layout)), folder / "standardisation.safetensors")
     save_file({modality.name: modality.vectors for modality in modalities}, folder / "items.safetensors")
     save_file(text.tensors if text else {}, folder / "text.safetensors")
     document = {
@@ -73,9 +74,14 @@ class PreparedRows:
         self.words: list[str] = document["words"]
         self.text: dict[str, Float32] = load_file(folder / "text.safetensors")
         self.brought: list[str] = document["brought"]
-        path = folder / ROWS
-        shape = (path.stat().st_size // 4 // self.layout.width, self.layout.width)
-        self.rows: Float32 = np.memmap(path, np.float32, "r", shape=shape) if shape[0] else np.empty(shape, np.float32)
+        self.rows = _map_rows(folder, self.layout)
+
+
+def _map_rows(folder: Path, layout: Layout) -> Float32:
+    """[users, width] the prepared rows, mapped from their file."""
+    path = folder / ROWS
+    shape = (path.stat().st_size // 4 // layout.width, layout.width)
+    return np.memmap(path, np.float32, "r", shape=shape) if shape[0] else np.empty(shape, np.float32)
 
 
 def side_by_side(vectors: list[Float32]) -> Float32:
@@ -154,53 +160,3 @@ def _rows(inputs: TrainingInputs, batcher: Batcher, builder: BlockBuilder, progr
     for chunk in inputs.chunks(progress, "computing blocks"):
         rows = builder.rows(batcher.arrays(chunk, inputs.as_of_us))
         yield rows[~np.isnan(rows).all(axis=1)]
-
-
-class _Moments:
-    """Mean and scale of every column, and the entropy of every category, in one pass."""
-
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
-        self.count: Float64 = np.zeros(layout.width)
-        self.sum: Float64 = np.zeros(layout.width)
-        self.squares: Float64 = np.zeros(layout.width)
-        self.codes = {name: np.zeros(max(size, 1)) for name, size in layout.categories}
-
-    def add(self, rows: Float32) -> None:
-        wide = rows.astype(np.float64)
-        present = ~np.isnan(wide)
-        wide[~present] = 0
-        self.count += present.sum(axis=0)
-        self.sum += wide.sum(axis=0)
-        self.squares += (wide**2).sum(axis=0)
-        for block, columns in self._places():
-            if block.kind == BlockKind.CATEGORY:
-                codes = rows[present[:, columns.start], columns.start].astype(np.int64)
-                self.codes[block.name] += np.bincount(codes, minlength=len(self.codes[block.name]))
-
-    def standardisation(self) -> dict[str, Float32]:
-        """The model's buffers by name: row_mean and row_scale [width], code_entropy [categories], float32."""
-        count = np.maximum(self.count, 1)
-        mean = self.sum / count
-        variance = np.maximum(self.squares / count - mean**2, 0)
-        for block, columns in self._places():
-            if block.kind == BlockKind.CATEGORY:
-                mean[columns], variance[columns] = 0, 1
-            if block.kind == BlockKind.VECTOR:
-                variance[columns] = variance[columns].mean()
-        scale = np.where(variance > 1e-12, np.sqrt(variance), 1)
-        entropy = [_entropy(counts) for counts in self.codes.values()]
-        values = {"row_mean": mean, "row_scale": scale, "code_entropy": np.array(entropy)}
-        return {name: value.astype(np.float32) for name, value in values.items()}
-
-    def _places(self) -> Iterator[tuple[Block, slice]]:
-        start = 0
-        for block in self.layout.blocks:
-            yield block, slice(start, start + block.width)
-            start += block.width
-
-
-def _entropy(counts: Float64) -> float:
-    """Entropy in nats; at least 0.1, so that a field with one value does not get an unbounded weight."""
-    shares = counts[counts > 0] / max(counts.sum(), 1)
-    return max(float(-(shares * np.log(shares)).sum()), 0.1)
