@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from portrait.feature_repo.ingest.cells import IDS, require_ids
 from portrait.feature_repo.ingest.ingest_report import Rejects, TableReport
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, scalar
@@ -37,6 +38,8 @@ class Arrival(ABC):
         self.ingest = ingest
         self.source = source
         self.now = now
+        with self.reading():
+            require_ids(duck, source, IDS)
 
     @abstractmethod
     def judge(self, judging: JudgingContext) -> None:

@@ -1,11 +1,15 @@
 """SQL for one cell of a caller's file: to text, time, number or list; null when the cell cannot be read as that."""
 
+from collections.abc import Collection
+
 from portrait.feature_repo.ingest.record_fields import ID_BYTES
 from portrait.feature_repo.ingest.source import Source
-from portrait.feature_repo.ingest.time_text import parse_time_sql, timestamp_sql
+from portrait.feature_repo.log.duck import Duck, scalar
+from portrait.feature_repo.time_text import parse_time_sql, timestamp_sql
 from portrait.registry.errors import InvalidInput
 
 EARLIEST = "TIMESTAMPTZ '1900-01-01 00:00:00+00'"
+IDS = ("user_id", "item_id", "service", "action", "event_id")
 WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 FRACTIONAL = ("FLOAT", "DOUBLE", "DECIMAL")
 _NUMBER = r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:nan|inf|infinity))"
@@ -40,6 +44,15 @@ def text_fault(source: Source, column: str, most: int = ID_BYTES) -> str:
         return "NULL::VARCHAR"
     return f"""CASE WHEN contains({cell}, chr(0)) THEN '{column} holds a NUL character'
         WHEN strlen({cell}) > {most} AND {is_given(source, column)} THEN '{column} is longer than {most:,} bytes' END"""
+
+
+def require_ids(duck: Duck, source: Source, columns: Collection[str]) -> None:
+    """Raise InvalidInput for an id column of numbers of which none is whole: it holds something else than ids."""
+    for column in columns:
+        if source.columns.get(column, "").startswith(FRACTIONAL):
+            found = f"count({text_cell(source, column)}) = 0 AND count({text_fault(source, column)}) > 0"
+            if scalar(duck, f"SELECT ({found})::INTEGER FROM {source.rows}"):
+                raise _unfit(source, column, "text or whole numbers")
 
 
 def list_fault(source: Source, column: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from portrait.feature_repo.ingest.arrival import Arrival, JudgingContext
 from portrait.feature_repo.ingest.cells import (
     EARLIEST,
+    IDS,
     is_given,
     number_cell,
     text_cell,
@@ -29,7 +30,6 @@ from portrait.feature_repo.log.segments import BATCH_ROWS, write_segments
 from portrait.feature_repo.schemas import EVENT_TYPES, EVENTS
 
 EVENTS_NEEDED = ("user_id", "item_id", "event_time")
-TEXTS = ("user_id", "item_id", "service", "action", "event_id")
 DEFAULT_SERVICE = "default"
 DEFAULT_ACTION = "view"
 DEFAULT_WEIGHT = 1.0
@@ -57,7 +57,7 @@ def canonical_events(source: Source, now: datetime) -> str:
                    {number_cell(source, "weight")} AS weight,
                    {is_given(source, "weight")} AS weight_given,
                    {text_cell(source, "event_id")} AS event_id,
-                   coalesce({", ".join(text_fault(source, column) for column in TEXTS)}) AS text_fault
+                   coalesce({", ".join(text_fault(source, column) for column in IDS)}) AS text_fault
             FROM {source.rows}))"""
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from portrait.feature_repo.ingest.cells import EARLIEST, is_given, text_cell, text_fault, time_cell
+from portrait.feature_repo.ingest.cells import EARLIEST, is_given, require_ids, text_cell, text_fault, time_cell
 from portrait.feature_repo.ingest.event_files import is_future
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, name, scalar, text
@@ -63,6 +63,7 @@ class Labels:
         for column in self.columns:
             if column.lower() in RESERVED:
                 raise InvalidInput(f"column `{column}` of {source.shown} has a name that Portrait uses: rename it")
+        require_ids(duck, source, NEEDED)
         self._timed = EVENT_TIME in source.columns
         self._stage(grid, microseconds(default_as_of), now)
 

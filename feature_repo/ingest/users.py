@@ -26,13 +26,13 @@ from portrait.feature_repo.ingest.event_files import is_future
 from portrait.feature_repo.ingest.keyed_rows import KeyedTable
 from portrait.feature_repo.ingest.record_fields import TEXT_BYTES
 from portrait.feature_repo.ingest.source import Source
-from portrait.feature_repo.ingest.time_text import parse_time_sql
 from portrait.feature_repo.log.duck import Duck, name, scalar
 from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.partition import bucket_sql
 from portrait.feature_repo.log.profiles import STORED_FIXED as FIXED
 from portrait.feature_repo.log.profiles import USERS_KEYS, WANTED
 from portrait.feature_repo.schemas import HISTORY, PROFILE_FIXED
+from portrait.feature_repo.time_text import parse_time_sql
 from portrait.registry.errors import InvalidInput
 
 USERS_NEEDED = ("user_id",)

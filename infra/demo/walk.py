@@ -128,7 +128,7 @@ def _take_in(portrait: Portrait, choice: DataChoice, progress: Progress) -> Demo
         kept = portrait.settings.home / "labels" / "generated.parquet"  # where `portrait evaluate` looks for them
         kept.parent.mkdir(exist_ok=True)
         shutil.copy(files.labels, kept)
-        labels = pq.read_table(files.labels, columns=["user_id", "taste"]).to_pydict()
+        labels = pq.read_table(files.labels, columns=["user_id", "taste"], partitioning=None).to_pydict()
         return DemoOutcome(
             portrait, report, dict(zip(labels["user_id"], labels["taste"], strict=True)), "planted taste"
         )
@@ -137,7 +137,7 @@ def _take_in(portrait: Portrait, choice: DataChoice, progress: Progress) -> Demo
     report, label_file = import_data_set(portrait, choice.data_set, choice.path, progress)
     if label_file is None:
         return DemoOutcome(portrait, report, {}, "last seen")
-    table = pq.read_table(label_file)
+    table = pq.read_table(label_file, partitioning=None)
     column = next(name for name in table.column_names if name not in ("user_id", "event_time"))
     labels = dict(zip(table.column("user_id").to_pylist(), table.column(column).to_pylist(), strict=True))
     return DemoOutcome(portrait, report, labels, column)

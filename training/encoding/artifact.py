@@ -141,7 +141,7 @@ def _content(folder: Path, manifest: dict[str, Any]) -> Content:
 
     from portrait.training.encoding.vocabulary import item_keys
 
-    items = pq.read_table(folder / "items.parquet")
+    items = pq.read_table(folder / "items.parquet", partitioning=None)
     return Content(
         family=manifest["family"],
         revision=manifest["revision"],

@@ -57,7 +57,7 @@ def save(folder: Path, users: pa.Table, as_of: Int64, vectors: Float32) -> None:
 def load(folder: Path) -> tuple[pa.Table, Int64, Float32]:
     """Probe users, their as-of times and their vectors."""
     stored = load_file(folder / "probe.safetensors")
-    return pq.read_table(folder / "probe.parquet"), stored["as_of"], stored["vectors"]
+    return pq.read_table(folder / "probe.parquet", partitioning=None), stored["as_of"], stored["vectors"]
 
 
 def difference(found: Float32, expected: Float32) -> float:

@@ -215,6 +215,10 @@ def _table(path: Path, texts: Sequence[str]) -> pa.Table:
     """A Parquet file, or a CSV file (plain or gzip) in which these columns are texts: 007 is no number."""
     as_texts = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string()))
     try:
-        return pyarrow.csv.read_csv(path, convert_options=as_texts) if ".csv" in path.suffixes else pq.read_table(path)
+        return (
+            pyarrow.csv.read_csv(path, convert_options=as_texts)
+            if ".csv" in path.suffixes
+            else pq.read_table(path, partitioning=None)
+        )
     except (pa.ArrowException, OSError) as error:
         raise InvalidInput(f"labels file {path} cannot be read: {first_line(error)}") from error
