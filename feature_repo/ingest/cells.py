@@ -5,7 +5,7 @@ from collections.abc import Collection
 from portrait.feature_repo.ingest.record_fields import ID_BYTES
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, scalar
-from portrait.feature_repo.time_text import parse_time_sql, timestamp_sql
+from portrait.feature_repo.log.time_text import parse_time_sql, timestamp_sql
 from portrait.registry.errors import InvalidInput
 
 EARLIEST = "TIMESTAMPTZ '1900-01-01 00:00:00+00'"

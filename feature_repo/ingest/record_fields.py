@@ -4,8 +4,8 @@ import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from portrait.feature_repo.log.time_text import parse_time
 from portrait.feature_repo.schemas import microseconds
-from portrait.feature_repo.time_text import parse_time
 
 ID_BYTES = 1024
 """Bytes, in UTF-8, of ids, services and actions: Postgres indexes them."""

@@ -31,8 +31,8 @@ from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.partition import bucket_sql
 from portrait.feature_repo.log.profiles import STORED_FIXED as FIXED
 from portrait.feature_repo.log.profiles import USERS_KEYS, WANTED
+from portrait.feature_repo.log.time_text import parse_time_sql
 from portrait.feature_repo.schemas import HISTORY, PROFILE_FIXED
-from portrait.feature_repo.time_text import parse_time_sql
 from portrait.registry.errors import InvalidInput
 
 USERS_NEEDED = ("user_id",)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from portrait.feature_repo import time_text
+from portrait.feature_repo.log import time_text
 from portrait.registry.errors import InvalidInput
 
 Consumer = Annotated[str, typer.Argument(help="Name of the consumer.")]

@@ -14,8 +14,8 @@ from portrait.feature_repo.ingest.labels import NEEDED, Labels
 from portrait.feature_repo.ingest.source import open_source
 from portrait.feature_repo.log.duck import connect
 from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.time_text import parse_time, parse_time_sql
 from portrait.feature_repo.schemas import microseconds
-from portrait.feature_repo.time_text import parse_time, parse_time_sql
 from tests.feature_repo.conftest import NOW, Write
 from tests.feature_repo.ingest.test_ingest import stored_events
 from tests.feature_repo.ingest.test_users_and_items import profiles
