@@ -1,5 +1,8 @@
 """Routes that take events, users and items: plain Starlette, as they are hot; `documentation` describes them."""
 
+import asyncio
+import json
+
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,7 +39,7 @@ def _route(kind: SegmentKind, arrivals: Arrivals, guard: Guard, metrics: Gateway
     async def take(request: Request) -> Response:
         guard.admit(request, Scope.EVENTS, path)
         require_json(request)
-        records = _records(await body_within(request, MAX_BODY, SMALLER))
+        records = _records(await _parsed(await body_within(request, MAX_BODY, SMALLER)))
         receipt = await arrivals.take(kind, records)
         metrics.took(kind, receipt.outcomes)
         return _answer(receipt, len(records))
@@ -45,11 +48,28 @@ def _route(kind: SegmentKind, arrivals: Arrivals, guard: Guard, metrics: Gateway
     return Route(path, take, methods=["POST"])
 
 
-def _records(body: bytes) -> list[object]:
+async def _parsed(body: bytes) -> object:
+    """The body's JSON; what one record may not have, and costs that record alone, is still read."""
     try:
-        parsed = orjson.loads(body)
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise problems.MalformedBody(f"the body is not JSON: {error}") from error
+        try:
+            return await asyncio.to_thread(_parse_leniently, body)  # slow
+        except (ValueError, RecursionError):
+            raise problems.MalformedBody(f"the body is not JSON: {error}") from error
+
+
+def _parse_leniently(body: bytes) -> object:
+    """JSON with NaN, control characters, halves of emoji and bytes that are not UTF-8; the last two are surrogates."""
+    text = body.decode("utf-8-sig", errors="surrogateescape")
+    return json.loads(text, strict=False, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < 400 else float(digits)  # Python refuses thousands of digits, for the whole body
+
+
+def _records(parsed: object) -> list[object]:
     if type(parsed) is dict:
         return [parsed]
     if type(parsed) is not list or not parsed:
@@ -69,4 +89,5 @@ def _answer(receipt: ArrivalReceipt, sent: int) -> Response:
 
 
 def _rejection_json(one: ArrivalRejection) -> dict[str, object]:
-    return {"index": one.index, "reason": one.reason}
+    reason = one.reason.encode(errors="backslashreplace").decode()  # it may name a field that is no Unicode
+    return {"index": one.index, "reason": reason}

@@ -1,5 +1,7 @@
 """Bodies of requests: types apart from what is stored, without any further fields, and limits on their size."""
 
+import zlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -158,14 +160,54 @@ MAX_BODY = 64 * 1024
 
 
 async def body_within(request: Request, limit: int, remedy: str) -> bytes:
-    """The body of a request; raises TooLarge as soon as more than `limit` bytes have come."""
-    parts, size = [], 0
+    """The body of a request, unpacked where it is gzip.
+
+    Raises TooLarge as soon as more than `limit` bytes have come, packed or unpacked, and MalformedBody for what is no
+    gzip, or another encoding.
+    """
+    parts, size, came = list[bytes](), 0, 0
+    gunzip = Gunzip() if _is_gzip(request) else None
     async for part in request.stream():
-        parts.append(part)
-        size += len(part)
-        if size > limit:
+        came += len(part)
+        for plain in gunzip.unpack(part, limit + 1) if gunzip else (part,):
+            parts.append(plain)
+            size += len(plain)
+            if size > limit:
+                break
+        if max(came, size) > limit:
             raise problems.TooLarge("this body", limit, "bytes", remedy)
+    if gunzip and not gunzip.complete:
+        raise problems.MalformedBody("the body is said to be gzip and ends in the middle: send it again")
     return b"".join(parts)
+
+
+def _is_gzip(request: Request) -> bool:
+    given = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
+    encodings = [one.strip() for one in given if one.strip() not in ("", "identity")]
+    if encodings and encodings not in (["gzip"], ["x-gzip"]):
+        named = ", ".join(encodings)[:80]
+        raise problems.MalformedBody(f"the body has the Content-Encoding {named!r}: send it plain, or as gzip")
+    return bool(encodings)
+
+
+class Gunzip:
+    """Unpacks gzip in portions, so that a small body cannot fill the memory."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+        self.complete = False
+
+    def unpack(self, part: bytes, most: int) -> Iterator[bytes]:
+        """The bytes that the next part brings, at most `most` of them at a time; raises MalformedBody."""
+        while part:
+            if self._member.eof:  # gzip is one member or several
+                self._member = zlib.decompressobj(wbits=31)
+            try:
+                yield self._member.decompress(part, most)
+            except zlib.error as error:
+                raise problems.MalformedBody(f"the body is said to be gzip and is not: {error}") from error
+            part = self._member.unconsumed_tail or self._member.unused_data
+        self.complete = self._member.eof
 
 
 def require_json(request: Request) -> None:

@@ -1,5 +1,6 @@
 """Events, users and items over HTTP: the answers, and hostile input."""
 
+import gzip
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -166,3 +167,71 @@ def test_records_are_counted_by_kind_and_outcome(http: TestClient) -> None:
     for (kind, outcome), count in expected.items():
         labels = f'{{kind="{kind}",outcome="{outcome}"}}'
         assert after[labels] - before[labels] == count, labels
+
+
+POISON = {
+    "half of an emoji": (
+        b'{"user_id": "\\ud83d", "item_id": "a", "event_time": "2024-05-01"}',
+        "user_id is not valid Unicode",
+    ),
+    "half of an emoji in a field's name": (b'{"\\ud83d": 1, "user_id": "u"}', "an event has no field `\\ud83d`"),
+    "latin-1": (b'{"user_id": "caf\xe9", "item_id": "a", "event_time": "2024-05-01"}', "user_id is not valid Unicode"),
+    "cut character": (
+        b'{"user_id": "u", "item_id": "\xf0\x9f", "event_time": "2024-05-01"}',
+        "item_id is not valid Unicode",
+    ),
+    "bare surrogate": (
+        b'{"user_id": "u", "item_id": "\xed\xa0\xbd", "event_time": "2024-05-01"}',
+        "item_id is not valid",
+    ),
+    "NaN": (b'{"user_id": "u", "item_id": "a", "event_time": "2024-05-01", "weight": NaN}', "weight is not finite"),
+    "-Infinity": (b'{"user_id": "u", "item_id": "a", "event_time": "2024-05-01", "weight": -Infinity}', "not finite"),
+    "NaN as a record": (b"NaN", "a record is a JSON object"),
+    "NaN as an id": (b'{"user_id": NaN, "item_id": "a", "event_time": "2024-05-01"}', "user_id is not text"),
+    "NUL": (b'{"user_id": "a\0b", "item_id": "a", "event_time": "2024-05-01"}', "user_id holds a NUL character"),
+    "digits": (
+        b'{"user_id": "u", "item_id": "a", "event_time": NaN, "weight": ' + b"9" * 5000 + b"}",
+        "event_time is not a time",
+    ),
+}
+
+
+@pytest.mark.parametrize(("record", "reason"), POISON.values(), ids=POISON)
+def test_one_poisonous_record_costs_no_other(http: TestClient, parts: Twins, record: bytes, reason: str) -> None:
+    good = [orjson.dumps(one) for one in events(4)]
+    body = b"[" + b",".join([*good[:2], record, *good[2:]]) + b"]"
+    answer = http.post("/v1/events", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["accepted"] == 4
+    (rejected,) = answer.json()["rejected"]
+    assert rejected["index"] == 2 and reason in rejected["reason"]
+    assert [payload[6] for payload in payloads(parts)] == ["e0", "e1", "e2", "e3"]
+    alone = http.post("/v1/events", content=record, headers={"Content-Type": "application/json"})
+    assert alone.status_code == 422
+
+
+GZIP = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+
+
+def test_gzip(http: TestClient, parts: Twins) -> None:
+    one, other = orjson.dumps(events(2))[:-1] + b",", orjson.dumps(events(3)[2:])[1:]
+    accepted(http.post("/v1/events", content=gzip.compress(orjson.dumps(events(3))), headers=GZIP), 3)
+    accepted(http.post("/v1/events", content=gzip.compress(one) + gzip.compress(other), headers=GZIP), 0, known=3)
+    accepted(http.post("/v1/events", json=events(1), headers={"Content-Encoding": "identity"}), 0, known=1)
+
+
+def test_what_is_no_gzip_and_what_is_too_large(http: TestClient, parts: Twins) -> None:
+    packed = gzip.compress(orjson.dumps(events(3)))
+    problem(http.post("/v1/events", content=packed[:-9], headers=GZIP), 422, "ends in the middle")
+    problem(http.post("/v1/events", content=b"", headers=GZIP), 422, "ends in the middle")
+    problem(
+        http.post("/v1/events", content=orjson.dumps(events(1)), headers=GZIP), 422, "is said to be gzip and is not"
+    )
+    problem(http.post("/v1/events", content=packed + b"x" * 20, headers=GZIP), 422, "is said to be gzip and is not")
+    bomb = gzip.compress(b" " * (50 * MAX_BODY))
+    assert len(bomb) < MAX_BODY // 2
+    assert problem(http.post("/v1/events", content=bomb, headers=GZIP), 413, "this body")["limit"] == MAX_BODY
+    for encoding in ("br", "zstd", "deflate", "gzip, gzip"):
+        sent = http.post("/v1/events", content=packed, headers=GZIP | {"Content-Encoding": encoding})
+        problem(sent, 422, encoding, "plain, or as gzip")
+    assert parts.inbox.groups == []
