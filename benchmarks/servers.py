@@ -14,10 +14,11 @@ import ray
 from benchmarks import empty
 from benchmarks.server import Server, children_of_this_process, process
 from portrait.feature_repo.declaration.environment import feast_environment
+from portrait.feature_repo.ray_cluster import ensure_ray
 from portrait.infra.settings import Settings
 from portrait.registry.errors import Unavailable
 from portrait.registry.settings import PROJECT_ROOT
-from portrait.serving.gateway.serve_environment import NICENESS, free_port, serve_environment
+from portrait.serving.gateway.serve_environment import free_port, serve_environment
 from portrait.serving.running import start
 
 HOST = "127.0.0.1"
@@ -27,10 +28,8 @@ FEAST_REQUESTS = 1_000_000_000  # of a worker's life: by default it drops its co
 @contextmanager
 def serving(settings: Settings) -> Iterator[Server]:
     """The gateway and its refresh shards, on Ray Serve with its flags."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault(*NICENESS)
     settings = settings.model_copy(update={"port": 0, "host": HOST})
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=128 << 20)
+    ensure_ray(settings)
     try:
         with start(settings) as running:
             yield Server(running.url, children_of_this_process())  # Ray's, and nothing else yet

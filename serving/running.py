@@ -4,15 +4,16 @@
 starts the gateway and stops it on a signal.
 """
 
-import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from portrait.feature_repo.ray_cluster import ensure_ray
+from portrait.registry.private_folder import end_servers, private_folder, sweep
 from portrait.serving.gateway import serve_environment as flags
 from portrait.serving.settings import ServingSettings
 
@@ -39,15 +40,16 @@ class RunningGateway:
         import ray
         from ray import serve
 
-        if self.shards is not None:
-            self.shards.stop()
-        if self.owns_ray:
-            serve.shutdown()
-            ray.shutdown()
-            return
-        serve.delete(APPLICATION)
-        if not serve.status().applications:
-            serve.shutdown()
+        with ExitStack() as steps:  # each is taken whatever becomes of those before it; the last comes first here
+            if self.owns_ray:
+                # Serve's controller may not get to end HAProxy in its time, which would then keep the port.
+                steps.callback(end_servers, private_folder())
+                steps.callback(ray.shutdown)
+                steps.callback(serve.shutdown)
+            else:
+                steps.callback(_leave_serve)
+            if self.shards is not None:
+                steps.callback(self.shards.stop)
 
     def __enter__(self) -> "RunningGateway":
         return self
@@ -65,20 +67,18 @@ def start(
     otherwise. `build` makes the parts of each replica and `build_shard` those of a shard; tests and benchmarks give
     their own, the default are the real ones.
     """
+    sweep()  # what a killed gateway of ours left behind may hold the port
     settings = settings.model_copy(update={"port": settings.port or flags.free_port(settings.host)})
     if not settings.ray_address:
         flags.require_free(settings.host, settings.port)
-    # Imported only now: Ray takes seconds, and a taken port should be reported at once.
-    import ray
+    environment = flags.serve_environment(settings)
+    # Ray is imported only now: it takes seconds, and a taken port should be reported at once.
+    owns_ray = ensure_ray(settings)
     from ray import serve
 
     from portrait.serving.gateway.deployment import application
     from portrait.serving.refresh.actors import ShardGroup
 
-    environment = flags.serve_environment(settings)
-    owns_ray = not ray.is_initialized() and not settings.ray_address
-    os.environ.setdefault(*flags.NICENESS)
-    ensure_ray(settings)
     shards = ShardGroup(settings, build_shard or _real_shard, flags.shard_environment())
     running = RunningGateway(f"http://{settings.host}:{settings.port}", owns_ray, shards)
     try:
@@ -112,6 +112,14 @@ def run_forever(
         asked.wait()
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _leave_serve() -> None:
+    from ray import serve
+
+    serve.delete(APPLICATION)
+    if not serve.status().applications:
+        serve.shutdown()
 
 
 def _real_shard(settings: ServingSettings, id: str) -> "Shard":

@@ -6,7 +6,7 @@ from portrait.training.settings import TrainingSettings
 
 
 class ServingSettings(TrainingSettings):
-    """Settings of the gateway and of the refresh. Port 0 means any free port."""
+    """Settings of the gateway and of the refresh. Port 0 of the API means any free port."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
     production: bool = Field(default=False, description="Refuse to start without API keys.")
@@ -47,9 +47,9 @@ class ServingSettings(TrainingSettings):
         default=True, description="Serve through HAProxy where its binary is there; off: Ray's own, slower proxy."
     )
     haproxy_stats_port: int = Field(
-        default=0, ge=0, le=65535, description="HAProxy's statistics page; it listens on every interface."
+        default=0, ge=0, le=65535, description="Port of HAProxy's statistics page, on loopback; 0: there is none."
     )
     haproxy_metrics_port: int = Field(
-        default=0, ge=0, le=65535, description="HAProxy's own metrics; they listen on every interface."
+        default=0, ge=0, le=65535, description="Port of HAProxy's own metrics, on loopback; 0: there are none."
     )
     drain_seconds: float = Field(default=0.0, ge=0, description="How long a stopping replica keeps answering.")

@@ -23,7 +23,7 @@ SHORT = 40
 ROOMS = {
     "registry": """
         errors text settings progress database records rows serving_state gates access consumers versions promotions
-        registry
+        registry private_folder
     """,
     "feature_repo": """
         schemas settings entities ray_cluster log ingest history declaration online broker store forgetting definitions
@@ -39,7 +39,12 @@ ROOMS = {
 
 FEAST_ROOT = {"definitions.py", "entities.py", "ray_cluster.py", "schemas.py", "settings.py"}
 
-ENTRIES = {"infra/cli/main.py", "feature_repo/definitions.py", "infra/migrations/env.py"}
+ENTRIES = {
+    "infra/cli/main.py",
+    "feature_repo/definitions.py",
+    "infra/migrations/env.py",
+    "serving/gateway/haproxy_launcher.py",
+}
 """Modules that nobody imports: programs, and what Feast and Alembic load."""
 
 ONE_CLASS_PROTOCOLS = {

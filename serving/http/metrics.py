@@ -14,6 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from portrait.registry.private_folder import make_private
 from portrait.serving.operations.freshness import Freshness
 from portrait.serving.reads.embedding_batch import Answer, Source
 from portrait.serving.state.assignment_poller import Assignments
@@ -85,7 +86,7 @@ class GatewayMetrics:
     def __init__(self, shared: bool = False) -> None:
         self._shared = shared
         if shared:
-            Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
+            make_private(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
         self.registry = CollectorRegistry()
         self._seconds = Histogram(
             "portrait_request_seconds",

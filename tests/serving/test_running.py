@@ -22,6 +22,7 @@ from portrait.serving.gateway import serve_environment as flags
 from portrait.serving.settings import ServingSettings
 from portrait.serving.state.first_state import state_file_of
 from portrait.serving.state.routing import in_canary
+from tests.processes_of_a_machine import alive, descendants, listening
 from tests.serving.instance import Instance
 
 SCRIPT = """
@@ -51,16 +52,27 @@ def test_flags_are_ours_unless_the_person_set_them(tmp_path: Path, monkeypatch: 
     settings = ServingSettings(home=tmp_path, haproxy_stats_port=8123)
     chosen = flags.serve_environment(settings)
     assert (chosen["RAY_SERVE_ENABLE_HA_PROXY"], chosen["RAY_SERVE_THROUGHPUT_OPTIMIZED"]) == ("1", "1")
-    assert chosen["RAY_SERVE_HAPROXY_STATS_PORT"] == "8123"
-    assert int(chosen["RAY_SERVE_HAPROXY_METRICS_PORT"]) > 0
+    assert (chosen["RAY_SERVE_HAPROXY_STATS_PORT"], chosen["RAY_SERVE_HAPROXY_METRICS_PORT"]) == ("8123", "0")
     monkeypatch.setenv("RAY_SERVE_HAPROXY_STATS_PORT", "9")
     assert flags.serve_environment(settings)["RAY_SERVE_HAPROXY_STATS_PORT"] == "9"
 
 
 def test_gateways_of_two_ports_share_no_file(tmp_path: Path) -> None:
     one, two = (flags.serve_environment(ServingSettings(home=tmp_path, port=port)) for port in (8000, 8001))
-    places = [{value for value in chosen.values() if value.startswith("/")} for chosen in (one, two)]
+    same = {"RAY_SERVE_HAPROXY_BINARY_PATH", "PORTRAIT_HAPROXY_BINARY", "PORTRAIT_HAPROXY_PYTHON"}  # programs
+    places = [
+        {value for name, value in chosen.items() if value.startswith("/") and name not in same} for chosen in (one, two)
+    ]
     assert all(places) and not places[0] & places[1]
+
+
+def test_a_haproxy_that_a_person_chose_is_started_by_our_launcher_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", "/opt/haproxy")
+    chosen = flags.serve_environment(ServingSettings(home=tmp_path))
+    assert chosen["PORTRAIT_HAPROXY_BINARY"] == "/opt/haproxy"
+    assert chosen["RAY_SERVE_HAPROXY_BINARY_PATH"] == str(flags.LAUNCHER)
 
 
 def test_without_a_haproxy_binary_serve_uses_its_own_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,31 +99,14 @@ def served(instance: Instance, tmp_path: Path, front: str) -> Iterator[tuple[str
                 run.wait(60)
 
 
-def descendants(pid: int) -> set[int]:
-    """The process's children, theirs, and so on."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found, todo = set[int](), [pid]
-    while todo:
-        new = children.get(todo.pop(), [])
-        found |= set(new)
-        todo += new
-    return found
+def call_without_token(port: int) -> str:
+    """The code of the answer to a call between replicas from whoever has no token; its arguments would be unpickled."""
+    import grpc
+    from ray.serve.generated import serve_pb2, serve_pb2_grpc
 
-
-def alive(pids: set[int]) -> set[str]:
-    names = set()
-    for pid in pids:
-        try:
-            names.add(f"{pid} {Path(f'/proc/{pid}/cmdline').read_text()[:100]}")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return names
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as refused:
+        serve_pb2_grpc.ASGIServiceStub(channel).HandleRequest(serve_pb2.ASGIRequest())
+    return str(refused.value.code().name)
 
 
 @pytest.mark.slow
@@ -152,6 +147,11 @@ def test_start_read_promote_stop(instance: Instance, tmp_path: Path, front: str)
         assert httpx.get(f"{url}/v1/consumers/x/embeddings/y").headers["content-type"] == "application/problem+json"
 
         family = descendants(run.pid)
+        open_to_the_network = {port for host, port in listening(family) if not host.startswith("127.")}
+        assert len(open_to_the_network) <= 1, (
+            "only the replica's port for other replicas, which Ray cannot bind elsewhere"
+        )
+        assert {call_without_token(port) for port in open_to_the_network} <= {"UNAUTHENTICATED"}
         assert any("haproxy" in name for name in alive(family)) == (front == "haproxy")
         run.send_signal(signal.SIGTERM)
         assert run.wait(60) == 0
