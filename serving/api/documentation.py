@@ -88,7 +88,7 @@ Strict = Annotated[bool, Query(description="404 for users of whom nothing is kno
 def _embedding_responses(model: type, *further: int) -> dict[int | str, dict[str, Any]]:
     arrow = {"schema": {"type": "string", "format": "binary"}}
     success = {"model": model, "description": "JSON, or Arrow by Accept.", "content": {answers.ARROW: arrow}}
-    return {200: success, **refusals(Scope.READ), **problems.problem_responses(400, 404, 409, *further)}
+    return {200: success, **refusals(), **problems.problem_responses(400, 404, 409, *further)}
 
 
 hot = APIRouter(prefix=PATH, tags=["embeddings"], default_response_class=Response)
@@ -118,7 +118,7 @@ DIRECT = {"security": security(Scope.EVENTS)}
 incoming = APIRouter(tags=["events"], default_response_class=Response)
 RECEIPT: dict[int | str, dict[str, Any]] = {
     202: {"model": ReceiptAnswer, "description": "What was accepted is durable; the others have their reasons."},
-    **refusals(Scope.EVENTS),
+    **refusals(),
     **problems.problem_responses(413, 422),
 }
 Events = EventRecord | Annotated[list[EventRecord], Field(min_length=1, max_length=MOST)]

@@ -1,6 +1,7 @@
 """The guard of the API: every caller under /v1 is let in before a route runs and before a body is read."""
 
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
@@ -27,15 +28,36 @@ SCHEME = "api_key"
 MAX_REFUSALS = 1000
 """Refused attempts that may wait for the audit; in a flood some are not audited, but all requests are answered."""
 
+AUDITED_AT_ONCE, SECONDS_EACH = 1000, 10.0
+"""Refused attempts that a gateway has the audit keep, and seconds until it keeps one more: a flood that lasts a year
+stays below a gigabyte."""
+
+
+class Allowance:
+    """`most` things at once, and one more after each `seconds`."""
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._most, self._seconds = most, seconds
+        self._left, self._at = float(most), time.monotonic()
+
+    def take(self) -> bool:
+        """Whether there is one left, which is then taken."""
+        now = time.monotonic()
+        self._left, self._at = min(self._most, self._left + (now - self._at) / self._seconds), now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
 
 def security(scope: Scope | None) -> list[dict[str, list[str]]]:
     """The `security` of an operation in the OpenAPI document."""
     return [{SCHEME: [scope.value] if scope else []}]
 
 
-def refusals(scope: Scope | None) -> dict[int | str, dict[str, Any]]:
+def refusals() -> dict[int | str, dict[str, Any]]:
     """OpenAPI `responses` of callers who are not let in; 503 until the registry has answered once."""
-    return problem_responses(401, 503) if scope is None else problem_responses(401, 403, 503)
+    return problem_responses(401, 403, 503)
 
 
 class Guard:
@@ -45,8 +67,9 @@ class Guard:
         self._access = access
         self._registry = registry
         self._audit = BoundedThreads("the audit", threads=1, limit=MAX_REFUSALS)
+        self._allowance = Allowance(AUDITED_AT_ONCE, SECONDS_EACH)
         self._dropped = Counter(
-            "portrait_refusals_dropped", "Refused attempts that the audit was too slow for.", registry=metrics
+            "portrait_refusals_dropped", "Refused attempts that were too many for the audit.", registry=metrics
         )
 
     def admit(self, request: Request, scope: Scope | None, path: str = "") -> str:
@@ -57,6 +80,7 @@ class Guard:
         actor = ANONYMOUS
         consumer = request.path_params.get("consumer")
         try:
+            self._access.require_own_site(request.headers)
             caller = self._access.identify(bearer(request.headers.get("authorization")))
             actor = caller.name
             caller.require(scope, consumer)
@@ -65,11 +89,18 @@ class Guard:
             raise
         return actor
 
+    def require_own_site(self, request: Request) -> None:
+        """Refuse web pages of other sites where no key is asked for: of routes that need none in any case."""
+        self._access.require_own_site(request.headers)
+
     def router(self, scope: Scope | None, tag: str) -> APIRouter:
         """A router under /v1 whose routes all need the scope, for the consumer in their path if there is one."""
         return APIRouter(prefix="/v1", tags=[tag], route_class=_guarded_route_class(self, scope))
 
     def _keep(self, actor: str, subject: str, refusal: AccessDenied) -> None:
+        if not self._allowance.take():
+            self._dropped.inc()
+            return
         try:
             self._audit.submit(lambda: self._registry.acting(actor).audit.refused(Action.ACCESS, subject, refusal))
         except Unavailable:
@@ -81,7 +112,7 @@ def _guarded_route_class(guard: Guard, scope: Scope | None) -> type[APIRoute]:
         """A route that lets its caller in first."""
 
         def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-            options["responses"] = {**(options.get("responses") or {}), **refusals(scope)}
+            options["responses"] = {**(options.get("responses") or {}), **refusals()}
             options["openapi_extra"] = {"security": security(scope)}
             super().__init__(path, endpoint, **options)
 

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
 from portrait.registry.errors import Unavailable
 from portrait.registry.records.records import EmbeddingVersion
+from portrait.serving.api.guard import Guard
 from portrait.serving.api.schemas import Health, Readiness
 from portrait.serving.bounded_threads import BoundedThreads
 from portrait.serving.http.metrics import CONTENT_TYPE, GatewayMetrics
@@ -19,9 +20,12 @@ from portrait.serving.state.routing import served_versions
 ALIVE = b'{"status":"ok"}'
 
 
-def router(reader: PooledReader, metrics: GatewayMetrics, operations: Operations, threads: BoundedThreads) -> APIRouter:
+def router(
+    reader: PooledReader, guard: Guard, metrics: GatewayMetrics, operations: Operations, threads: BoundedThreads
+) -> APIRouter:
     """The routes /healthz, /readyz and /metrics; they need no key."""
     routes = APIRouter(tags=["operations"])
+    own_site = [Depends(guard.require_own_site)]
     assignments = reader.reader.assignments
 
     @routes.get("/healthz", response_class=Response, responses={200: {"model": Health}})
@@ -29,7 +33,7 @@ def router(reader: PooledReader, metrics: GatewayMetrics, operations: Operations
         """200 as long as the process answers."""
         return Response(ALIVE, media_type="application/json")
 
-    @routes.get("/readyz", responses=problem_responses(503))
+    @routes.get("/readyz", responses=problem_responses(403, 503), dependencies=own_site)
     async def readyz() -> Readiness:
         """200 when the assignments are known and the online store answers, even while the registry is away.
 
@@ -51,7 +55,9 @@ def router(reader: PooledReader, metrics: GatewayMetrics, operations: Operations
             online_store=trouble,
         )
 
-    @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    shown = {200: {"content": {"text/plain": {}}}, **problem_responses(403, 503)}
+
+    @routes.get("/metrics", response_class=Response, responses=shown, dependencies=own_site)
     async def show_metrics() -> Response:
         """Prometheus metrics of this gateway, and of the refresh wherever its shards run."""
         try:

@@ -54,7 +54,7 @@ def create_app(
     app.include_router(keys.router(guard, registry, threads))
     app.include_router(keys.audit_router(guard, registry, threads))
     app.include_router(forgetting.router(guard, operations, threads))
-    app.include_router(health.router(reader, metrics, operations, threads))
+    app.include_router(health.router(reader, guard, metrics, operations, threads))
     app.add_middleware(RequestTimer, metrics=metrics)
     problems.install(app)
     app.openapi = cache(  # type: ignore[method-assign]

@@ -1,8 +1,11 @@
 """Access over HTTP: API keys from the polled state, checked without a query."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import ip_address
+
+from starlette.datastructures import Headers
 
 from portrait.registry.access.keys import find_key
 from portrait.registry.errors import Conflict, Forbidden, Unauthenticated
@@ -45,6 +48,28 @@ class Access:
         self._assignments = assignments
         self._open_without_keys = is_loopback(settings.host) and not settings.production
 
+    def require_own_site(self, headers: Headers) -> None:
+        """Raise Forbidden where no key is asked for and a web page of another site may have sent the request.
+
+        A browser runs pages of strangers on this machine, and sends what they say. A page that had its own name resolve
+        to loopback is seen by the Host, one that posts here from elsewhere by its Origin. With keys both are harmless:
+        no browser adds a key by itself.
+        """
+        if not self._open_without_keys or self._assignments.state.keys:
+            return
+        hosts = headers.getlist("host")
+        if not all(map(_is_this_machine, hosts)):
+            raise Forbidden(
+                f"the request is for {', '.join(hosts)[:80]!r}; without API keys only requests for localhost or "
+                "127.0.0.1 are answered, so that no web page of a stranger can send any: ask for that, or make a key"
+            )
+        for origin in headers.getlist("origin"):
+            if origin.lower().partition("://")[2] not in {host.lower() for host in hosts}:
+                raise Forbidden(
+                    f"the request is sent by a web page of {origin[:80]!r}; without API keys only pages of this "
+                    "gateway may send any: make a key"
+                )
+
     def identify(self, presented: str | None) -> Caller:
         """The caller with this key; raises Unauthenticated, and Unavailable until the registry has answered once."""
         keys = self._assignments.state.keys
@@ -72,6 +97,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([0-9a-z.-]+))(?::\d+)?", re.IGNORECASE)
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether a Host header, of any port, names this machine in words that nobody else can have answered."""
+    parts = HOST.fullmatch(host)
+    return parts is not None and is_loopback((parts[1] or parts[2]).lower().removesuffix("."))
 
 
 MAKE_ONE = "make one with `portrait keys add NAME --administer`"

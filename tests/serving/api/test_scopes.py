@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from portrait.registry.access.audit import Audit, AuditOutcome
 from portrait.registry.registry import Registry
 from portrait.registry.serving_state.serving_state import read_state
+from portrait.serving.api.guard import Allowance
 from portrait.serving.gateway.app import create_app
 from tests.serving.api.api_table import CALLERS, PRESENTED, TABLE, headers
 from tests.serving.conftest import SETTINGS
@@ -132,6 +133,52 @@ def test_a_flood_of_refusals_is_dropped_and_counted_but_answered(
             held.set()
 
 
+def test_the_audit_keeps_a_limited_number_of_refusals(
+    keyed: TestClient, parts: Twins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portrait.serving.api.guard.AUDITED_AT_ONCE", 3)
+    with TestClient(create_app(parts.pool, parts.operations, parts.arrivals, SETTINGS)) as client:
+        before = dropped(client)
+        assert [client.get("/v1/keys").status_code for _ in range(10)] == [401] * 10
+        assert dropped(client) - before == 7
+    assert len(refusals(parts, 3)) == 3
+
+
+def test_an_allowance_grows_again_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    allowance = Allowance(2, seconds=10)
+    assert [allowance.take() for _ in range(3)] == [True, True, False]
+    now = 109.0
+    assert not allowance.take()
+    now = 110.5
+    assert [allowance.take() for _ in range(2)] == [True, False]
+    now = 1000.0
+    assert [allowance.take() for _ in range(3)] == [True, True, False], "never more than at once"
+
+
 def dropped(client: TestClient) -> float:
     shown = re.search(r"^portrait_refusals_dropped_total (.+)$", client.get("/metrics").text, re.MULTILINE)
     return float(shown[1]) if shown else 0.0
+
+
+PLACES = {"/v1/consumers": "GET", "/v1/consumers/ranker/embeddings/ada": "GET", "/metrics": "GET", "/readyz": "GET"}
+
+
+@pytest.mark.parametrize(("path", "method"), {**PLACES, "/v1/users/ada": "DELETE", "/v1/events": "POST"}.items())
+def test_without_keys_web_pages_of_strangers_are_refused_everywhere(http: TestClient, path: str, method: str) -> None:
+    for foreign in ({"host": "evil.example"}, {"origin": "http://evil.example"}):
+        answer = http.request(method, path, headers=foreign)
+        assert answer.status_code == 403 and "without API keys" in answer.json()["detail"]
+    assert http.request(method, path).status_code != 403
+
+
+def test_a_page_of_a_stranger_is_audited(http: TestClient, parts: Twins) -> None:
+    http.post("/v1/consumers/ranker/promotions", json={}, headers={"origin": "http://evil.example"})
+    assert refusals(parts, 1) == [("anonymous", "consumer ranker")]
+
+
+def test_with_keys_names_do_not_matter(keyed: TestClient) -> None:
+    given = headers("read") | {"host": "portrait.example", "origin": "https://elsewhere.example"}
+    assert keyed.get("/v1/consumers/ranker/embeddings/ada", headers=given).status_code == 200
+    assert keyed.get("/readyz", headers=given).status_code == 200

@@ -28,7 +28,7 @@ def app(parts: Twins) -> FastAPI:
 def ask(app: FastAPI, question: Callable[[AsyncClient], object], consumer: str = "ranker", **options: int) -> object:
     async def run() -> object:
         transport = httpx.ASGITransport(app)
-        async with AsyncClient("http://portrait", consumer, transport=transport, **options) as client:
+        async with AsyncClient("http://localhost", consumer, transport=transport, **options) as client:
             return await question(client)  # type: ignore[misc]
 
     return asyncio.run(run())

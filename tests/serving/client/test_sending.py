@@ -46,7 +46,7 @@ def events(count: int) -> list[dict[str, object]]:
 
 def send(app: FastAPI, work: Callable[[AsyncClient], Any]) -> Any:
     async def run() -> Any:
-        async with AsyncClient("http://portrait", transport=httpx.ASGITransport(app)) as client:
+        async with AsyncClient("http://localhost", transport=httpx.ASGITransport(app)) as client:
             return await work(client)
 
     return asyncio.run(run())

@@ -4,6 +4,7 @@ import hmac
 from dataclasses import replace
 
 import pytest
+from starlette.datastructures import Headers
 
 from portrait.registry.errors import Forbidden, Unauthenticated, Unavailable
 from portrait.registry.records.grants import Scope
@@ -156,3 +157,50 @@ def test_only_bearer_counts(header: str | None, found: str | None) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "localhost.evil", "", "127.0.0.1.nip.io"])
 def test_what_is_not_loopback(host: str) -> None:
     assert not is_loopback(host)
+
+
+OWN_HOSTS = ("127.0.0.1:8000", "localhost", "LocalHost:9000", "localhost.:8000", "127.9.9.9", "[::1]:8000")
+FOREIGN_HOSTS = (
+    "evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example:8000", "10.0.0.7:8000",
+    "0.0.0.0:8000", "evil", "", "127.0.0.1@evil.example", "[::1", "[fe80::1]:8000", "localhost:8000 evil",
+)  # fmt: skip
+
+
+def headers(*given: tuple[str, str]) -> Headers:
+    return Headers(raw=[(name.encode(), value.encode()) for name, value in given])
+
+
+@pytest.mark.parametrize("host", OWN_HOSTS)
+def test_without_keys_this_machine_is_asked_by_its_own_names(host: str) -> None:
+    access().require_own_site(headers(("host", host)))
+    access().require_own_site(headers(("host", host), ("origin", f"http://{host}")))
+    access().require_own_site(headers())  # no browser leaves the host out
+
+
+@pytest.mark.parametrize("host", FOREIGN_HOSTS)
+def test_without_keys_a_name_that_resolves_to_this_machine_is_refused(host: str) -> None:
+    for given in ([("host", host)], [("host", "localhost"), ("host", host)], [("host", host), ("host", "localhost")]):
+        with pytest.raises(Forbidden, match="without API keys"):
+            access().require_own_site(headers(*given))
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "",
+        "http://127.0.0.1",
+        "http://127.0.0.1:9000",
+        "http://localhost:8000",
+        "file://",
+    ],
+)
+def test_without_keys_a_page_of_another_site_is_refused(origin: str) -> None:
+    with pytest.raises(Forbidden, match="web page"):
+        access().require_own_site(headers(("host", "127.0.0.1:8000"), ("origin", origin)))
+
+
+def test_with_keys_any_name_of_the_gateway_is_served() -> None:
+    access(*KEYS).require_own_site(headers(("host", "portrait.example"), ("origin", "https://portrait.example")))
+    access(host="0.0.0.0").require_own_site(headers(("host", "portrait.example")))  # nobody is let in without a key

@@ -182,7 +182,7 @@ def test_the_client_carries_it_too(http: TestClient, parts: Twins) -> None:
 
     async def ask() -> None:
         transport = httpx.ASGITransport(http.app)
-        async with AsyncClient("http://portrait", "ranker", transport=transport) as client:
+        async with AsyncClient("http://localhost", "ranker", transport=transport) as client:
             rows = await client.embeddings(["ada", "user-2"])
             assert [row.stale for row in rows] == [False, True]
             assert rows[1].vector.tolist() == [2.0] * DIMENSION
