@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from portrait.feature_repo.settings import FeatureSettings
-from portrait.registry.errors import Unavailable
+from portrait.registry.errors import Unavailable, first_line
 from portrait.registry.private_folder import RAY, private_folder
 
 START_SECONDS = 120.0
@@ -34,7 +34,7 @@ def ensure_ray(settings: FeatureSettings) -> bool:
         try:
             ray.init(address=address, log_to_driver=False)
         except ConnectionError as error:
-            raise Unavailable(f"there is no Ray cluster at {address} ({_first_line(error)})") from error
+            raise Unavailable(f"there is no Ray cluster at {address} ({first_line(error)})") from error
         return False
     # Where Ray was imported before, it has not seen the variable.
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
@@ -50,7 +50,7 @@ def ensure_ray(settings: FeatureSettings) -> bool:
             )
     except Exception as error:
         raise Unavailable(
-            f"Ray could not be started ({_first_line(error)}): the machine may be too busy or short of memory; "
+            f"Ray could not be started ({first_line(error)}): the machine may be too busy or short of memory; "
             "training also runs without Ray, with PORTRAIT_NUM_WORKERS=0"
         ) from error
     return True
@@ -94,7 +94,3 @@ def _patience() -> Iterator[None]:
         yield
     finally:
         services.get_node = once
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, PositiveInt, field_validator
 
-from portrait.registry.settings import RegistrySettings, require_url
+from portrait.registry.settings import RegistrySettings, require_sql_url, require_url
 
 
 class FeatureSettings(RegistrySettings):
@@ -19,7 +19,8 @@ class FeatureSettings(RegistrySettings):
     broker_url: str = Field(
         default="", description="redis://host:port/db for events through Redis Streams; empty: straight into the inbox."
     )
-    _urls = field_validator("feast_registry_url", "online_store_url", "broker_url")(require_url)
+    _urls = field_validator("online_store_url", "broker_url")(require_url)
+    _sql_url = field_validator("feast_registry_url")(require_sql_url)
 
     history_length: PositiveInt = Field(default=256, description="Events a user keeps in each service.")
     ingest_memory: str = Field(

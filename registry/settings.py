@@ -30,6 +30,16 @@ def with_psycopg(url: str) -> str:
     return f"postgresql+psycopg://{url.removeprefix(scheme)}" if url.startswith(scheme) else url
 
 
+SQL_DRIVERS = {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}
+
+
+def require_sql_url(url: str) -> str:
+    """`url` itself; raises ValueError unless it is empty or the URL of a database that Portrait runs on."""
+    if url and make_url(require_url(url)).drivername not in SQL_DRIVERS:
+        raise ValueError("Portrait runs on SQLite and Postgres: write postgresql://user@host/database")
+    return url
+
+
 class HomeSettings(BaseSettings):
     """Where everything of one Portrait instance lies; every floor's settings start from it."""
 
@@ -43,8 +53,8 @@ class HomeSettings(BaseSettings):
         # Resolved once: Feast changes the working directory, Ray workers have another one.
         try:
             home = home.expanduser().resolve()
-        except RuntimeError as error:  # ~name of nobody
-            raise ValueError(f"{error}: write the whole path") from None
+        except RuntimeError:  # neither HOME nor a user's entry, or ~name of nobody
+            raise ValueError("nobody knows what ~ is here: write the whole path, or set HOME") from None
         if "\\" in str(home) and set("*?[") & set(str(home)):  # together they cannot be written for DuckDB's readers
             raise ValueError("a path with both a backslash and one of * ? [ cannot be read: choose another folder")
         return home
@@ -57,7 +67,7 @@ class RegistrySettings(HomeSettings):
         default="", description="SQLAlchemy URL of the registry; postgresql:// is taken as psycopg 3."
     )
 
-    _url = field_validator("registry_url")(require_url)
+    _url = field_validator("registry_url")(require_sql_url)
 
     @property
     def database_url(self) -> str:

@@ -4,8 +4,8 @@ A working folder is locked for as long as its process lives, so that nobody has 
 """
 
 import fcntl
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +30,9 @@ def working_folder(home: Path, name: str) -> Iterator[Path]:
     """
     parent = home / STAGING
     parent.mkdir(parents=True, exist_ok=True)
-    hidden = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=parent))
+    # Not by tempfile, whose folders nobody else may enter: a snapshot is such a folder under its final name.
+    hidden = parent / f".{name}-{secrets.token_hex(4)}"
+    hidden.mkdir()
     folder = parent / hidden.name[1:]
     with (hidden / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

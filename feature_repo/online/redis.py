@@ -418,8 +418,9 @@ def _row(key: bytes, features: Sequence[str], order: bytes | None, *values: byte
 def _scan(client: redis.Redis, config: RepoConfig, join_keys: list[str]) -> Iterator[list[bytes]]:
     # The prefix is compared here: its bytes may mean something to the server's pattern language.
     prefix = serialize_entity_key_prefix(join_keys)
-    every = client.scan_iter(b"*" + config.project.encode(), count=SCAN_ROWS)
-    return chunks((key for key in every if key.startswith(prefix)), SCAN_ROWS)
+    with _explain_errors(config):
+        every = client.scan_iter(b"*" + config.project.encode(), count=SCAN_ROWS)
+        yield from chunks((key for key in every if key.startswith(prefix)), SCAN_ROWS)
 
 
 @lru_cache(maxsize=4096)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from portrait.infra.cli.options import Consumer, Json
-from portrait.infra.cli.output import console, plain, print_json, say
+from portrait.infra.cli.output import console, notices, plain, print_json, say
 
 Gates = Annotated[
     list[str] | None,
@@ -105,6 +105,8 @@ def status(as_json: Json = False) -> None:
     else:
         for table in status_tables(report):
             console().print(table)
+    for what in report.away:
+        notices().print(f"away: {what}", soft_wrap=True, markup=False)
 
 
 def _fields(record: Any) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """The `portrait` command line. Nothing heavy is imported before a command runs, so `--help` answers at once."""
 
+import getpass
+import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -92,9 +95,27 @@ def _options(
     pass
 
 
+def complete_environment() -> None:
+    """Give libraries, and the processes that they start, the name and HOME that the user of a container may lack.
+
+    Ray Train for instance cannot even be imported without a HOME. Nobody else writes to that of the instance.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        from portrait.infra.settings import Settings
+
+        os.environ["HOME"] = str(Settings().home)
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # which of them depends on the version of Python
+        os.environ["LOGNAME"] = f"uid-{os.getuid()}"
+
+
 def main() -> None:
     """Run a command; errors meant for people are one line on standard error (2: bad input, 1: anything else)."""
     try:
+        complete_environment()
         app()
     except Exception as error:
         if (full := say_full_disk(error)) is not None:

@@ -34,10 +34,10 @@ class VersionStatus:
 
     version: str
     state: str
-    users_online: int
+    users_online: int | None  # None while the online store is away
     users_known: int
     as_of: datetime | None
-    online_bytes: int  # of the vectors themselves, without the store's overhead
+    online_bytes: int | None  # of the vectors themselves, without the store's overhead; None as above
     offline_bytes: int
     consumers: list[str]  # consumers that read it, stable or canary
     kept_by: list[str]  # every pin as text; empty when it may be retired
@@ -56,18 +56,25 @@ class Status:
     refresh: Freshness
     online_store: str | None  # what the online store has lost, or why it does not match; None when it is sound
     forgetting: int  # users whose forgetting was interrupted: forget them again
+    away: list[str]  # what does not answer, and so is not counted
 
 
 def read_status(portrait: Portrait) -> Status:
-    """The status of an instance, from its registry, log and stores."""
+    """The status of an instance, from its registry, log and stores; raises Unavailable when the registry is away."""
     manifest = portrait.log.manifest()
     known = portrait.log.users_count()
     pins: dict[str, list[Pin]] = {}
     for pin in portrait.registry.retirements.pins():
         pins.setdefault(pin.version, []).append(pin)
-    versions = []
+    versions: list[VersionStatus] = []
+    away: list[str] = []
     for version in portrait.registry.versions.list(set(VersionState) - {VersionState.RETIRED}):
-        online = _online(portrait, version)
+        online = None
+        if not away:  # asking again would only wait again
+            try:
+                online = _online(portrait, version)
+            except Unavailable as error:
+                away.append(str(error))
         folder = portrait.settings.home / "embeddings" / version.id
         versions.append(
             VersionStatus(
@@ -76,7 +83,7 @@ def read_status(portrait: Portrait) -> Status:
                 users_online=online,
                 users_known=known,
                 as_of=version.last_as_of,
-                online_bytes=online * version.dimension * 4,
+                online_bytes=None if online is None else online * version.dimension * 4,
                 offline_bytes=sum(path.stat().st_size for path in folder.rglob("*.parquet")),
                 consumers=sorted({pin.consumer for pin in pins.get(version.id, []) if pin.why != "rollback"}),
                 kept_by=[_why(pin) for pin in pins.get(version.id, [])],
@@ -97,6 +104,7 @@ def read_status(portrait: Portrait) -> Status:
         refresh=read_freshness(portrait.registry),
         online_store=_store_trouble(portrait),
         forgetting=count_unfinished(portrait.database),
+        away=away,
     )
 
 

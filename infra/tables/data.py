@@ -38,9 +38,9 @@ def status_tables(status: Status) -> Iterator[Table]:
         versions.add_row(
             one.version,
             one.state,
-            f"{one.users_online:,} of {one.users_known:,}",
+            f"{'?' if one.users_online is None else f'{one.users_online:,}'} of {one.users_known:,}",
             moment(one.as_of),
-            size(one.online_bytes),
+            "?" if one.online_bytes is None else size(one.online_bytes),
             size(one.offline_bytes),
             "\n".join(one.kept_by) or "nothing: `portrait retire` may end it",
         )

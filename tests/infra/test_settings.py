@@ -1,10 +1,12 @@
 """Settings: every one has its variable, its row in the documentation, and a complaint that names it."""
 
+import getpass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from portrait.infra.cli.main import complete_environment
 from portrait.infra.settings import Settings
 from portrait.registry.errors import InvalidInput
 from portrait.registry.settings import PROJECT_ROOT
@@ -82,6 +84,38 @@ def test_a_bad_value_is_named_with_its_variable(
     monkeypatch.setenv(variable, value)
     with pytest.raises(InvalidInput, match=f"^{complaint}"):
         Settings()
+
+
+@pytest.mark.parametrize("variable", ["PORTRAIT_REGISTRY_URL", "PORTRAIT_FEAST_REGISTRY_URL"])
+@pytest.mark.parametrize(
+    "url", ["mysql://ann:secret@db/x", "postgres://ann:secret@db/x", "postgresql+psycopg2://db/x", "redis://db:6379/0"]
+)
+def test_another_kind_of_database_is_told_without_its_password(
+    variable: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, url)
+    shown = url.replace("secret", "***")
+    with pytest.raises(InvalidInput) as refused:
+        Settings()
+    wanted = "Portrait runs on SQLite and Postgres: write postgresql://user@host/database"
+    assert str(refused.value).lower() == f"{variable}={shown}: {wanted}".lower()
+
+
+def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_123)  # as OpenShift chooses them
+    assert Settings().actor == "uid-4000000123"
+
+
+def test_commands_have_a_home_and_a_name_for_libraries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variable in ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "")  # so that it is put back whatever the code sets
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("PORTRAIT_HOME", str(tmp_path))
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_123)
+    complete_environment()
+    assert (Path.home(), getpass.getuser()) == (tmp_path, "uid-4000000123")
 
 
 def test_two_bad_values_are_both_named(monkeypatch: pytest.MonkeyPatch) -> None:

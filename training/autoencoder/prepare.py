@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from portrait.registry.errors import InvalidInput
 from portrait.registry.progress import Progress
@@ -15,6 +15,7 @@ from portrait.training.autoencoder.config import AutoencoderConfig
 from portrait.training.autoencoder.item_table import ItemTable
 from portrait.training.autoencoder.moments import Moments
 from portrait.training.encoding.arrays import Float32
+from portrait.training.encoding.tensor_files import save_tensors
 from portrait.training.encoding.user_batch import Batcher, Vocabularies
 from portrait.training.encoding.vocabulary import Vocabulary, catalogue_keys
 from portrait.training.modality import Modality
@@ -49,9 +50,9 @@ def prepare(inputs: TrainingInputs, config: AutoencoderConfig, folder: Path, pro
             f"{users} users have events or a profile before {inputs.as_of}, training needs {FEWEST_USERS}: "
             "ingest more events or choose a later --as-of"
         )
-    save_file(moments.standardisation(_map_rows(folder, layout)), folder / "standardisation.safetensors")
-    save_file({modality.name: modality.vectors for modality in modalities}, folder / "items.safetensors")
-    save_file(text.tensors if text else {}, folder / "text.safetensors")
+    save_tensors(moments.standardisation(_map_rows(folder, layout)), folder / "standardisation.safetensors")
+    save_tensors({modality.name: modality.vectors for modality in modalities}, folder / "items.safetensors")
+    save_tensors(text.tensors if text else {}, folder / "text.safetensors")
     document = {
         "layout": layout.to_json(),
         "vocabularies": vocabularies.to_json(),

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from portrait.registry.errors import FingerprintMismatch
 from portrait.training.encoding.sealed_folder import SHOWN, file_digests, read_document, verify_file
+from portrait.training.encoding.tensor_files import save_tensors
 
 FORMAT = 1
 MANIFEST = {"format", "family", "revision", "dimension", "fingerprint", "files"}
@@ -71,11 +72,11 @@ def save_content(folder: Path, content: Content) -> None:
     from portrait.training.encoding.vocabulary import SEPARATOR
 
     (folder / "encoder.json").write_text(json.dumps(content.document, indent=1, sort_keys=True, ensure_ascii=False))
-    save_file(content.weights, folder / "weights.safetensors")
-    save_file(content.item_vectors, folder / "items.safetensors")
+    save_tensors(content.weights, folder / "weights.safetensors")
+    save_tensors(content.item_vectors, folder / "items.safetensors")
     if content.text:
         (folder / WORDS).write_text(json.dumps(content.words, ensure_ascii=False))
-        save_file(content.text, folder / TEXT)
+        save_tensors(content.text, folder / TEXT)
     keys = [key.split(SEPARATOR, 1) for key in content.items]
     columns = {"service": [service for service, _ in keys], "item_id": [item for _, item in keys]}
     table = pa.table(columns, schema=pa.schema([(name, pa.string()) for name in columns]))

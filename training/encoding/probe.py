@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from portrait.feature_repo.declaration.input_schema import Field, FieldKind, InputSchema
 from portrait.feature_repo.schemas import HISTORY, TIME
 from portrait.training.encoding.arrays import DAY_US, Float32, Int64
 from portrait.training.encoding.artifact import Content
 from portrait.training.encoding.sealed_folder import SHOWN
+from portrait.training.encoding.tensor_files import save_tensors
 from portrait.training.encoding.vocabulary import SEPARATOR
 
 TOLERANCE = 1e-4  # of z, whose deviation is about 1; another processor rounds otherwise
@@ -51,7 +52,7 @@ def probe_users(content: Content, as_of: int) -> tuple[pa.Table, Int64]:
 def save(folder: Path, users: pa.Table, as_of: Int64, vectors: Float32) -> None:
     """Store probe users, their as-of times and their vectors."""
     pq.write_table(users, folder / "probe.parquet")
-    save_file({"as_of": as_of, "vectors": vectors}, folder / "probe.safetensors")
+    save_tensors({"as_of": as_of, "vectors": vectors}, folder / "probe.safetensors")
 
 
 def load(folder: Path) -> tuple[pa.Table, Int64, Float32]:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from scipy.special import softmax
 
 from portrait.training.encoding.arrays import Float32
+from portrait.training.encoding.tensor_files import save_tensors
 from portrait.training.heads.descent import Scale
 from portrait.training.heads.examples import Labelled
 from portrait.training.metrics.classes import log_loss
@@ -33,7 +34,7 @@ class LogisticModel:
         return found
 
     def write(self, folder: Path) -> None:
-        save_file({"weights": self.weights, "bias": self.bias}, folder / FILE)
+        save_tensors({"weights": self.weights, "bias": self.bias}, folder / FILE)
 
 
 class Logistic:

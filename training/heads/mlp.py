@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from portrait.training.encoding.arrays import Float32
+from portrait.training.encoding.tensor_files import save_tensors
 from portrait.training.heads.descent import Scale, descend
 from portrait.training.heads.examples import Labelled
 from portrait.training.metrics.classes import log_loss
@@ -32,7 +33,7 @@ class MlpModel:
         return found
 
     def write(self, folder: Path) -> None:
-        save_file(self.network.state_dict(), folder / FILE)
+        save_tensors({name: kept.numpy() for name, kept in self.network.state_dict().items()}, folder / FILE)
 
 
 class Mlp:

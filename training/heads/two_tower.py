@@ -5,11 +5,12 @@ from typing import Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from portrait.training.encoding.arrays import Float32
+from portrait.training.encoding.tensor_files import save_tensors
 from portrait.training.heads.descent import Scale, descend
 from portrait.training.heads.examples import Chosen, Items
 from portrait.training.metrics.ranking import full_ranks, ndcg
@@ -72,7 +73,7 @@ class TwoTowerModel:
 
     def write(self, folder: Path) -> None:
         """One safetensors file, the items' features in it."""
-        save_file(self._towers.state_dict(), folder / FILE)
+        save_tensors({name: kept.numpy() for name, kept in self._towers.state_dict().items()}, folder / FILE)
 
 
 class TwoTower:

@@ -1,6 +1,7 @@
 """Snapshots: their users and content, their immutability, and the same cut on Ray."""
 
 import shutil
+import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -88,6 +89,13 @@ def test_the_same_cut_is_the_same_snapshot(filled: EventLog, write: Write) -> No
     assert second.id != first.id
     assert [snapshot.id for snapshot in snapshots(filled.home)[:1]] == [first.id]
     assert read_all(first).num_rows == 4
+
+
+def test_another_user_may_enter_a_snapshot_as_any_other_folder(filled: EventLog, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    cut_snapshot(filled)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in filled.home.rglob("*") if path.is_dir()}
+    assert modes == {stat.S_IMODE((tmp_path / "other").stat().st_mode)}
 
 
 def test_folders_are_hidden_until_whole(filled: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -686,11 +686,25 @@ def test_concurrent_writers_leave_the_greatest(setup: Setup) -> None:
     assert rows.vectors.tobytes() == vectors_of(int(rows.position[0])).tobytes()
 
 
-def test_a_server_that_is_away_is_named_without_its_password() -> None:
+ASKED: dict[str, Callable[[PortraitRedisOnlineStore, RepoConfig], object]] = {
+    "read": lambda store, config: store.read_vectors(config, VIEW, ["ann"], DIMENSION),
+    "count": lambda store, config: store.count_rows(config, VIEW),
+    "delete": lambda store, config: list(store.delete_rows(config, VIEW, ["vector"])),
+    "views": lambda store, config: store.views_of(config, "ann"),
+    "forget": lambda store, config: store.delete_users(config, ["ann"]),
+    "purge": lambda store, config: store.purge(config),
+    "bytes": lambda store, config: store.held_bytes(config, ["ann"]),
+}
+
+
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+def test_a_server_that_is_away_is_named_without_its_password(
+    ask: Callable[[PortraitRedisOnlineStore, RepoConfig], object],
+) -> None:
     online = {"type": STORES["redis"], "location": "redis://:secret@127.0.0.1:1/0"}
     config = RepoConfig(project="portrait", registry="unused", online_store=online, offline_store={"type": "duckdb"})
     with pytest.raises(Unavailable, match=r"redis://:\*\*\*@127.0.0.1:1/0"):
-        PortraitRedisOnlineStore().read_vectors(config, VIEW, ["ann"], DIMENSION)
+        ask(PortraitRedisOnlineStore(), config)
 
 
 def test_a_view_that_was_never_applied_is_named(tmp_path: Path) -> None:

@@ -292,6 +292,7 @@ def test_one_line_says_what_is_wrong(lived_in: Commands, command: list[str], cod
         ({"PORTRAIT_REGISTRY_URL": "postgresql://127.0.0.1:1/none"}, 1, ["127.0.0.1"]),
         ({"PORTRAIT_REGISTRY_URL": "somewhere"}, 2, ["PORTRAIT_REGISTRY_URL=somewhere", "postgresql://"]),
         ({"PORTRAIT_ONLINE_STORE_URL": "somewhere"}, 2, ["PORTRAIT_ONLINE_STORE_URL=somewhere"]),
+        ({"PORTRAIT_HOME": "~nobody-of-this-name/home"}, 2, ["PORTRAIT_HOME=~nobody-of-this-name/home", "whole path"]),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )

@@ -49,6 +49,20 @@ def test_a_failed_version_is_shown_as_long_as_it_holds_data(registered: Portrait
     assert read_status(registered).versions == []
 
 
+def test_what_can_be_told_is_told_while_the_online_store_is_away(registered: Portrait) -> None:
+    known = read_status(registered)
+    away = "redis://:secret@127.0.0.1:1/0"
+    with Portrait.open(registered.settings.model_copy(update={"online_store_url": away})) as portrait:
+        status = read_status(portrait)
+    [version] = status.versions
+    assert (version.version, version.users_online, version.online_bytes) == ("autoencoder-1", None, None)
+    assert version.users_known == USERS and version.offline_bytes == known.versions[0].offline_bytes
+    assert (status.log, status.generation) == (known.log, known.generation)
+    [line] = status.away
+    assert "redis://:***@127.0.0.1:1/0 does not answer" in line
+    assert known.away == []
+
+
 def test_the_log_in_one_line(registered: Portrait) -> None:
     status = read_status(registered)
     assert status.home == str(registered.settings.home)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,13 @@ def test_what_is_in_it(either: TrainedModel) -> None:
     assert [manifest[name] for name in ("family", "dimension", "fingerprint")] == [either.family, 8, either.fingerprint]
     assert len(either.fingerprint) == 64
     assert (either.path / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_its_files_are_as_readable_as_any_other(either: TrainedModel, tmp_path: Path) -> None:
+    """A gateway may run as another user than the training."""
+    (tmp_path / "other").touch()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in either.path.iterdir()}
+    assert set(modes.values()) == {stat.S_IMODE((tmp_path / "other").stat().st_mode)}, modes
 
 
 def test_a_changed_byte_is_refused(either: TrainedModel, artifact: Path) -> None:
