@@ -1,5 +1,6 @@
 """Bodies of requests: types apart from what is stored, without any further fields, and limits on their size."""
 
+import asyncio
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -159,23 +160,31 @@ MAX_BODY = 64 * 1024
 """Bytes of a body that changes the registry; only batches of users may be larger."""
 
 
+BODY_SECONDS = 30.0
+"""How long a body may take: a replica works on a limited number of requests, which slow clients must not hold."""
+
+
 async def body_within(request: Request, limit: int, remedy: str) -> bytes:
     """The body of a request, unpacked where it is gzip.
 
-    Raises TooLarge as soon as more than `limit` bytes have come, packed or unpacked, and MalformedBody for what is no
-    gzip, or another encoding.
+    Raises TooLarge as soon as more than `limit` bytes have come, packed or unpacked, TooSlow, and MalformedBody for what
+    is no gzip, or another encoding.
     """
     parts, size, came = list[bytes](), 0, 0
     gunzip = Gunzip() if _is_gzip(request) else None
-    async for part in request.stream():
-        came += len(part)
-        for plain in gunzip.unpack(part, limit + 1) if gunzip else (part,):
-            parts.append(plain)
-            size += len(plain)
-            if size > limit:
-                break
-        if max(came, size) > limit:
-            raise problems.TooLarge("this body", limit, "bytes", remedy)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                came += len(part)
+                for plain in gunzip.unpack(part, limit + 1) if gunzip else (part,):
+                    parts.append(plain)
+                    size += len(plain)
+                    if size > limit:
+                        break
+                if max(came, size) > limit:
+                    raise problems.TooLarge("this body", limit, "bytes", remedy)
+    except TimeoutError:
+        raise problems.TooSlow(f"the body did not come within {BODY_SECONDS:g} s: send it faster, or less") from None
     if gunzip and not gunzip.complete:
         raise problems.MalformedBody("the body is said to be gzip and ends in the middle: send it again")
     return b"".join(parts)

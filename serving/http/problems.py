@@ -44,8 +44,13 @@ class TooLarge(InvalidInput):
         self.limit = limit
 
 
+class TooSlow(InvalidInput):
+    """The body of a request did not come in time."""
+
+
 STATUS: tuple[tuple[type[PortraitError], int, str], ...] = (
     (TooLarge, 413, "Too large"),
+    (TooSlow, 408, "Too slow"),
     (MalformedBody, 422, "Malformed body"),
     (InvalidInput, 400, "Invalid input"),
     (Unauthenticated, 401, "Unauthenticated"),

@@ -1,10 +1,12 @@
 """Hostile requests: the status is below 500, and no request changes the answer of another."""
 
+import asyncio
 import json
 from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Message
 
 from tests.serving.api.api_table import ADMINISTERS, HEAD, TABLE
 
@@ -85,3 +87,22 @@ def test_numbers_that_json_does_not_have(keyed: TestClient) -> None:
 def test_shares_outside_of_nothing_and_everybody(keyed: TestClient, share: object) -> None:
     body = {"version": "autoencoder-2", "canary_share": share}
     assert keyed.post("/v1/consumers/ranker/promotions", json=body, headers=ADMIN).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/consumers/ranker/promotions", "/v1/consumers/ranker/embeddings"])
+def test_a_body_that_does_not_end_is_given_up(http: TestClient, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portrait.serving.api.requests.BODY_SECONDS", 0.2)
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+    said: list[Message] = []
+
+    async def trickle() -> Message:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    asyncio.run(http.app({**scope, "headers": headers, "http_version": "1.1", "root_path": ""}, trickle, send))
+    assert said[0]["status"] == 408
+    assert b"did not come within 0.2 s" in said[1]["body"]
