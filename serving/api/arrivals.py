@@ -39,7 +39,7 @@ def _route(kind: SegmentKind, arrivals: Arrivals, guard: Guard, metrics: Gateway
     async def take(request: Request) -> Response:
         guard.admit(request, Scope.EVENTS, path)
         require_json(request)
-        records = _records(await _parsed(await body_within(request, MAX_BODY, SMALLER)))
+        records = _records(await _parse(await body_within(request, MAX_BODY, SMALLER)))
         receipt = await arrivals.take(kind, records)
         metrics.took(kind, receipt.outcomes)
         return _answer(receipt, len(records))
@@ -48,7 +48,7 @@ def _route(kind: SegmentKind, arrivals: Arrivals, guard: Guard, metrics: Gateway
     return Route(path, take, methods=["POST"])
 
 
-async def _parsed(body: bytes) -> object:
+async def _parse(body: bytes) -> object:
     """The body's JSON; what one record may not have, and costs that record alone, is still read."""
     try:
         return orjson.loads(body)

@@ -167,8 +167,8 @@ BODY_SECONDS = 30.0
 async def body_within(request: Request, limit: int, remedy: str) -> bytes:
     """The body of a request, unpacked where it is gzip.
 
-    Raises TooLarge as soon as more than `limit` bytes have come, packed or unpacked, TooSlow, and MalformedBody for what
-    is no gzip, or another encoding.
+    Raises TooLarge as soon as more than `limit` bytes have come, packed or unpacked, TooSlow, and MalformedBody for
+    what is no gzip, or another encoding.
     """
     parts, size, came = list[bytes](), 0, 0
     gunzip = Gunzip() if _is_gzip(request) else None

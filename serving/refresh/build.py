@@ -1,10 +1,10 @@
 """The parts of a refresh shard, built from settings."""
 
 from portrait.feature_repo.broker.redis_streams import open_broker
+from portrait.feature_repo.history.logged_users import LoggedUsers
 from portrait.feature_repo.ingest.known_columns import KnownColumns
 from portrait.feature_repo.ingest.records import RecordJudge
 from portrait.feature_repo.log.leases import LEASE, Leases
-from portrait.feature_repo.log.logged_users import LoggedUsers
 from portrait.feature_repo.store.fenced_writes import FencedWrites
 from portrait.registry.registry import Registry
 from portrait.serving.gateway.build import load_encoder_of, open_repo

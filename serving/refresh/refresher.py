@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from portrait.feature_repo.history.live_fold import fits, fold_rows
-from portrait.feature_repo.log.logged_users import LoggedUsers
+from portrait.feature_repo.history.logged_users import LoggedUsers
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.tail import LogRow, log_end, read_tail
 from portrait.feature_repo.schemas import microseconds
