@@ -71,6 +71,11 @@ def test_the_wheel_holds_one_package_and_the_file_of_old_names(wheel: Path) -> N
     assert {name for name in names if name.startswith("portrait/")} == ours
 
 
+def test_the_program_that_starts_haproxy_may_be_executed(environment: Path) -> None:
+    [program] = environment.rglob("portrait/serving/gateway/haproxy.sh")
+    assert os.access(program, os.X_OK)
+
+
 def test_commands_work_from_any_folder(environment: Path, tmp_path: Path) -> None:
     assert run(environment, tmp_path, "portrait", "--version").startswith("portrait 0.2.0")
     run(environment, tmp_path, "portrait", "apply")
