@@ -4,7 +4,8 @@ It is idempotent and free of order: events are placed by (event_time, event_id),
 came with and however often, because an id is in the log once.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -20,6 +21,7 @@ from portrait.feature_repo.log.manifest import Segment
 from portrait.feature_repo.log.profiles import USERS_KEYS, stored_types
 from portrait.feature_repo.schemas import EVENT_TYPES, HISTORY, ORDER, TIME, from_microseconds
 
+NAMED = {"user_id": "VARCHAR"}
 _LISTS = ("service", "item_id", "action", "weight", "event_time", "event_id")  # HISTORY's lists, in its order
 
 
@@ -35,7 +37,7 @@ class FoldInput:
     as_of: datetime
     computed_at: datetime
     signed_up_before: datetime | None = None  # profiles with a later sign-up do not count; None: all do
-    beyond: int | None = None  # only users with a position greater than this one; None: all users
+    beyond: Mapping[int, int] | None = None  # only users with a position greater than their bucket's; None: all users
     only: Sequence[str] | None = None  # only these users; None: all
 
 
@@ -74,20 +76,18 @@ def fold_tables(duck: Duck, given: FoldInput) -> FoldResult:
 
 def _load(duck: Duck, given: FoldInput) -> None:
     events = rows_of(given.home, given.events, EVENT_TYPES)
-    users = rows_of(given.home, given.users, {"user_id": "VARCHAR"})
     profiles = current_rows(given.home, given.users, stored_types(given.profile_schema), USERS_KEYS)
-    since = "true" if given.beyond is None else f"position > {given.beyond}"
     asked = "" if given.beyond is None and given.only is None else "AND user_id IN (FROM named_users)"
+    only = ""
     if given.only is not None:
         duck.register("only_users", pa.table({"user_id": pa.array(given.only, pa.string())}))
-        since += " AND user_id IN (SELECT user_id FROM only_users)"
+        only = "WHERE user_id IN (SELECT user_id FROM only_users)"
     # By the whole second, as the online store keeps it: the same users are in a snapshot and online.
     signed_up = (
         "created_time IS NULL OR date_trunc('second', created_time) < ?" if given.signed_up_before else "? IS NULL"
     )
     duck.execute(
-        "CREATE OR REPLACE TEMP TABLE named_users AS SELECT DISTINCT user_id FROM "
-        f"(SELECT user_id, position FROM {events} UNION ALL SELECT user_id, position FROM {users}) WHERE {since}"
+        f"CREATE OR REPLACE TEMP TABLE named_users AS SELECT DISTINCT user_id FROM ({_new_rows(given)}) {only}"
     )
     duck.execute(
         f"CREATE OR REPLACE TEMP TABLE counted_events AS FROM {events} WHERE event_time < ? {asked}", [given.as_of]
@@ -96,6 +96,24 @@ def _load(duck: Duck, given: FoldInput) -> None:
         f"CREATE OR REPLACE TEMP TABLE counted_profiles AS FROM {profiles} WHERE ({signed_up}) {asked}",
         [given.signed_up_before],
     )
+
+
+def _new_rows(given: FoldInput) -> str:
+    """A SELECT of the `user_id` of each row that counts as new; a segment without new rows is not opened."""
+    segments = [*given.events, *given.users]
+    if given.beyond is None:
+        return f"SELECT user_id FROM {rows_of(given.home, segments, NAMED)}"
+    parts: dict[int | None, list[Segment]] = defaultdict(list)
+    for segment in segments:
+        position = given.beyond[segment.bucket]
+        if segment.last_position > position:
+            parts[None if segment.first_position > position else position].append(segment)
+    selected = [
+        f"SELECT user_id FROM {rows_of(given.home, some, NAMED)}"
+        + (f" WHERE position > {position}" if position else "")
+        for position, some in parts.items()
+    ]
+    return " UNION ALL ".join(selected) or f"SELECT user_id FROM {rows_of(given.home, [], NAMED)}"
 
 
 def _histories(duck: Duck, given: FoldInput) -> pa.Table:

@@ -69,6 +69,14 @@ class Manifest:
             return [segment for segment in self.segments if segment.kind == kind]
         return [segment for bucket in sorted(buckets) for segment in self._by_bucket.get((kind, bucket), ())]
 
+    def ends_of(self, buckets: Collection[int]) -> dict[int, int]:
+        """The last position of the segments of each bucket, 0 without any."""
+        both = (SegmentKind.EVENTS, SegmentKind.USERS)
+        return {
+            bucket: max((s.last_position for kind in both for s in self._by_bucket.get((kind, bucket), ())), default=0)
+            for bucket in buckets
+        }
+
     def moved(self, commits: Mapping[int, int], buckets: Collection[int]) -> set[int]:
         """The buckets that have got further segments since, given their commits now."""
         return {bucket for bucket in buckets if commits.get(bucket, 0) != self.commits.get(bucket, 0)}
@@ -142,12 +150,12 @@ def commit_segments(
         return moved
 
 
-def mark_published(database: Database, bucket: int, up_to: int) -> None:
-    """Record that the bucket's positions up to `up_to` are online; a lower one changes nothing."""
+def mark_published(database: Database, up_to: Mapping[int, int]) -> None:
+    """Record that the positions of buckets up to these are online; a lower one changes nothing."""
     with database.transaction() as session:
-        session.execute(
-            update(BucketRow).where(BucketRow.bucket == bucket, BucketRow.published < up_to).values(published=up_to)
-        )
+        for bucket, position in sorted(up_to.items()):
+            behind = (BucketRow.bucket == bucket) & (BucketRow.published < position)
+            session.execute(update(BucketRow).where(behind).values(published=position))
 
 
 def lock_buckets(session: Session, buckets: Iterable[int]) -> dict[int, BucketRow]:

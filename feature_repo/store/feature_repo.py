@@ -1,7 +1,7 @@
 """The one seam to Feast: the floors above declare, write and read through `FeatureRepo`."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 
@@ -18,7 +18,7 @@ from portrait.feature_repo.declaration.source_files import prepare_source_files,
 from portrait.feature_repo.declaration.team_sources import TeamSource, select_sources
 from portrait.feature_repo.declaration.team_views import TeamFeature, applied_team_views, team_features
 from portrait.feature_repo.declaration.views import HISTORY_VIEW, PROFILE_VIEW, view_name
-from portrait.feature_repo.history.publish import publishable_rows
+from portrait.feature_repo.history.publish import portions_of, publishable_rows
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import mark_published
 from portrait.feature_repo.log.partition import BUCKETS
@@ -35,6 +35,9 @@ from portrait.registry.progress import Progress, silent
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.registry import Registry
 from portrait.registry.serving_state.serving_state import read_generation, record_projected
+
+PUBLISHED_ROWS = 500_000
+"""Rows of the log that are folded at once for publishing, unless a bucket has more."""
 
 WITH_VECTORS = (VersionState.BACKFILLING, VersionState.READY)
 COLUMNS_SECONDS = 10.0  # equal to the time of Feast's own cache of its registry
@@ -114,9 +117,11 @@ class FeatureRepo:
         self.identity.attest()
         write_catalogue(self.log)
         done, report, lost = 0, progress or silent, self.identity.lost()
-        for bucket in range(BUCKETS):
-            done += len(self.publish_bucket(bucket, 0 if bucket in lost else None)[0])
-            report("publish", bucket + 1, BUCKETS)
+        reached = 0
+        for portion in portions_of(self.log.manifest(), range(BUCKETS), PUBLISHED_ROWS):
+            done += len(self._publish(portion, {bucket: 0 for bucket in portion if bucket in lost})[0])
+            reached += len(portion)
+            report("publish", reached, BUCKETS)
         if lost and not self.registry.versions.list(WITH_VECTORS):  # else vectors have to follow
             self.identity.restored(lost)
         return done
@@ -130,17 +135,27 @@ class FeatureRepo:
         position is noted. A shard gives its epoch, under which it writes; raises LeaseLost when another shard holds the
         bucket.
         """
-        histories, profiles, up_to = publishable_rows(self.log, bucket, beyond, only)
         fence = None if epoch is None else Fence(bucket, epoch)
-        if len(histories):
+        users, up_to = self._publish([bucket], {} if beyond is None else {bucket: beyond}, fence, only)
+        return users, up_to[bucket]
+
+    def _publish(
+        self,
+        buckets: Sequence[int],
+        beyond: Mapping[int, int],
+        fence: Fence | None = None,
+        only: Sequence[str] | None = None,
+    ) -> tuple[list[str], dict[int, int]]:
+        new = publishable_rows(self.log, buckets, beyond, only)
+        users: list[str] = new.histories["user_id"].to_pylist()
+        if users:
             # Histories last: a reader of a position has the profile that belongs to it, or a newer one.
-            for view, table in ((PROFILE_VIEW, profiles), (HISTORY_VIEW, histories)):
+            for view, table in ((PROFILE_VIEW, new.profiles), (HISTORY_VIEW, new.histories)):
                 self.online.write_rows(self.config, view, (row._replace(fence=fence) for row in rows_of_table(table)))
-            self.drop_forgotten(histories["user_id"].to_pylist())
+            self.drop_forgotten(users)
             if only is None:
-                mark_published(self.log.database, bucket, up_to)
-        users: list[str] = histories["user_id"].to_pylist()
-        return users, up_to
+                mark_published(self.log.database, new.up_to)
+        return users, new.up_to
 
     def profile_schema(self) -> pa.Schema:
         """Schema of the profile columns of `read_inputs`."""

@@ -148,11 +148,11 @@ def test_requiring_leases(database: Database) -> None:
 def test_where_no_shard_has_worked_what_was_published_counts_as_done(database: Database) -> None:
     with database.transaction() as session:
         lock_buckets(session, [3])
-    mark_published(database, 3, 12)
+    mark_published(database, {3: 12})
     first = Holder(database, "a")
     held = first.leases.hold(64, {})
     assert (held[3].applied, held[3].applied_lazily, held[4].applied) == (12, 12, 0)
-    mark_published(database, 3, 20)
+    mark_published(database, {3: 20})
     assert Leases(database, "a").hold(64, {})[3].applied == 12  # from then on only a shard's own word counts
 
 
