@@ -23,10 +23,8 @@ def replacement(path: Path, *, durable: bool = True, mode: int = 0o666) -> Itera
     """
     for left in find_abandoned(path.parent.glob(f".{glob.escape(path.name)}-????????{WRITING}")):
         left.unlink(missing_ok=True)
-    scratch = path.with_name(f".{path.name}-{secrets.token_hex(4)}{WRITING}")
-    held = os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode)
+    scratch, held = _make_scratch(path, mode)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX)  # for as long as this process lives
         yield scratch
         if durable:
             put_in_place(scratch, path)
@@ -35,6 +33,17 @@ def replacement(path: Path, *, durable: bool = True, mode: int = 0o666) -> Itera
     finally:
         scratch.unlink(missing_ok=True)
         os.close(held)
+
+
+def _make_scratch(path: Path, mode: int) -> tuple[Path, int]:
+    """A new scratch file, and the descriptor that locks it for as long as this process lives."""
+    while True:
+        scratch = path.with_name(f".{path.name}-{secrets.token_hex(4)}{WRITING}")
+        held = os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if os.fstat(held).st_nlink:
+            return scratch, held
+        os.close(held)  # somebody took it for abandoned before it was locked
 
 
 def find_abandoned(scratches: Iterable[Path]) -> Iterator[Path]:

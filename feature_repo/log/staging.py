@@ -64,7 +64,9 @@ def sweep(home: Path, manifest: Callable[[], Manifest], older_than: float = LEFT
     left = {p for p in _segment_files(home) if p.name.startswith(owners) or _modified_at(p) < before}
     # Read last: files that were committed before their process died, or before they got old, are not abandoned.
     left -= {home / segment.path for segment in manifest().segments}
-    left |= set(scratch_files(home))
+    for scratch in _find_scratches(home):  # removed while each is locked: a living writer sees it in time
+        scratch.unlink(missing_ok=True)
+        left.add(scratch)
     for path in [*sorted(left), *sorted(dead | old)]:  # the folders last: they name the owners of the files
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     return sorted(left | dead | old)
@@ -72,7 +74,11 @@ def sweep(home: Path, manifest: Callable[[], Manifest], older_than: float = LEFT
 
 def scratch_files(home: Path) -> list[Path]:
     """Half-written files that killed processes have left anywhere in the home."""
-    return sorted(find_abandoned(home.rglob(f".*-????????{WRITING}")))
+    return sorted(_find_scratches(home))
+
+
+def _find_scratches(home: Path) -> Iterator[Path]:
+    return find_abandoned(home.rglob(f".*-????????{WRITING}"))
 
 
 def uncommitted_files(home: Path, manifest: Callable[[], Manifest], bucket: int) -> list[Path]:
