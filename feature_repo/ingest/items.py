@@ -17,7 +17,7 @@ from portrait.feature_repo.ingest.cells import (
 from portrait.feature_repo.ingest.event_files import DEFAULT_SERVICE
 from portrait.feature_repo.ingest.keyed_rows import KeyedTable
 from portrait.feature_repo.ingest.record_fields import TEXT_BYTES
-from portrait.feature_repo.ingest.source import Source
+from portrait.feature_repo.ingest.source import Source, require_known_case
 from portrait.feature_repo.log.committed import rows_of, schema_of
 from portrait.feature_repo.log.duck import Duck, name, scalar
 from portrait.feature_repo.log.manifest import ITEMS_BUCKET, Segment, SegmentKind
@@ -55,6 +55,7 @@ def items_table(source: Source, known: Sequence[str]) -> KeyedTable:
     for column in arriving:
         if not re.fullmatch(r"\w+", column, re.ASCII):
             raise InvalidInput(f"column `{column}` of {source.shown} needs a name of letters, digits and underscores")
+    require_known_case(source, arriving, known)
     columns = items_columns(sorted({*known, *arriving}))
     present = frozenset(column for column in source.columns if column in columns)
     return KeyedTable(SegmentKind.ITEMS, ITEMS_KEYS, columns, present | {"service"})

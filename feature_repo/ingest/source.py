@@ -90,6 +90,17 @@ class Source:
         return replace(self, data=rows_to)
 
 
+def require_known_case(source: Source, columns: Collection[str], known: Collection[str]) -> None:
+    """Raise InvalidInput for a column whose name is a known one in other letters: for DuckDB they are one column."""
+    letters = {column.lower(): column for column in known}
+    for column in columns:
+        if letters.get(column.lower(), column) != column:
+            raise InvalidInput(
+                f"column `{column}` of {source.shown} is known as `{letters[column.lower()]}`: case does not count, "
+                "rename it"
+            )
+
+
 def open_source(duck: Duck, path: Path, what: str, needed: Collection[str]) -> Source:
     """Look at the file and its columns; raises InvalidInput that names the file and a missing column."""
     shown = f"{what} file {path}"

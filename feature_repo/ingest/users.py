@@ -25,7 +25,7 @@ from portrait.feature_repo.ingest.cells import (
 from portrait.feature_repo.ingest.event_files import is_future
 from portrait.feature_repo.ingest.keyed_rows import KeyedTable
 from portrait.feature_repo.ingest.record_fields import TEXT_BYTES
-from portrait.feature_repo.ingest.source import Source
+from portrait.feature_repo.ingest.source import Source, require_known_case
 from portrait.feature_repo.log.duck import Duck, name, scalar
 from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.partition import bucket_sql
@@ -50,6 +50,7 @@ def users_table(duck: Duck, source: Source, known: Mapping[str, str | None]) -> 
     Raises InvalidInput for a further column with an unfit name or type.
     """
     further = [column for column in source.columns if column not in FIXED]
+    require_known_case(source, further, known)
     types = dict(known)
     for column, kind in _types(duck, source, further).items():
         if kind is not None or column not in types:

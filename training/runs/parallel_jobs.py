@@ -1,6 +1,7 @@
 """Parallel jobs: independent ones through Ray tasks or in turn in this process, and buckets through a Ray Data pool."""
 
 import os
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from portrait.feature_repo.ray_cluster import ensure_ray
+from portrait.registry.errors import PortraitError
 from portrait.training.settings import TrainingSettings
 
 Job = TypeVar("Job")
@@ -63,16 +65,39 @@ def _do(work: Callable[[Job], Result], job: Job, threads: int) -> Result:
 def on_ray(
     worker: Callable[..., Any], work: Any, buckets: Sequence[int], settings: TrainingSettings
 ) -> Iterator[dict[str, Any]]:
-    """Rows that `worker(work)` makes of each bucket, as they finish; each call gets a batch of one `bucket`."""
+    """Rows that `worker(work)` makes of each bucket, as they finish; each call gets a batch of one `bucket`.
+
+    An error of ours is raised as it was in the worker, without Ray's page about it.
+    """
     import ray.data
 
     ensure_ray(settings)
     pool = ray.data.from_items([{"bucket": bucket} for bucket in buckets], override_num_blocks=len(buckets))
     results = pool.map_batches(
-        worker,
-        fn_constructor_args=(work,),
+        _Telling,
+        fn_constructor_args=(worker, work),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=min(settings.backfill_workers, len(buckets))),
         num_cpus=1,
     )
-    yield from results.iter_rows()
+    for row in results.iter_rows():
+        if FAILURE in row:
+            raise pickle.loads(row[FAILURE])
+        yield row
+
+
+FAILURE = "failure"
+
+
+class _Telling:
+    """A worker whose errors of ours become rows."""
+
+    def __init__(self, worker: Callable[..., Any], work: Any) -> None:
+        self._worker = worker(work)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        try:
+            done: dict[str, Any] = self._worker(batch)
+            return done
+        except PortraitError as error:
+            return {FAILURE: [pickle.dumps(error)]}

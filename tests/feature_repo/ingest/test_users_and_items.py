@@ -213,6 +213,16 @@ def test_a_value_of_another_type(log: EventLog, write: Write, column: str, value
     assert profile_schema(log) == before
 
 
+def test_a_name_in_other_letters_is_refused(log: EventLog, write: Write) -> None:
+    users, items = [{"user_id": "u1", "age": 1}], [{"item_id": "i", "vector_image": [1.0]}]
+    ingest(log, users=write("a.parquet", users), items=write("i.parquet", items), now=NOW)
+    with pytest.raises(InvalidInput, match=r"`Age` of users file .*b\.parquet is known as `age`"):
+        ingest(log, users=write("b.parquet", [{"user_id": "u1", "Age": 2}]), now=NOW)
+    with pytest.raises(InvalidInput, match=r"`vector_Image` of items file .*j\.parquet is known as `vector_image`"):
+        ingest(log, items=write("j.parquet", [{"item_id": "i", "vector_Image": [1.0]}]), now=NOW)
+    assert profiles(log, "age") == {"u1": 1}
+
+
 def test_the_first_value_settles_the_type_of_an_empty_column(log: EventLog, write: Write) -> None:
     ingest(log, users=write("a.csv", "user_id,age\nu1,\nu2,\n"), now=NOW)
     assert profile_schema(log).field("age").type == pa.string()
