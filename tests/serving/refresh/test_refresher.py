@@ -289,7 +289,7 @@ def test_users_of_a_large_file_follow_after_a_kill(
 
 
 def test_a_file_that_brings_a_new_column_is_known_once_it_is_declared(followed: Followed, tmp_path: Path) -> None:
-    """The shard sees the rows before Feast knows of the column, and of other numbers in one; nothing of them is lost."""
+    """The shard sees the rows before Feast knows of the column, and other numbers in one; nothing of them is lost."""
     first, second, third = (next(names) for _ in range(3))
     followed.accept([profile(user, country="SE", birth_year=1970) for user in (first, second, third)])
     followed.drain()
