@@ -15,6 +15,8 @@ from filelock import FileLock
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
+import portrait.feature_repo  # noqa: F401  (light, and Feast is imported in half the time after it)
+
 if TYPE_CHECKING:  # tests of the lower floors need not wait for Feast and torch
     from portrait.infra.portrait import Portrait
     from tests.databases import EmptiedPostgres
