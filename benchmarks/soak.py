@@ -1,5 +1,6 @@
 """Soak: reads and events together for a long time; errors, memory, and latencies minute by minute."""
 
+import time
 from collections.abc import Iterator
 
 from benchmarks import open_loop, servers, stream
@@ -21,6 +22,8 @@ def measure(instance: Instance, seconds: float, batch: int, singles: float) -> S
     stream.with_two_versions(instance)  # before anything is served
     rates = {"rate": RATE, "reads": READ_RATE, "batch_reads": BATCH_READ_RATE, "looked_for": 5.0}
     with servers.serving(instance.settings) as server:
+        while not all(map(memory, SERVERS)):  # shards come up beside the gateway, which answers first
+            time.sleep(0.1)
         plan = stream.plan(instance, server.url, seconds, batch=batch, singles=singles, **rates)
         every = min(1.0, seconds / 100)
         with sampled(lambda: memory("gateway"), every) as gateway, sampled(lambda: memory("shard"), every) as shard:

@@ -8,7 +8,7 @@ one method alone. The code that comes out is the same (tests/feature_repo/test_q
 import sys
 from importlib.machinery import ModuleSpec
 
-TYPE_CHECKING = False  # every command starts by importing this module: nothing that takes time
+TYPE_CHECKING = False  # every Python of the environment starts by importing this module: nothing that takes time
 if TYPE_CHECKING:
     import ast
     from collections.abc import Iterator, Sequence

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +16,6 @@ from filelock import FileLock
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
-import portrait.feature_repo  # noqa: F401  (light, and Feast is imported in half the time after it)
-
 if TYPE_CHECKING:  # tests of the lower floors need not wait for Feast and torch
     from portrait.infra.portrait import Portrait
     from tests.databases import EmptiedPostgres
@@ -27,11 +26,36 @@ MadeOnce: TypeAlias = Callable[[str, Callable[[Path], object]], Path]
 # 83 s instead of 22). Before anything imports them; processes and Ray workers that tests start have it from here.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Hundreds of processes import the same modules: each would compile all of ours again where this variable is set. What
+# they keep lies in __pycache__, which git ignores.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+LONGEST = """
+    torture/test_torture benchmarks/test_bench test_end_to_end infra/cli/test_study infra/cli/test_cli
+    training/runs/test_ray_train infra/cli/test_gur infra/cli/test_promotions serving/test_running
+    training/evaluation/suites/clue/test_suite training/pinned/test_make training/backfill/test_backfill
+    feature_repo/store/test_reconcile_process feature_repo/declaration/test_apply infra/cli/test_datasets
+    examples/test_loyalty compatibility/test_former_home
+"""
+"""Files that take long, the longest first: begun last, one would keep a worker busy while the other has ended."""
+
 REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
 if not urlsplit(REDIS_URL).path.strip("/"):
     # The tests empty their database: never the one that everybody uses, and each of pytest's workers has its own.
     REDIS_URL = f"{REDIS_URL.rstrip('/')}/{9 + int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:])}"
 POSTGRES_URL = os.environ.get("POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/test")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Longest files first, all others in their order; those that want `ray_session` last, as Ray idles at some cost."""
+
+    def file(item: pytest.Item) -> str:
+        return item.nodeid.split("::")[0]
+
+    with_ray = {file(item) for item in items if "ray_session" in getattr(item, "fixturenames", ())}
+    places = {f"tests/{name}.py": place for place, name in enumerate(LONGEST.split())}
+    items.sort(key=lambda item: (file(item) in with_ray, places.get(file(item), len(places))))
 
 
 def unavailable(what: str) -> None:

@@ -24,6 +24,8 @@ from tests.instances import TINY, TINY_CLUE
 USERS = 400
 MODELS = {"autoencoder": TINY, "clue": TINY_CLUE}
 """Both of 16 dimensions: nothing but version and fingerprint tells their vectors apart."""
+BY_RAY = {"embedded": "autoencoder", "production": "clue"}
+"""The family that Ray Train trains on a stack; the other one is trained in this process, which is quicker."""
 
 
 @pytest.fixture(params=["embedded", "production"])
@@ -39,15 +41,15 @@ def stack(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_session", "stack")
-def test_from_events_to_a_consumers_embedding(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_session")
+def test_from_events_to_a_consumers_embedding(stack: str, tmp_path: Path) -> None:
     files = generator.generate(tmp_path / "generated", users=USERS)
     with Portrait.prepare(Settings()) as portrait:
         report = take_in(portrait, files.events, files.items, files.users)
         assert report.events is not None and report.events.accepted == report.events.read
         assert portrait.log.users_count() == USERS
 
-        first, second = (embedded_version(portrait, family) for family in MODELS)
+        first, second = (embedded_version(portrait, family, by_ray=family == BY_RAY[stack]) for family in MODELS)
         assert first.fingerprint != second.fingerprint
         for consumer in ("ranker", "churn"):
             portrait.registry.consumers.add(consumer, "team", consumer)
@@ -74,9 +76,10 @@ def test_from_events_to_a_consumers_embedding(tmp_path: Path) -> None:
             assert cold_start(running.url, first) == ("prior", "prior")
 
 
-def embedded_version(portrait: Portrait, family: str) -> EmbeddingVersion:
-    """A version trained by Ray Train, with everybody's vectors."""
-    version = train_version(portrait, family, overrides=MODELS[family])
+def embedded_version(portrait: Portrait, family: str, by_ray: bool) -> EmbeddingVersion:
+    """A version trained by Ray Train or in this process, with everybody's vectors."""
+    with Portrait(portrait.settings.model_copy(update={"num_workers": int(by_ray)})) as trains:
+        version = train_version(trains, family, overrides=MODELS[family])
     done = backfill(portrait.repo, version.id, portrait.settings)
     assert done.users == done.embedded == done.written_online == portrait.repo.count_vectors(version) == USERS
     return portrait.registry.versions.get(version.id)

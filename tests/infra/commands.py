@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -44,9 +44,11 @@ class Finished:
 class Commands:
     """Runs commands in a home."""
 
-    def __init__(self, folder: Path, home: Path) -> None:
+    def __init__(self, folder: Path, home: Path, prepare: Callable[[], None] | None = None) -> None:
+        """`prepare`, a function of a module, is called first in each forked process."""
         self._folder = folder
         self.home = home
+        self._prepare = prepare
 
     def __call__(self, *arguments: object, **variables: str) -> Finished:
         """Run a command with these environment variables, forked from the server."""
@@ -58,7 +60,7 @@ class Commands:
     def start(self, *arguments: object, **variables: str) -> BaseProcess:
         """Begin a command and leave it running."""
         given = [str(argument) for argument in arguments]
-        process = FORKS.Process(target=_run, args=(given, self.environment(variables), self._folder))
+        process = FORKS.Process(target=_run, args=(given, self.environment(variables), self._folder, self._prepare))
         process.start()
         return process
 
@@ -78,7 +80,7 @@ class Commands:
         return (self._folder / name).read_text()
 
 
-def _run(arguments: list[str], environment: dict[str, str], folder: Path) -> None:
+def _run(arguments: list[str], environment: dict[str, str], folder: Path, prepare: Callable[[], None] | None) -> None:
     os.environ.clear()
     os.environ.update(environment)
     for name, descriptor in (("out", 1), ("err", 2)):
@@ -87,4 +89,6 @@ def _run(arguments: list[str], environment: dict[str, str], folder: Path) -> Non
     sys.argv = ["portrait", *arguments]
     from portrait.infra.cli.main import main
 
+    if prepare is not None:
+        prepare()
     main()

@@ -158,9 +158,7 @@ def test_people_get_tables(lived_in: Commands, command: list[str], words: list[s
 
 def test_json_is_clean_after_ray_has_printed(backfilled_home: Path, portrait: Commands) -> None:
     copy_of(backfilled_home, portrait.home).__exit__()
-    done = portrait.process(
-        *("backfill", "autoencoder-1", "--as-of", "2025-01-02", "--json"), PORTRAIT_RAY_FROM_USERS="1"
-    )
+    done = portrait("backfill", "autoencoder-1", "--as-of", "2025-01-02", "--json", PORTRAIT_RAY_FROM_USERS="1")
     assert done.code == 0, done.err
     assert "Ray" in done.err  # it had something to say
     assert (done.json["embedded"], done.json["written_online"], done.json["users"]) == (USERS, USERS, USERS)

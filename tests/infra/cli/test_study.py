@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from portrait.training.scaling import study
 from tests.infra.commands import Commands
 
 pytestmark = pytest.mark.slow
@@ -21,7 +22,7 @@ def studied(registered_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """A home with a study of twelve runs. Copy it before changing it."""
     folder = tmp_path_factory.mktemp("studied")
     shutil.copytree(registered_home, folder / "home")
-    commands = Commands(folder, folder / "home")
+    commands = Commands(folder, folder / "home", few_draws)
     done = commands("study", "scaling", *GRID, "--budget", "1e10", "--budget", "1e15", **FREE)
     assert done.code == 0, done.err
     (folder / "printed").write_text(done.out)
@@ -34,7 +35,13 @@ def mine(studied: Commands, tmp_path: Path) -> Iterator[Commands]:
     folder = tmp_path / "printed"
     folder.mkdir()
     shutil.copytree(studied.home, tmp_path / "home")
-    yield Commands(folder, tmp_path / "home")
+    yield Commands(folder, tmp_path / "home", few_draws)
+
+
+def few_draws() -> None:
+    """Fit the law to 50 resamplings instead of 500: intervals are tested in tests/training/scaling/test_fit.py."""
+    *_, seed = study.analyse.__defaults__ or ()
+    study.analyse.__defaults__ = ((), (), 50, seed)
 
 
 def rows(commands: Commands, name: str = "scaling") -> list[dict[str, str]]:

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +15,7 @@ import pytest
 from portrait.training.encoding.encoder import load_encoder
 from portrait.training.runs.run import TrainedModel, train
 from portrait.training.settings import TrainingSettings
+from tests.forks import FORKS
 from tests.training.example import AS_OF_US, FAMILIES, QUICK, inputs, population, train_here
 
 pytestmark = [
@@ -78,18 +77,23 @@ def test_a_killed_worker_costs_no_bit(
     assert model.fingerprint == undisturbed.fingerprint
 
 
+def drive(settings: TrainingSettings) -> None:
+    """Train with a Ray of one's own, in silence."""
+    os.setsid()
+    os.environ["RAY_ADDRESS"] = ""
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    train("autoencoder", LONG, inputs(population()), settings)
+
+
 def test_a_killed_driver_costs_no_bit(
     undisturbed: TrainedModel, ray_settings: TrainingSettings, ray_session: None
 ) -> None:
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(ray_settings.home), json.dumps(LONG)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "RAY_ADDRESS": ""},
-        start_new_session=True,
-    )
+    driver = FORKS.Process(target=drive, args=(ray_settings,))
+    driver.start()
     killer = kill_after_epoch(ray_settings.home, 2, lambda _: driver.kill())
-    assert driver.wait(timeout=180) == -signal.SIGKILL
+    driver.join(180)
+    assert driver.exitcode == -signal.SIGKILL
     killer.join()
     (unfinished,) = (ray_settings.home / "artifacts" / ".unfinished").iterdir()
     model = train("autoencoder", LONG, inputs(population()), ray_settings)
@@ -109,14 +113,3 @@ def test_two_workers(ray_session: None, tmp_path: Path, family: str) -> None:
     losses = [line["loss"] for line in logged if line["event"] == "epoch"]
     assert losses[-1] < losses[0]
     assert np.isfinite(load_encoder(model.path, model.fingerprint).encode(population(), AS_OF_US)).all()
-
-
-DRIVER = """
-import json, sys
-from pathlib import Path
-from tests.training.example import inputs, population
-from portrait.training.runs.run import train
-from portrait.training.settings import TrainingSettings
-settings = TrainingSettings(home=Path(sys.argv[1]), num_workers=1)
-train("autoencoder", json.loads(sys.argv[2]), inputs(population()), settings)
-"""
