@@ -82,6 +82,7 @@ def fresh_postgres() -> Iterator[str]:
     try:
         with admin.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name}"))
+            connection.execute(text(f"ALTER DATABASE {name} SET synchronous_commit = off"))  # no test kills the server
     except OperationalError:
         unavailable(f"Postgres at {POSTGRES_URL}")
     yield url.set(database=name).render_as_string(hide_password=False)

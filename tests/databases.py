@@ -10,9 +10,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection, create_engine, insert, text
 
+from portrait.feature_repo.log import tables as log_tables  # noqa: F401  (so that Base knows them)
 from portrait.infra.migrations import upgrade
 from portrait.registry.database.database import Database
-from portrait.registry.database.tables import Instance
+from portrait.registry.database.tables import Base, Instance
 
 
 def migrate(url: str) -> None:
@@ -35,7 +36,8 @@ def copy_file(template: Path, path: Path) -> Path:
 class EmptiedPostgres:
     """A migrated Postgres database that one test after the other has to itself.
 
-    Making and dropping one for each test takes a second and a half, most of it checkpoints.
+    Making and dropping one for each test takes a second and a half, most of it checkpoints. Deleting the few rows of a
+    test takes 0.05 s, and TRUNCATE 0.4 s: it makes new files for each table and index.
     """
 
     def __init__(self, url: str) -> None:
@@ -53,8 +55,12 @@ class EmptiedPostgres:
             for table in set(_tables(connection)) - self._own:
                 connection.execute(text(f'DROP TABLE "{table}" CASCADE'))
             if self._described(connection) == self._schema:
-                rows = ", ".join(sorted(self._own - {"alembic_version"}))
-                connection.execute(text(f"TRUNCATE {rows} RESTART IDENTITY CASCADE"))
+                sequences = connection.scalars(
+                    text("SELECT sequencename FROM pg_sequences WHERE schemaname = 'public'")
+                )
+                statements = [f"SELECT setval('{name}', 1, false)" for name in sequences]
+                statements += [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]
+                connection.execute(text("; ".join(statements)))
                 values = {"id": str(uuid.uuid4()), "created_at": datetime.now(UTC), "generation": 0}
                 connection.execute(insert(Instance).values(**values))
                 return

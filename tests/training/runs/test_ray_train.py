@@ -46,7 +46,7 @@ def lines(home: Path) -> list[dict[str, Any]]:
 
 def kill_after_epoch(home: Path, epoch: int, kill: Callable[[list[dict[str, Any]]], None]) -> threading.Thread:
     def watch() -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             logged = lines(home)
             if any(line["event"] == "epoch" and line["epoch"] >= epoch for line in logged):
