@@ -31,6 +31,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# Homes, databases and Redis files of tests lie in memory where there is room: their thousands of fsyncs took as long as
+# the tests' own work. Set PYTEST_DEBUG_TEMPROOT to look at them on a disk.
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
 LONGEST = """
     torture/test_torture benchmarks/test_bench test_end_to_end infra/cli/test_study infra/cli/test_cli
     training/runs/test_ray_train infra/cli/test_gur infra/cli/test_promotions serving/test_running
