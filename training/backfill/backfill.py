@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from portrait.feature_repo.history.snapshot import recount_users
 from portrait.feature_repo.history.snapshot_cut import Snapshot, cut_snapshot, load_snapshot
-from portrait.feature_repo.log.event_log import EventLog
+from portrait.feature_repo.log.event_log import TICK, EventLog
 from portrait.feature_repo.log.rewriting import strike_forgotten
 from portrait.feature_repo.schemas import microseconds
 from portrait.feature_repo.store.feature_repo import FeatureRepo
@@ -26,7 +26,7 @@ from portrait.feature_repo.store.offline_inputs import TeamJoins, join_teams, re
 from portrait.registry.database.tables import LIVE_STATES
 from portrait.registry.errors import Conflict
 from portrait.registry.progress import Progress, silent
-from portrait.registry.records.records import Backfill
+from portrait.registry.records.records import Backfill, EmbeddingVersion
 from portrait.registry.registry import Registry
 from portrait.registry.serving_state.replicas import SHARDS
 from portrait.registry.serving_state.serving_state import read_generation
@@ -197,7 +197,7 @@ def backfill(
     repo.identity.attest()
     # The refresh takes the events from now on, the snapshot holds those before: none falls between the two.
     _await_shards(registry, registry.backfills.announce(version.id), version.id, progress or silent)
-    snapshot = cut_snapshot(repo.log, as_of)
+    snapshot = _snapshot(repo.log, version, as_of)
     joins = join_teams(repo, snapshot, version.team_fields)
     record = registry.backfills.begin(version.id, snapshot.id, snapshot.as_of, snapshot.users)
     _await_shards(registry, read_generation(registry.database), version.id, progress or silent)
@@ -213,6 +213,17 @@ def backfill(
     registry.backfills.finish(record.id, recount_users(snapshot).buckets)
     seconds = time.perf_counter() - started
     return BackfillReport(version.id, snapshot.id, snapshot.as_of, snapshot.users, embedded, written, seconds)
+
+
+def _snapshot(log: EventLog, version: EmbeddingVersion, as_of: datetime | None) -> Snapshot:
+    """The snapshot to embed; later than the last backfill where a team may have corrected its values since.
+
+    Of two vectors with the same events and as-of the stored one stays.
+    """
+    snapshot, last = cut_snapshot(log, as_of), version.last_as_of
+    if as_of is None and version.team_fields and last is not None and snapshot.as_of <= last:
+        return cut_snapshot(log, last + TICK)
+    return snapshot
 
 
 def _await_shards(registry: Registry, generation: int, version: str, progress: Progress) -> None:

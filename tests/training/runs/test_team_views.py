@@ -94,3 +94,20 @@ def test_a_corrected_file_makes_another_model(teams: tuple[Portrait, Path]) -> N
     assert second.snapshot == first.snapshot and second.fingerprint != first.fingerprint
     write(portrait, file, 1.0)
     assert train_version(portrait, "autoencoder", overrides=TINY).fingerprint == first.fingerprint
+
+
+def test_a_backfill_after_a_correction_wins_online(teams: tuple[Portrait, Path], tmp_path: Path) -> None:
+    """No event has come between the two: by events and as-of alone the vectors of the wrong file would stay."""
+    portrait, file = teams
+    id = train_version(portrait, "autoencoder", overrides=TINY).id
+    backfill(portrait.repo, id, portrait.settings)
+    users = users_of(portrait)
+    before = portrait.repo.read_vectors(portrait.registry.versions.get(id), users).vectors
+    write(portrait, file, -3.0)
+    assert backfill(portrait.repo, id, portrait.settings).written_online == USERS
+    version = portrait.registry.versions.get(id)
+    export(portrait.repo, version, tmp_path / "out.parquet")
+    corrected = np.stack(pq.read_table(tmp_path / "out.parquet").sort_by("user_id")["vector"].to_numpy())
+    stored = portrait.repo.read_vectors(version, sorted(users)).vectors
+    assert stored.tobytes() == corrected.astype(np.float32).tobytes()
+    assert np.abs(stored - before[np.argsort(users)]).max() > 0.1
