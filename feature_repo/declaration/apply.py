@@ -19,7 +19,6 @@ from feast.repo_operations import extract_objects_for_apply_delete, parse_repo
 from filelock import FileLock
 from sqlalchemy import text
 
-from portrait.feature_repo.declaration.apply_guard import forget_tables_elsewhere
 from portrait.feature_repo.declaration.environment import feast_environment
 from portrait.feature_repo.declaration.team_files import forget_modules
 from portrait.feature_repo.settings import FeatureSettings
@@ -35,7 +34,6 @@ def synchronise(feast: FeatureStore, settings: FeatureSettings) -> list[str]:
 
     Raises what the definitions raise, before anything was changed.
     """
-    forget_tables_elsewhere(feast.registry, feast.config)
     repo = parse_definitions(settings)
     registry_diff, infra_diff, new_infra = feast.plan(repo)
     if feast._should_use_plan():

@@ -17,7 +17,7 @@ from feast.infra.online_stores.helpers import get_online_store_from_config
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.infra.registry.sql import SqlRegistry, managed_infra
 from feast.protos.feast.core.InfraObject_pb2 import Infra
-from sqlalchemy import select, update
+from sqlalchemy import Engine, create_engine, inspect, select, update
 
 from portrait.feature_repo.declaration.views import EMBEDDING_VIEWS
 from portrait.registry.database.tables import GONE_STATES
@@ -67,7 +67,7 @@ def require_nothing_lost(
 
 def require_own_tables(feast: SqlRegistry, config: RepoConfig) -> None:
     """Raise RegistryForeign when Feast's next apply would drop tables of another database than the configured one."""
-    stored, path = _stored_infra(feast, config.project), _path(config)
+    stored, path = _stored_infra(feast.write_engine, config.project), _path(config)
     elsewhere = {one.sqlite_table.path for one in stored.infra_objects} - {path}
     if path is not None and elsewhere:
         raise RegistryForeign(
@@ -76,14 +76,27 @@ def require_own_tables(feast: SqlRegistry, config: RepoConfig) -> None:
         )
 
 
-def forget_tables_elsewhere(feast: SqlRegistry, config: RepoConfig) -> None:
-    """Let Feast's registry name no table of another database than the configured one."""
-    stored, path = _stored_infra(feast, config.project), _path(config)
+def forget_tables_elsewhere(config: RepoConfig) -> None:
+    """Let Feast's registry name no table of another database than the configured one.
+
+    To be called before Feast opens its registry: it opens the databases that it finds named there, and fails where the
+    folder of one is gone.
+    """
+    engine = create_engine(config.registry.path)
+    try:
+        if inspect(engine).has_table(managed_infra.name):
+            _forget_tables(engine, config)
+    finally:
+        engine.dispose()
+
+
+def _forget_tables(engine: Engine, config: RepoConfig) -> None:
+    stored, path = _stored_infra(engine, config.project), _path(config)
     own = [one for one in stored.infra_objects if one.sqlite_table.path == path]
     if path is None or len(own) == len(stored.infra_objects):
         return
     row = (managed_infra.c.project_id == config.project) & (managed_infra.c.infra_name == "infra_obj")
-    with feast.write_engine.begin() as connection:
+    with engine.begin() as connection:
         kept = Infra(infra_objects=own).SerializeToString()
         connection.execute(update(managed_infra).where(row).values(infra_proto=kept))
 
@@ -101,9 +114,9 @@ def _path(config: RepoConfig) -> str | None:
     return path
 
 
-def _stored_infra(feast: SqlRegistry, project: str) -> Infra:
+def _stored_infra(engine: Engine, project: str) -> Infra:
     # Not by Feast's get_infra, which opens, and so makes, every database that it finds named.
     row = (managed_infra.c.project_id == project) & (managed_infra.c.infra_name == "infra_obj")
-    with feast.write_engine.connect() as connection:
+    with engine.connect() as connection:
         stored = connection.execute(select(managed_infra.c.infra_proto).where(row)).scalar()
     return Infra() if stored is None else Infra.FromString(stored)

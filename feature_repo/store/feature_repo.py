@@ -12,6 +12,7 @@ from feast import FeatureStore, FeatureView, RepoConfig
 from feast.errors import FeastObjectNotFoundException
 
 from portrait.feature_repo.declaration.apply import apply_lock, synchronise
+from portrait.feature_repo.declaration.apply_guard import forget_tables_elsewhere
 from portrait.feature_repo.declaration.environment import feast_config
 from portrait.feature_repo.declaration.input_schema import InputSchema, profile_fields
 from portrait.feature_repo.declaration.source_files import prepare_source_files, write_catalogue
@@ -62,6 +63,7 @@ class FeatureRepo:
 
     @cached_property
     def feast(self) -> FeatureStore:
+        forget_tables_elsewhere(self.config)
         return FeatureStore(config=self.config)
 
     @cached_property

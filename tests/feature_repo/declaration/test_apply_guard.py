@@ -35,6 +35,22 @@ def test_a_moved_home_works(backfilled: Portrait, tmp_path: Path) -> None:
     with Portrait.prepare(embedded(tmp_path / "moved")) as moved:
         moved.repo.apply()
         assert count(moved) == USERS
+        assert not backfilled.settings.home.exists()
+
+
+def test_a_home_whose_former_folder_is_gone_works(backfilled: Portrait, tmp_path: Path) -> None:
+    """Feast opens the databases that its registry names, and fails where there is no folder to make one in."""
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    backfilled.settings.home.rename(deep / "home")
+    with Portrait.prepare(embedded(deep / "home")) as there:
+        there.repo.apply()
+    (deep / "home").rename(tmp_path / "moved")
+    shutil.rmtree(tmp_path / "a")
+    with Portrait.prepare(embedded(tmp_path / "moved")) as moved:
+        moved.repo.apply()
+        assert count(moved) == USERS
+    assert not (tmp_path / "a").exists()
 
 
 def test_another_path_for_the_online_store_gets_tables_of_its_own(backfilled: Portrait, tmp_path: Path) -> None:
