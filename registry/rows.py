@@ -4,12 +4,14 @@ Locks are taken in one order everywhere, so that two changes never wait for each
 version, backfill, and the instance last. On SQLite a transaction has the only write lock from its start.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import case, func, inspect, select, update
 from sqlalchemy.orm import Session
 
+from portrait.registry.database.database import CLOCK, utc_now
 from portrait.registry.database.tables import (
     AssignmentRow,
     BackfillRow,
@@ -100,6 +102,7 @@ def _row_by_name(session: Session, kind: type[Row], name: str, word: str, lock: 
 def database_now(session: Session) -> datetime:
     """The time on the database server, in UTC; the clocks of two hosts may differ by more than a lease lasts."""
     if session.get_bind().dialect.name == "sqlite":
-        return datetime.now(UTC)
+        clock: Callable[[], datetime] = session.info.get(CLOCK, utc_now)
+        return clock()
     moment: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
     return moment.astimezone(UTC)

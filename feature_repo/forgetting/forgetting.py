@@ -79,7 +79,7 @@ class Forgetting:
                 report(STEP, done, len(places) + 1, place.name)
                 place.delete(user)
             report(STEP, len(places), len(places) + 1, "free space")
-            left = _purge(self._repo, broker)
+            left = self._purge(broker)
             under_way = len(living_folders(self._log.home)) - 1 + PreparedData(self._log).in_use()  # without ours
         tombstone = self._tombstones.finish(digest)
         report(STEP, len(places) + 1, len(places) + 1, "")
@@ -139,17 +139,16 @@ class Forgetting:
             OnlineRows(self._repo),
         ]
 
+    def _purge(self, broker: Broker | None) -> list[str]:
+        """Have all stores of deleted rows rewrite their files; returns a sentence for each that could not."""
+        database, repo = self._log.database, self._repo
+        own = compact(Path(database.url.database or "")) if database.is_sqlite else _vacuum_tables(database)
+        streams = [] if broker is None else broker.purge()
+        return [*own, *streams, *repo.online.purge(repo.config), *_move_mark(repo)]
+
 
 LOCK_SECONDS = 10
 """How long a vacuum of Postgres waits for another one of the same table."""
-
-
-def _purge(repo: FeatureRepo, broker: Broker | None) -> list[str]:
-    """Have all stores of deleted rows rewrite their files; returns a sentence for each thing that could not be done."""
-    database = repo.log.database
-    own = compact(Path(database.url.database or "")) if database.is_sqlite else _vacuum_tables(database)
-    streams = [] if broker is None else broker.purge()
-    return [*own, *streams, *repo.online.purge(repo.config), *_move_mark(repo)]
 
 
 def _move_mark(repo: FeatureRepo) -> list[str]:

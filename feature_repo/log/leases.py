@@ -33,9 +33,10 @@ class Lease:
 class Leases:
     """The leases of one holder; every statement is conditional on the holder still being it."""
 
-    def __init__(self, database: Database, owner: str) -> None:
+    def __init__(self, database: Database, owner: str, buckets: int = BUCKETS) -> None:
         self._database = database
         self.owner = owner
+        self.buckets = buckets
 
     def hold(self, share: int, known: Mapping[int, int]) -> dict[int, Lease]:
         """Prolong the held leases, up to `share` buckets; give some back or take free ones to reach that number.
@@ -99,8 +100,8 @@ class Leases:
     def _locked(self, session: Session) -> list[LeaseRow]:
         statement = select(LeaseRow).order_by(LeaseRow.bucket).with_for_update()
         rows = list(session.scalars(statement))
-        if len(rows) < BUCKETS:
-            _add_missing_leases(session)
+        if len(rows) < self.buckets:
+            _add_missing_leases(session, self.buckets)
             rows = list(session.scalars(statement))
         return rows
 
@@ -115,12 +116,12 @@ def require_held(session: Session, epochs: Mapping[int, int]) -> None:
         raise LeaseLost(f"the buckets {', '.join(map(str, lost))} are in other hands")
 
 
-def _add_missing_leases(session: Session) -> None:
+def _add_missing_leases(session: Session, buckets: int) -> None:
     """Add missing leases. Rows published in bulk before any shard worked count as done: a backfill embeds them."""
     now = database_now(session)
     published = dict(session.execute(select(BucketRow.bucket, BucketRow.published)).all())
     rows = []
-    for bucket in range(BUCKETS):
+    for bucket in range(buckets):
         done = published.get(bucket, 0)
         rows.append({"bucket": bucket, "epoch": 0, "expires_at": now, "applied": done, "applied_lazily": done})
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql

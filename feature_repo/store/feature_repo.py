@@ -19,7 +19,7 @@ from portrait.feature_repo.declaration.source_files import prepare_source_files,
 from portrait.feature_repo.declaration.team_sources import TeamSource, select_sources
 from portrait.feature_repo.declaration.team_views import TeamFeature, applied_team_views, team_features
 from portrait.feature_repo.declaration.views import HISTORY_VIEW, PROFILE_VIEW, view_name
-from portrait.feature_repo.history.publish import portions_of, publishable_rows
+from portrait.feature_repo.history.publish import PublishableRows, portions_of, publishable_rows
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import mark_published
 from portrait.feature_repo.log.partition import BUCKETS
@@ -148,7 +148,7 @@ class FeatureRepo:
         fence: Fence | None = None,
         only: Sequence[str] | None = None,
     ) -> tuple[list[str], dict[int, int]]:
-        new = publishable_rows(self.log, buckets, beyond, only)
+        new = self._publishable_rows(buckets, beyond, only)
         users: list[str] = new.histories["user_id"].to_pylist()
         if users:
             # Histories last: a reader of a position has the profile that belongs to it, or a newer one.
@@ -301,6 +301,11 @@ class FeatureRepo:
             profile=profile_fields(profile_schema(self.log)),
             team=tuple(feature.field for feature in self.team_views()),
         )
+
+    def _publishable_rows(
+        self, buckets: Sequence[int], beyond: Mapping[int, int], only: Sequence[str] | None
+    ) -> PublishableRows:
+        return publishable_rows(self.log, buckets, beyond, only)
 
     def _lacks_histories(self, user_ids: Sequence[str]) -> bool:
         try:

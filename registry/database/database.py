@@ -6,8 +6,9 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -72,6 +73,15 @@ BUSY_SECONDS = 30
 """How long a SQLite connection waits for another one's write to end."""
 
 
+CLOCK = "clock"
+"""The key in a session's `info` of the clock of an embedded database; a server has its own."""
+
+
+def utc_now() -> datetime:
+    """The time of this machine, in UTC."""
+    return datetime.now(UTC)
+
+
 class Database:
     """The SQL database that holds the registry and the event log's manifest.
 
@@ -85,7 +95,8 @@ class Database:
     connections of this object are cut. So give it only to an object that serves short queries and nothing else.
     """
 
-    def __init__(self, url: str, patience: float | None = None) -> None:
+    def __init__(self, url: str, patience: float | None = None, clock: Callable[[], datetime] = utc_now) -> None:
+        self._info = {CLOCK: clock}
         self.url = _with_driver(make_url(url))
         self.engine = _engine(self.url, patience or CONNECT_SECONDS)
         self._patience = Patience(self.engine, patience) if patience and not self.is_sqlite else None
@@ -104,13 +115,17 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A read-write transaction: committed when the block ends, rolled back when it raises."""
-        with self._translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with (
+            self._translated(),
+            Session(self.engine, expire_on_commit=False, info=self._info) as session,
+            session.begin(),
+        ):
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A read-only session that sees one moment of the database; it never waits for a writer."""
-        with self._translated(), Session(self._reader, expire_on_commit=False) as session:
+        with self._translated(), Session(self._reader, expire_on_commit=False, info=self._info) as session:
             yield session
 
     @contextmanager

@@ -7,9 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from portrait.feature_repo.log.leases import Lease, Leases
-from portrait.feature_repo.log.partition import BUCKETS
 from portrait.feature_repo.store.fenced_writes import FencedWrites
-from portrait.registry.errors import LeaseLost
+from portrait.registry.errors import LeaseLost, PortraitError
 
 DOUBT_SECONDS = 10.0
 """Writes of the last seconds may be lost with the online store's machine. So a position counts as settled only after
@@ -23,19 +22,27 @@ class HeldBuckets:
     versions refreshed in batches, and those of them that are settled.
     """
 
-    def __init__(self, leases: Leases, writes: FencedWrites, shards: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        leases: Leases,
+        writes: FencedWrites,
+        shards: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._leases = leases
         self._writes = writes
         self._shards = shards
+        self._clock = clock
         self._lock, self._renewing = threading.Lock(), threading.Lock()
         self._held: dict[int, Lease] = {}
         self._epochs: dict[int, int] = {}
+        self._refence = False  # the store may have lost the fences with its last writes
         self._lost: set[int] = set()  # buckets whose rows have to be put back before new ones are folded
         self._applied: dict[int, int] = {}
         self._lazily: dict[int, int] = {}
         self._reached: dict[int, int] = {}  # `_lazily` at the last `settle`; the next one settles it
         self._settled: dict[int, int] = {}
-        self._settled_at = time.monotonic()
+        self._settled_at = clock()
         self._noted: dict[int, int] = {}  # what the leases say
         self._noted_settled: dict[int, int] = {}
 
@@ -98,15 +105,21 @@ class HeldBuckets:
 
     def settle(self) -> None:
         """Settle the positions that were applied at every version at the last call; call it now and then."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             if now - self._settled_at >= DOUBT_SECONDS:
                 self._settled |= self._reached
                 self._reached, self._settled_at = dict(self._lazily), now
 
+    def fence_anew(self) -> None:
+        """Raise the fences of all held buckets at the next renewal: the store may have lost them."""
+        with self._lock:
+            self._refence = True
+
     def rewind(self, lazily: bool = False) -> None:
         """Go back to the settled position of every bucket; with `lazily` only at the versions refreshed in batches."""
         with self._lock:
+            self._refence |= not lazily
             self._lazily = dict(self._settled)
             self._reached = dict(self._settled)
             if not lazily:
@@ -118,16 +131,25 @@ class HeldBuckets:
         Raises Unavailable when registry or store do not answer; a bucket whose fence could not be raised is not held.
         """
         with self._renewing:
-            share = -(-BUCKETS // max(self._shards(), 1))
+            share = -(-self._leases.buckets // max(self._shards(), 1))
             held = self._leases.hold(share, self.epochs)
             with self._lock:
                 for bucket in self._epochs.keys() - held.keys():
                     self._drop(bucket)
                 new = {b: lease for b, lease in held.items() if self._epochs.get(b) != lease.epoch}
+                fenced, self._refence = held if self._refence else new, False
+            if fenced:
+                self._raise_fences(fenced)
             if new:
-                self._writes.raise_fences({bucket: lease.epoch for bucket, lease in new.items()})
                 self._take(new)
             self.note()
+
+    def _raise_fences(self, leases: Mapping[int, Lease]) -> None:
+        try:
+            self._writes.raise_fences({bucket: lease.epoch for bucket, lease in leases.items()})
+        except PortraitError:
+            self.fence_anew()
+            raise
 
     def note(self) -> None:
         """Write the positions reached into the leases."""

@@ -4,6 +4,7 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from portrait.registry.database.tables import VersionState
@@ -60,8 +61,10 @@ class Shard:
         intake: Intake | None,
         poll_seconds: float,
         lazy_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.id = id
+        self._clock = clock
         self._registry = registry
         self.refresher = refresher
         self.held = refresher.held
@@ -74,7 +77,7 @@ class Shard:
         self._trailing: set[str] = set()  # versions that a batch still has to bring up to date, beside the lazy ones
         self._next: dict[str, float] = {}
         self._away = False
-        self._busy_at = time.monotonic()
+        self._busy_at = clock()
         self._stopped = threading.Event()
         self._attested = threading.Event()  # the online store was compared: only then is any bucket taken
         self._threads = [
@@ -164,49 +167,57 @@ class Shard:
         self._next["lazy"] = 0.0
 
     def _is_due(self, what: str, every: float) -> bool:
-        now = time.monotonic()
+        now = self._clock()
         if now < self._next.get(what, 0.0):
             return False
         self._next[what] = now + every
         return True
 
-    def _work(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                if self.once():
-                    self._busy_at = time.monotonic()
-                self._away = False
-                if not self.refresher.pressed:
-                    calm = time.monotonic() - self._busy_at > CALM_AFTER
-                    self._stopped.wait(IDLE_SECONDS if calm else FILL_SECONDS)
-            except LeaseLost as error:
-                log.info("%s", error)
-                self._next["attest"] = 0.0  # the fences may be gone with all else of the store
-                self._attempt_renewal()
-            except PortraitError as error:
-                if not self._away:  # once an outage
-                    log.warning("the refresh waits: %s", error)
-                if isinstance(error, Unavailable):
-                    # The store may come back without its last writes, so go back before anything is written to it: a
-                    # newer row on an older history would carry its position, and the missing rows would lose to it.
-                    self._away = True
-                    self._next["attest"] = 0.0
-                    self.held.rewind()
-                self._stopped.wait(AWAY_SECONDS)
-            except Exception:
-                log.exception("the refresh failed; trying again")
-                self._stopped.wait(AWAY_SECONDS)
+    def attempt(self) -> float:
+        """`once`, with what went wrong told and its lesson drawn; returns the seconds to wait before the next one."""
+        try:
+            if self.once():
+                self._busy_at = self._clock()
+            self._away = False
+            calm = self._clock() - self._busy_at > CALM_AFTER
+            return 0.0 if self.refresher.pressed else IDLE_SECONDS if calm else FILL_SECONDS
+        except LeaseLost as error:
+            log.info("%s", error)
+            self._next["attest"] = 0.0  # the fences may be gone, alone or with all else of the store
+            self.held.fence_anew()
+            self.attempt_renewal()
+            return 0.0
+        except PortraitError as error:
+            if not self._away:  # once an outage
+                log.warning("the refresh waits: %s", error)
+            if isinstance(error, Unavailable):
+                # The store may come back without its last writes, so go back before anything is written to it: a
+                # newer row on an older history would carry its position, and the missing rows would lose to it.
+                self._away = True
+                self._next["attest"] = 0.0
+                self.held.rewind()
+        except Exception:
+            log.exception("the refresh failed; trying again")
+        return AWAY_SECONDS
 
-    def _renew(self) -> None:
-        while not self._stopped.is_set():
-            if self._attested.wait(RENEW_SECONDS):
-                self._attempt_renewal()
-                self._stopped.wait(RENEW_SECONDS)
-
-    def _attempt_renewal(self) -> None:
+    def attempt_renewal(self) -> None:
+        """Renew the leases once the store was compared; a failure is only told, as the next attempt comes soon."""
+        if not self._attested.is_set():
+            return
         try:
             self.held.renew()
         except PortraitError as error:
             log.info("leases were not renewed: %s", error)
         except Exception:
             log.exception("renewing leases failed; trying again")
+
+    def _work(self) -> None:
+        while not self._stopped.is_set():
+            if seconds := self.attempt():
+                self._stopped.wait(seconds)
+
+    def _renew(self) -> None:
+        while not self._stopped.is_set():
+            if self._attested.wait(RENEW_SECONDS):
+                self.attempt_renewal()
+                self._stopped.wait(RENEW_SECONDS)

@@ -1,0 +1,1 @@
+"""A simulation of the protocol core under a seeded scheduler: `python -m tests.simulation`."""
