@@ -365,3 +365,20 @@ def test_a_user_who_was_evicted_is_put_back_from_the_log(followed: Followed, sto
     followed.require_the_batch_result(BOTH, ["ann", "zoe", "new"])
     followed.require_the_batch_result(BOTH[:1], ["u000001"])
     assert len(repo.read_inputs(["zoe"])["event_ids"][0]) == 2
+
+
+@on_both_stores
+def test_fences_that_a_restart_has_lost_are_raised_again(followed: Followed, store: Store) -> None:
+    """They were written in the last second, and the mark before: nothing else is missing."""
+    repo = followed.portrait.repo
+    with running(followed):
+        wait_until(lambda: settled(followed), SLOWLY)
+        if store.url:
+            with redis.Redis.from_url(store.url) as client:
+                client.hdel(f"portrait:{repo.config.project}:fences", *range(64))
+        else:
+            repo.online._get_conn(repo.config).execute("DELETE FROM refresh_fences")  # type: ignore[attr-defined]
+        followed.accept([event("ann", ITEMS[7], 9 * HOUR, "a9")])
+        wait_until(lambda: settled(followed), SLOWLY)
+        assert lost_marks(followed) == 0
+    followed.require_the_batch_result(BOTH, ["ann"])
