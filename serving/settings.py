@@ -11,6 +11,11 @@ class ServingSettings(TrainingSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
     production: bool = Field(default=False, description="Refuse to start without API keys.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port of the HTTP API.")
+    path_prefix: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="Path below which a proxy serves the API, such as /portrait; it may cut the path off or not.",
+    )
     replicas: PositiveInt = Field(default=1, description="Gateway processes.")
     replica_cpus: PositiveFloat = Field(default=1.0, description="CPUs that Ray sets aside for a gateway process.")
     max_batch: PositiveInt = Field(default=1000, description="Users a request may name.")

@@ -40,7 +40,8 @@ def create_app(
     guard = Guard(Access(assignments, settings), registry, metrics.registry)
     threads = BoundedThreads("the registry", THREADS, WAITING)
     reads = embeddings.EmbeddingReads(reader, guard, metrics, settings.max_batch)
-    app = ShortcutApp(reads.endpoint, metrics, title=TITLE, version=VERSION, description=DESCRIPTION)
+    about = {"title": TITLE, "version": VERSION, "description": DESCRIPTION}
+    app = ShortcutApp(reads.endpoint, metrics, settings.path_prefix, **about)
     # These come first: Serve tries the routes in order to find the name of a request.
     app.router.routes[:0] = [*reads.routes, *arriving.routes(arrivals, guard, metrics)]
     app.include_router(promotions.reading(guard, registry, threads))

@@ -24,16 +24,20 @@ class ShortcutApp(FastAPI):
     """An application whose hot requests go straight to their endpoints, are measured, and have errors as problems.
 
     `find` returns the endpoint of a hot request, and None for all others, which FastAPI handles. Hot endpoints are
-    routes of the application too: for its documentation, and for the methods that they do not have.
+    routes of the application too: for its documentation, and for the methods that they do not have. With a `prefix`,
+    such as /portrait, paths may begin with it: a proxy may cut it off or not.
     """
 
-    def __init__(self, find: Find, metrics: GatewayMetrics, **options: Any) -> None:
+    def __init__(self, find: Find, metrics: GatewayMetrics, prefix: str = "", **options: Any) -> None:
         super().__init__(**options)
+        self._prefix = prefix
         self._find = find
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request: a hot one by its endpoint, any other by FastAPI."""
+        if self._prefix:
+            scope = {**scope, "root_path": self._prefix}
         endpoint = self._find(scope) if scope["type"] == "http" else None
         if endpoint is None:
             await super().__call__(scope, receive, send)

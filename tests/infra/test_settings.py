@@ -20,10 +20,12 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
-def another(value: Any) -> Any:
+def another(value: Any, variable: str) -> Any:
     """A valid value that is not this one."""
     if isinstance(value, bool):
         return not value
+    if variable == "PORTRAIT_PATH_PREFIX":
+        return "/portrait"
     if isinstance(value, int | float):
         return value + 1 if value >= 1 else value + 0.5 if isinstance(value, float) else 4000
     return Path("/somewhere/else") if isinstance(value, Path) else "sqlite:///another"
@@ -33,7 +35,7 @@ def another(value: Any) -> Any:
 def test_every_setting_is_read_from_its_variable(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name = VARIABLES[variable]
     before = getattr(Settings(), name)
-    wanted = another(before)
+    wanted = another(before, variable)
     monkeypatch.setenv(variable, str(wanted))
     changed = Settings()
     assert getattr(changed, name) == wanted != before

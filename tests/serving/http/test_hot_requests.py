@@ -107,3 +107,19 @@ def test_serve_finds_what_it_is_to_put_before_the_replicas() -> None:
     named = serve_environment(ServingSettings())["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"]
     (middleware,) = call_function_from_import_path(named)
     assert middleware.cls is NoDisconnectWatch
+
+
+def test_a_proxy_may_serve_it_below_a_path(parts: Twins) -> None:
+    """Whether the proxy cuts the path off or not; the documentation finds its document there."""
+    app = create_app(parts.pool, parts.operations, parts.arrivals, ServingSettings(path_prefix="/teams/portrait"))
+    with TestClient(app, raise_server_exceptions=False) as http:
+        plain = http.get(f"{BASE}/ada")
+        assert plain.status_code == 200
+        for prefix in ("/teams/portrait", ""):
+            assert http.get(f"{prefix}{BASE}/ada").json()["vector"] == plain.json()["vector"]
+            assert http.get(f"{prefix}/v1/consumers").status_code == 200
+            assert http.get(f"{prefix}/healthz").json() == {"status": "ok"}
+            assert '"/teams/portrait/openapi.json"' in http.get(f"{prefix}/docs").text.replace("'", '"')
+        for wrong in ("/teams/portraits", "/portrait", "/teams/portrait/teams/portrait"):
+            assert http.get(f"{wrong}{BASE}/ada").status_code == 404
+            assert http.get(f"{wrong}/v1/consumers").status_code == 404
