@@ -18,7 +18,10 @@ def former_value(value: Value) -> Any:
         return None
     found = getattr(value, field)
     if field == "unix_timestamp_val":
-        return from_microseconds(found * SECOND)
+        try:
+            return from_microseconds(found * SECOND)
+        except OverflowError:  # Feast's null of a time
+            return None
     return list(found.val) if field.endswith("_list_val") else found
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from portrait.feature_repo.log.duck import text
 from portrait.feature_repo.log.durable_files import replacement
 from portrait.registry.errors import InvalidInput, first_line
 
@@ -60,7 +61,10 @@ class Conversion:
         """Write the query's rows as the canonical table `name`; returns where the file will lie."""
         path = self._out_dir / f"{name}.parquet"
         scratch = self._written.enter_context(replacement(path, durable=False))
-        self._connection.sql(query).write_parquet(str(scratch), compression="zstd")
+        # Straight into the scratch file: for one that exists DuckDB would make another beside it, and leave it there.
+        self._connection.execute(
+            f"COPY ({query}) TO {text(str(scratch))} (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"
+        )
         return path
 
     def __enter__(self) -> Self:
