@@ -22,7 +22,7 @@ from tests.serving.twin_source import TwinSource
 assignments, metrics = Assignments(TwinSource(number=7)), GatewayMetrics(shared=True)
 assignments.refresh()
 metrics.request("embedding", 200, 0.003)
-print(metrics.render(assignments).decode())
+print(metrics.render(assignments, store_sound=True).decode())
 """
 
 
@@ -43,7 +43,9 @@ def test_one_replica_needs_no_shared_folder(tmp_path: Path) -> None:
 
 def shown(assignments: Assignments) -> dict[str, float]:
     lines = (
-        line.rpartition(" ") for line in GatewayMetrics().render(assignments).decode().splitlines() if line[0] != "#"
+        line.rpartition(" ")
+        for line in GatewayMetrics().render(assignments, store_sound=True).decode().splitlines()
+        if line[0] != "#"
     )
     return {name: float(value) for name, _, value in lines}
 
@@ -75,5 +77,7 @@ def test_vectors_are_counted_by_the_version_that_they_are_of(parts: Twins) -> No
 def counted(metrics: GatewayMetrics, assignments: Assignments, answer: Answer) -> dict[str, float]:
     """The counters of vectors, by their labels, after the answer."""
     metrics.answered("ranker", answer)
-    lines = re.findall(r"^portrait_embeddings_total(\S+) (\S+)", metrics.render(assignments).decode(), re.M)
+    lines = re.findall(
+        r"^portrait_embeddings_total(\S+) (\S+)", metrics.render(assignments, store_sound=True).decode(), re.M
+    )
     return {labels: float(count) for labels, count in lines}

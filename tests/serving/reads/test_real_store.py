@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
+from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.log.tables import BucketRow
+from portrait.feature_repo.online.store_mark import StoreMark
 from portrait.serving.gateway.app import create_app
 from portrait.serving.reads.async_reader import PooledReader
 from portrait.serving.settings import ServingSettings
@@ -25,7 +29,9 @@ def gateway(settings: ServingSettings) -> Iterator[TestClient]:
     parts.arrivals.start()
     pool = PooledReader(parts.reader, 2, 2, 8, parts.asynchronous)
     try:
-        with TestClient(create_app(pool, parts.operations, parts.arrivals, settings)) as client:
+        app = create_app(pool, parts.operations, parts.arrivals, settings)
+        app.state.watch = parts.reader.watch
+        with TestClient(app) as client:
             yield client
     finally:
         assignments.stop()
@@ -62,6 +68,45 @@ def answers_are_right(http: TestClient, instance: Instance) -> None:
 def test_sqlite(instance: Instance) -> None:
     with gateway(instance.settings) as http:
         answers_are_right(http, instance)
+
+
+def test_a_store_that_lost_rows_is_told_with_every_answer(tmp_path: Path) -> None:
+    """Stale where users' rows may be missing, 503 where they are not ours; the store is looked at every second."""
+    instance = make(ServingSettings(home=tmp_path))
+    repo, path = instance.repo, "/v1/consumers/search/embeddings"
+    with gateway(instance.settings) as http:
+        watch = http.app.state.watch  # type: ignore[attr-defined]
+        watch.look()
+        assert http.get("/readyz").json()["online_store"] is None
+        assert "portrait_online_store_sound 1.0" in http.get("/metrics").text
+        mark = repo.online.read_mark(repo.config)
+        assert mark is not None
+        with instance.registry.database.transaction() as session:
+            session.execute(update(BucketRow).where(BucketRow.bucket == bucket_of("user-7")).values(lost=True))
+        watch.look()
+        users = ["user-7", *(f"user-{number}" for number in range(8, 20)), "nobody"]
+        rows = http.post(path, json={"users": users}).json()["embeddings"]
+        assert [row["stale"] for row in rows] == [bucket_of(user) == bucket_of("user-7") for user in users]
+        row = http.get(f"{path}/user-7").json()
+        assert (row["stale"], row["source"], bits(row)) == (
+            True,
+            "stored",
+            instance.vectors["autoencoder-1"][7].tobytes(),
+        )
+        ready = http.get("/readyz").json()
+        assert ready["status"] == "degraded" and "rows of 1 buckets" in ready["online_store"]
+        assert "portrait_online_store_sound 0.0" in http.get("/metrics").text
+        repo.identity.restored([bucket_of("user-7")])
+
+        repo.online.write_mark(repo.config, StoreMark("another", "theirs", mark.beat))
+        watch.look()
+        for answer in (http.get(f"{path}/user-7"), http.post(path, json={"users": users}), http.get("/readyz")):
+            assert answer.status_code == 503 and "is filled by another registry" in answer.json()["detail"]
+        repo.take_over()
+        watch.look()
+        row = http.get(f"{path}/nobody").json()
+        assert (row["source"], row["stale"]) == ("prior", True)
+    instance.registry.close()
 
 
 @pytest.mark.slow
