@@ -53,22 +53,13 @@ class Access:
 
         A browser runs pages of strangers on this machine, and sends what they say. A page that had its own name resolve
         to loopback is seen by the Host, one that posts here from elsewhere by its Origin. With keys both are harmless:
-        no browser adds a key by itself.
+        no browser adds a key by itself. Raises Unavailable for such a request while nobody knows of keys.
         """
-        if not self._open_without_keys or self._assignments.state.keys:
+        if not self._open_without_keys:
             return
-        hosts = headers.getlist("host")
-        if not all(map(_is_this_machine, hosts)):
-            raise Forbidden(
-                f"the request is for {', '.join(hosts)[:80]!r}; without API keys only requests for localhost or "
-                "127.0.0.1 are answered, so that no web page of a stranger can send any: ask for that, or make a key"
-            )
-        for origin in headers.getlist("origin"):
-            if origin.lower().partition("://")[2] not in {host.lower() for host in hosts}:
-                raise Forbidden(
-                    f"the request is sent by a web page of {origin[:80]!r}; without API keys only pages of this "
-                    "gateway may send any: make a key"
-                )
+        stranger = _stranger(headers)
+        if stranger is not None and not self._assignments.state.keys:
+            raise Forbidden(stranger)
 
     def identify(self, presented: str | None) -> Caller:
         """The caller with this key; raises Unauthenticated, and Unavailable until the registry has answered once."""
@@ -100,6 +91,23 @@ def is_loopback(host: str) -> bool:
 
 
 HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([0-9a-z.-]+))(?::\d+)?", re.IGNORECASE)
+
+
+def _stranger(headers: Headers) -> str | None:
+    """Why a web page of another site may have sent the request; None where none can."""
+    hosts = headers.getlist("host")
+    if not all(map(_is_this_machine, hosts)):
+        return (
+            f"the request is for {', '.join(hosts)[:80]!r}; without API keys only requests for localhost or "
+            "127.0.0.1 are answered, so that no web page of a stranger can send any: ask for that, or make a key"
+        )
+    for origin in headers.getlist("origin"):
+        if origin.lower().partition("://")[2] not in {host.lower() for host in hosts}:
+            return (
+                f"the request is sent by a web page of {origin[:80]!r}; without API keys only pages of this "
+                "gateway may send any: make a key"
+            )
+    return None
 
 
 def _is_this_machine(host: str) -> bool:
