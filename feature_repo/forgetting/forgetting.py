@@ -157,6 +157,8 @@ def _move_mark(repo: FeatureRepo) -> list[str]:
         repo.identity.attest()
     except Unavailable as error:
         return [str(error)]
+    finally:  # a gateway goes on after it, and nobody there would compare the marks again
+        repo.online.unpin_server(repo.config)
     return []
 
 

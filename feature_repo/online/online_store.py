@@ -90,6 +90,11 @@ class OnlineStore(Protocol):
         ...
 
     @abstractmethod
+    def unpin_server(self, config: RepoConfig) -> None:
+        """Take any server again: for a process that goes on, and compares the marks no more."""
+        ...
+
+    @abstractmethod
     def read_mark(self, config: RepoConfig) -> StoreMark | None:
         """The mark of the store; None where it was never marked, or was emptied since."""
         ...

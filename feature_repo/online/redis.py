@@ -219,6 +219,10 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
         self._pinned = run_id
         return run_id
 
+    def unpin_server(self, config: RepoConfig) -> None:
+        """Let any server or file answer again."""
+        self._pinned = None
+
     def read_mark(self, config: RepoConfig) -> StoreMark | None:
         """The mark of the store; None without one."""
         with _explain_errors(config):

@@ -160,6 +160,10 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
         self._pinned = _file_id(self._get_db_path(config))
         return self._pinned
 
+    def unpin_server(self, config: RepoConfig) -> None:
+        """Let any server or file answer again."""
+        self._pinned = None
+
     def read_mark(self, config: RepoConfig) -> StoreMark | None:
         """The mark of the store; None without one."""
         with self._explain_errors(config, MARKS):

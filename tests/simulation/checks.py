@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from datetime import timedelta
 
 import numpy as np
 from feast.protos.feast.types.Value_pb2 import Value
@@ -10,11 +11,13 @@ from portrait.feature_repo.declaration.views import HISTORY_VIEW, PROFILE_VIEW, 
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.online.codec import decode_vector, user_keys, user_of_key
 from portrait.feature_repo.online.rows import VECTOR, Fence, Row
+from portrait.registry.serving_state.replicas import ALIVE
 from portrait.serving.state.routing import served_versions
 from tests.simulation.instance import BUCKETS, CONSUMER, VERSIONS
 from tests.simulation.memory_store import MemoryOnlineStore
 from tests.simulation.processes import GatewayProcess
 from tests.simulation.reference import DIMENSION, LISTS, Known, fold_all, read_rows
+from tests.simulation.sql import START
 from tests.simulation.world import World
 
 FLOOR = 1_577_836_800_000_000
@@ -34,7 +37,7 @@ class Checks:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._fenced: dict[int, tuple[MemoryOnlineStore, int]] = {}  # who raised the fence of a bucket last
+        self._fenced: dict[tuple[str, int], tuple[MemoryOnlineStore, int]] = {}  # who raised the fence of a filling's bucket last
         self._late: str | None = None
         self._positions: dict[tuple[str, int], tuple[int, ...]] = {}
         self._assigned: dict[int, str] = {}  # the stable version, by generation
@@ -42,20 +45,26 @@ class Checks:
         world.shared.store.on_write = self._written
         world.shared.store.on_fence = self._raised
         world.on_registry_restored = self._begin_anew
+        world.on_looked = self.looked
+        world.on_deleting = self.deleting
         self._note_assignment()
 
     # ------------------------------------------------------------------ at every write
 
     def _raised(self, client: MemoryOnlineStore, fence: Fence) -> None:
-        holder = self._fenced.get(fence.bucket)
+        holder = self._fenced.get(self._place(fence.bucket))
         if holder is None or fence.epoch > holder[1]:
-            self._fenced[fence.bucket] = client, fence.epoch
+            self._fenced[self._place(fence.bucket)] = client, fence.epoch
+
+    def _place(self, bucket: int) -> tuple[str, int]:
+        mark = self._world.shared.store.held.mark
+        return mark.store if mark is not None else "", bucket
 
     def _written(self, client: MemoryOnlineStore, row: Row) -> None:
         user = user_of_key(row.key)
         if user is None or not client.owner.startswith("shard"):
             return
-        holder = self._fenced.get(bucket_of(user))
+        holder = self._fenced.get(self._place(bucket_of(user)))
         if row.fence is None:
             self._late = f"{client.owner} wrote {user} without a fence"
         elif holder is None or holder[0] is not client or row.fence.epoch < holder[1]:
@@ -125,15 +134,15 @@ class Checks:
             if since is not None and least >= since:
                 raise Violation("assignment", f"{gateway.name} serves {version.id}, which is retired")
 
-    def deleting(self, version: str, generation: int) -> None:
-        """Before the vectors of a version are deleted: whoever is alive and was heard of follows."""
-        for gateway in self._world.gateways.values():
-            state = gateway.assignments.known
-            if state is None or state.generation >= generation or gateway.name not in self._reported:
-                continue
-            alive = self._world.operator.registry.replicas
-            if any(version == one.id for one in served_versions(state)) and alive:
-                raise Violation("assignment", f"{gateway.name} reads {version}, whose vectors are deleted")
+    def deleting(self, generation: int) -> None:
+        """When vectors of a version are deleted, every gateway that was seen lately follows."""
+        world = self._world
+        lately = START + timedelta(seconds=world.clock.now + world.clock.off) - ALIVE
+        seen = "SELECT id FROM replicas WHERE role = 'gateway' AND seen_at >= ?"
+        for (name,) in world.raw.execute(seen, (f"{lately:%Y-%m-%d %H:%M:%S.%f}",)).fetchall():
+            state = world.gateways[name].assignments.known
+            if state is not None and state.generation < generation:
+                raise Violation("assignment", f"{name} is at {state.generation} when vectors go for {generation}")
 
     def _note_assignment(self) -> None:
         raw = self._world.raw
@@ -147,7 +156,6 @@ class Checks:
         self._positions.clear()
         self._assigned.clear()
         self._reported.clear()
-        self._fenced.clear()
         self._note_assignment()
 
     # ------------------------------------------------------------------ after a look at the store
@@ -157,21 +165,25 @@ class Checks:
         if not gateway.watch.sound:
             self._world.chance.sometimes("reads flagged as stale")
             return
+        stable = gateway.assignments.known and gateway.assignments.route(CONSUMER).stable.id
         settled = dict(self._world.raw.execute("SELECT bucket, applied_lazily FROM leases").fetchall())
         for bucket in range(BUCKETS):
             up_to = settled.get(bucket, 0)
             for known in fold_all(read_rows(self._world.raw, bucket), up_to).values():
-                if self._stored_position(known.user) < known.least and known.user not in self._exempt:
-                    raise Violation("soundness", f"the store counts as sound and lacks rows of {known.user}")
+                if known.user in self._exempt:
+                    continue
+                for view in (HISTORY_VIEW, *([view_name(stable)] if stable else [])):
+                    if self._stored_position(view, known.user) < known.least:
+                        raise Violation("soundness", f"the store counts as sound, and {view} lacks {known.user}")
 
     @property
     def _exempt(self) -> set[str]:
         """Users whose rows may lack while the mark stays."""
         return self._world.evicted | self._world.forgetting.keys()
 
-    def _stored_position(self, user: str) -> int:
+    def _stored_position(self, view: str, user: str) -> int:
         [key] = user_keys([user])
-        stored = self._world.shared.store.held.rows.get(HISTORY_VIEW, {}).get(key)
+        stored = self._world.shared.store.held.rows.get(view, {}).get(key)
         return stored[1].position if stored else 0
 
     # ------------------------------------------------------------------ at rest
@@ -186,6 +198,14 @@ class Checks:
         lost = [bucket for (bucket,) in world.raw.execute("SELECT bucket FROM buckets WHERE lost").fetchall()]
         if lost:
             raise Violation("restored", f"buckets {lost} are still noted as lost")
+        generation = world.raw.execute("SELECT generation FROM instance").fetchone()[0]
+        for gateway in world.gateways.values():
+            state = gateway.assignments.known
+            if state is None or state.generation != generation:
+                raise Violation("generation", f"{gateway.name} serves {state and state.generation}, not {generation}")
+            [stable] = world.raw.execute("SELECT stable FROM assignments WHERE consumer = ?", (CONSUMER,)).fetchone()
+            if gateway.assignments.route(CONSUMER).stable.id != stable:
+                raise Violation("assignment", f"{gateway.name} does not serve {stable}")
         known: dict[str, Known] = {}
         for bucket in range(BUCKETS):
             known |= fold_all(read_rows(world.raw, bucket))

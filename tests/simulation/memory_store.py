@@ -135,6 +135,10 @@ class MemoryOnlineStore(OnlineStore):
         self._pinned = self.server.life
         return str(self._pinned)
 
+    def unpin_server(self, config: RepoConfig) -> None:
+        """Take any server."""
+        self._pinned = None
+
     def read_mark(self, config: RepoConfig) -> StoreMark | None:
         """The mark."""
         return self._held("read mark").mark

@@ -10,7 +10,7 @@ from tests.simulation.chance import Chance
 from tests.simulation.checks import Checks, Violation, listen
 from tests.simulation.instance import BUCKETS, VERSIONS
 from tests.simulation.ledger import event
-from tests.simulation.processes import Process
+from tests.simulation.processes import GatewayProcess, Process
 from tests.simulation.sql import MemoryServer
 from tests.simulation.steps import Steps
 from tests.simulation.world import World
@@ -126,11 +126,8 @@ class Schedule:
         subject = self.chance.one(about)
         self._begin("operator", self.world.operator, lambda: work(subject), waits=True)
 
-    def _read(self, gateway: Process) -> None:
-        world = self.world
-        self._begin(f"{gateway.name} reads", gateway, lambda: world.read(world.gateways[gateway.name]))
-        if f"{gateway.name} reads" not in self.steps.paused and not gateway.wire.cut:
-            pass
+    def _read(self, gateway: GatewayProcess) -> None:
+        self._begin(f"{gateway.name} reads", gateway, lambda: self.world.read(gateway))
 
     def _pass_time(self) -> None:
         self.world.clock.now += self.chance.one((4.0, 7.0, 12.0, 35.0))
@@ -162,16 +159,14 @@ class Schedule:
                     self.checks.step()
             self._say("all work")
             if self._at_rest():
-                self.chance.reached[f"rest {turn}"] += 1
                 break
             world.clock.now += REST_SECONDS
         else:
-            raise Violation("rest", "the shards never come to rest")
+            raise Violation("rest", f"the shards never come to rest: {self._unrest()}")
         for gateway in world.gateways.values():
             for work in (lambda g=gateway: world.poll(g), lambda g=gateway: world.read(g)):  # type: ignore[misc]
                 steps.begin(gateway.name, gateway.name, work)
                 self.checks.step()
-            self.checks.looked(gateway)
             if not gateway.watch.sound:
                 raise Violation("restored", f"{gateway.name} still takes the store as unsound: {gateway.watch.trouble}")
         self.checks.rest()
@@ -184,12 +179,12 @@ class Schedule:
             self.checks.step()
         if "operator" in steps.paused:
             return
+        if self.chance.has("registry restored") and world.is_ahead():
+            steps.begin("operator", "operator", world.take_over)
         for user, finished in world.forgetting.items():
             if not finished:
                 steps.begin("operator", "operator", lambda u=user: world.forget(u), 10**9)  # type: ignore[misc]
                 return
-        if self.chance.has("registry restored") and world.is_ahead():
-            steps.begin("operator", "operator", world.take_over)
         waiting = list(world.ledger.waiting)
         for user in sorted(world.evicted):
             world.events += 1
@@ -211,6 +206,18 @@ class Schedule:
             return False
         asked = world.raw.execute("SELECT 1 FROM refresh_requests").fetchone()
         return not asked and all(shard.at_rest for shard in world.shards.values())
+
+    def _unrest(self) -> str:
+        world = self.world
+        held = {name: shard.held.work_in_batches() for name, shard in world.shards.items()}
+        failing = {name: (shard.refresher.failing, shard.refresher.missed) for name, shard in world.shards.items()}
+        return (
+            f"held {held}, failing {failing}, waiting {len(world.ledger.waiting)}, forgetting {world.forgetting}, "
+            f"paused {list(self.steps.paused)}, store {world.shared.store.held.fences} {world.shared.store.held.mark}, "
+            f"leases {world.raw.execute('SELECT * FROM leases').fetchall()}, "
+            f"buckets {world.raw.execute('SELECT * FROM buckets').fetchall()}, "
+            f"noted {world.raw.execute('SELECT * FROM online_store').fetchall()}"
+        )
 
     def _say(self, line: str) -> None:
         if self.chance.tell is not None:

@@ -58,7 +58,7 @@ class World:
         self.store_backup: StoreImage | None = None
         self.registry_backup: tuple[sqlite3.Connection, int] | None = None
         self.deleted: dict[str, int] = {}  # versions whose vectors are being deleted, and their generation
-        self.retirement: tuple[str, int] | None = None
+        self.happened = 0  # mishaps of servers
 
     @property
     def raw(self) -> sqlite3.Connection:
@@ -94,7 +94,10 @@ class World:
     def read(self, gateway: GatewayProcess) -> None:
         """Look at the store and read some users, as a request of a consumer does; ask for what had to be computed."""
         with forgiving():
+            happened = self.happened
             gateway.watch.look()
+            if happened == self.happened:
+                self.on_looked(gateway)
         try:
             answer = gateway.reader.read(CONSUMER, self.users[:3])
         except (Unavailable, NotFound, Conflict):
@@ -117,7 +120,8 @@ class World:
         """Forget a user; broken off, it is done again later."""
         self.forgetting.setdefault(user, False)
         chance = self.chance
-        forgetting = SimulatedForgetting(self.operator.repo, self.operator.registry, self.await_shards)
+        by = self.operator
+        forgetting = SimulatedForgetting(by.repo, by.registry, self.await_shards)
         try:
             forgetting.forget(user)
         except Unavailable:
@@ -159,6 +163,7 @@ class World:
             generation = operator.registry.retirements.begin(version)
             self._await(generation)
             self.deleted[version] = generation
+            self.on_deleting(generation)
             operator.repo.delete_vectors(operator.registry.versions.get(version))
             operator.registry.retirements.finish(version)
             self.chance.sometimes("retired")
@@ -170,8 +175,13 @@ class World:
         self.raw.execute("DELETE FROM rollback_windows")
 
     def publish(self) -> None:
-        """`portrait publish`, without the vectors."""
+        """`portrait publish`, without the vectors.
+
+        Not before there are leases: what is published before any shard worked, a backfill embeds.
+        """
         repo = self.operator.repo
+        if not self.raw.execute("SELECT 1 FROM leases").fetchone():
+            return
         try:
             repo.identity.attest()
             lost = repo.identity.lost()
@@ -203,6 +213,7 @@ class World:
     def restart_store(self) -> None:
         """The store's server restarts, without some of its last writes."""
         store, now = self.shared.store, self.clock.now
+        self.happened += 1
         lost = [image for at, image in store.past if at >= now - LOSABLE + 0.5]
         image = self.chance.one(lost) if lost and self.chance.of(0.7) else None
         self.chance.sometimes("store restarted" if image is None else "store lost its last writes")
@@ -212,6 +223,7 @@ class World:
     def empty_store(self) -> None:
         """FLUSHALL, or an empty server in the place of this one."""
         store = self.shared.store
+        self.happened += 1
         store.past.clear()
         empty = StoreImage({}, {}, None)
         if self.chance.of(0.5):
@@ -226,6 +238,7 @@ class World:
         if self.store_backup is None:
             self.store_backup = self.shared.store.held.copy()
             return
+        self.happened += 1
         self.shared.store.past.clear()
         self.shared.store.restart(self.store_backup)
         self.chance.sometimes("store restored from a backup")
@@ -241,6 +254,7 @@ class World:
         image, beat = self.registry_backup
         if self._beat() == beat:
             return
+        self.happened += 1
         self.shared.sql.restore(image)
         self.chance.sometimes("registry restored from a backup")
         kept = {payload for (payload,) in self.raw.execute("SELECT payload FROM inbox")}
@@ -250,6 +264,8 @@ class World:
         self.on_registry_restored()
 
     on_registry_restored: Callable[[], object] = staticmethod(lambda: None)
+    on_looked: Callable[[GatewayProcess], object] = staticmethod(lambda _: None)
+    on_deleting: Callable[[int], object] = staticmethod(lambda _: None)
 
     def _beat(self) -> int:
         return int(self.raw.execute("SELECT beat FROM online_store").fetchone()[0])
