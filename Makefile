@@ -1,12 +1,13 @@
-# make demo | test | lint | bench | torture: each installs what it needs. Needs a machine with Python 3.11 and nothing else.
+# make demo | test | lint | bench | torture | simulate: each installs what it needs. Needs a machine with Python 3.11 and nothing else.
 PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST_ARGS ?=
 WORKERS ?= 2
 TORTURE_ARGS ?=
+SIMULATE_ARGS ?=
 
-.PHONY: install demo test lint format bench torture clean
+.PHONY: install demo test lint format bench torture simulate clean
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml
@@ -36,6 +37,9 @@ bench: install
 
 torture: install
 	$(BIN)/python -m tests.torture $(TORTURE_ARGS)
+
+simulate: install
+	$(BIN)/python -m tests.simulation $(SIMULATE_ARGS)
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

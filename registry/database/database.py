@@ -115,17 +115,13 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A read-write transaction: committed when the block ends, rolled back when it raises."""
-        with (
-            self._translated(),
-            Session(self.engine, expire_on_commit=False, info=self._info) as session,
-            session.begin(),
-        ):
+        with self._translated(), self._session(self.engine) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A read-only session that sees one moment of the database; it never waits for a writer."""
-        with self._translated(), Session(self._reader, expire_on_commit=False, info=self._info) as session:
+        with self._translated(), self._session(self._reader) as session:
             yield session
 
     @contextmanager
@@ -153,6 +149,9 @@ class Database:
         if instance is None:
             raise RegistryMissing(f"the registry at {self.shown_url} has no instance id: run `portrait apply` first")
         return instance
+
+    def _session(self, engine: Engine) -> Session:
+        return Session(engine, expire_on_commit=False, info=self._info)
 
     @property
     def shown_url(self) -> str:

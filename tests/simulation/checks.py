@@ -37,7 +37,9 @@ class Checks:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._fenced: dict[tuple[str, int], tuple[MemoryOnlineStore, int]] = {}  # who raised the fence of a filling's bucket last
+        self._fenced: dict[
+            tuple[str, int], tuple[MemoryOnlineStore, int]
+        ] = {}  # who raised the fence of a filling's bucket last
         self._late: str | None = None
         self._positions: dict[tuple[str, int], tuple[int, ...]] = {}
         self._assigned: dict[int, str] = {}  # the stable version, by generation

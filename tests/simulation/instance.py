@@ -31,6 +31,7 @@ from portrait.feature_repo.schemas import HISTORY, PROFILE_FIXED, TIME, from_mic
 from portrait.feature_repo.settings import FeatureSettings
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.registry.database.tables import Base, Instance
+from portrait.registry.errors import InvalidInput
 from portrait.registry.progress import Progress
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.registry.registry import Registry
@@ -76,9 +77,9 @@ class SimulatedEncoder:
         self._broken = broken
 
     def encode(self, inputs: pa.Table, as_of: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32 [n, DIMENSION]; raises while the version is broken."""
+        """float32 [n, DIMENSION]; raises InvalidInput while the version is broken."""
         if self.version in self._broken:
-            raise RuntimeError("the model is damaged")
+            raise InvalidInput("the model is damaged")
         columns = [inputs.column(name).to_pylist() for name in (*LISTS, "event_ids", *PROFILE[1:])]
         created = inputs.column("created_time").cast(pa.int64()).to_pylist()
         vectors = [

@@ -27,7 +27,8 @@ from tests.simulation.sql import MemoryServer, SimulatedDatabase
 from tests.simulation.steps import Steps
 from tests.simulation.wire import Clock, Wire
 
-POLL_SECONDS, LAZY_SECONDS = 0.8, 0.35
+POLL_SECONDS = 0.8
+LAZY_SECONDS = 0.35, 1.5
 NEVER = 10**9
 
 
@@ -41,6 +42,9 @@ class Surroundings:
     sql: MemoryServer = field(default_factory=MemoryServer)
     store: StoreServer = field(default_factory=StoreServer)
     broken: set[str] = field(default_factory=set)  # versions whose model fails
+
+    def __post_init__(self) -> None:
+        self.lazy_seconds = self.chance.one(LAZY_SECONDS)
 
 
 class Process:
@@ -101,7 +105,7 @@ class ShardProcess(Process):
             self.repo, writes, self.encoders, self.held, RefreshCounts(), KnownItems(log), LoggedUsers(log)
         )
         chores = Chores(self.refresher, NEVER, NEVER)
-        self.shard = Shard(name, registry, self.refresher, chores, None, POLL_SECONDS, LAZY_SECONDS, now)
+        self.shard = Shard(name, registry, self.refresher, chores, None, POLL_SECONDS, shared.lazy_seconds, now)
 
     def work(self) -> None:
         """One round."""

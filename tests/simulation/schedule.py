@@ -4,7 +4,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from tests.simulation.chance import Chance
 from tests.simulation.checks import Checks, Violation, listen
@@ -15,8 +15,8 @@ from tests.simulation.sql import MemoryServer
 from tests.simulation.steps import Steps
 from tests.simulation.world import World
 
-STEPS = 16
-ROUNDS = 120
+STEPS = 14
+ROUNDS = 70
 REST_SECONDS = 0.4
 """Rounds after which all must be at rest."""
 
@@ -54,12 +54,32 @@ class Schedule:
     def run(self) -> None:
         """All of it; raises Violation."""
         try:
+            if self.chance.of(0.7):
+                self._prelude()
             for _ in range(STEPS):
                 self._one()
             self._rest()
         finally:
             for step in list(self.steps.paused.values()):
                 self.steps.kill(step.owner)
+
+    def _prelude(self) -> None:
+        """Some rows that are online before anything happens; now and then so long ago that they are settled."""
+        world, shard = self.world, self.world.shards["shard-a"]
+        self._calm(True)
+        world.deliver()
+        rounds = [shard.work, shard.renew, partial(world.send, list(world.ledger.waiting)), shard.work, shard.renew]
+        if settled := self.chance.of(0.5):
+            rounds += [shard.work, shard.work, shard.renew]
+        for number, work in enumerate(rounds):
+            world.clock.now += 10.5 if number > 4 else 0.4
+            self.steps.begin("prelude", shard.name, work)
+        self._calm(False)
+        self._say("rows are online" + ", and settled" * settled)
+
+    def _calm(self, calm: bool) -> None:
+        for process in self.world.processes:
+            process.wire.calm = calm
 
     def _one(self) -> None:
         world, chance = self.world, self.chance
@@ -81,7 +101,7 @@ class Schedule:
             kinds[f"{name} renews"] = 1.2, lambda p=shard: self._begin(f"{p.name} renews", p, p.renew)  # type: ignore[misc]
         for name, gateway in world.gateways.items():
             kinds[f"{name} polls"] = 0.6, lambda p=gateway: self._begin(f"{p.name} polls", p, lambda: world.poll(p))  # type: ignore[misc]
-            kinds[f"{name} reads"] = 0.6, lambda p=gateway: self._read(p)  # type: ignore[misc]
+            kinds[f"{name} reads"] = 1.0, lambda p=gateway: self._read(p)  # type: ignore[misc]
         mishaps: dict[str, tuple[str, float, Action]] = {
             "a process ends": ("kill", 0.6, lambda: world.kill(self.chance.one(world.processes).name)),
             "the store restarts": ("store restarts", 0.6, world.restart_store),
@@ -91,7 +111,7 @@ class Schedule:
             "a row is evicted": ("row evicted", 0.6, world.evict),
             "a process is cut off, or back": ("cut off", 0.8, lambda: world.cut(self.chance.one(world.processes))),
             "the clock jumps": ("clock jumps", 0.5, world.jump),
-            "time passes": ("time passes", 0.8, self._pass_time),
+            "time passes": ("time passes", 2.0, self._pass_time),
             "a model fails, or works again": ("encoder fails", 0.8, world.break_model),
             "the operator forgets": ("forget", 0.8, lambda: self._operate(world.forget, world.users[:2])),
             "the operator promotes": ("assignments", 0.7, lambda: self._operate(world.promote, VERSIONS)),
@@ -130,7 +150,7 @@ class Schedule:
         self._begin(f"{gateway.name} reads", gateway, lambda: self.world.read(gateway))
 
     def _pass_time(self) -> None:
-        self.world.clock.now += self.chance.one((4.0, 7.0, 12.0, 35.0))
+        self.world.clock.now += self.chance.one((4.0, 10.5, 10.5, 35.0))
         self.chance.sometimes("longer than a lease")
 
     # ------------------------------------------------------------------ rest
@@ -139,8 +159,7 @@ class Schedule:
         """No faults any more: what was begun ends, what was sent arrives, and all comes to rest."""
         world, steps = self.world, self.steps
         self._say("no faults any more")
-        for process in world.processes:
-            process.wire.calm = True
+        self._calm(True)
         world.shared.broken.clear()
         world.clock.now += 20
         for name in list(world.shards)[1:]:  # one shard takes over from the other, as both have crashed or one has
@@ -149,8 +168,8 @@ class Schedule:
         if self.chance.of(0.5):
             world.kill("shard-a")
         for turn in range(ROUNDS):
+            self._calm(True)
             for process in world.processes:
-                process.wire.calm = True
                 process.wire.cut.clear()
             self._finish()
             for shard in world.shards.values():

@@ -274,7 +274,10 @@ class World:
         """The store drops the rows of a user."""
         user = self.chance.one(self.users)
         [key] = user_keys([user])
-        if any(rows.pop(key, None) for rows in self.shared.store.held.rows.values()):
+        held = [rows for rows in self.shared.store.held.rows.values() if key in rows]
+        for rows in held:
+            del rows[key]
+        if held:
             self.evicted.add(user)
             self.chance.sometimes("row evicted")
 
