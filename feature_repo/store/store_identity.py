@@ -114,6 +114,12 @@ class StoreIdentity:
 
     def take_over(self, kept: Mapping[str, Sequence[str]]) -> None:
         """Make the store this registry's, whatever fills it: all rows of users go, except those of the `kept` views."""
+        try:
+            self._compare()
+        except (StoreForeign, _StoreAhead):
+            pass  # broken off, it is refused as before until it is done again
+        else:
+            self._mark_anew(whatever=True)  # broken off, the rows are lost, and are put back
         self._online.clear(self._config, kept)
         self._mark_anew(whatever=True)
 

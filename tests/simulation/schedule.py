@@ -107,7 +107,7 @@ class Schedule:
             "the store restarts": ("store restarts", 0.6, world.restart_store),
             "the store is emptied": ("store emptied", 0.4, world.empty_store),
             "the store's backup": ("store restored", 0.8, world.restore_store),
-            "the registry's backup": ("registry restored", 0.8, world.restore_registry),
+            "the registry's backup": ("registry restored", 1.6, world.restore_registry),
             "a row is evicted": ("row evicted", 0.6, world.evict),
             "a process is cut off, or back": ("cut off", 0.8, lambda: world.cut(self.chance.one(world.processes))),
             "the clock jumps": ("clock jumps", 0.5, world.jump),
