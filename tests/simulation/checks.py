@@ -1,7 +1,6 @@
 """Checks: what must hold after every step, at every write, after every look at the store, and when all is at rest."""
 
 import logging
-from collections.abc import Iterable
 from datetime import timedelta
 
 import numpy as np
@@ -13,7 +12,7 @@ from portrait.feature_repo.online.codec import decode_vector, user_keys, user_of
 from portrait.feature_repo.online.rows import VECTOR, Fence, Row
 from portrait.registry.serving_state.replicas import ALIVE
 from portrait.serving.state.routing import served_versions
-from tests.simulation.instance import BUCKETS, CONSUMER, VERSIONS
+from tests.simulation.instance import BUCKETS, CONSUMER
 from tests.simulation.memory_store import MemoryOnlineStore
 from tests.simulation.processes import GatewayProcess
 from tests.simulation.reference import DIMENSION, LISTS, Known, fold_all, read_rows
@@ -216,7 +215,7 @@ class Checks:
             self._history(one)
             for version in live:
                 self._vector(one, version)
-        self._nobody_else(known, live)
+        self._nobody_else(known)
 
     def _history(self, known: Known) -> None:
         held = self._world.shared.store.held.rows
@@ -263,14 +262,11 @@ class Checks:
         ):
             raise Violation("vector", f"that of {known.user} at {version} is not of its history and profile")
 
-    def _nobody_else(self, known: dict[str, Known], live: Iterable[str]) -> None:
+    def _nobody_else(self, known: dict[str, Known]) -> None:
         for view, rows in self._world.shared.store.held.rows.items():
             for user in map(user_of_key, rows):
                 if user is not None and user not in known and view in (HISTORY_VIEW, PROFILE_VIEW):
                     raise Violation("history", f"{view} knows {user}, of whom the log knows nothing")
-        for version in set(VERSIONS) - set(live):
-            if version in self._world.deleted and self._world.shared.store.held.rows.get(view_name(version)):
-                raise Violation("assignment", f"{version} is retired and has vectors")
 
 
 def _list(value: bytes) -> list[object]:

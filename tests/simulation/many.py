@@ -14,7 +14,7 @@ from tests.simulation.schedule import Outcome, run
 AT_ONCE = 50
 """Schedules in one piece of work."""
 
-PATIENCE = 130
+PATIENCE = 110
 """Schedules after which a bug counts as not caught."""
 
 
