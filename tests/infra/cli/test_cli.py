@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
+from sqlalchemy import make_url
 from typer.testing import CliRunner
 
 from portrait.infra.cli.main import app
@@ -170,7 +171,7 @@ def test_env_is_what_a_shell_can_evaluate(portrait: Commands) -> None:
     assert all(line.startswith("export ") for line in lines)
     variables = dict(shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in lines)
     assert variables["PORTRAIT_HOME"] == str(portrait.home)
-    assert variables["PORTRAIT_FEAST_REGISTRY_URL"] == f"sqlite:///{portrait.home}/feast.db"
+    assert make_url(variables["PORTRAIT_FEAST_REGISTRY_URL"]).database == f"{portrait.home}/feast.db"
 
 
 def test_the_everyday_jobs(portrait: Commands, tmp_path: Path) -> None:
