@@ -71,6 +71,7 @@ def backfill(
     from portrait.training.backfill.backfill import backfill as run
 
     with Portrait.open() as portrait, progress_bar() as progress:
+        portrait.registry.versions.get(version)  # an unknown one is told before anything is done
         publish(portrait, progress=progress)
         report = run(portrait.repo, version, portrait.settings, parse_time(as_of), stale, progress)
     if as_json:
