@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from portrait.feature_repo.history.logged_users import LoggedUsers
 from portrait.feature_repo.log.leases import LEASE, Leases
-from portrait.feature_repo.log.logged_users import LoggedUsers
 from portrait.feature_repo.store.fenced_writes import FencedWrites
 from portrait.registry.errors import Unavailable
 from portrait.registry.records.records import EmbeddingVersion
