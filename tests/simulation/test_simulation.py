@@ -40,7 +40,7 @@ def test_every_bug_can_be_planted(bug: object) -> None:
         pass
 
 
-def test_there_are_as_many_bugs_as_the_page_says() -> None:
+def test_no_bug_is_planted_twice() -> None:
     assert len(BUGS) >= 40
     assert len({bug.name for bug in BUGS}) == len(BUGS)
 
