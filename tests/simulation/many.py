@@ -14,7 +14,7 @@ from tests.simulation.schedule import Outcome, run
 AT_ONCE = 50
 """Schedules in one piece of work."""
 
-PATIENCE = 110
+PATIENCE = 2_000
 """Schedules after which a bug counts as not caught."""
 
 

@@ -124,7 +124,7 @@ class World:
         forgetting = SimulatedForgetting(by.repo, by.registry, self.await_shards)
         try:
             forgetting.forget(user)
-        except Unavailable:
+        except (Unavailable, NotFound):
             chance.sometimes("forgetting broken off")
         except Conflict:
             chance.sometimes("a shard does not follow a forgetting")
