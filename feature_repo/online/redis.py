@@ -10,7 +10,6 @@ import numpy as np
 import redis
 import redis.asyncio
 from feast import FeatureView, RepoConfig
-from feast.infra.key_encoding_utils import serialize_entity_key_prefix
 from feast.infra.online_stores.helpers import _mmh3
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -239,21 +238,20 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
 
     def users(self, config: RepoConfig) -> Iterator[list[str]]:
         """Ids of all users of whom something is stored; walks over all keys of the store."""
-        for keys in _scan(self._get_client(config.online_store), config, ["user_id"]):
-            yield [user for user in map(_user_of(config), keys) if user is not None]
+        for keys in _scan(self._get_client(config.online_store), config):
+            yield [user for user in (_user_of(config, key) for key in keys) if user is not None]
 
     def clear(self, config: RepoConfig, kept: Mapping[str, Sequence[str]]) -> None:
         """Delete all fields of all users that do not belong to the kept views."""
         fields = {field for view, names in kept.items() for field in _fields_of(view, names)}
         client = self._get_client(config.online_store)
-        for keys in _scan(client, config, ["user_id"]):
-            mine = [key for key in keys if _user_of(config)(key) is not None]
+        for keys in _scan(client, config):
             with _explain_errors(config), client.pipeline(transaction=False) as pipeline:
-                for key in mine:
+                for key in keys:
                     pipeline.hkeys(key)
                 present = pipeline.execute()
             with _explain_errors(config), client.pipeline(transaction=False) as pipeline:
-                for key, names in zip(mine, present, strict=True):
+                for key, names in zip(keys, present, strict=True):
                     if gone := [name for name in names if name not in fields]:
                         pipeline.hdel(key, *gone)
                 pipeline.execute()
@@ -273,7 +271,7 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
     def count_rows(self, config: RepoConfig, view: str, feature: str = VECTOR) -> int:
         """Number of entities with this feature; walks over all keys of the store."""
         client, count = self._get_client(config.online_store), 0
-        for keys in _scan(client, config, ["user_id"]):
+        for keys in _scan(client, config):
             with _explain_errors(config), client.pipeline(transaction=False) as pipeline:
                 for key in keys:
                     pipeline.hexists(key, _field(view, feature))
@@ -288,7 +286,7 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
         """Delete a view's rows of every user, a chunk of keys at a time; a hash without fields is gone."""
         fields = _fields_of(view, features)
         client = self._get_client(config.online_store)
-        for keys in _scan(client, config, ["user_id"]):
+        for keys in _scan(client, config):
             with _explain_errors(config), client.pipeline(transaction=False) as pipeline:
                 for key in keys:
                     pipeline.hdel(key, *fields)
@@ -419,12 +417,12 @@ def _row(key: bytes, features: Sequence[str], order: bytes | None, *values: byte
     return Row(key, present, Order(*map(int, ORDER.unpack(order))))
 
 
-def _scan(client: redis.Redis, config: RepoConfig, join_keys: list[str]) -> Iterator[list[bytes]]:
-    # The prefix is compared here: its bytes may mean something to the server's pattern language.
-    prefix = serialize_entity_key_prefix(join_keys)
+def _scan(client: redis.Redis, config: RepoConfig) -> Iterator[list[bytes]]:
+    """The keys of all users of the project, some at a time."""
+    # Looked at one by one: the keys of a project whose name only ends like this one's match the pattern too.
     with _explain_errors(config):
         every = client.scan_iter(b"*" + config.project.encode(), count=SCAN_ROWS)
-        yield from chunks((key for key in every if key.startswith(prefix)), SCAN_ROWS)
+        yield from chunks((key for key in every if _user_of(config, key) is not None), SCAN_ROWS)
 
 
 @lru_cache(maxsize=4096)
@@ -437,10 +435,10 @@ def _user_keys(config: RepoConfig, user_ids: Sequence[str]) -> list[bytes]:
     return [key + project for key in user_keys(user_ids)]
 
 
-def _user_of(config: RepoConfig) -> Callable[[bytes], str | None]:
-    """The user of a key; None for a key of another project, whose name only ends like this one's."""
-    end = len(config.project.encode())
-    return lambda key: user_of_key(key[:-end])
+def _user_of(config: RepoConfig, key: bytes) -> str | None:
+    """The user of a key; None for one of another entity or project."""
+    project = config.project.encode()
+    return user_of_key(key.removesuffix(project)) if key.endswith(project) else None
 
 
 def _fields_of(view: str, features: Sequence[str]) -> list[bytes]:

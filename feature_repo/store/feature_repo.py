@@ -74,7 +74,7 @@ class FeatureRepo:
     @cached_property
     def identity(self) -> StoreIdentity:
         """What tells whether the online store still holds what the registry has noted as online."""
-        return StoreIdentity(self.log, self.online, self.config, self._lacks_histories, self.drop_forgotten)
+        return StoreIdentity(self.log, self.online, self.config, self._have_histories, self.drop_forgotten)
 
     def take_over(self) -> None:
         """Make the online store this registry's, whatever fills it; only the rows of teams' own views stay."""
@@ -307,12 +307,14 @@ class FeatureRepo:
     ) -> PublishableRows:
         return publishable_rows(self.log, buckets, beyond, only)
 
-    def _lacks_histories(self, user_ids: Sequence[str]) -> bool:
+    def _have_histories(self, user_ids: Sequence[str]) -> list[bool]:
         try:
             rows = self.online.read_rows(self.config, HISTORY_VIEW, user_keys(user_ids), ["event_ids"])
-        except Unavailable:  # no table yet
-            return True
-        return None in rows
+        except Unavailable:
+            if self.online.has_view(self.config, HISTORY_VIEW):
+                raise
+            return [False] * len(user_ids)
+        return [row is not None for row in rows]
 
     def _empty_retiring_views(self) -> None:
         """Delete what Feast would otherwise drop in one long step; Redis has no tables, only steps."""

@@ -46,14 +46,14 @@ class StoreIdentity:
         log: EventLog,
         online: OnlineStore,
         config: RepoConfig,
-        missing: Callable[[Sequence[str]], bool],
+        present: Callable[[Sequence[str]], Sequence[bool]],
         drop_forgotten: Callable[[Sequence[str]], object],
     ) -> None:
-        """`missing` says whether any of some users has no row online; `drop_forgotten` removes forgotten ones."""
+        """`present` says of each of some users whether a history is online; `drop_forgotten` removes forgotten ones."""
         self._log = log
         self._online = online
         self._config = config
-        self._missing = missing
+        self._present = present
         self._drop_forgotten = drop_forgotten
         self._server: str | None = None
         self._store: str | None = None
@@ -128,6 +128,12 @@ class StoreIdentity:
         mark = self._online.read_mark(self._config)  # first: a beat reaches the registry before the store
         with self._database.reading() as session:
             match = _match(mark, session.get(OnlineStoreRow, 1), _instance(session))
+            new = not session.scalar(select(BucketRow.bucket).where(_HAS_ROWS).limit(1))
+        if match == Match.UNMARKED and new and self._has_histories():
+            raise StoreForeign(
+                f"{self._named()} holds users whom this registry has never put there: point PORTRAIT_ONLINE_STORE_URL "
+                "at a store of its own, or clear this one for good by `portrait publish --take-over`"
+            )
         if match == Match.FOREIGN:
             assert mark is not None
             raise StoreForeign(
@@ -174,7 +180,11 @@ class StoreIdentity:
             if not session.scalar(select(BucketRow.bucket).where(_HAS_ROWS).limit(1)):
                 return True
         _, users = self._log.sample_users(SAMPLED_USERS)
-        return not self._missing(users)
+        return all(self._present(users))
+
+    def _has_histories(self) -> bool:
+        """Whether anybody has a history online: an instance from before there were marks has filled the store."""
+        return any(any(self._present(users)) for users in self._online.users(self._config))
 
     def _sweep_forgotten(self) -> None:
         """A store from a backup may have users who were forgotten since."""

@@ -37,6 +37,7 @@ def _put_back(portrait: Portrait, progress: Progress) -> None:
     try:
         while left := len(identity.lost()):
             progress("put back", max(total - left, 0), total)
+            identity.problem()  # the shard would wait for a store that is away for ever
             time.sleep(LOOK_SECONDS)
         progress("put back", total, total)
     finally:

@@ -607,6 +607,21 @@ def test_a_pinned_file_that_is_exchanged_takes_no_write_and_is_read_anew(setup: 
     assert setup.write(USERS, vectors_of(3), position=3) == len(USERS)
 
 
+def test_a_project_whose_name_only_ends_alike_keeps_its_rows(setup: Setup) -> None:
+    """Both lie in one Redis database, where a key ends with the project's name; on SQLite each table begins with it."""
+    other = setup.config.model_copy(update={"project": f"my_{setup.config.project}"})
+    store, config = setup.store, setup.config
+    if store.has_tables:
+        store.update(other, [], [setup.view], [], [], False)
+    store.write_vectors(other, VIEW, USERS, vectors_of(1), np.full(5, 1), np.full(5, NOON), computed_at=NOON)
+    setup.write(["ann"], vectors_of(2, 1), position=1)
+    assert (store.count_rows(config, VIEW), store.count_rows(other, VIEW)) == (1, 5)
+    assert list(store.users(config)) == [["ann"]]
+    assert sum(store.delete_rows(config, VIEW, ("vector", "position"))) == 1
+    store.clear(config, {})
+    assert store.read_vectors(other, VIEW, USERS, DIMENSION).vectors.tobytes() == vectors_of(1).tobytes()
+
+
 def test_all_users_are_found_and_all_but_kept_views_are_cleared(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portrait.feature_repo.online.sqlite.CHUNK", 2)
     store, config = setup.store, setup.config

@@ -1,7 +1,8 @@
 """An instance whose vectors follow a stream, and the comparison of its stores with the batch."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -233,3 +234,14 @@ def _write(table: pa.Table, path: Path, time: str) -> Path:
 def _seconds(times: pa.ChunkedArray) -> list[int | None]:
     plain = times.cast(TIME).cast(pa.int64()).to_pylist()
     return [None if time is None else time // 1_000_000 for time in plain]
+
+
+@contextmanager
+def running(followed: Followed) -> Iterator[Shard]:
+    """A shard in threads of its own."""
+    shard = build_shard(followed.portrait.settings, "running")
+    shard.start()
+    try:
+        yield shard
+    finally:
+        shard.stop()

@@ -6,8 +6,9 @@ After each mishap the history, profile and vectors of every user are compared wi
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -20,31 +21,31 @@ from portrait.feature_repo.online.store_mark import StoreMark
 from portrait.infra.jobs.publish import publish
 from portrait.infra.portrait import Portrait
 from portrait.registry.errors import StoreForeign, Unavailable
-from portrait.serving.refresh.shard import Shard
 from portrait.serving.state.store_watch import StoreWatch
 from tests.feature_repo.broker.redis_process import RedisProcess
 from tests.instances import copy_of
 from tests.serving.refresh.conftest import AT_ONCE, both_ready
-from tests.serving.refresh.followed_instance import BOTH, HOUR, ITEMS, LENGTH, Followed, event, profile
+from tests.serving.refresh.followed_instance import BOTH, HOUR, ITEMS, LENGTH, Followed, event, profile, running
 from tests.serving.state.test_assignment_poller import wait_until
 
 SLOWLY = 40.0
 
 
-class Store:
+class Store(Protocol):
     """The online store of a test, with the mishaps that befall it."""
 
-    url = ""
+    url: str
 
-    def empty(self) -> None:
-        raise NotImplementedError
+    def empty(self) -> None: ...
 
     def back_up(self) -> Callable[[], None]:
         """A backup of now; the call restores it."""
-        raise NotImplementedError
+        ...
 
 
-class SqliteStore(Store):
+class SqliteStore:
+    url = ""
+
     def __init__(self, home: Path) -> None:
         self.path = home / "online.db"
 
@@ -64,7 +65,7 @@ class SqliteStore(Store):
         return restore
 
 
-class RedisStore(Store):
+class RedisStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.folder.mkdir()
@@ -121,17 +122,6 @@ def followed(busy_home: Path, tmp_path: Path, store: Store) -> Iterator[Followed
     with copy_of(busy_home, tmp_path / "home", **settings) as portrait:
         publish(portrait)  # on Redis the rows of the copied home are lost at first
         yield Followed(portrait)
-
-
-@contextmanager
-def running(followed: Followed) -> Iterator[Shard]:
-    """A shard with its own threads."""
-    shard = followed.begin()
-    shard.start()
-    try:
-        yield shard
-    finally:
-        shard.stop()
 
 
 def settled(followed: Followed) -> bool:
@@ -243,25 +233,13 @@ def test_a_registry_restored_from_yesterdays_backup(followed: Followed, store: S
         with pytest.raises(Unavailable, match="run `portrait publish --take-over`"):
             publish(portrait)
         back.accept([event("ann", ITEMS[9], 30 * HOUR, "after")])
-        with running_unwilling(back) as shard:  # it writes nothing, and goes on once it may
+        with running(back) as shard:  # it writes nothing, and goes on once it may
             wait_until(lambda: shard._away, SLOWLY)
             assert portrait.repo.read_history_ends(["ann"])[1][0] > 0
             publish(portrait, take_over=True)
             wait_until(lambda: settled(back), SLOWLY)
         back.require_the_batch_result(BOTH)
         assert portrait.repo.read_inputs(["ann"])["event_ids"][0].as_py()[-1] == "after"
-
-
-@contextmanager
-def running_unwilling(followed: Followed) -> Iterator[Shard]:
-    from portrait.serving.refresh.build import build_shard
-
-    shard = build_shard(followed.portrait.settings, "unwilling")
-    shard.start()
-    try:
-        yield shard
-    finally:
-        shard.stop()
 
 
 def test_a_store_of_another_registry_is_neither_read_nor_written(followed: Followed, store: Store) -> None:
@@ -296,6 +274,19 @@ def test_a_home_from_before_there_were_marks_is_whole(followed: Followed) -> Non
     assert lost_marks(followed) > 0
     publish(followed.portrait)
     followed.require_the_batch_result(BOTH)
+
+
+def test_a_new_registry_does_not_take_over_unmarked_histories(followed: Followed, tmp_path: Path) -> None:
+    """The home was deleted, the Redis was not: its vectors of autoencoder-1 are not those of the next autoencoder-1."""
+    forget_marks(followed)
+    with followed.portrait.database.transaction() as session:
+        session.execute(text("UPDATE buckets SET published = 0"))
+    with pytest.raises(StoreForeign, match="users whom this registry has never put there"):
+        publish(followed.portrait)
+    publish(followed.portrait, take_over=True)
+    users = followed.portrait.log.user_ids()
+    assert not any(followed.vectors(version, users).found.any() for version in BOTH)
+    assert (followed.portrait.repo.read_history_ends(users)[0] > 0).all()
 
 
 def forget_marks(followed: Followed) -> None:

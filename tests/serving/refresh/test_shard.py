@@ -23,14 +23,13 @@ from portrait.registry.errors import LeaseLost
 from portrait.serving.reads.encoders import EncoderCache
 from portrait.serving.refresh.build import build_shard
 from portrait.serving.refresh.chores import Chores
-from portrait.serving.refresh.shard import Shard
 from portrait.training.backfill.backfill import backfill
 from portrait.training.inspection.inspection import inspect_version
 from tests.instances import copy_of, embedded
 from tests.serving.instance import make as make_on
 from tests.serving.proxy import Proxy
 from tests.serving.refresh.conftest import AT_ONCE
-from tests.serving.refresh.followed_instance import BOTH, HOUR, ITEMS, LENGTH, Followed, event, names, profile
+from tests.serving.refresh.followed_instance import BOTH, HOUR, ITEMS, LENGTH, Followed, event, names, profile, running
 from tests.serving.state.test_assignment_poller import wait_until
 from tests.serving.twins import TwinEncoder
 
@@ -164,17 +163,6 @@ def test_a_version_that_fails_for_a_moment_misses_nothing(shared: Followed, monk
         shared.work()
     shared.drain()
     shared.require_the_batch_result(BOTH, users)
-
-
-@contextmanager
-def running(followed: Followed) -> Iterator[Shard]:
-    """A shard in threads of its own."""
-    shard = build_shard(followed.portrait.settings, "running")
-    shard.start()
-    try:
-        yield shard
-    finally:
-        shard.stop()
 
 
 @contextmanager
