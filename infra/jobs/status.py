@@ -102,15 +102,20 @@ def read_status(portrait: Portrait) -> Status:
         feast_behind=generations_behind(portrait.database),
         gateways=[replica for replica in portrait.registry.replicas.list() if replica.role in GATEWAYS],
         refresh=read_freshness(portrait.registry),
-        online_store=_store_trouble(portrait),
+        online_store=_store_trouble(portrait, away),
         forgetting=count_unfinished(portrait.database),
         away=away,
     )
 
 
-def _store_trouble(portrait: Portrait) -> str | None:
+def _store_trouble(portrait: Portrait, away: list[str]) -> str | None:
+    """What is wrong with the online store; one that is away is added to `away`, unless it is there."""
     watch = StoreWatch(portrait.repo.identity)
-    watch.look()
+    if not away:
+        try:
+            watch.look()
+        except Unavailable as error:
+            away.append(str(error))
     return watch.trouble
 
 

@@ -73,10 +73,6 @@ class StoreWatch:
             lost = self._identity.lost() if problem is None else lost
         except StoreForeign as error:
             foreign = str(error)
-        if foreign is not None and foreign != self.foreign:
-            log.error("nothing is answered: %s", foreign)
-        if problem is not None and problem != self.problem:
-            log.error("reads are flagged as stale: %s", problem)
         self.problem, self.foreign, self.lost = problem, foreign, lost
 
     def start(self) -> None:
@@ -89,8 +85,11 @@ class StoreWatch:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
+            before = self.trouble
             try:
                 self.look()
+                if self.trouble is not None and self.trouble != before:
+                    log.error("%s: %s", "nothing is answered" if self.foreign else "reads are stale", self.trouble)
             except PortraitError as error:  # the poller and the reads tell it
                 log.debug("the store was not compared with the registry: %s", error)
             except Exception:
