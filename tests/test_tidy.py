@@ -29,8 +29,8 @@ ROOMS = {
         schemas settings entities ray_cluster log ingest history declaration online broker store forgetting definitions
     """,
     "training": """
-        settings json_lines encoding modality metrics inspection runs autoencoder clue backfill pinned heads baselines
-        evaluation scaling
+        settings json_lines encoding modality metrics inspection runs blocks autoencoder forecast clue backfill pinned
+        heads baselines evaluation scaling
     """,
     "serving": "settings bounded_threads client operations arrivals state reads http api gateway refresh running",
     "infra": "settings migrations portrait generator jobs tables demo cli",

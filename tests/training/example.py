@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from portrait.feature_repo.declaration.input_schema import Field, FieldKind, InputSchema
 from portrait.feature_repo.schemas import HISTORY, TIME
+from portrait.training.encoding import families
 from portrait.training.runs.run import TrainedModel, train
 from portrait.training.runs.training_inputs import TrainingInputs
 from portrait.training.settings import TrainingSettings
@@ -20,10 +21,12 @@ SCHEMA = InputSchema(256, (Field("country", FieldKind.CATEGORY), Field("age", Fi
 TEAM = InputSchema(256, SCHEMA.profile, (Field("listening__mood", FieldKind.VECTOR, 3),))
 QUICK = {
     "autoencoder": ("epochs=3", "epoch_steps=10", "dimension=8", "hidden=16", "item_dimension=6", "batch_size=32"),
+    "forecast": ("dimension=8", "item_dimension=6", "directions=6", "numbers_weight=1"),
     "clue": ("epochs=3", "epoch_steps=5", "dimension=8", "size=nano", "vocabulary=400", "batch_size=32"),
 }
 """By family, what trains in a second."""
 FAMILIES = list(QUICK)
+DESCENDING = [name for name in FAMILIES if families.get(name).descends]
 
 
 def catalogue() -> pa.Table:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ class Reference:
         blocks = self.blocks(user, as_of)
         if all(block is None for block, _ in blocks):
             return self.weights["prior"]
+        if "known" in self.weights:
+            events = sum(time < as_of for time in user["event_times"])
+            return self.linear(blocks, events)
         return self.network(blocks)
 
     def blocks(self, user: dict[str, Any], as_of: int) -> list[tuple[list[float] | None, int]]:
@@ -57,6 +61,8 @@ class Reference:
             for window in windows:
                 inside = [(e["service"], e["item"]) for e in events if as_of - window <= e["time"]]
                 found.append((self.pooled(modality, inside), width))
+            if self.layout.get("all_time"):
+                found.append((self.pooled(modality, [(e["service"], e["item"]) for e in events]), width))
         for modality, width in self.layout["modalities"] if self.layout.get("latest_decay") else []:
             found.append((self.latest(modality, events), width))
         for modality, width in self.layout["modalities"] if self.layout["onboarding"] else []:
@@ -82,6 +88,11 @@ class Reference:
                 len(services) + len(actions),
             )
         )
+        if self.layout.get("regularity"):
+            found.append((self.regularity(events, as_of), 44))
+            for name, values in (("action", actions), ("service", services)):
+                if len(values) > 1:
+                    found.append((self.per_code(events, as_of, name, values), 4 * len(values)))
         tenure = [log((as_of - user["created_time"]) / DAY)] if visible and user["created_time"] is not None else None
         found.append((tenure, 1))
         return found + self.fields(user, visible)
@@ -121,6 +132,35 @@ class Reference:
         root = self.layout.get("pooling") == "root"
         return list(total / (math.sqrt(size) if root else size)) if size else None
 
+    def regularity(self, events: list[dict[str, Any]], as_of: int) -> list[float] | None:
+        if not events:
+            return None
+        newest_of_day: dict[int, int] = {}
+        for event in events:
+            newest_of_day[event["time"] // DAY] = event["time"]
+        ages = [(as_of - time) / DAY for _, time in sorted(newest_of_day.items())]
+        found = [float(sum(int(age // 30) == span for age in ages)) for span in range(24)]
+        gaps = [before - after for before, after in pairwise(ages)]
+        mean = sum(gaps) / len(gaps) if gaps else 0.0
+        deviation = math.sqrt(sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) if gaps else 0.0
+        found += [mean, deviation, max(gaps, default=0.0), gaps[-1] if gaps else 0.0]
+        found += [ages[-1] / max(mean, 1.0) if gaps else 0.0, len(events) / len(ages)]
+        every = [((as_of - e["time"]) / DAY, e["weight"]) for e in events]
+        found += [sum(0.5 ** (age / days) for age, _ in every) for days in (7, 14, 30, 90, 180, 365)]
+        found += [sum(weight * 0.5 ** (age / days) for age, weight in every) for days in (7, 14, 30, 90, 180, 365)]
+        found += [float(sum(end < age <= 365 for age, _ in every)) for end in (335, 275)]
+        return [log(value) for value in found]
+
+    def per_code(self, events: list[dict[str, Any]], as_of: int, name: str, values: list[str]) -> list[float] | None:
+        if not events:
+            return None
+        of = [[((as_of - e["time"]) / DAY, e["weight"]) for e in events if e[name] == value] for value in values]
+        found = [min((age for age, _ in mine), default=0.0) for mine in of]
+        found += [float(len(mine)) for mine in of]
+        found += [sum(0.5 ** (age / 90) for age, _ in mine) for mine in of]
+        found += [sum(weight for _, weight in mine) for mine in of]
+        return [log(value) for value in found]
+
     def recency(self, events: list[dict[str, Any]], as_of: int) -> list[float] | None:
         ages = [(as_of - e["time"]) / DAY for e in events]
         return [log(min(ages)), log(max(ages))] if ages else None
@@ -142,6 +182,29 @@ class Reference:
         for given, values in ((first, first_values), (second, second_values)):
             known = [value for value in given if value in values]
             found += [known.count(value) / max(len(known), 1) for value in values]
+        return found
+
+    def linear(self, blocks: list[tuple[list[float] | None, int]], events: int) -> np.ndarray:
+        """The vector of the family `forecast`."""
+        w = {name: tensor.astype(np.float64) for name, tensor in self.weights.items()}
+        categories = {
+            len(blocks) - self.after_categories() + k: name for k, (name, _) in enumerate(self.layout["categories"])
+        }
+        x: list[float] = []
+        start = 0
+        for place, (values, width) in enumerate(blocks):
+            if place in categories:
+                size = len(self.vocabularies["categories"][categories[place]])
+                shares = w["code_shares"][len(x) : len(x) + size]
+                x += [0.0] * size if values is None else list(np.eye(size)[int(values[0])] - shares)
+            elif values is None:
+                x += [0.0] * width
+            else:
+                columns = slice(start, start + width)
+                x += list(np.clip((np.array(values) - w["row_mean"][columns]) / w["row_scale"][columns], -8, 8))
+            start += width
+        share = w["cold_events"][0] / (w["cold_events"][0] + events)
+        found: np.ndarray = x @ w["known"] - w["middle"] + share * (x @ w["cold"])
         return found
 
     def network(self, blocks: list[tuple[list[float] | None, int]]) -> np.ndarray:

@@ -52,6 +52,7 @@ class StubTrainee:
 class StubFamily:
     name = "stub"
     revision = 1
+    descends = True
     reads_fields = False
 
     def configure(self, overrides: Mapping[str, str]) -> StubConfig:

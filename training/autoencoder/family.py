@@ -1,7 +1,6 @@
 """The `autoencoder` family: preparation, training, artifact and loading."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +8,15 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from portrait.feature_repo.declaration.input_schema import InputSchema
 from portrait.registry.progress import Progress
-from portrait.training.autoencoder.blocks import BlockBuilder, Layout
 from portrait.training.autoencoder.config import AutoencoderConfig
 from portrait.training.autoencoder.geometry import settle
-from portrait.training.autoencoder.item_table import ItemTable
 from portrait.training.autoencoder.model import Autoencoder
-from portrait.training.autoencoder.prepare import PreparedRows, prepare, side_by_side
 from portrait.training.autoencoder.trainee import AutoencoderTrainee
+from portrait.training.blocks.prepare import PreparedRows, prepare
+from portrait.training.blocks.row_builder import RowBuilder, block_content
 from portrait.training.encoding.arrays import Bool, Float32, Int64
 from portrait.training.encoding.artifact import PRIOR, Content
-from portrait.training.encoding.later_items import new_item_vectors
-from portrait.training.encoding.user_batch import Batcher, Vocabularies
-from portrait.training.modality.later import LaterItems
-from portrait.training.modality.text import TextEncoder
 from portrait.training.runs.config_overrides import override
 from portrait.training.runs.training_inputs import TrainingInputs
 
@@ -35,6 +28,7 @@ class AutoencoderFamily:
 
     name = "autoencoder"
     revision = 1
+    descends = True
     reads_fields = True
 
     def configure(self, overrides: Mapping[str, str]) -> AutoencoderConfig:
@@ -75,23 +69,10 @@ class AutoencoderFamily:
         vectors = np.concatenate([model.encode(rows).numpy() for rows in _chunks(prepared.rows)])
         progress("encoding users", 1, 1)
         tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-        return Content(
-            family=self.name,
-            revision=self.revision,
-            dimension=config.dimension,
-            document={
-                "schema": inputs.visible.to_json(),
-                "onboarding": inputs.onboarding,
-                "vocabularies": prepared.vocabularies.to_json(),
-                "layout": prepared.layout.to_json(),
-                "hidden": list(config.hidden),
-                "brought": prepared.brought,
-            },
-            weights={**tensors, PRIOR: vectors.mean(axis=0, dtype=np.float64).astype(np.float32)},
-            items=prepared.vocabularies.items.values,
-            item_vectors=prepared.item_vectors,
-            words=prepared.words,
-            text=prepared.text,
+        prior = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+        hidden = list(config.hidden)
+        return block_content(
+            self.name, self.revision, config.dimension, inputs, prepared, tensors, prior, hidden=hidden
         )
 
     def representation(self, content: Content, device: str) -> "AutoencoderRepresentation":
@@ -102,18 +83,9 @@ class AutoencoderRepresentation:
     """A trained autoencoder: blocks on the CPU, the network on the device."""
 
     def __init__(self, content: Content, device: str) -> None:
-        document = content.document
-        layout = Layout.from_json(document["layout"])
-        batcher = Batcher(
-            InputSchema.from_json(document["schema"]),
-            Vocabularies.from_json(document["vocabularies"], content.items),
-            document["onboarding"],
-        )
-        trained = side_by_side([content.item_vectors[name] for name, _ in layout.modalities])
-        self.rows = RowBuilder(batcher, BlockBuilder(layout, ItemTable(layout.item_widths, trained)))
-        text = TextEncoder(content.words, **content.text) if content.text else None
-        self._later = LaterItems(layout.modalities, document.get("brought", ()), text)
-        self.model = Autoencoder(layout.blocks, content.dimension, tuple(document["hidden"]))
+        self.rows = RowBuilder.of_artifact(content)
+        layout = self.rows.layout
+        self.model = Autoencoder(layout.blocks, content.dimension, tuple(content.document["hidden"]))
         weights = {name: torch.from_numpy(tensor) for name, tensor in content.weights.items() if name != PRIOR}
         self.model.load_state_dict(weights)
         self.device = torch.device(device)
@@ -124,7 +96,7 @@ class AutoencoderRepresentation:
     @property
     def nbytes(self) -> int:
         """Memory of weights, item vectors and text encoder."""
-        return self._weight_bytes + self.rows.builder.items.nbytes + self._later.nbytes
+        return self._weight_bytes + self.rows.nbytes
 
     def represent(self, users: pa.Table, as_of: Int64) -> tuple[Float32, Bool]:
         """Vectors [n, dimension], and bool [n]: whether the user has any block."""
@@ -135,26 +107,7 @@ class AutoencoderRepresentation:
 
     def learn(self, items: pa.Table) -> None:
         """Learn the items that are not known yet, each from the first of its rows that gives it a vector."""
-        keys, vectors = new_item_vectors(items, self.rows.batcher.items, self._later.vectors)
-        if keys:
-            self.rows = self.rows.knowing(keys, vectors)
-
-
-@dataclass(frozen=True)
-class RowBuilder:
-    """Turns users into rows over the known items. Learning replaces it as a whole, so that no reader sees half."""
-
-    batcher: Batcher
-    builder: BlockBuilder
-
-    def build(self, users: pa.Table, as_of: Int64) -> Float32:
-        """[n, width] rows of the users as of a time each."""
-        return self.builder.rows(self.batcher.arrays(users, as_of))
-
-    def knowing(self, keys: list[str], vectors: Float32) -> "RowBuilder":
-        """A builder that knows these further items too. Only the newest may be extended, by one thread at a time."""
-        items = self.builder.items.grown(vectors)
-        return RowBuilder(self.batcher.knowing(keys), BlockBuilder(self.builder.layout, items))
+        self.rows = self.rows.with_items(items)
 
 
 def _chunks(rows: Float32) -> list[torch.Tensor]:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from portrait.training.autoencoder.blocks import Block, BlockKind
 from portrait.training.autoencoder.config import AutoencoderConfig
 from portrait.training.autoencoder.model import Autoencoder
+from portrait.training.blocks.blocks import Block, BlockKind
 from portrait.training.encoding.arrays import Float64
 
 LEAST = 1e-6  # least variance of a direction, as a share of the largest one's

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from portrait.training.autoencoder.blocks import Block, BlockKind
+from portrait.training.blocks.blocks import Block, BlockKind
 
 CLIP = 8.0  # standard deviations; a single wild value must not move a user far
 EMBEDDING_WIDTH = 8  # of a category

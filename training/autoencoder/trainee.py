@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from portrait.training.autoencoder.blocks import BlockKind
 from portrait.training.autoencoder.config import AutoencoderConfig
 from portrait.training.autoencoder.model import Autoencoder
-from portrait.training.autoencoder.prepare import PreparedRows
+from portrait.training.blocks.blocks import BlockKind
+from portrait.training.blocks.prepare import PreparedRows
 from portrait.training.runs.training_loop import Schedule
 
 MAX_HELD_OUT = 20_000

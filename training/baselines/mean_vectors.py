@@ -11,9 +11,9 @@ import pyarrow as pa
 from portrait.registry.errors import InvalidInput
 from portrait.registry.progress import silent
 from portrait.training.autoencoder.config import AutoencoderConfig
-from portrait.training.autoencoder.item_table import ItemTable
-from portrait.training.autoencoder.prepare import fit_modalities, side_by_side
 from portrait.training.baselines.baseline import Suits, as_float32
+from portrait.training.blocks.item_table import ItemTable
+from portrait.training.blocks.prepare import fit_modalities, side_by_side
 from portrait.training.encoding.arrays import UNKNOWN, Float32, Int64
 from portrait.training.encoding.user_batch import Batcher, Vocabularies
 from portrait.training.runs.survey import survey

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from portrait.feature_repo.declaration.input_schema import FieldKind
 from portrait.registry.progress import silent
-from portrait.training.autoencoder.context import Rings, activity
+from portrait.training.blocks.context import Rings, activity
 from portrait.training.encoding.arrays import DAY_US, UNKNOWN, Float32, Int64
 from portrait.training.encoding.user_batch import Batcher, Vocabularies
 from portrait.training.encoding.vocabulary import Vocabulary

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from portrait.training.autoencoder.context import Rings, activity, recency
 from portrait.training.baselines.bags import Bags
 from portrait.training.baselines.baseline import Suits, as_float32
+from portrait.training.blocks.context import Rings, activity, recency
 from portrait.training.encoding.arrays import DAY_US, NO_TIME, Float32, Float64, Int64, UserArrays
 from portrait.training.runs.training_inputs import TrainingInputs
 

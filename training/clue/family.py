@@ -28,6 +28,7 @@ class ClueFamily:
 
     name = "clue"
     revision = 1
+    descends = True
     reads_fields = False
 
     def configure(self, overrides: Mapping[str, str]) -> ClueConfig:

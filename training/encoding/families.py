@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the command line takes its choices from here, and imports n
 FAMILIES = {
     "autoencoder": "portrait.training.autoencoder.family:AutoencoderFamily",
     "clue": "portrait.training.clue.family:ClueFamily",
+    "forecast": "portrait.training.forecast.family:ForecastFamily",
 }
 
 
@@ -53,6 +54,7 @@ class Family(Protocol):
 
     name: str
     revision: int  # raise it when the same weights would encode to other vectors
+    descends: bool  # whether training takes steps; else `prepare` solves, in this process
     reads_fields: bool  # whether its models see fields of profiles and of teams' views, beside events and picks
 
     def configure(self, overrides: Mapping[str, str]) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -57,6 +57,16 @@ class Scale:
     def from_vectors(cls, vectors: Float32) -> Self:
         """The scale of vectors float32 [n, d], those of the training users."""
         return cls(vectors.mean(axis=0), vectors.std(axis=0) + np.float32(LEAST))
+
+    @property
+    def common(self) -> Self:
+        """One deviation for all dimensions, the largest: those that say little stay small, as the vectors have them."""
+        return replace(self, deviation=np.full_like(self.deviation, self.deviation.max()))
+
+    @property
+    def is_common(self) -> bool:
+        """Whether all dimensions have about the same deviation."""
+        return bool(self.deviation.max() < 1.1 * self.deviation.min())
 
     def apply(self, vectors: Float32) -> Float32:
         """float32 [n, d] standardised."""

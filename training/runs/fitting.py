@@ -23,7 +23,7 @@ def fit_weights(
 
     Raises Unavailable when the workers failed more than `max_failures` times; the run can then be resumed.
     """
-    if settings.num_workers == 0:
+    if settings.num_workers == 0 or not families.get(family).descends:
         return _fit_here(family, config, folder)
     return _fit_by_ray(family, config, folder, settings)
 

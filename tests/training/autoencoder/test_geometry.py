@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from portrait.training.autoencoder.blocks import Block, BlockKind
 from portrait.training.autoencoder.config import AutoencoderConfig
 from portrait.training.autoencoder.geometry import settle
 from portrait.training.autoencoder.model import Autoencoder
+from portrait.training.blocks.blocks import Block, BlockKind
 
 BLOCKS = (
     Block("taste", BlockKind.VECTOR, 6, behaviour=True),

@@ -22,7 +22,8 @@ COMMON = {
     "encoder.json", "weights.safetensors", "items.parquet", "items.safetensors", "probe.parquet", "probe.safetensors",
     "run.json", "metrics.jsonl", "loss.png",
 }  # fmt: skip
-FILES = {"autoencoder": COMMON | {"words.json", "text.safetensors"}, "clue": COMMON}
+WORDS = {"words.json", "text.safetensors"}
+FILES = {"autoencoder": COMMON | WORDS, "clue": COMMON, "forecast": COMMON | WORDS}
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_another_fingerprint_is_refused(either: TrainedModel) -> None:
 
 def test_weights_cannot_be_exchanged_under_a_forged_manifest(artifact: Path, either: TrainedModel) -> None:
     weights = load_file(artifact / "weights.safetensors")
-    moved = {"autoencoder": "z_mean", "clue": "service_encoder.out.weight"}[either.family]
+    moved = {"autoencoder": "z_mean", "clue": "service_encoder.out.weight", "forecast": "middle"}[either.family]
     save_file({**weights, moved: weights[moved] + 1}, artifact / "weights.safetensors")
     reseal(artifact, either.fingerprint)
     forged = replace(load_content(either.path, None), weights=load_file(artifact / "weights.safetensors")).fingerprint
@@ -96,7 +97,10 @@ def test_a_changed_probe_is_refused(artifact: Path, either: TrainedModel, of: st
         users = pq.read_table(artifact / "probe.parquet")
         place = users.column_names.index("onboarding_items")
         picks = pa.array([[]] * len(users), pa.list_(pa.string()))
-        pq.write_table(users.set_column(place, "onboarding_items", picks), artifact / "probe.parquet")
+        users = users.set_column(place, "onboarding_items", picks)
+        unknown = pa.nulls(len(users), users["created_time"].type)  # of forecast's users all picked the same
+        users = users.set_column(users.column_names.index("created_time"), "created_time", unknown)
+        pq.write_table(users, artifact / "probe.parquet")
     reseal(artifact, either.fingerprint)
     expected = hashlib.sha256((stored + np.float32(0.01 if of == "vectors" else 0)).tobytes()).hexdigest()[:12]
     said = rf"encodes its probe to [0-9a-f]{{12}}, expected was {expected}; they are .* apart \(at most 0.0001\)"
@@ -108,6 +112,7 @@ def test_a_changed_probe_is_refused(artifact: Path, either: TrainedModel, of: st
 
 def test_code_that_encodes_otherwise_is_refused(either: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     changed = {"autoencoder": ("autoencoder.model.CLIP", 0.5), "clue": ("clue.histories.NO_EVENT", 86_400)}
+    changed["forecast"] = ("blocks.standard_rows.CLIP", 0.5)
     name, value = changed[either.family]
     monkeypatch.setattr(f"portrait.training.{name}", value)
     with pytest.raises(FingerprintMismatch, match="would not belong to its space"):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from portrait.registry.errors import InvalidInput
-from portrait.training.autoencoder.blocks import Layout
+from portrait.training.blocks.blocks import Layout
 from portrait.training.encoding.encoder import Encoder, load_encoder, load_prior
 from portrait.training.runs.run import TrainedModel
 from portrait.training.settings import TrainingSettings
@@ -41,6 +41,13 @@ def test_it_equals_encoding_one_event_at_a_time(model: TrainedModel, encoder: En
     vectors = encoder.encode(users, np.array(as_of))
     assert vectors.dtype == np.float32 and vectors.shape == (len(users), 8)
     np.testing.assert_allclose(vectors, reference(model.path, users, as_of), atol=1e-4)
+
+
+def test_the_forecast_equals_encoding_one_event_at_a_time(forecast_model: TrainedModel) -> None:
+    users = population(seed=1)
+    as_of = [AS_OF_US - place % 5 * 50 * DAY for place in range(len(users))]
+    vectors = load_encoder(forecast_model.path).encode(users, np.array(as_of))
+    np.testing.assert_allclose(vectors, reference(forecast_model.path, users, as_of), atol=1e-4)
 
 
 def test_means_as_the_paper_has_them_and_as_older_artifacts_do(settings: TrainingSettings) -> None:

@@ -18,7 +18,7 @@ def test_values_take_the_type_of_their_field() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("epoch", "5", "--set epoch=5: there is no 'epoch'; the fields are batch_size, .* epochs"),
+        ("epoch", "5", "--set epoch=5: there is no 'epoch'; the fields are all_time, .* epochs"),
         ("epochs", "many", "--set epochs=many: 'many' is not one int"),
         ("epochs", "2.5", "--set epochs=2.5: '2.5' is not one int"),
         ("epochs", "-1", "--set epochs=-1 must not be negative"),

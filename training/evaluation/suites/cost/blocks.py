@@ -10,10 +10,10 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from portrait.training.autoencoder.context import rhythm, shares
 from portrait.training.baselines.bags import Bags
 from portrait.training.baselines.baseline import Suits, as_float32
 from portrait.training.baselines.window_counts import LONG_AGO, WINDOW_COUNTS, window_counts
+from portrait.training.blocks.context import rhythm, shares
 from portrait.training.encoding.arrays import DAY_US, Bool, Events, Float32, Float64, Int64, UserArrays
 from portrait.training.encoding.vocabulary import Vocabulary
 from portrait.training.evaluation.tasks.methods import Method

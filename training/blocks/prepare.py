@@ -1,4 +1,4 @@
-"""Preparation of an autoencoder run: modality encoders, then the rows of all users in one file."""
+"""Preparation of a run over blocks: modality encoders, then the rows of all users in one file."""
 
 import json
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from safetensors.numpy import load_file
 
 from portrait.registry.errors import InvalidInput
 from portrait.registry.progress import Progress
-from portrait.training.autoencoder.blocks import BlockBuilder, Layout, Pooling
-from portrait.training.autoencoder.config import AutoencoderConfig
-from portrait.training.autoencoder.item_table import ItemTable
-from portrait.training.autoencoder.moments import Moments
+from portrait.training.blocks.blocks import BlockBuilder, Layout, Pooling
+from portrait.training.blocks.config import BlockConfig
+from portrait.training.blocks.item_table import ItemTable
+from portrait.training.blocks.moments import Moments
 from portrait.training.encoding.arrays import Float32
 from portrait.training.encoding.tensor_files import save_tensors
 from portrait.training.encoding.user_batch import Batcher, Vocabularies
@@ -32,7 +32,7 @@ ROWS = "rows.f32"
 FEWEST_USERS = 10
 
 
-def prepare(inputs: TrainingInputs, config: AutoencoderConfig, folder: Path, progress: Progress) -> None:
+def prepare(inputs: TrainingInputs, config: BlockConfig, folder: Path, progress: Progress) -> None:
     """Write rows, standardisation, vocabularies and item vectors into the folder."""
     vocabularies, users_per_item = survey(inputs, progress)
     modalities, text = fit_modalities(inputs, config, vocabularies, users_per_item, progress)
@@ -92,7 +92,7 @@ def side_by_side(vectors: list[Float32]) -> Float32:
 
 def fit_modalities(
     inputs: TrainingInputs,
-    config: AutoencoderConfig,
+    config: BlockConfig,
     vocabularies: Vocabularies,
     users_per_item: np.ndarray,
     progress: Progress,
@@ -139,7 +139,7 @@ def _with_vectors(vocabularies: Vocabularies, modalities: list[Modality]) -> tup
 
 
 def _layout(
-    inputs: TrainingInputs, config: AutoencoderConfig, vocabularies: Vocabularies, modalities: list[Modality]
+    inputs: TrainingInputs, config: BlockConfig, vocabularies: Vocabularies, modalities: list[Modality]
 ) -> Layout:
     fields = (*inputs.visible.profile, *inputs.visible.team)
     return Layout(
@@ -153,6 +153,8 @@ def _layout(
         vectors=tuple((f.name, f.length) for f in fields if f.kind == "vector"),
         pooling=Pooling(config.pooling),
         latest_decay=config.latest_decay,
+        all_time=config.all_time,
+        regularity=config.regularity,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from portrait.training.autoencoder.blocks import Block, BlockKind, Layout
+from portrait.training.blocks.blocks import Block, BlockKind, Layout
 from portrait.training.encoding.arrays import Float32, Float64
 
 FEW = 3  # values of a column may be wild, or a fiftieth of them where that is more

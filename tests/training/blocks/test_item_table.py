@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from portrait.training.autoencoder.item_table import ItemTable
+from portrait.training.blocks.item_table import ItemTable
 from portrait.training.encoding.arrays import UNKNOWN
 from portrait.training.encoding.later_items import FIRST_ROOM
 from portrait.training.encoding.vocabulary import Codes, Vocabulary

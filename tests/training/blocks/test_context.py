@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from portrait.training.autoencoder.context import moments_after
+from portrait.training.blocks.context import moments_after
 
 
 def test_moments_after_are_of_the_same_user_and_what_happens_at_once_is_equally_late() -> None:

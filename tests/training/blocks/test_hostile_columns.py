@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from portrait.feature_repo.declaration.input_schema import Field, FieldKind, InputSchema
 from portrait.training.autoencoder.config import AutoencoderConfig
-from portrait.training.autoencoder.moments import tame_moments
-from portrait.training.autoencoder.prepare import PreparedRows, prepare
 from portrait.training.autoencoder.trainee import AutoencoderTrainee
+from portrait.training.blocks.moments import tame_moments
+from portrait.training.blocks.prepare import PreparedRows, prepare
 from tests.training.example import SCHEMA, TEAM, inputs, population
 
 CONFIG = AutoencoderConfig(

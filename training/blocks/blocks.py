@@ -10,8 +10,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from portrait.training.autoencoder.context import ACTIVITY, Rings, activity, log, moments_after, recency, rhythm, shares
-from portrait.training.autoencoder.item_table import ItemTable
+from portrait.training.blocks.context import ACTIVITY, Rings, activity, log, moments_after, recency, rhythm, shares
+from portrait.training.blocks.item_table import ItemTable
+from portrait.training.blocks.regularity import PER_CODE, WIDTH, per_code, regularity
 from portrait.training.encoding.arrays import DAY_US, NO_TIME, UNKNOWN, Float32, Float64, Int64, UserArrays
 
 LARGEST = np.finfo(np.float32).max
@@ -58,14 +59,23 @@ class Layout:
     vectors: tuple[tuple[str, int], ...]  # column and length
     pooling: Pooling = Pooling.MEAN  # artifacts from before this field have it
     latest_decay: float = 0.0  # weight of a moment beside the one after it; 0: no blocks of the latest items
+    all_time: bool = False  # pooled vectors over all events, however old
+    regularity: bool = False  # blocks of regularity, and of each action and service
 
     @property
     def blocks(self) -> tuple[Block, ...]:
         shares = self.services + self.actions
+        spans = [*(f"{days}d" for days in self.windows_days), *(["all"] if self.all_time else [])]
         pooled = [
-            Block(f"{modality}.{days}d", BlockKind.VECTOR, width, behaviour=True)
+            Block(f"{modality}.{span}", BlockKind.VECTOR, width, behaviour=True)
             for modality, width in self.modalities
-            for days in self.windows_days
+            for span in spans
+        ]
+        codes = [("actions", self.actions), ("services", self.services)]
+        each = [
+            Block(name, BlockKind.NUMBERS, PER_CODE * size, behaviour=True)
+            for name, size in codes
+            if self.regularity and size > 1
         ]
         latest = [
             Block(f"{m}.latest", BlockKind.VECTOR, w, behaviour=True) for m, w in self.modalities if self.latest_decay
@@ -79,6 +89,8 @@ class Layout:
             Block("activity", BlockKind.NUMBERS, len(ACTIVITY) * (len(self.windows_days) + 1), behaviour=True),
             Block("rhythm", BlockKind.NUMBERS, 24 + 7, behaviour=True),
             *([Block("mix", BlockKind.NUMBERS, shares, behaviour=True)] if shares else []),
+            *([Block("regularity", BlockKind.NUMBERS, WIDTH, behaviour=True)] if self.regularity else []),
+            *each,
             Block("tenure", BlockKind.NUMBERS, 1),
             *(Block(name, BlockKind.CATEGORY, 1, categories=size) for name, size in self.categories),
             *(Block(name, BlockKind.NUMBERS, 2) for name in self.numbers),
@@ -124,6 +136,8 @@ class BlockBuilder:
             _only(rings.active, activity(users, rings)),
             _only(rings.active, rhythm(users.events, len(users))),
             *([_only(rings.active, self._mix(users))] if self.layout.services + self.layout.actions else []),
+            *([_only(rings.active, regularity(users, rings))] if self.layout.regularity else []),
+            *(_only(rings.active, per_code(users, rings, code, size)) for code, size in self._codes(users)),
             _tenure(users),
             *(_code(users.categories[name]) for name, _ in self.layout.categories),
             *(_number(users.numbers[name]) for name in self.layout.numbers),
@@ -135,11 +149,12 @@ class BlockBuilder:
         """Pooled item vectors of each modality and window."""
         if not self.layout.modalities:
             return []
-        known = (users.events.item != UNKNOWN) & (rings.ring < len(self.windows))
+        rings_pooled = len(self.windows) + self.layout.all_time
+        known = (users.events.item != UNKNOWN) & (rings.ring < rings_pooled)
         sums = self.items.sums(users.events.item[known], rings.bag[known], len(users) * rings.count)
         by_ring = rings.newest_first(sums)
-        windows = list(accumulate(by_ring[:, ring] for ring in range(len(self.windows))))
-        pooled = [self._divided(window) for window in windows]
+        windows = list(accumulate(by_ring[:, ring] for ring in range(rings_pooled)))
+        pooled = [self.divided(window) for window in windows]
         return [window[modality] for modality in range(len(self.layout.modalities)) for window in pooled]
 
     def _latest(self, users: UserArrays) -> list[Float32]:
@@ -151,17 +166,22 @@ class BlockBuilder:
         weights = self.layout.latest_decay ** after.astype(np.float64)
         counts = weights > LEAST
         latest = known[counts]
-        return self._divided(
+        return self.divided(
             self.items.sums(users.events.item[latest], users.events.user[latest], len(users), weights[counts])
         )
+
+    def _codes(self, users: UserArrays) -> list[tuple[Int64, int]]:
+        """Codes of the events that have blocks of their own, and how many codes there are."""
+        pairs = [(users.events.action, self.layout.actions), (users.events.service, self.layout.services)]
+        return [(code, size) for code, size in pairs if self.layout.regularity and size > 1]
 
     def _picked(self, users: UserArrays) -> list[Float32]:
         """Pooled vectors of the onboarding picks, by modality."""
         if not (self.layout.onboarding and self.layout.modalities):
             return []
-        return self._divided(self.items.sums(users.onboarding.item, users.onboarding.user, len(users)))
+        return self.divided(self.items.sums(users.onboarding.item, users.onboarding.user, len(users)))
 
-    def _divided(self, sums: Float32) -> list[Float32]:
+    def divided(self, sums: Float32) -> list[Float32]:
         """The pooled vectors of each modality: sums over counts or their roots; NaN without any item."""
         pooled, start, first_count = [], 0, sums.shape[-1] - len(self.layout.modalities)
         for place, (_, width) in enumerate(self.layout.modalities):

@@ -40,7 +40,7 @@ class Rings:
 
 ACTIVITY: tuple[Callable[[Events, Rings], Float64], ...] = (
     lambda _, rings: rings.totals(),
-    lambda events, rings: rings.totals(keep=_last_of_day(events)),
+    lambda events, rings: rings.totals(keep=last_of_day(events)),
     lambda events, rings: rings.totals(keep=_last_of_item(events)),
     lambda events, rings: rings.totals(events.weight),
 )
@@ -72,7 +72,7 @@ def moments_after(user: Int64, time: Int64) -> Int64:
     return after
 
 
-def _last_of_day(events: Events) -> Int64:
+def last_of_day(events: Events) -> Int64:
     """The last event of each user and day: a day is in a window if its last event is."""
     day = events.time // DAY_US
     last = np.append((day[1:] != day[:-1]) | (events.user[1:] != events.user[:-1]), True)
