@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator
 
 from portrait.registry.settings import RegistrySettings, require_sql_url, require_url
 
@@ -23,6 +23,16 @@ class FeatureSettings(RegistrySettings):
     _sql_url = field_validator("feast_registry_url")(require_sql_url)
 
     history_length: PositiveInt = Field(default=256, description="Events a user keeps in each service.")
+    max_clock_ahead: NonNegativeFloat = Field(
+        default=5.0,
+        le=86_400,
+        description="Seconds by which the time of an event may lie after its receipt, or after the start of an ingest.",
+    )
+    clamp_clocks: bool = Field(
+        default=False,
+        description="Take the time of receipt for events that lie further ahead, and count them, instead of rejecting "
+        "them.",
+    )
     ingest_memory: str = Field(
         default="1GB", description="Memory limit of DuckDB while ingesting and cutting snapshots."
     )

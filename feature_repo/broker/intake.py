@@ -36,6 +36,7 @@ class IntakeReport:
     positions: Mapping[int, str]  # of the streams with entries: all up to here is in the inbox
     outcomes: Mapping[InboxOutcome, int]
     rejected: int  # in `rejects/`
+    clamped: int = 0  # accepted events whose time lay too far in the future, and is that of their reading
 
 
 def take_in(
@@ -76,7 +77,8 @@ def take_in(
         strike_forgotten(log, written)
     with suppress(Unavailable):  # the positions are noted; what is left is trimmed with the next entries
         broker.trim(positions)
-    return IntakeReport(positions, Counter(outcomes), rejected)
+    accepted = (arriving for (_, arriving), one in zip(good, outcomes, strict=True) if one is InboxOutcome.ACCEPTED)
+    return IntakeReport(positions, Counter(outcomes), rejected, sum(arriving.clamped for arriving in accepted))
 
 
 def trim_behind(broker: Broker, taken_over: Mapping[int, Lease]) -> None:

@@ -14,14 +14,20 @@ from portrait.feature_repo.log.durable_files import replacement
 from portrait.feature_repo.log.inbox import ArrivingRecord
 from portrait.feature_repo.log.manifest import ITEMS_BUCKET, SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.schemas import from_microseconds
 
 KINDS = ", ".join(SegmentKind)
 
 
 def stream_record(arriving: ArrivingRecord, record: Mapping[str, object]) -> tuple[int, bytes]:
-    """A judged record for the broker: the bucket of its stream, and its JSON, in which an event has its id."""
-    event_id = {} if arriving.event_id is None else {"event_id": arriving.event_id}
-    return _stream_of(arriving), orjson.dumps({"kind": arriving.kind, **record, **event_id})
+    """A judged record for the broker: the bucket of its stream, and its JSON.
+
+    In it an event has its id, and a clamped one the time of its receipt.
+    """
+    settled: dict[str, object] = {} if arriving.event_id is None else {"event_id": arriving.event_id}
+    if arriving.clamped:
+        settled["event_time"] = from_microseconds(orjson.loads(arriving.payload)[2]).isoformat()
+    return _stream_of(arriving), orjson.dumps({"kind": arriving.kind, **record, **settled})
 
 
 def kind_and_fields(record: bytes) -> tuple[SegmentKind, dict[str, object]]:

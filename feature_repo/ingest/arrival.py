@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import duckdb
 
@@ -15,6 +14,7 @@ from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, scalar
 from portrait.feature_repo.log.forgotten import REASON, Tombstones
 from portrait.feature_repo.log.manifest import Manifest, Segment
+from portrait.feature_repo.settings import FeatureSettings
 from portrait.registry.errors import InvalidInput, first_line
 from portrait.registry.progress import Progress
 
@@ -32,9 +32,9 @@ class JudgingContext:
 class Arrival(ABC):
     """A staged file. `judge` may be called again after others have committed."""
 
-    def __init__(self, duck: Duck, home: Path, ingest: str, source: Source, now: datetime) -> None:
+    def __init__(self, duck: Duck, settings: FeatureSettings, ingest: str, source: Source, now: datetime) -> None:
         self.duck = duck
-        self.home = home
+        self.home = settings.home
         self.ingest = ingest
         self.source = source
         self.now = now

@@ -6,7 +6,7 @@ rows, so that memory does not grow with the file.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from portrait.feature_repo.ingest.arrival import Arrival, JudgingContext
@@ -28,6 +28,7 @@ from portrait.feature_repo.log.manifest import Manifest, Segment, SegmentKind
 from portrait.feature_repo.log.partition import BUCKETS, bucket_sql
 from portrait.feature_repo.log.segments import BATCH_ROWS, write_segments
 from portrait.feature_repo.schemas import EVENT_TYPES, EVENTS
+from portrait.feature_repo.settings import FeatureSettings
 
 EVENTS_NEEDED = ("user_id", "item_id", "event_time")
 DEFAULT_SERVICE = "default"
@@ -35,22 +36,25 @@ DEFAULT_ACTION = "view"
 DEFAULT_WEIGHT = 1.0
 
 
-def canonical_events(source: Source, now: datetime) -> str:
-    """A SELECT of `row, bucket`, the columns of EVENTS and `reason` (null when the row is good).
+def canonical_events(source: Source, now: datetime, ahead: float, clamps: bool) -> str:
+    """A SELECT of `row, bucket`, the columns of EVENTS, `given_time` and `reason` (null when the row is good).
 
-    `event_id` is null where the file gives none. Raises InvalidInput for a column of an unfit type.
+    Times may lie `ahead` seconds after `now`; later ones are rejected or, with `clamps`, become `now`. `event_id` is
+    null where the file gives none. Raises InvalidInput for a column of an unfit type.
     """
+    late = is_future("given_time", now + timedelta(seconds=ahead))
     return f"""
-        SELECT row, {bucket_sql("user_id")} AS bucket, user_id, item_id, event_time,
+        SELECT row, {bucket_sql("user_id")} AS bucket, user_id, item_id, given_time,
+               {f"CASE WHEN {late} THEN {time_sql(now)} ELSE given_time END" if clamps else "given_time"} AS event_time,
                coalesce(service, '{DEFAULT_SERVICE}') AS service, coalesce(action, '{DEFAULT_ACTION}') AS action,
                -- adding zero makes -0.0 equal to 0.0 in the id's text too
                CASE WHEN reason IS NULL THEN coalesce(weight, {DEFAULT_WEIGHT})::FLOAT + 0::FLOAT END AS weight,
                event_id, reason
-        FROM (SELECT *, {_reason(now)} AS reason FROM (
+        FROM (SELECT *, {_reason("false" if clamps else late)} AS reason FROM (
             SELECT row,
                    {text_cell(source, "user_id")} AS user_id,
                    {text_cell(source, "item_id")} AS item_id,
-                   {time_cell(source, "event_time")} AS event_time,
+                   {time_cell(source, "event_time")} AS given_time,
                    {is_given(source, "event_time")} AS time_given,
                    {text_cell(source, "service")} AS service,
                    {text_cell(source, "action")} AS action,
@@ -63,18 +67,23 @@ def canonical_events(source: Source, now: datetime) -> str:
 
 def is_future(column: str, now: datetime) -> str:
     """Whether a time lies after `now`."""
-    return f"{column} > TIMESTAMPTZ '{now.isoformat(sep=' ')}'"
+    return f"{column} > {time_sql(now)}"
 
 
-def _reason(now: datetime) -> str:
+def time_sql(time: datetime) -> str:
+    """A time as DuckDB reads it."""
+    return f"TIMESTAMPTZ '{time.isoformat(sep=' ')}'"
+
+
+def _reason(late: str) -> str:
     return f"""CASE
         WHEN text_fault IS NOT NULL THEN text_fault
         WHEN user_id IS NULL THEN 'user_id is null or empty'
         WHEN item_id IS NULL THEN 'item_id is null or empty'
         WHEN NOT time_given THEN 'event_time is null or empty'
-        WHEN event_time IS NULL THEN 'event_time is not a time'
-        WHEN event_time < {EARLIEST} THEN 'event_time lies before 1900'
-        WHEN {is_future("event_time", now)} THEN 'event_time lies in the future'
+        WHEN given_time IS NULL THEN 'event_time is not a time'
+        WHEN given_time < {EARLIEST} THEN 'event_time lies before 1900'
+        WHEN {late} THEN 'event_time lies in the future'
         WHEN weight_given AND weight IS NULL THEN 'weight is not a number'
         WHEN NOT isfinite(weight) OR abs(weight) >= {LARGEST_FLOAT32} THEN 'weight is not finite'
     END"""
@@ -104,11 +113,12 @@ class JudgedGroup:
     segments: list[Segment]
     accepted: int
     duplicates: int
+    clamped: int  # of the accepted ones
 
 
-def stage_events(duck: Duck, source: Source, now: datetime) -> None:
+def stage_events(duck: Duck, source: Source, now: datetime, ahead: float, clamps: bool) -> None:
     """Read the file once into the table `staged_events`; raises duckdb.Error when it cannot be read to its end."""
-    duck.execute(f"CREATE TABLE staged_events AS {canonical_events(source, now)}")
+    duck.execute(f"CREATE TABLE staged_events AS {canonical_events(source, now, ahead, clamps)}")
     duck.execute("CREATE TABLE taken_rows (first_bucket INTEGER, row BIGINT)")
     duck.execute("CREATE TABLE foreign_rows (row BIGINT)")
 
@@ -156,35 +166,46 @@ def note_foreign_ids(duck: Duck, home: Path, manifest: Manifest) -> None:
         SELECT own.row FROM own JOIN owner USING (event_id) WHERE own.bucket <> owner.bucket""")
 
 
-def judge_and_write(duck: Duck, home: Path, ingest: str, group: Group, manifest: Manifest) -> JudgedGroup:
+def judge_and_write(duck: Duck, home: Path, ingest: str, group: Group, manifest: Manifest, clamps: bool) -> JudgedGroup:
     """Tell new rows from duplicates and from rows with another event's id, and write the new ones."""
     _identify(duck, group)
-    counts = judge(duck, home, manifest.segments_of(SegmentKind.EVENTS, group.buckets))
+    counts = judge(duck, home, manifest.segments_of(SegmentKind.EVENTS, group.buckets), clamps)
     duck.execute(f"DELETE FROM taken_rows WHERE first_bucket = {group.first}")
     duck.execute(f"INSERT INTO taken_rows SELECT {group.first}, row FROM judged WHERE verdict = 'rejected'")
     segments = _write(duck, home, ingest) if counts.get("accepted") else []
-    return JudgedGroup(segments, counts.get("accepted", 0), counts.get("duplicate", 0))
+    clamped = scalar(
+        duck,
+        "SELECT count(*) FROM judged JOIN staged_events USING (row) "
+        "WHERE verdict = 'accepted' AND given_time > judged.event_time",
+    )
+    return JudgedGroup(segments, counts.get("accepted", 0), counts.get("duplicate", 0), clamped)
 
 
 def _identify(duck: Duck, group: Group) -> None:
-    # Every text goes in with its length, so that no two rows read the same.
+    # Every text goes in with its length, so that no two rows read the same. Of the times the given one counts: the next
+    # ingest of the file makes the same id.
     parts = [f"strlen({column}), ':', {column}" for column in ("user_id", "service", "item_id", "action")]
-    payload = ", ".join([*parts, "weight", "' '", "epoch_us(event_time)", "' '", "ordinal"])
+    payload = ", ".join([*parts, "weight", "' '", "epoch_us(given_time)", "' '", "ordinal"])
+    given = ", ".join(("given_time" if column == "event_time" else column) for column in PAYLOAD)
     duck.execute(f"""
         CREATE OR REPLACE TEMP TABLE arriving AS
         SELECT row, bucket, {", ".join(PAYLOAD)}, coalesce(event_id, md5(concat({payload}))) AS event_id
         FROM (SELECT *, row_number() OVER identical - 1 AS ordinal FROM staged_events
               WHERE reason IS NULL AND bucket BETWEEN {group.first} AND {group.last}
-              WINDOW identical AS (PARTITION BY event_id IS NULL, {", ".join(PAYLOAD)} ORDER BY row))""")
+              WINDOW identical AS (PARTITION BY event_id IS NULL, {given} ORDER BY row))""")
 
 
-def judge(duck: Duck, home: Path, segments: Sequence[Segment]) -> dict[str, int]:
+def judge(duck: Duck, home: Path, segments: Sequence[Segment], clamps: bool = False) -> dict[str, int]:
     """Compare the rows of `arriving` with the segments and with each other.
 
     Fills the table `judged`, whose `verdict` is "accepted", "duplicate" or "rejected"; returns the rows of each
-    verdict.
+    verdict. `clamps`: events may have been clamped, so an event with a later time is a duplicate too.
     """
-    payload = "{" + ", ".join(f"'{column}': {column}" for column in PAYLOAD) + "}"
+    compared = [column for column in PAYLOAD if not (clamps and column == "event_time")]
+    payload = "{" + ", ".join(f"'{column}': {column}" for column in compared) + "}"
+    alike = f"{payload} = first_value({payload}) OVER same_id"
+    if clamps:
+        alike += " AND event_time >= first_value(event_time) OVER same_id"
     columns = ", ".join((*PAYLOAD, "event_id"))
     # Events of the log come before any row of the file: row 0. The first one of an id owns it.
     duck.execute(f"""
@@ -194,7 +215,7 @@ def judge(duck: Duck, home: Path, segments: Sequence[Segment]) -> dict[str, int]
         candidates AS (SELECT 0 AS row, NULL AS bucket, {columns} FROM known UNION ALL BY NAME FROM arriving),
         repeated AS (SELECT event_id FROM candidates GROUP BY event_id HAVING count(*) > 1),
         ranked AS (
-            SELECT row, row_number() OVER same_id AS rank, {payload} = first_value({payload}) OVER same_id AS alike
+            SELECT row, row_number() OVER same_id AS rank, {alike} AS alike
             FROM candidates WHERE event_id IN (FROM repeated)
             WINDOW same_id AS (PARTITION BY event_id ORDER BY row))
         SELECT arriving.*, CASE
@@ -220,10 +241,11 @@ ALL_BUCKETS = frozenset(range(BUCKETS))
 class EventsArrival(Arrival):
     """An events file."""
 
-    def __init__(self, duck: Duck, home: Path, ingest: str, source: Source, now: datetime) -> None:
-        super().__init__(duck, home, ingest, source, now)
+    def __init__(self, duck: Duck, settings: FeatureSettings, ingest: str, source: Source, now: datetime) -> None:
+        super().__init__(duck, settings, ingest, source, now)
+        self._clamps = settings.clamp_clocks
         with self.reading():
-            stage_events(duck, source, now)
+            stage_events(duck, source, now, settings.max_clock_ahead, self._clamps)
         self._own_ids = has_own_ids(duck)
         self._groups = groups_of(duck)
         self._judged: dict[Group, JudgedGroup] = {}
@@ -240,7 +262,7 @@ class EventsArrival(Arrival):
             progress("write events", done, len(again))
             if group in self._judged:
                 self.discard(self._judged[group].segments)
-            self._judged[group] = judge_and_write(self.duck, self.home, self.ingest, group, manifest)
+            self._judged[group] = judge_and_write(self.duck, self.home, self.ingest, group, manifest, self._clamps)
         progress("write events", len(again), len(again))
 
     @property
@@ -270,4 +292,5 @@ class EventsArrival(Arrival):
             duplicates=sum(group.duplicates for group in judged),
             rejected=rejects.counts,
             rejects=rejects.path,
+            clamped=sum(group.clamped for group in judged),
         )

@@ -43,7 +43,8 @@ def ingest(
 
     Bad rows go to a rejects file; rows that the log has already are counted as duplicates. Nothing is
     visible before the one commit at the end, so a killed ingest is simply run again. Times after `now`
-    are rejected. Raises InvalidInput, with nothing written, when a file cannot be used.
+    are rejected, or for events clamped, as the settings say. Raises InvalidInput, with nothing written,
+    when a file cannot be used.
     """
     progress = progress or silent
     moment = now or datetime.now(UTC)
@@ -59,7 +60,7 @@ def ingest(
         for done, (what, source) in enumerate(sources.items()):
             progress("read files", done, len(sources))
             source = source.prepared(duck, working)
-            arrivals[what] = _TABLES[what][0](duck, log.home, ingest_id, source, moment)
+            arrivals[what] = _TABLES[what][0](duck, log.settings, ingest_id, source, moment)
         progress("read files", len(sources), len(sources))
         rejects = _commit(log, arrivals, working, progress)
         return IngestReport(**{what: arrival.report(rejects[what]) for what, arrival in arrivals.items()})

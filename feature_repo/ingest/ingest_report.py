@@ -30,6 +30,7 @@ class TableReport:
     added: int = 0
     changed: int = 0
     unchanged: int = 0
+    clamped: int = 0  # accepted events that have the time of the ingest, because theirs lay too far after it
 
     @property
     def rejected_rows(self) -> int:

@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Collection
 from datetime import datetime
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -15,6 +14,7 @@ from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, scalar
 from portrait.feature_repo.log.manifest import Segment, SegmentKind
 from portrait.feature_repo.log.profiles import settled_columns, stored_schema
+from portrait.feature_repo.settings import FeatureSettings
 
 
 class KeyedArrival(Arrival):
@@ -22,8 +22,8 @@ class KeyedArrival(Arrival):
 
     kind: SegmentKind
 
-    def __init__(self, duck: Duck, home: Path, ingest: str, source: Source, now: datetime) -> None:
-        super().__init__(duck, home, ingest, source, now)
+    def __init__(self, duck: Duck, settings: FeatureSettings, ingest: str, source: Source, now: datetime) -> None:
+        super().__init__(duck, settings, ingest, source, now)
         self._segments: list[Segment] = []
         self._table: keyed.KeyedTable
         self._verdicts: dict[str, int] = {}

@@ -54,14 +54,14 @@ def time_of(value: object, name: str) -> int | None:
     return microseconds(time)
 
 
-def past_time_of(value: object, name: str, latest: int) -> int | None:
-    """`time_of`, from 1900 to `latest` (microseconds since 1970); raises UnfitRecord for any other time."""
+def past_time_of(value: object, name: str, latest: int | None) -> int | None:
+    """`time_of`, from 1900 to `latest` (microseconds since 1970; None: no end); raises UnfitRecord for another time."""
     time = time_of(value, name)
     if time is None:
         return None
     if time < EARLIEST:
         raise UnfitRecord(f"{name} lies before 1900")
-    if time > latest:
+    if latest is not None and time > latest:
         raise UnfitRecord(f"{name} lies in the future")
     return time
 

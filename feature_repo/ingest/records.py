@@ -36,25 +36,27 @@ EXACT = 2**53
 """From here on a float may stand for several whole numbers."""
 
 
-def event_of(record: dict[str, object], ids: EventIds, latest: int) -> ArrivingRecord:
+def event_of(record: dict[str, object], ids: EventIds, latest: int, clamp_to: int | None = None) -> ArrivingRecord:
     """An event not after `latest` (µs), as a row of the inbox; raises UnfitRecord.
 
-    An event without an id gets one by its content.
+    A later one is clamped to `clamp_to`, if that is given. An event without an id gets one by its content as given.
     """
     require_known_fields(record, EVENT_FIELDS, "an event")
     get = record.get
     user = _require_text(text_of(get("user_id"), "user_id"), "user_id")
     item = _require_text(text_of(get("item_id"), "item_id"), "item_id")
-    time = past_time_of(get("event_time"), "event_time", latest)
+    time = past_time_of(get("event_time"), "event_time", latest if clamp_to is None else None)
     if time is None:
         raise UnfitRecord("event_time is null or empty")
+    clamped = time > latest
     service = text_of(get("service"), "service") or DEFAULT_SERVICE
     action = text_of(get("action"), "action") or DEFAULT_ACTION
     given = get("weight")
     weight = DEFAULT_WEIGHT if given is None else float32_of(given, "weight")
     event_id = text_of(get("event_id"), "event_id") or ids.id_for((user, item, time, service, action, weight))
-    payload = orjson.dumps((user, item, time, service, action, weight, event_id)).decode()
-    return ArrivingRecord(SegmentKind.EVENTS, bucket_of(user), payload, user, event_id)
+    kept = clamp_to if clamped else time
+    payload = orjson.dumps((user, item, kept, service, action, weight, event_id)).decode()
+    return ArrivingRecord(SegmentKind.EVENTS, bucket_of(user), payload, user, event_id, clamped)
 
 
 def user_of(record: dict[str, object], further: Mapping[str, str], latest: int) -> ArrivingRecord:
@@ -150,10 +152,6 @@ def _finite_number(value: float | int, column: str) -> float:
     return float(value)
 
 
-CLOCK_SKEW = 5.0
-"""Seconds that the clock of a sender of events may be ahead of ours."""
-
-
 @dataclass(frozen=True)
 class RejectedRecord:
     """A bad record; its kind is None where it cannot be told."""
@@ -163,27 +161,33 @@ class RejectedRecord:
 
 
 class RecordJudge:
-    """Tells good records from bad ones; never raises because of the content of a record."""
+    """Tells good records from bad ones; never raises because of the content of a record.
 
-    def __init__(self, known: KnownColumns) -> None:
+    Times may lie `ahead` seconds after now. Later ones are rejected; of events, with `clamps`, they become now.
+    """
+
+    def __init__(self, known: KnownColumns, ahead: float = 5.0, clamps: bool = False) -> None:
         self.known = known
+        self._ahead = ahead
+        self._clamps = clamps
 
     def judge(
-        self, kind: SegmentKind, records: Iterable[object], skew: float = CLOCK_SKEW
+        self, kind: SegmentKind, records: Iterable[object], skew: float = 0.0
     ) -> Iterator[ArrivingRecord | RejectedRecord]:
-        """Judge records (as orjson parses them) in turn, all of one request.
+        """Judge records (as orjson parses them) in turn, all of one request; they may lie at least `skew` s ahead.
 
         Identical events without an id get different ids within a call, and the same ids again in the next call.
         Users and items may raise Unavailable when the columns have never been read.
         """
-        ids, latest = EventIds(), time_ns() // 1000 + round(skew * 1_000_000)
+        ids, now = EventIds(), time_ns() // 1000
+        latest = now + round(max(skew, self._ahead) * 1_000_000)
         columns = Columns() if kind is SegmentKind.EVENTS else self.known.current
         for record in records:
             try:
                 if type(record) is not dict:
                     raise UnfitRecord("a record is a JSON object")
                 if kind is SegmentKind.EVENTS:
-                    yield event_of(record, ids, latest)
+                    yield event_of(record, ids, latest, now if self._clamps else None)
                 elif kind is SegmentKind.USERS:
                     yield user_of(record, columns.further, latest)
                 else:

@@ -134,7 +134,7 @@ def _seal(log: EventLog, records: list[InboxRecord], within: Callable[[Session],
             with log.duck() as duck:
                 for kind, rows in by_kind.items():
                     if kind == SegmentKind.EVENTS:
-                        written, unfit = _seal_events(duck, log.home, ingest, manifest, rows)
+                        written, unfit = _seal_events(duck, log, ingest, manifest, rows)
                     else:
                         written, unfit = _seal_keyed_rows(duck, log, ingest, manifest, kind, rows)
                     segments += written
@@ -185,7 +185,7 @@ def _commit(
 
 
 def _seal_events(
-    duck: Duck, home: Path, ingest: str, manifest: Manifest, records: list[InboxRecord]
+    duck: Duck, log: EventLog, ingest: str, manifest: Manifest, records: list[InboxRecord]
 ) -> tuple[list[Segment], list[LateReject]]:
     rows = orjson.loads("[" + ",".join(record.payload for record in records) + "]")
     arrived = pa.table(
@@ -202,7 +202,8 @@ def _seal_events(
     duck.register("arrived", arrived)
     duck.execute("CREATE OR REPLACE TEMP TABLE arriving AS FROM arrived")
     duck.execute("CREATE OR REPLACE TEMP TABLE foreign_rows (row BIGINT)")
-    verdicts = events.judge(duck, home, manifest.segments_of(SegmentKind.EVENTS, set(arrived["bucket"].to_pylist())))
+    known = manifest.segments_of(SegmentKind.EVENTS, set(arrived["bucket"].to_pylist()))
+    verdicts = events.judge(duck, log.home, known, log.settings.clamp_clocks)
     rejected = duck.execute("SELECT row FROM judged WHERE verdict = 'rejected'").fetchall()
     taken = [LateReject(records[row - 1], events.TAKEN) for (row,) in rejected]
     if not verdicts.get("accepted"):
@@ -212,7 +213,7 @@ def _seal_events(
     accepted = duck.execute(
         f"SELECT bucket, {columns} FROM judged WHERE verdict = 'accepted' ORDER BY bucket, position"
     ).to_arrow_table()
-    return _write(home, SegmentKind.EVENTS, ingest, schema, accepted), taken
+    return _write(log.home, SegmentKind.EVENTS, ingest, schema, accepted), taken
 
 
 def _seal_keyed_rows(

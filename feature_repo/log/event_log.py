@@ -35,7 +35,7 @@ class EventLog:
     @cached_property
     def inbox(self) -> Inbox:
         """Where records are accepted one by one."""
-        return Inbox(self.database, self.forgotten)
+        return Inbox(self.database, self.forgotten, self.settings.clamp_clocks)
 
     @cached_property
     def forgotten(self) -> Forgotten:

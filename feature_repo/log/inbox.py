@@ -7,6 +7,7 @@ from enum import StrEnum
 from time import time_ns
 from typing import NamedTuple
 
+import orjson
 from sqlalchemy import JSON, BigInteger, ColumnElement, TextClause, cast, func, insert, select
 from sqlalchemy.orm import Session
 
@@ -33,6 +34,7 @@ class ArrivingRecord:
 
     `payload` is JSON, and the same content gives the same text. Events: a list of user_id, item_id, event_time (µs),
     service, action, weight, event_id. Users and items: an object of the columns that were given.
+    A `clamped` event has the time of its receipt, because the given time lies too far after it.
     """
 
     kind: SegmentKind
@@ -40,6 +42,7 @@ class ArrivingRecord:
     payload: str
     user_id: str | None = None
     event_id: str | None = None
+    clamped: bool = False
 
 
 Within = Callable[[Session, Sequence[InboxOutcome]], None]
@@ -100,11 +103,15 @@ def newest_in_inbox(database: Database) -> datetime | None:
 
 
 class Inbox:
-    """Accepts records, many in one transaction, in the order given."""
+    """Accepts records, many in one transaction, in the order given.
 
-    def __init__(self, database: Database, forgotten: Forgotten) -> None:
+    `clamps`: events may have been clamped. Sent again, such an event has a later time: it is known all the same.
+    """
+
+    def __init__(self, database: Database, forgotten: Forgotten, clamps: bool = False) -> None:
         self._database = database
         self._forgotten = forgotten
+        self._clamps = clamps
 
     def accept(self, records: Sequence[ArrivingRecord], within: Within | None = None) -> list[InboxOutcome]:
         """Commit the new records, and return the outcome of each; events that a segment holds already are found later.
@@ -133,7 +140,7 @@ class Inbox:
         outcomes, rows = [], []
         now = time_ns() // 1000
         for record in records:
-            outcome = _outcome(record, known, forgotten)
+            outcome = _outcome(record, known, forgotten, self._clamps)
             outcomes.append(outcome)
             if outcome is not InboxOutcome.ACCEPTED:
                 continue
@@ -167,9 +174,18 @@ def _payloads(session: Session, event_ids: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _outcome(record: ArrivingRecord, known: Mapping[str, str], forgotten: set[str]) -> InboxOutcome:
+def _outcome(record: ArrivingRecord, known: Mapping[str, str], forgotten: set[str], clamps: bool) -> InboxOutcome:
     if record.user_id in forgotten:
         return InboxOutcome.FORGOTTEN
     if record.event_id is None or record.event_id not in known:
         return InboxOutcome.ACCEPTED
-    return InboxOutcome.KNOWN if known[record.event_id] == record.payload else InboxOutcome.TAKEN
+    former = known[record.event_id]
+    same = former == record.payload or (clamps and _is_only_later(record.payload, former))
+    return InboxOutcome.KNOWN if same else InboxOutcome.TAKEN
+
+
+def _is_only_later(payload: str, former: str) -> bool:
+    """Whether an event differs from a former one by a later time alone."""
+    user, item, time, *rest = orjson.loads(payload)
+    former_user, former_item, former_time, *former_rest = orjson.loads(former)
+    return time >= former_time and (user, item, rest) == (former_user, former_item, former_rest)

@@ -15,7 +15,8 @@ def ingest_table(report: IngestReport) -> Table:
     """The counts of accepted, known and rejected rows of each file."""
     table = table_of("Ingest", "table", "rows", "accepted", "already known", "rejected", "why", "rejects file")
     for name, counts in report.tables():
-        why = "\n".join(f"{reason}: {rows:,}" for reason, rows in sorted(counts.rejected.items()))
+        clamped = [f"accepted with the time of the ingest: {counts.clamped:,}"] if counts.clamped else []
+        why = "\n".join([*(f"{reason}: {rows:,}" for reason, rows in sorted(counts.rejected.items())), *clamped])
         numbers = (counts.read, counts.accepted, counts.duplicates, counts.rejected_rows)
         table.add_row(name, *(f"{number:,}" for number in numbers), why, str(counts.rejects or ""))
     return table

@@ -84,7 +84,12 @@ def _answer(receipt: ArrivalReceipt, sent: int) -> Response:
     if len(rejected) == sent:
         what = "the record is" if sent == 1 else f"all {sent:,} records are"
         raise problems.AllRejected(f"{what} rejected: {rejected[0]['reason']}", rejected)
-    body = {"accepted": receipt.accepted, "known": receipt.known, "rejected": rejected}
+    body = {
+        "accepted": receipt.accepted,
+        "known": receipt.known,
+        "clamped": receipt.clamped,
+        "rejected": rejected,
+    }
     return Response(orjson.dumps(body), 202, media_type="application/json")
 
 

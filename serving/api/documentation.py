@@ -78,6 +78,9 @@ class ReceiptAnswer(BaseModel):
 
     accepted: int
     known: int = Field(description="Events that had been accepted before.")
+    clamped: int = Field(
+        description="Accepted events whose times lay too far in the future: they have the time of their receipt."
+    )
     rejected: list[RejectionAnswer]
 
 

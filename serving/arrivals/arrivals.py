@@ -18,6 +18,9 @@ SLICE = 100
 INVALID = "invalid"
 """Outcome, for metrics, of records that are rejected before the log is asked."""
 
+CLAMPED = "clamped"
+"""Outcome, for metrics, of those accepted events that have the time of their receipt; they count as accepted too."""
+
 REASONS = {
     InboxOutcome.TAKEN: TAKEN,
     InboxOutcome.FORGOTTEN: "the user was forgotten: `portrait forget --lift` has records accepted again",
@@ -38,8 +41,9 @@ class ArrivalReceipt:
 
     accepted: int
     known: int
+    clamped: int  # of the accepted ones
     rejected: Sequence[ArrivalRejection]
-    outcomes: Mapping[str, int]  # how many of each Outcome, and INVALID
+    outcomes: Mapping[str, int]  # how many of each Outcome, of INVALID and of CLAMPED
 
 
 class Closable(Protocol):
@@ -76,11 +80,14 @@ class Arrivals:
         outcomes = await self._writer.write([arrived for _, arrived in good]) if good else []
         counts: Counter[str] = Counter({INVALID: len(rejected)} if rejected else {})
         counts.update(outcomes)
-        for (index, _), outcome in zip(good, outcomes, strict=True):
+        for (index, arrived), outcome in zip(good, outcomes, strict=True):
+            if arrived.arriving.clamped and outcome is InboxOutcome.ACCEPTED:
+                counts[CLAMPED] += 1
             if outcome in REASONS:
                 rejected.append(ArrivalRejection(index, REASONS[outcome]))
         rejected.sort(key=lambda one: one.index)
-        return ArrivalReceipt(counts[InboxOutcome.ACCEPTED], counts[InboxOutcome.KNOWN], rejected, counts)
+        accepted, known_before = counts[InboxOutcome.ACCEPTED], counts[InboxOutcome.KNOWN]
+        return ArrivalReceipt(accepted, known_before, counts[CLAMPED], rejected, counts)
 
     def start(self) -> None:
         """Start the writer; records are accepted from now on."""

@@ -37,6 +37,7 @@ class Receipt:
     accepted: int
     known: int
     rejected: tuple[Rejection, ...]
+    clamped: int = 0  # accepted ones whose times lay too far in the future: they have the time of their receipt
 
 
 def bodies(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, bytes]]:
@@ -54,7 +55,7 @@ def receipt(response: httpx.Response) -> Receipt:
         wire.raise_for_problem(response)
         content = wire.object_of(response)
     rejected = tuple(Rejection(one["index"], one["reason"]) for one in content["rejected"])
-    return Receipt(content.get("accepted", 0), content.get("known", 0), rejected)
+    return Receipt(content.get("accepted", 0), content.get("known", 0), rejected, content.get("clamped", 0))
 
 
 def join_receipts(parts: Sequence[tuple[int, Receipt]]) -> Receipt:
@@ -63,6 +64,7 @@ def join_receipts(parts: Sequence[tuple[int, Receipt]]) -> Receipt:
         sum(part.accepted for _, part in parts),
         sum(part.known for _, part in parts),
         tuple(Rejection(start + one.index, one.reason) for start, part in parts for one in part.rejected),
+        sum(part.clamped for _, part in parts),
     )
 
 

@@ -70,7 +70,8 @@ def build_arrivals(settings: ServingSettings) -> Arrivals:
     broker = open_broker(settings)
     accept = into_inbox(log.inbox) if broker is None else into_broker(broker)
     writer = InboxWriter(accept, settings.accept_queue)
-    return Arrivals(RecordJudge(KnownColumns(log)), writer, log.database, *([broker] if broker else []))
+    judge = RecordJudge(KnownColumns(log), settings.max_clock_ahead, settings.clamp_clocks)
+    return Arrivals(judge, writer, log.database, *([broker] if broker else []))
 
 
 def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRepo) -> EmbeddingReader:

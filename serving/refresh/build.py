@@ -34,5 +34,6 @@ def build_shard(settings: ServingSettings, id: str) -> Shard:
     refresher = Refresher(repo, writes, encoders, held, RefreshCounts(), NewItems(repo.log), LoggedUsers(repo.log))
     chores = Chores(refresher, settings.seal_rows, settings.seal_seconds)
     broker = open_broker(settings)
-    intake = None if broker is None else Intake(broker, repo.log, RecordJudge(KnownColumns(repo.log)), held)
+    judge = RecordJudge(KnownColumns(repo.log), settings.max_clock_ahead, settings.clamp_clocks)
+    intake = None if broker is None else Intake(broker, repo.log, judge, held)
     return Shard(id, registry, refresher, chores, intake, settings.poll_seconds, settings.lazy_seconds)

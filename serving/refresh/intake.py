@@ -1,10 +1,14 @@
 """Intake of a shard: entries of the held buckets' broker streams, taken into the inbox before the log is read."""
 
+import logging
+
 from portrait.feature_repo.broker.broker import Broker
 from portrait.feature_repo.broker.intake import take_in, trim_behind
 from portrait.feature_repo.ingest.records import RecordJudge
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.serving.refresh.held_buckets import HeldBuckets
+
+log = logging.getLogger(__name__)
 
 
 class Intake:
@@ -25,6 +29,8 @@ class Intake:
         self._known = {bucket: lease.epoch for bucket, lease in leases.items()}
         done = take_in(self._broker, self._log, self._judge, leases)
         self._held.record_stream_positions(done.positions)
+        if done.clamped:
+            log.warning("%d events from the broker lay in the future, and have the time of their reading", done.clamped)
         return bool(done.positions)
 
     def waiting(self) -> int:

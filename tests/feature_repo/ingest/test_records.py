@@ -16,6 +16,7 @@ from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.inbox import ArrivingRecord
 from portrait.feature_repo.log.manifest import ITEMS_BUCKET, SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
+from portrait.feature_repo.schemas import from_microseconds, microseconds
 from tests.feature_repo.conftest import Write
 from tests.feature_repo.ingest.fixed_columns import FixedColumns
 
@@ -79,6 +80,21 @@ def test_a_clock_may_be_a_little_ahead() -> None:
     payload(SegmentKind.EVENTS, in_seconds(2))
     assert reason(SegmentKind.EVENTS, in_seconds(60)) == "event_time lies in the future"
     assert all(isinstance(one, ArrivingRecord) for one in JUDGE.judge(SegmentKind.EVENTS, [in_seconds(60)], skew=90))
+
+
+def test_a_clock_that_runs_ahead_is_clamped_where_the_settings_say_so() -> None:
+    before = datetime.now(UTC)
+    given = EVENT | {"event_time": (before + timedelta(hours=1)).isoformat()}
+    (one,) = RecordJudge(FixedColumns({}, {}), ahead=60, clamps=True).judge(SegmentKind.EVENTS, [given])
+    assert isinstance(one, ArrivingRecord) and one.clamped
+    kept = from_microseconds(orjson.loads(one.payload)[2])
+    assert before <= kept <= datetime.now(UTC)
+    (later,) = RecordJudge(FixedColumns({}, {}), ahead=4000).judge(SegmentKind.EVENTS, [given])
+    assert isinstance(later, ArrivingRecord) and not later.clamped
+    assert orjson.loads(later.payload)[2] == microseconds(before + timedelta(hours=1))
+    assert later.event_id == one.event_id  # made of what was given, whenever it arrives
+    past = RecordJudge(FixedColumns({}, {}), clamps=True).judge(SegmentKind.EVENTS, [EVENT])
+    assert next(past) == judged(SegmentKind.EVENTS, EVENT)[0]
 
 
 BAD_EVENTS = [

@@ -50,6 +50,15 @@ def logged(log: EventLog) -> list[tuple[Any, ...]]:
         return duck.execute(query).fetchall()
 
 
+def test_a_clamped_event_that_comes_again_after_sealing_is_known(log: EventLog) -> None:
+    clamping = EventLog(log.database, log.settings.model_copy(update={"clamp_clocks": True}))
+    clamping.inbox.accept([event("ann", "a", 1, "1")])
+    assert seal(clamping).kept == 1
+    clamping.inbox.accept([event("ann", "a", 2, "1")])
+    assert (seal(clamping).kept, seal(clamping).taken) == (0, ())
+    assert logged(log) == [("ann", "a", DAY, "1", 1)]
+
+
 def test_rows_keep_their_positions_and_leave_the_inbox(log: EventLog) -> None:
     log.inbox.accept([event("ann", "a", 3, "1"), event("ann", "b", 1, "2"), event("bob", "c", 2, "3")])
     done = seal(log)

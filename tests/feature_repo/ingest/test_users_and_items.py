@@ -352,5 +352,6 @@ def test_the_report_is_plain_json(log: EventLog, write: Write) -> None:
             "added": 2,
             "changed": 0,
             "unchanged": 0,
+            "clamped": 0,
         }
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,6 +56,15 @@ def test_an_event_is_accepted_once(inbox: Inbox, database: Database) -> None:
     assert inbox.accept([event("ann", "1"), event("ann", "1"), event("ann", "1", "other")]) == [ACCEPTED, KNOWN, TAKEN]
     assert inbox.accept([event("ann", "1"), event("bob", "1")]) == [KNOWN, TAKEN]
     assert rows(database) == [(bucket_of("ann"), 1, "1")]
+
+
+def test_a_clamped_event_is_known_when_it_comes_again_with_a_later_time(database: Database, tmp_path: Path) -> None:
+    inbox = Inbox(database, Forgotten(tmp_path), clamps=True)
+    later = replace(event("ann", "1"), payload=event("ann", "1").payload.replace(",1,", ",2,"))
+    assert inbox.accept([later]) == [ACCEPTED]
+    latest = replace(later, payload=later.payload.replace(",2,", ",3,"))
+    assert inbox.accept([latest, event("ann", "1"), event("ann", "1", "other")]) == [KNOWN, TAKEN, TAKEN]
+    assert Inbox(database, Forgotten(tmp_path)).accept([latest]) == [TAKEN]
 
 
 def test_nothing_of_a_forgotten_user_is_accepted(inbox: Inbox, database: Database, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def events(count: int, **further: object) -> list[dict[str, object]]:
 
 def accepted(answer: Any, count: int, known: int = 0) -> None:
     assert answer.status_code == 202, answer.text
-    assert answer.json() == {"accepted": count, "known": known, "rejected": []}
+    assert answer.json() == {"accepted": count, "known": known, "clamped": 0, "rejected": []}
 
 
 def payloads(parts: Twins) -> list[Any]:
@@ -76,6 +76,7 @@ def test_bad_ones_do_not_block_the_others(http: TestClient, parts: Twins) -> Non
     assert answer.json() == {
         "accepted": 2,
         "known": 0,
+        "clamped": 0,
         "rejected": [
             {"index": 2, "reason": "a record is a JSON object"},
             {"index": 3, "reason": "event_time lies in the future"},

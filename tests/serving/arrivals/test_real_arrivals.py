@@ -1,6 +1,7 @@
 """Arrivals on real parts: from HTTP to committed rows, on SQLite and Postgres, and through Redis Streams."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
@@ -16,6 +17,7 @@ from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.inbox import InboxOutcome, read_inbox
 from portrait.feature_repo.log.leases import Leases
 from portrait.feature_repo.log.partition import BUCKETS
+from portrait.feature_repo.schemas import from_microseconds
 from portrait.infra.migrations import upgrade
 from portrait.registry.database.database import Database
 from portrait.registry.errors import InvalidInput
@@ -66,12 +68,12 @@ def test_accepted_is_committed(parts: Twins, settings: ServingSettings, log: Eve
     (tmp_path / "items.csv").write_text('item_id,vector_image\nsong,"[1, 2]"\n')
     ingest(log, None, tmp_path / "items.csv", tmp_path / "users.csv")
     http, arrivals = served(parts, settings)
-    assert http.post("/v1/events", json=EVENTS).json() == {"accepted": 200, "known": 0, "rejected": []}
+    assert http.post("/v1/events", json=EVENTS).json() == {"accepted": 200, "known": 0, "clamped": 0, "rejected": []}
     assert http.post("/v1/users", json={"user_id": "ann", "country": "Mali"}).status_code == 202
     assert http.post("/v1/items", json={"item_id": "new", "vector_image": [3, 4]}).status_code == 202
     problem(http.post("/v1/users", json={"user_id": "ann", "plan": 1}), 422, "country", "portrait ingest --users FILE")
     problem(http.post("/v1/items", json={"item_id": "new", "vector_image": [3]}), 422, "another length than 2")
-    assert http.post("/v1/events", json=EVENTS[:3]).json() == {"accepted": 0, "known": 3, "rejected": []}
+    assert http.post("/v1/events", json=EVENTS[:3]).json() == {"accepted": 0, "known": 3, "clamped": 0, "rejected": []}
     found = inbox(log)
     assert len(found) == 202
     assert sorted(row[6] for row in found if isinstance(row, list)) == sorted(f"e{number}" for number in range(200))
@@ -114,6 +116,38 @@ def test_with_a_broker_they_go_to_its_streams(parts: Twins, tmp_path: Path, redi
     assert (taken.outcomes, taken.rejected) == ({InboxOutcome.ACCEPTED: 203}, 0) and len(inbox(log)) == 203
     assert sum(map(broker.length, range(BUCKETS))) == 0
     broker.close()
+    arrivals.close()
+    log.database.close()
+
+
+@pytest.mark.parametrize("broker", [False, True])
+def test_a_clock_that_runs_ahead_is_clamped_and_counted(
+    parts: Twins, request: pytest.FixtureRequest, tmp_path: Path, broker: bool
+) -> None:
+    url = request.getfixturevalue("redis_url") if broker else ""
+    settings = ServingSettings(home=tmp_path / "home", broker_url=url, clamp_clocks=True, max_clock_ahead=30)
+    log = prepared(settings)
+    http, arrivals = served(parts, settings)
+    before = datetime.now(UTC)
+    ahead = EVENT | {"event_id": "ahead", "event_time": (before + timedelta(hours=2)).isoformat()}
+    answer = http.post("/v1/events", json=[ahead, EVENTS[0]]).json()
+    assert answer == {"accepted": 2, "known": 0, "clamped": 1, "rejected": []}
+    assert 'portrait_records_total{kind="events",outcome="clamped"}' in http.get("/metrics").text
+    again = http.post("/v1/events", json=ahead).json()
+    if broker:
+        streams = open_broker(settings)
+        assert streams is not None and again["accepted"] == 1
+        judge = RecordJudge(KnownColumns(log), settings.max_clock_ahead, settings.clamp_clocks)
+        direct = {"kind": "events", **EVENT, "event_id": "direct", "event_time": "2400-01-01"}
+        streams.append([(0, orjson.dumps(direct))])
+        taken = take_in(streams, log, judge, Leases(log.database, "shard").hold(BUCKETS, {}))
+        assert taken.outcomes == {InboxOutcome.ACCEPTED: 3, InboxOutcome.KNOWN: 1}
+        assert (taken.rejected, taken.clamped) == (0, 1)
+        streams.close()
+    else:
+        assert again == {"accepted": 0, "known": 1, "clamped": 0, "rejected": []}
+    times = {row[6]: from_microseconds(row[2]) for row in inbox(log) if isinstance(row, list)}
+    assert before <= times["ahead"] <= datetime.now(UTC) and len(times) == 2 + broker
     arrivals.close()
     log.database.close()
 
