@@ -26,7 +26,8 @@ ROOMS = {
         registry private_folder
     """,
     "feature_repo": """
-        schemas settings entities ray_cluster log ingest history declaration online broker store forgetting definitions
+        schemas settings entities ray_cluster log ingest history declaration online broker store forgetting correction
+        definitions
     """,
     "training": """
         settings json_lines encoding modality metrics inspection runs blocks autoencoder forecast clue backfill pinned

@@ -1,6 +1,6 @@
-"""Tombstones of forgotten users, and the report of a forgetting.
+"""Tombstones of forgotten users and of deleted events, and the report of a forgetting.
 
-From the commit of a tombstone on nothing of the user is accepted, until the tombstone is lifted.
+From the commit of a tombstone on nothing of the user, or of the event, is accepted, until the tombstone is lifted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import delete
+
+from portrait.feature_repo.log.forgotten import EVENT
 from portrait.feature_repo.log.tables import ForgottenRow
 from portrait.registry.access.audit import Action, Audit
 from portrait.registry.database.database import Database
@@ -29,8 +32,9 @@ ON_POSTGRES = "free space in Postgres's files, which keeps bytes of deleted rows
 
 
 def subject_of(digest: str) -> str:
-    """The name in audit and reports of a user whose id must not be kept."""
-    return f"user {digest[:SHOWN]}"
+    """The name in audit and reports of a user or event whose id must not be kept."""
+    kind, _, hashed = digest.rpartition(":")
+    return f"{kind or 'user'} {hashed[:SHOWN]}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def trained_versions(kept: Mapping[str, Any]) -> tuple[TrainedVersion, ...]:
 
 @dataclass(frozen=True)
 class Tombstone:
-    """A user who is being forgotten, or has been."""
+    """A user who is being forgotten, or has been; or an event that is being deleted or corrected, or was deleted."""
 
     digest: str
     asked_at: datetime
@@ -91,18 +95,23 @@ class TombstoneLog:
         self._database = database
         self._audit = audit
 
+    def drop(self, digest: str) -> None:
+        """Take the tombstone of an event away whose correction is finished."""
+        with self._database.transaction() as session:
+            session.execute(delete(ForgottenRow).where(ForgottenRow.digest == digest))
+
     def get(self, digest: str) -> Tombstone | None:
         """The tombstone of a user, if there is one."""
         with self._database.reading() as session:
             row = session.get(ForgottenRow, digest)
             return None if row is None else Tombstone.from_row(row)
 
-    def lay(self, digest: str, kept: Mapping[str, Any]) -> int:
-        """Accept nothing of a user from this commit on; returns the generation that shards must have seen.
+    def lay(self, digest: str, kept: Mapping[str, Any], action: Action = Action.USER_FORGET) -> int:
+        """Accept nothing of a user or event from this commit on; returns the generation that shards must have seen.
 
-        A user who has a tombstone keeps it.
+        Who has a tombstone keeps it.
         """
-        with self._audit.change(Action.USER_FORGET, subject_of(digest)) as entry:
+        with self._audit.change(action, subject_of(digest)) as entry:
             session = entry.session
             if session.get(ForgottenRow, digest) is not None:
                 entry.changed = False
@@ -121,20 +130,22 @@ class TombstoneLog:
             row.finished_at = row.finished_at or datetime.now(UTC)
             return Tombstone.from_row(row)
 
-    def lift(self, digest: str) -> None:
-        """Accept data of the user again.
+    def lift(self, digest: str, action: Action = Action.USER_LIFT) -> None:
+        """Accept data of the user, or the event, again.
 
-        Raises NotFound without a tombstone, Conflict while the user is still being forgotten.
+        Raises NotFound without a tombstone, Conflict while the forgetting, or the correction, is not finished.
         """
-        with self._audit.change(Action.USER_LIFT, subject_of(digest)) as entry:
+        event = digest.startswith(EVENT)
+        with self._audit.change(action, subject_of(digest)) as entry:
             session = entry.session
             row = session.get(ForgottenRow, digest)
             if row is None:
-                raise NotFound("this user is not forgotten: there is nothing to lift")
+                what = "event is not deleted" if event else "user is not forgotten"
+                raise NotFound(f"this {what}: there is nothing to lift")
             if row.finished_at is None:
+                doing = "deleted or corrected: run that" if event else "forgotten: run `portrait forget` for this user"
                 raise Conflict(
-                    f"{subject_of(digest)} is still being forgotten: run `portrait forget` for this user again, it "
-                    "goes on where it stopped, and lift it then"
+                    f"{subject_of(digest)} is still being {doing} again, it goes on where it stopped, and lift it then"
                 )
             entry.detail["asked_at"] = row.asked_at.isoformat()
             session.delete(row)

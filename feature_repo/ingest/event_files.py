@@ -24,6 +24,7 @@ from portrait.feature_repo.ingest.record_fields import LARGEST_FLOAT32
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.committed import rows_of
 from portrait.feature_repo.log.duck import Duck, scalar
+from portrait.feature_repo.log.forgotten import DELETED, Tombstones
 from portrait.feature_repo.log.manifest import Manifest, Segment, SegmentKind
 from portrait.feature_repo.log.partition import BUCKETS, bucket_sql
 from portrait.feature_repo.log.segments import BATCH_ROWS, write_segments
@@ -108,7 +109,7 @@ class Group:
 
 @dataclass(frozen=True)
 class JudgedGroup:
-    """The result of a group's rows; the rejected ones are in the table `taken_rows`."""
+    """The result of a group's rows; the rejected ones are in the table `refused_rows`."""
 
     segments: list[Segment]
     accepted: int
@@ -119,7 +120,7 @@ class JudgedGroup:
 def stage_events(duck: Duck, source: Source, now: datetime, ahead: float, clamps: bool) -> None:
     """Read the file once into the table `staged_events`; raises duckdb.Error when it cannot be read to its end."""
     duck.execute(f"CREATE TABLE staged_events AS {canonical_events(source, now, ahead, clamps)}")
-    duck.execute("CREATE TABLE taken_rows (first_bucket INTEGER, row BIGINT)")
+    duck.execute("CREATE TABLE refused_rows (first_bucket INTEGER, row BIGINT, reason VARCHAR)")
     duck.execute("CREATE TABLE foreign_rows (row BIGINT)")
 
 
@@ -166,12 +167,18 @@ def note_foreign_ids(duck: Duck, home: Path, manifest: Manifest) -> None:
         SELECT own.row FROM own JOIN owner USING (event_id) WHERE own.bucket <> owner.bucket""")
 
 
-def judge_and_write(duck: Duck, home: Path, ingest: str, group: Group, manifest: Manifest, clamps: bool) -> JudgedGroup:
-    """Tell new rows from duplicates and from rows with another event's id, and write the new ones."""
+def judge_and_write(
+    duck: Duck, home: Path, ingest: str, group: Group, judging: JudgingContext, clamps: bool
+) -> JudgedGroup:
+    """Tell new rows from duplicates, deleted events and rows with another event's id, and write the new ones."""
+    manifest = judging.manifest
+    duck.execute(f"DELETE FROM refused_rows WHERE first_bucket = {group.first}")
     _identify(duck, group)
+    _refuse_deleted(duck, group, judging.forgotten)
     counts = judge(duck, home, manifest.segments_of(SegmentKind.EVENTS, group.buckets), clamps)
-    duck.execute(f"DELETE FROM taken_rows WHERE first_bucket = {group.first}")
-    duck.execute(f"INSERT INTO taken_rows SELECT {group.first}, row FROM judged WHERE verdict = 'rejected'")
+    duck.execute(
+        f"INSERT INTO refused_rows SELECT {group.first}, row, '{TAKEN}' FROM judged WHERE verdict = 'rejected'"
+    )
     segments = _write(duck, home, ingest) if counts.get("accepted") else []
     clamped = scalar(
         duck,
@@ -193,6 +200,15 @@ def _identify(duck: Duck, group: Group) -> None:
         FROM (SELECT *, row_number() OVER identical - 1 AS ordinal FROM staged_events
               WHERE reason IS NULL AND bucket BETWEEN {group.first} AND {group.last}
               WINDOW identical AS (PARTITION BY event_id IS NULL, {given} ORDER BY row))""")
+
+
+def _refuse_deleted(duck: Duck, group: Group, tombstones: Tombstones) -> None:
+    if tombstones.of_events:
+        ids = duck.execute("SELECT event_id FROM arriving").fetchall()
+        refused = sorted(tombstones.events_among(id for (id,) in ids))
+        deleted = "FROM arriving WHERE list_contains(?, event_id)"
+        duck.execute(f"INSERT INTO refused_rows SELECT {group.first}, row, '{DELETED}' {deleted}", [refused])
+        duck.execute(f"DELETE {deleted}", [refused])
 
 
 def judge(duck: Duck, home: Path, segments: Sequence[Segment], clamps: bool = False) -> dict[str, int]:
@@ -262,7 +278,7 @@ class EventsArrival(Arrival):
             progress("write events", done, len(again))
             if group in self._judged:
                 self.discard(self._judged[group].segments)
-            self._judged[group] = judge_and_write(self.duck, self.home, self.ingest, group, manifest, self._clamps)
+            self._judged[group] = judge_and_write(self.duck, self.home, self.ingest, group, judging, self._clamps)
         progress("write events", len(again), len(again))
 
     @property
@@ -277,10 +293,10 @@ class EventsArrival(Arrival):
 
     @property
     def rejected(self) -> str:
-        """Bad rows, and rows with another event's id."""
+        """Bad rows, deleted events, and rows with another event's id."""
         return (
             "(SELECT row, reason FROM staged_events WHERE reason IS NOT NULL "
-            f"UNION ALL SELECT row, '{TAKEN}' FROM taken_rows)"
+            "UNION ALL SELECT row, reason FROM refused_rows)"
         )
 
     def report(self, rejects: Rejects) -> TableReport:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from portrait.feature_repo.ingest.source import Source
 from portrait.feature_repo.log.duck import Duck, name, text
 from portrait.feature_repo.log.durable_files import file_digest, put_in_place
-from portrait.feature_repo.log.forgotten import REASON
+from portrait.feature_repo.log.forgotten import DELETED, REASON
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def write_rejects(duck: Duck, home: Path, working: Path, source: Source, rejecte
     """Write the rejected rows of a source.
 
     `rejected` is a relation of (row, reason). The file has `row` (number in the source, from 1), `reason`, every column
-    of the source as text, and `line`: the text of a CSV line that is no row. Of a forgotten user's rows only number and
-    reason are kept. The same rejects give the same file.
+    of the source as text, and `line`: the text of a CSV line that is no row. Of the rows of forgotten users and deleted
+    events only number and reason are kept. The same rejects give the same file.
     """
     reasons = f"(SELECT reason FROM {rejected} UNION ALL SELECT reason FROM {source.malformed})"
     counted = duck.execute(f"SELECT reason, count(*) FROM {reasons} GROUP BY ALL ORDER BY ALL").fetchall()
@@ -113,7 +113,8 @@ def write_late_rejects(home: Path, working: Path, records: Sequence[str], reason
 def _as_text(source: Source) -> str:
     # A column of the source that is named like one of ours gets an underscore.
     names = (name(column + "_" if column.lower() in OWN_COLUMNS else column) for column in source.columns)
-    cells = (f"CASE WHEN reason <> '{REASON}' THEN {source.cell(column)}::VARCHAR END" for column in source.columns)
+    kept = f"reason NOT IN ('{REASON}', '{DELETED}')"
+    cells = (f"CASE WHEN {kept} THEN {source.cell(column)}::VARCHAR END" for column in source.columns)
     return ", ".join(f"{cell} AS {shown}" for cell, shown in zip(cells, names, strict=True))
 
 

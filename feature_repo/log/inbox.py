@@ -26,6 +26,7 @@ class InboxOutcome(StrEnum):
     KNOWN = "known"  # the same event is in the inbox already: accepted, once
     TAKEN = "taken"  # its id belongs to another event
     FORGOTTEN = "forgotten"  # its user was forgotten
+    DELETED = "deleted"  # an event that was deleted
 
 
 @dataclass(frozen=True)
@@ -136,11 +137,14 @@ class Inbox:
         buckets = lock_buckets(session, {record.bucket for record in records})
         # Read behind the locks: a forgetting waits for them, or its tombstone is seen here.
         forgotten = self._forgotten.among(session, {r.user_id for r in records if r.user_id is not None})
-        known = _payloads(session, {r.event_id for r in records if r.event_id is not None})
+        event_ids = {r.event_id for r in records if r.event_id is not None}
+        deleted = self._forgotten.events_among(session, event_ids)
+        known = _payloads(session, event_ids)
         outcomes, rows = [], []
         now = time_ns() // 1000
         for record in records:
-            outcome = _outcome(record, known, forgotten, self._clamps)
+            outcome = InboxOutcome.DELETED if record.event_id in deleted else _outcome(record, known, self._clamps)
+            outcome = InboxOutcome.FORGOTTEN if record.user_id in forgotten else outcome
             outcomes.append(outcome)
             if outcome is not InboxOutcome.ACCEPTED:
                 continue
@@ -174,9 +178,7 @@ def _payloads(session: Session, event_ids: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _outcome(record: ArrivingRecord, known: Mapping[str, str], forgotten: set[str], clamps: bool) -> InboxOutcome:
-    if record.user_id in forgotten:
-        return InboxOutcome.FORGOTTEN
+def _outcome(record: ArrivingRecord, known: Mapping[str, str], clamps: bool) -> InboxOutcome:
     if record.event_id is None or record.event_id not in known:
         return InboxOutcome.ACCEPTED
     former = known[record.event_id]

@@ -83,6 +83,16 @@ class Leases:
                     session.execute(update(BucketRow).where(behind).values(published=position))
             require_held(session, {bucket: epochs[bucket] for bucket in applied})
 
+    def seize(self, bucket: int) -> int:
+        """Take a bucket from whoever holds it, for the length of a lease; returns the epoch.
+
+        Its holder is refused from now on, and begins where it stood once the bucket is given back.
+        """
+        with self._database.transaction() as session:
+            row = next(row for row in self._locked(session) if row.bucket == bucket)
+            row.owner, row.epoch, row.expires_at = self.owner, row.epoch + 1, database_now(session) + LEASE
+            return row.epoch
+
     def restore(self, bucket: int, epoch: int) -> None:
         """Note that all rows of a bucket which the online store lost are back; raises LeaseLost."""
         with self._database.transaction() as session:

@@ -87,7 +87,7 @@ class RefreshRequestRow(Base):
 
 
 class ForgottenRow(Base):
-    """A forgotten user, by a keyed hash of the id (HMAC-SHA256): nothing of such a user is accepted."""
+    """A forgotten user or deleted event, by a keyed hash of the id (HMAC-SHA256): nothing of it is accepted."""
 
     __tablename__ = "forgotten"
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 from feast import FeatureView, RepoConfig
@@ -10,6 +11,8 @@ from feast.infra.online_stores.helpers import get_online_store_from_config
 from portrait.feature_repo.online.codec import Integers, VectorRow, VectorRows, Vectors
 from portrait.feature_repo.online.rows import VECTOR, FeastRow, Fence, Row, rows_of_feast, rows_of_vectors
 from portrait.feature_repo.online.store_mark import StoreMark
+
+NONE_KEPT: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 class OnlineStore(Protocol):
@@ -167,8 +170,10 @@ class OnlineStore(Protocol):
         ...
 
     @abstractmethod
-    def delete_users(self, config: RepoConfig, user_ids: Sequence[str]) -> None:
-        """Delete all that is stored of users, whatever view it belongs to."""
+    def delete_users(
+        self, config: RepoConfig, user_ids: Sequence[str], kept: Mapping[str, Sequence[str]] = NONE_KEPT
+    ) -> None:
+        """Delete all that is stored of users, except rows of the `kept` views, which have these features."""
         ...
 
     @abstractmethod

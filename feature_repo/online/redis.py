@@ -25,7 +25,7 @@ from portrait.feature_repo.online.codec import (
     user_of_key,
     vector_rows,
 )
-from portrait.feature_repo.online.online_store import OnlineStore
+from portrait.feature_repo.online.online_store import NONE_KEPT, OnlineStore
 from portrait.feature_repo.online.redis_connection import PipelinedRedis
 from portrait.feature_repo.online.redis_files import purge
 from portrait.feature_repo.online.rows import (
@@ -243,18 +243,21 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
 
     def clear(self, config: RepoConfig, kept: Mapping[str, Sequence[str]]) -> None:
         """Delete all fields of all users that do not belong to the kept views."""
+        for keys in _scan(self._get_client(config.online_store), config):
+            self._clear(config, keys, kept)
+
+    def _clear(self, config: RepoConfig, keys: Sequence[bytes], kept: Mapping[str, Sequence[str]]) -> None:
         fields = {field for view, names in kept.items() for field in _fields_of(view, names)}
         client = self._get_client(config.online_store)
-        for keys in _scan(client, config):
-            with _explain_errors(config), client.pipeline(transaction=False) as pipeline:
-                for key in keys:
-                    pipeline.hkeys(key)
-                present = pipeline.execute()
-            with _explain_errors(config), client.pipeline(transaction=False) as pipeline:
-                for key, names in zip(keys, present, strict=True):
-                    if gone := [name for name in names if name not in fields]:
-                        pipeline.hdel(key, *gone)
-                pipeline.execute()
+        with _explain_errors(config), client.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.hkeys(key)
+            present = pipeline.execute()
+        with _explain_errors(config), client.pipeline(transaction=False) as pipeline:
+            for key, names in zip(keys, present, strict=True):
+                if gone := [name for name in names if name not in fields]:
+                    pipeline.hdel(key, *gone)
+            pipeline.execute()
 
     def read_rows(
         self, config: RepoConfig, view: str, keys: Sequence[bytes], features: Sequence[str]
@@ -300,9 +303,14 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
             fields = self._get_client(config.online_store).hkeys(key)
         return sorted(field[len(TIMES) :].decode() for field in fields if field.startswith(TIMES))
 
-    def delete_users(self, config: RepoConfig, user_ids: Sequence[str]) -> None:
-        """Delete all that is stored of users, whatever view it belongs to."""
-        if keys := _user_keys(config, user_ids):
+    def delete_users(
+        self, config: RepoConfig, user_ids: Sequence[str], kept: Mapping[str, Sequence[str]] = NONE_KEPT
+    ) -> None:
+        """Delete all that is stored of users, except fields of the kept views."""
+        keys = _user_keys(config, user_ids)
+        if keys and kept:
+            self._clear(config, keys, kept)
+        elif keys:
             with _explain_errors(config):
                 self._get_client(config.online_store).delete(*keys)
 

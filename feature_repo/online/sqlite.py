@@ -24,7 +24,7 @@ from portrait.feature_repo.online.codec import (
     user_of_key,
     vector_rows,
 )
-from portrait.feature_repo.online.online_store import OnlineStore
+from portrait.feature_repo.online.online_store import NONE_KEPT, OnlineStore
 from portrait.feature_repo.online.rows import (
     CHUNK,
     VECTOR,
@@ -257,13 +257,15 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
                 if connection.execute(f"SELECT 1 FROM {_table(config, view)} WHERE entity_key = ?", (key,)).fetchone()
             ]
 
-    def delete_users(self, config: RepoConfig, user_ids: Sequence[str]) -> None:
-        """Delete everything that is stored of these users, in all views; their bytes are overwritten."""
+    def delete_users(
+        self, config: RepoConfig, user_ids: Sequence[str], kept: Mapping[str, Sequence[str]] = NONE_KEPT
+    ) -> None:
+        """Delete everything that is stored of these users, except in the kept views; their bytes are overwritten."""
         keys = [(key,) for key in user_keys(user_ids)]
         with self._explain_errors(config, "any"), closing(_connect(self._get_db_path(config))) as connection:
             connection.execute("PRAGMA secure_delete = ON")
             with _transaction(connection):
-                for view in _views(connection, config):
+                for view in {*_views(connection, config)} - kept.keys():
                     connection.executemany(f"DELETE FROM {_table(config, view)} WHERE entity_key = ?", keys)
 
     def purge(self, config: RepoConfig) -> list[str]:

@@ -78,10 +78,7 @@ class FeatureRepo:
 
     def take_over(self) -> None:
         """Make the online store this registry's, whatever fills it; only the rows of teams' own views stay."""
-        teams: dict[str, list[str]] = {}
-        for feature in self.team_views():
-            teams.setdefault(feature.view, []).append(feature.feature)
-        self.identity.take_over(teams)
+        self.identity.take_over(self._features_of_teams())
 
     def close(self) -> None:
         """Give back the connections to Feast's registry."""
@@ -214,6 +211,10 @@ class FeatureRepo:
             self.online.delete_users(self.config, sorted(forgotten))
         return forgotten
 
+    def withdraw(self, user_ids: Sequence[str]) -> None:
+        """Remove users' histories, profiles and vectors from the online store; rows of teams' own views stay."""
+        self.online.delete_users(self.config, user_ids, self._features_of_teams())
+
     def read_vectors(self, version: EmbeddingVersion, user_ids: Sequence[str]) -> VectorRows:
         """The stored vectors of users at a version, in this order. Raises Unavailable."""
         return self.online.read_vectors(self.config, view_name(version.id), user_ids, version.dimension)
@@ -272,6 +273,13 @@ class FeatureRepo:
     def team_views(self) -> list[TeamFeature]:
         """The features that teams have joined to `representation_inputs`, as last applied."""
         return [feature for view in self._team_views() for feature in team_features(view)]
+
+    def _features_of_teams(self) -> dict[str, list[str]]:
+        """The features of each view of teams."""
+        teams: dict[str, list[str]] = {}
+        for feature in self.team_views():
+            teams.setdefault(feature.view, []).append(feature.feature)
+        return teams
 
     def team_sources(self, fields: Collection[str] | None = None) -> list[TeamSource]:
         """The teams' views that have some of these fields `<view>__<feature>`; all views by default."""

@@ -1,4 +1,4 @@
-"""The command that forgets a user, and its tables."""
+"""Commands that take data back: portrait forget, portrait event delete, portrait event correct."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -32,12 +32,20 @@ def forgetting_tables(report: "ForgettingReport") -> Iterator[Table]:
     yield left
 
 
+User = Annotated[str, typer.Argument(help="Id of the user.")]
+Event = Annotated[str, typer.Argument(help="The event_id, as the log has it.")]
+
+
 def register(app: typer.Typer) -> None:
     app.command()(forget)
+    event = typer.Typer(help="Delete or correct one event.", no_args_is_help=True)
+    event.command()(delete)
+    event.command()(correct)
+    app.add_typer(event, name="event")
 
 
 def forget(
-    user: Annotated[str, typer.Argument(help="Id of the user.")],
+    user: User,
     lift: Annotated[bool, typer.Option("--lift", help="Accept records of a forgotten user again.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -56,3 +64,47 @@ def forget(
         print_json(report)
     else:
         console().print(*forgetting_tables(report), sep="\n")
+
+
+def delete(
+    user: User,
+    event: Event,
+    lift: Annotated[bool, typer.Option("--lift", help="Accept a deleted event again when it is sent.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete an event and refuse it from now on; run it again to finish an interrupted run."""
+    from portrait.infra.portrait import Portrait
+
+    with Portrait.open() as portrait:
+        actor = portrait.settings.actor
+        if lift:
+            subject = portrait.operations.lift_event(actor, event)
+        else:
+            subject = portrait.operations.delete_event(actor, user, event)
+    if as_json:
+        print_json({"subject": subject, "lifted": lift})
+    else:
+        say(f"{subject} {'is accepted again when it is sent' if lift else 'is deleted'}")
+
+
+def correct(
+    user: User,
+    event: Event,
+    item: Annotated[str | None, typer.Option(help="The right item_id.")] = None,
+    time: Annotated[str | None, typer.Option(help="The right event_time.")] = None,
+    service: Annotated[str | None, typer.Option(help="The right service.")] = None,
+    action: Annotated[str | None, typer.Option(help="The right action.")] = None,
+    weight: Annotated[float | None, typer.Option(help="The right weight.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Change fields of an event, which keeps its id; run it again to finish an interrupted run."""
+    from portrait.infra.portrait import Portrait
+
+    given = {"item_id": item, "event_time": time, "service": service, "action": action, "weight": weight}
+    changes = {field: value for field, value in given.items() if value is not None}
+    with Portrait.open() as portrait:
+        now = portrait.operations.correct_event(portrait.settings.actor, user, event, changes)
+    if as_json:
+        print_json(now)
+    else:
+        say("the event is now " + ", ".join(f"{field} {value}" for field, value in now.items()))

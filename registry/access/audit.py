@@ -46,6 +46,10 @@ class Action(StrEnum):
     KEY_REVOKE = "key.revoke"
     USER_FORGET = "user.forget"
     USER_LIFT = "user.lift"
+    USER_MERGE = "user.merge"
+    EVENT_DELETE = "event.delete"
+    EVENT_CORRECT = "event.correct"
+    EVENT_LIFT = "event.lift"
     ACCESS = "access"  # a request without a key, or with a key whose scopes do not allow it
 
 

@@ -147,6 +147,16 @@ class Retirement(_RequestBody):
     reason: Reason = ""
 
 
+class EventCorrection(_RequestBody):
+    """The fields of an event that change; the others stay."""
+
+    item_id: str | None = None
+    event_time: str | None = None
+    service: str | None = None
+    action: str | None = None
+    weight: float | None = None
+
+
 class NewKey(_RequestBody):
     """An API key to make."""
 

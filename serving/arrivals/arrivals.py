@@ -24,6 +24,7 @@ CLAMPED = "clamped"
 REASONS = {
     InboxOutcome.TAKEN: TAKEN,
     InboxOutcome.FORGOTTEN: "the user was forgotten: `portrait forget --lift` has records accepted again",
+    InboxOutcome.DELETED: "the event was deleted: `portrait event delete --lift` has it accepted again",
 }
 
 

@@ -16,6 +16,8 @@ from portrait.serving.client.sending import Receipt
 # The server's own default limit; a server with a smaller one answers 413 and names it.
 BATCH = 1000
 TIMEOUT = 10.0
+CHANGE_TIMEOUT = 120.0
+"""Seconds that the deletion or correction of an event may take: files are written anew."""
 
 
 class Client:
@@ -70,6 +72,18 @@ class Client:
     def send_items(self, items: Sequence[Mapping[str, Any]]) -> Receipt:
         """Send new items and changes, as `send_events` does."""
         return self._deliver("items", items)
+
+    def delete_event(self, user: str, event: str) -> str:
+        """Delete a user's event for good; returns the event's name in the audit. The key must be an administrator's."""
+        path = wire.event_path(event)
+        answer = self._send("DELETE", path, params={"user": user}, timeout=CHANGE_TIMEOUT)
+        return str(wire.answer_of(answer)["subject"])
+
+    def correct_event(self, user: str, event: str, **changes: Any) -> dict[str, Any]:
+        """Change fields of a user's event; returns it as it is now. The key must be an administrator's."""
+        path, body = wire.event_path(event), sending.json_body(changes)
+        request = {"params": {"user": user}, "content": body, "headers": sending.JSON, "timeout": CHANGE_TIMEOUT}
+        return wire.answer_of(self._send("PATCH", path, **request))
 
     def close(self) -> None:
         """Close all connections."""
@@ -154,6 +168,18 @@ class AsyncClient:
     async def send_items(self, items: Sequence[Mapping[str, Any]]) -> Receipt:
         """Send new items and changes, as `send_events` does."""
         return await self._deliver("items", items)
+
+    async def delete_event(self, user: str, event: str) -> str:
+        """Delete a user's event for good; returns the event's name in the audit. The key must be an administrator's."""
+        path = wire.event_path(event)
+        answer = await self._send("DELETE", path, params={"user": user}, timeout=CHANGE_TIMEOUT)
+        return str(wire.answer_of(answer)["subject"])
+
+    async def correct_event(self, user: str, event: str, **changes: Any) -> dict[str, Any]:
+        """Change fields of a user's event; returns it as it is now. The key must be an administrator's."""
+        path, body = wire.event_path(event), sending.json_body(changes)
+        request = {"params": {"user": user}, "content": body, "headers": sending.JSON, "timeout": CHANGE_TIMEOUT}
+        return wire.answer_of(await self._send("PATCH", path, **request))
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -44,7 +44,7 @@ def bodies(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, bytes]]:
     """The requests' bodies, each with the place of its first record; raises BadRequest before anything is sent."""
     if isinstance(records, Mapping | str) or not all(isinstance(record, Mapping) for record in records):
         raise BadRequest("records are no list of dicts: give [{'user_id': ..., ...}]")
-    parts = [(start, _json_body(records[start : start + BATCH])) for start in range(0, len(records), BATCH)]
+    parts = [(start, json_body(list(records[start : start + BATCH]))) for start in range(0, len(records), BATCH)]
     yield from parts
 
 
@@ -81,9 +81,10 @@ def pause(error: Unavailable, planned: float | None) -> float:
     return planned if error.retry_after is None else min(error.retry_after, LONGEST_PAUSE)
 
 
-def _json_body(records: Sequence[Mapping[str, Any]]) -> bytes:
+def json_body(content: Any) -> bytes:
+    """Records, or what else is sent, as JSON; raises BadRequest."""
     try:
-        return json.dumps(list(records), default=_plain, allow_nan=False, ensure_ascii=False).encode()
+        return json.dumps(content, default=_plain, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise BadRequest(f"the records cannot be written as JSON: {error}") from error
 

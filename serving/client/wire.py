@@ -29,10 +29,18 @@ FROM_A_PROXY = (404, 500, 502, 503, 504)
 
 def single_path(consumer: str | None, user: str) -> str:
     """The path of one user's embedding, with the user id escaped; raises BadRequest for an unusable id."""
-    _require_usable([user])
+    return f"{batch_path(consumer)}/{_escape(user)}"
+
+
+def event_path(event: str) -> str:
+    """The path of one event, with its id escaped; raises BadRequest for an unusable id."""
+    return f"/v1/events/{_escape(event)}"
+
+
+def _escape(id: str) -> str:
+    _require_usable([id])
     # "." and ".." would be resolved as folders on the way if they were not escaped.
-    escaped = quote(user, safe="") if user.strip(".") else user.replace(".", "%2E")
-    return f"{batch_path(consumer)}/{escaped}"
+    return quote(id, safe="") if id.strip(".") else id.replace(".", "%2E")
 
 
 def batch_path(consumer: str | None) -> str:
@@ -70,6 +78,12 @@ def batch_answer(response: httpx.Response) -> list[Embedding]:
     if response.headers.get("content-type", "").startswith(ARROW):
         return _arrow_rows(response.content)
     return [_row(row) for row in object_of(response).get("embeddings", ())]
+
+
+def answer_of(response: httpx.Response) -> dict[str, Any]:
+    """The object in an answer; raises the error of a problem."""
+    raise_for_problem(response)
+    return object_of(response)
 
 
 def no_answer(url: str, error: httpx.HTTPError | httpx.InvalidURL) -> ClientError:

@@ -5,7 +5,17 @@ from functools import cache
 from fastapi import FastAPI
 
 from portrait.serving.api import arrivals as arriving
-from portrait.serving.api import consumers, embeddings, forgetting, heads, health, keys, promotions, versions
+from portrait.serving.api import (
+    consumers,
+    corrections,
+    embeddings,
+    forgetting,
+    heads,
+    health,
+    keys,
+    promotions,
+    versions,
+)
 from portrait.serving.api.documentation import document
 from portrait.serving.api.guard import Guard
 from portrait.serving.arrivals.arrivals import Arrivals
@@ -55,6 +65,7 @@ def create_app(
     app.include_router(keys.router(guard, registry, threads))
     app.include_router(keys.audit_router(guard, registry, threads))
     app.include_router(forgetting.router(guard, operations, threads))
+    app.include_router(corrections.router(guard, operations, threads))
     app.include_router(health.router(reader, guard, metrics, operations, threads))
     app.add_middleware(RequestTimer, metrics=metrics)
     problems.install(app)

@@ -1,7 +1,7 @@
 """Operations on an instance, by command line or HTTP: evidence first, then the registry, then Feast follows."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from portrait.registry.serving_state.replicas import SHARDS
 from portrait.serving.operations.freshness import Freshness, read_freshness
 
 if TYPE_CHECKING:  # Feast and torch take seconds to import, and most of these need neither
+    from portrait.feature_repo.correction.event_corrections import EventCorrections
     from portrait.feature_repo.forgetting.forgetting import Forgetting
     from portrait.feature_repo.forgetting.tombstones import ForgettingReport
     from portrait.feature_repo.store.feature_repo import FeatureRepo
@@ -167,6 +168,23 @@ class Operations:
     def lift(self, actor: str, user: str) -> str:
         """Accept records of a forgotten user again; returns the user's name in the audit."""
         return self._forgetting(actor, silent).lift(user)
+
+    def delete_event(self, actor: str, user: str, event: str) -> str:
+        """Delete an event of a user for good; returns the event's name in the audit, see EventCorrections.delete."""
+        return self._corrections(actor).delete(user, event)
+
+    def correct_event(self, actor: str, user: str, event: str, changes: Mapping[str, object]) -> dict[str, object]:
+        """Change fields of a user's event; returns the event as it is now, see EventCorrections.correct."""
+        return self._corrections(actor).correct(user, event, changes)
+
+    def lift_event(self, actor: str, event: str) -> str:
+        """Accept a deleted event again when it is sent; returns its name in the audit."""
+        return self._corrections(actor).lift(event)
+
+    def _corrections(self, actor: str) -> "EventCorrections":
+        from portrait.feature_repo.correction.event_corrections import EventCorrections
+
+        return EventCorrections(self._repo, self.registry.acting(actor))
 
     def _forgetting(self, actor: str, progress: Progress) -> "Forgetting":
         from portrait.feature_repo.forgetting.forgetting import Forgetting

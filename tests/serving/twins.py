@@ -2,24 +2,27 @@
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from portrait.feature_repo.forgetting.tombstones import ForgettingReport, TrainedVersion
-from portrait.feature_repo.ingest.records import RecordJudge
+from portrait.feature_repo.ingest.event_ids import EventIds
+from portrait.feature_repo.ingest.record_fields import UnfitRecord
+from portrait.feature_repo.ingest.records import RecordJudge, event_of
 from portrait.feature_repo.log.inbox import ArrivingRecord, InboxOutcome
 from portrait.feature_repo.online.codec import VectorRow, VectorRows
-from portrait.feature_repo.schemas import TIME
+from portrait.feature_repo.schemas import EVENTS, TIME, from_microseconds
 from portrait.registry.access.audit import Action
 from portrait.registry.database.tables import ApiKeyRow
-from portrait.registry.errors import Unavailable
+from portrait.registry.errors import InvalidInput, Unavailable
 from portrait.registry.progress import Progress
 from portrait.registry.records.evidence_facts import ArtifactFacts, VectorFacts
 from portrait.registry.records.records import ApiKey, EmbeddingVersion
@@ -203,6 +206,17 @@ class TwinOperations(Operations):
         )
         pair = MeasuredPair("listens", "auc", "2024-05", 0.7, None)
         return VersionDiff(a, b, (pair,), 52, 52, 51, 10, 0.5, None, 0.75, 0.25)
+
+    def delete_event(self, actor: str, user: str, event: str) -> str:
+        return f"event {hashlib.sha256(event.encode()).hexdigest()[:16]}"
+
+    def correct_event(self, actor: str, user: str, event: str, changes: Mapping[str, object]) -> dict[str, object]:
+        record = {"user_id": user, "item_id": "song", "event_time": "2024-05-01", "event_id": event, **changes}
+        try:
+            now = orjson.loads(event_of(record, EventIds(), micros(BACKFILLED)).payload)
+        except UnfitRecord as unfit:
+            raise InvalidInput(str(unfit)) from unfit
+        return dict(zip(EVENTS.names, now, strict=True)) | {"event_time": from_microseconds(now[2])}
 
     def forget(self, actor: str, user: str, progress: Progress | None = None) -> ForgettingReport:
         subject, now = f"user {hashlib.sha256(user.encode()).hexdigest()[:16]}", datetime.now(UTC)

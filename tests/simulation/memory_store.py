@@ -8,7 +8,7 @@ import numpy as np
 from feast import FeatureView, RepoConfig
 
 from portrait.feature_repo.online.codec import Order, VectorRow, VectorRows, user_keys, user_of_key, vector_rows
-from portrait.feature_repo.online.online_store import OnlineStore
+from portrait.feature_repo.online.online_store import NONE_KEPT, OnlineStore
 from portrait.feature_repo.online.rows import (
     VECTOR,
     Fence,
@@ -221,13 +221,16 @@ class MemoryOnlineStore(OnlineStore):
         [key] = user_keys([user_id])
         return sorted(view for view, rows in self._held("views of").rows.items() if key in rows)
 
-    def delete_users(self, config: RepoConfig, user_ids: Sequence[str]) -> None:
-        """Delete all rows of users."""
+    def delete_users(
+        self, config: RepoConfig, user_ids: Sequence[str], kept: Mapping[str, Sequence[str]] = NONE_KEPT
+    ) -> None:
+        """Delete all rows of users, except in the kept views."""
         held = self._held("delete users")
         self.server.remember()
         for key in user_keys(user_ids):
-            for rows in held.rows.values():
-                rows.pop(key, None)
+            for view, rows in held.rows.items():
+                if view not in kept:
+                    rows.pop(key, None)
         self._after("delete users")
 
     def purge(self, config: RepoConfig) -> list[str]:

@@ -18,7 +18,7 @@ from portrait.feature_repo.schemas import from_microseconds
 from portrait.registry.database.database import Database
 from portrait.registry.errors import Conflict
 
-ACCEPTED, KNOWN, TAKEN, FORGOTTEN = InboxOutcome
+ACCEPTED, KNOWN, TAKEN, FORGOTTEN, DELETED = InboxOutcome
 
 
 def event(user: str, event_id: str, item: str = "song") -> ArrivingRecord:

@@ -1,9 +1,10 @@
-"""`portrait forget`: clean JSON, a table for people, and no user id where none belongs."""
+"""`portrait forget` and `portrait event`: clean JSON, words for people, and no user id where none belongs."""
 
 from pathlib import Path
 
 import pytest
 
+from tests.feature_repo.correction.parity import file_of
 from tests.infra.commands import Commands
 from tests.instances import copy_of
 
@@ -30,3 +31,25 @@ def test_forget_and_lift(run: Commands) -> None:
     assert (again.code, again.error) == (1, "portrait: this user is not forgotten: there is nothing to lift")
     assert "u000068" not in run("audit").out
     assert run("forget", " ").code == 2
+
+
+def test_an_event_is_corrected_deleted_and_lifted(run: Commands, tmp_path: Path) -> None:
+    rows = [("ann", "music-0001", "2024-03-01", "e1"), ("ann", "music-0002", "2024-03-02", "e2")]
+    assert run("ingest", "--events", str(file_of(tmp_path / "e.parquet", rows))).code == 0
+    now = run("event", "correct", "ann", "e1", "--item", "music-0003", "--weight", "2", "--json").json
+    assert now == {
+        "user_id": "ann",
+        "item_id": "music-0003",
+        "event_time": "2024-03-01T00:00:00Z",
+        "service": "music",
+        "action": "view",
+        "weight": 2.0,
+        "event_id": "e1",
+    }
+    subject = run("event", "delete", "ann", "e2", "--json").json["subject"]
+    assert run("event", "delete", "ann", "e2").out == f"{subject} is deleted\n"
+    assert run("event", "delete", "ann", "e2", "--lift").out == f"{subject} is accepted again when it is sent\n"
+    gone = run("event", "delete", "ann", "e2")
+    assert (gone.code, gone.error) == (1, "portrait: the log has no event 'e2' of this user")
+    wrong = run("event", "correct", "ann", "e1", "--time", "soon")
+    assert (wrong.code, wrong.error) == (2, "portrait: event_time is not a time")
