@@ -143,8 +143,7 @@ class Inbox:
         outcomes, rows = [], []
         now = time_ns() // 1000
         for record in records:
-            outcome = InboxOutcome.DELETED if record.event_id in deleted else _outcome(record, known, self._clamps)
-            outcome = InboxOutcome.FORGOTTEN if record.user_id in forgotten else outcome
+            outcome = _outcome(record, known, forgotten, deleted, self._clamps)
             outcomes.append(outcome)
             if outcome is not InboxOutcome.ACCEPTED:
                 continue
@@ -178,7 +177,13 @@ def _payloads(session: Session, event_ids: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _outcome(record: ArrivingRecord, known: Mapping[str, str], clamps: bool) -> InboxOutcome:
+def _outcome(
+    record: ArrivingRecord, known: Mapping[str, str], forgotten: set[str], deleted: set[str], clamps: bool
+) -> InboxOutcome:
+    if record.user_id in forgotten:
+        return InboxOutcome.FORGOTTEN
+    if record.event_id in deleted:
+        return InboxOutcome.DELETED
     if record.event_id is None or record.event_id not in known:
         return InboxOutcome.ACCEPTED
     former = known[record.event_id]

@@ -270,6 +270,19 @@ def test_a_users_views_are_named_and_deleted_with_the_user(setup: Setup) -> None
     assert setup.write(["gone"], vectors_of(4, 1), position=0) == 1  # no order was left behind
 
 
+def test_a_users_rows_are_deleted_but_for_those_of_kept_views(setup: Setup) -> None:
+    other_view(setup)
+    orders = np.array([1]), np.array([NOON])
+    for user in ("ann", "gone"):
+        setup.store.write_vectors(setup.config, "other", [user], vectors_of(2, 1), *orders, computed_at=NOON)
+        setup.write([user], vectors_of(1, 1), position=1)
+    setup.store.delete_users(setup.config, ["gone", "nobody"], {"other": ["vector", "position"]})
+    assert setup.store.views_of(setup.config, "gone") == ["other"]
+    assert setup.store.views_of(setup.config, "ann") == ["other", VIEW]
+    kept = setup.store.read_vectors(setup.config, "other", ["gone"], vectors_of(2, 1).shape[1])
+    assert kept.found.all() and (kept.vectors == vectors_of(2, 1)).all()
+
+
 def test_after_a_purge_what_was_deleted_is_gone_and_the_rest_is_there(setup: Setup) -> None:
     """Byte by byte in files: test_redis_files.py for Redis, tests of forgetting for both."""
     setup.write(USERS, vectors_of(1), position=1)
