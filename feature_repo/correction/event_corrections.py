@@ -1,7 +1,7 @@
 """Corrections of single events: one is deleted for good, or its fields are changed under the same id."""
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import time_ns
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from portrait.feature_repo.correction.log_moves import Move, OwnRow, OwnRows, carry_out
+from portrait.feature_repo.correction.log_moves import Move, OwnRow, OwnRows, Plan, carry_out
 from portrait.feature_repo.forgetting.places import User
 from portrait.feature_repo.forgetting.tombstones import TombstoneLog, subject_of
 from portrait.feature_repo.ingest.event_ids import EventIds
@@ -56,7 +56,7 @@ class EventCorrections:
             if not self._begun(digest, Action.EVENT_DELETE):
                 self._event(user, event_id)
                 self._begin(user, digest, Action.EVENT_DELETE)
-            self._work(user, lambda own: _removal(own, event_id), event_id)
+            self._work(user, lambda read: _removal(read(user), event_id), event_id)
         self._tombstones.finish(digest)
         return subject_of(digest)
 
@@ -75,7 +75,7 @@ class EventCorrections:
             corrected = self._payload(self._event(user, event_id), changes)
             if not begun:
                 self._begin(user, digest, Action.EVENT_CORRECT)
-            self._work(user, lambda own: _exchange(own, event_id, corrected), event_id)
+            self._work(user, lambda read: _exchange(read(user), event_id, corrected), event_id)
         self._tombstones.drop(digest)
         shown = dict(zip(EVENTS.names, orjson.loads(corrected), strict=True))
         return shown | {"event_time": from_microseconds(shown["event_time"])}
@@ -120,7 +120,7 @@ class EventCorrections:
         except UnfitRecord as unfit:
             raise InvalidInput(str(unfit)) from None
 
-    def _work(self, user: User, plan: Callable[[OwnRows], Move], event_id: str) -> None:
+    def _work(self, user: User, plan: Plan, event_id: str) -> None:
         def sealed(session: Session) -> bool:
             waiting = select(InboxRow.position).where(InboxRow.bucket == user.bucket, InboxRow.event_id == event_id)
             return session.scalar(waiting) is None

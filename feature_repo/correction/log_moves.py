@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -85,10 +86,12 @@ class Move:
     coming: Sequence[OwnRow]
 
 
-def carry_out(
-    log: EventLog, user: User, plan: Callable[[OwnRows], Move], ready: Callable[[Session], bool], to: User | None = None
-) -> None:
-    """Make the move that `plan` finds in a user's rows; the coming ones are the user's, or those of `to`.
+Plan = Callable[[Callable[[User], OwnRows]], Move]
+"""What finds the move to be made, given how the rows of a user are read."""
+
+
+def carry_out(log: EventLog, user: User, plan: Plan, ready: Callable[[Session], bool], to: User | None = None) -> None:
+    """Make the move that `plan` finds; leaving rows are the user's, coming ones too, or those of `to`.
 
     The inbox is sealed before; `ready` says behind the buckets' locks whether nothing that matters is in it. A coming
     row counts as seen by readers since the same time as before. Segments that rows leave get other ids, so that a
@@ -98,7 +101,7 @@ def carry_out(
     for _ in range(ATTEMPTS):
         seal(log, buckets)
         manifest = log.manifest()
-        move = plan(OwnRows.read(log, manifest, user))
+        move = plan(partial(OwnRows.read, log, manifest))
         ingest = new_ingest_id(datetime.now(UTC))
         with working_folder(log.home, ingest):  # killed in here, the files of this name are swept
             left: dict[str, set[int]] = {}

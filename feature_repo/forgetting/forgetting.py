@@ -1,8 +1,9 @@
 """Forgetting a user: a tombstone first, then one place after the other, then the bytes that databases keep."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from sqlalchemy.exc import DBAPIError
 
@@ -36,6 +37,7 @@ from portrait.feature_repo.log.rewriting import Rewriter, rewriting
 from portrait.feature_repo.log.staging import living_folders
 from portrait.feature_repo.log.tables import InboxRow, RefreshRequestRow
 from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.registry.access.audit import Action
 from portrait.registry.database.compaction import compact
 from portrait.registry.database.database import Database
 from portrait.registry.errors import Unavailable
@@ -43,6 +45,7 @@ from portrait.registry.progress import Progress, silent
 from portrait.registry.registry import Registry
 
 STEP = "forgetting"
+NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 class Forgetting:
@@ -58,23 +61,33 @@ class Forgetting:
         self._tombstones = TombstoneLog(registry.database, registry.audit)
         self._followed = followed
 
-    def forget(self, user_id: str, progress: Progress | None = None) -> ForgettingReport:
+    def forget(
+        self,
+        user_id: str,
+        progress: Progress | None = None,
+        before: Callable[[], object] = lambda: None,
+        action: Action = Action.USER_FORGET,
+        detail: Mapping[str, object] = NOTHING,
+    ) -> ForgettingReport:
         """Delete everything of a user that Portrait can reach, and accept nothing more until the tombstone is lifted.
 
-        Killed at any point, it is finished by the same call; the user's id is stored nowhere. For an unknown user
-        nothing is found, and the tombstone is laid all the same. Raises InvalidInput for a blank id, Conflict while
-        another user is being forgotten in this home, or when shards do not follow.
+        `before` is called when nothing of the user is accepted any more, and nothing is deleted yet; `detail` is kept
+        with the tombstone, and `action` in the audit. Killed at any point, it is finished by the same call; the user's
+        id is stored nowhere. For an unknown user nothing is found, and the tombstone is laid all the same. Raises
+        InvalidInput for a blank id, Conflict while another user is being forgotten in this home, or when shards do not
+        follow.
         """
         user, report = User(user_id), progress or silent
         digest = self._log.forgotten.digest(user_id)
         with rewriting(self._log.home) as rewriter, self._broker() as broker:
             places = self._places(rewriter, broker)
             if self._tombstones.get(digest) is None:
-                kept = self._found(user, places, report)
-                generation = self._tombstones.lay(digest, kept)
+                kept = {**self._found(user, places, report), **detail}
+                generation = self._tombstones.lay(digest, kept, action)
             else:
                 generation = self._tombstones.lay(digest, {})
             self._followed(generation)
+            before()
             for done, place in enumerate(places):
                 report(STEP, done, len(places) + 1, place.name)
                 place.delete(user)

@@ -1,4 +1,4 @@
-"""Commands that take data back: portrait forget, portrait event delete, portrait event correct."""
+"""Commands that take data back: portrait forget, merge, event delete, event correct."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -14,9 +14,10 @@ if TYPE_CHECKING:  # SQLAlchemy is not needed for `--help`
     from portrait.feature_repo.forgetting.tombstones import ForgettingReport
 
 
-def forgetting_tables(report: "ForgettingReport") -> Iterator[Table]:
+def forgetting_tables(report: "ForgettingReport", done: str = "forgotten") -> Iterator[Table]:
     """A table of the data that was found by place, and one of the data that is left."""
-    found = table_of(f"{report.subject}, forgotten {moment(report.finished_at)}", "place", "found and deleted")
+    gone = "found and deleted" if done == "forgotten" else "found; moved or deleted"
+    found = table_of(f"{report.subject}, {done} {moment(report.finished_at)}", "place", gone)
     for place, count in report.found.items():
         found.add_row(place, f"{count:,}")
     yield found
@@ -38,6 +39,7 @@ Event = Annotated[str, typer.Argument(help="The event_id, as the log has it.")]
 
 def register(app: typer.Typer) -> None:
     app.command()(forget)
+    app.command()(merge)
     event = typer.Typer(help="Delete or correct one event.", no_args_is_help=True)
     event.command()(delete)
     event.command()(correct)
@@ -108,3 +110,19 @@ def correct(
         print_json(now)
     else:
         say("the event is now " + ", ".join(f"{field} {value}" for field, value in now.items()))
+
+
+def merge(
+    anonymous: Annotated[str, typer.Argument(help="The id that ends.")],
+    known: Annotated[str, typer.Argument(help="The id that stays, and gets the events and the profile.")],
+    as_json: Json = False,
+) -> None:
+    """Make all that is known of one user part of another; run it again to finish an interrupted run."""
+    from portrait.infra.portrait import Portrait
+
+    with Portrait.open() as portrait, progress_bar() as progress:
+        report = portrait.operations.merge(portrait.settings.actor, anonymous, known, progress)
+    if as_json:
+        print_json(report)
+    else:
+        console().print(*forgetting_tables(report, "merged"), sep="\n")

@@ -34,7 +34,7 @@ PANELS = {
     "Measure": ("evaluate", "diff", "study"),
     "Promote": ("consumer", "consumers", "promote", "canary", "rollback", "history"),
     "Serve": ("serve", "get", "export", "status"),
-    "Administer": ("keys", "audit", "fail", "retire", "publish", "event", "forget"),
+    "Administer": ("keys", "audit", "fail", "retire", "publish", "event", "merge", "forget"),
 }
 """Panel of `portrait --help` -> its commands, both in the order in which a user needs them."""
 _PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}

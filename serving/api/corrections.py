@@ -1,4 +1,4 @@
-"""Routes that delete or correct one event."""
+"""Routes that delete or correct one event, and merge two users."""
 
 from datetime import datetime
 from typing import Annotated
@@ -7,8 +7,9 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from portrait.registry.records.grants import Scope
+from portrait.serving.api.forgetting import ForgettingAnswer
 from portrait.serving.api.guard import Actor, Guard
-from portrait.serving.api.requests import EventCorrection
+from portrait.serving.api.requests import EventCorrection, NewMerge
 from portrait.serving.bounded_threads import BoundedThreads
 from portrait.serving.http.problems import problem_responses
 from portrait.serving.operations.operations import Operations
@@ -36,7 +37,7 @@ class EventAnswer(BaseModel):
 
 
 def router(guard: Guard, operations: Operations, threads: BoundedThreads) -> APIRouter:
-    """The routes `DELETE` and `PATCH /v1/events/{event}`, for administrators."""
+    """The routes `DELETE` and `PATCH /v1/events/{event}` and `POST /v1/merges`, for administrators."""
     routes = guard.router(Scope.ADMINISTER, "events")
 
     @routes.delete("/events/{event:text}", responses=problem_responses(400, 404, 409))
@@ -51,5 +52,11 @@ def router(guard: Guard, operations: Operations, threads: BoundedThreads) -> API
         changes = correction.model_dump(exclude_none=True)
         now = await threads.run(lambda: operations.correct_event(actor, user, event, changes))
         return EventAnswer.model_validate(now)
+
+    @routes.post("/merges", status_code=201, responses=problem_responses(400, 409, 413, 422))
+    async def merge(body: NewMerge, actor: Actor) -> ForgettingAnswer:
+        """Make events and profile of one user those of another, and forget the first; another call goes on."""
+        done = await threads.run(lambda: operations.merge(actor, body.anonymous, body.known))
+        return ForgettingAnswer.model_validate(done)
 
     return routes

@@ -147,6 +147,13 @@ class Retirement(_RequestBody):
     reason: Reason = ""
 
 
+class NewMerge(_RequestBody):
+    """Two users who are one."""
+
+    anonymous: str = Field(min_length=1, description="The id that ends.")
+    known: str = Field(min_length=1, description="The id that stays, and gets the events and the profile.")
+
+
 class EventCorrection(_RequestBody):
     """The fields of an event that change; the others stay."""
 

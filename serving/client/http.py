@@ -17,7 +17,7 @@ from portrait.serving.client.sending import Receipt
 BATCH = 1000
 TIMEOUT = 10.0
 CHANGE_TIMEOUT = 120.0
-"""Seconds that the deletion or correction of an event may take: files are written anew."""
+"""Seconds that a merge, or the correction of an event, may take: files are written anew."""
 
 
 class Client:
@@ -72,6 +72,15 @@ class Client:
     def send_items(self, items: Sequence[Mapping[str, Any]]) -> Receipt:
         """Send new items and changes, as `send_events` does."""
         return self._deliver("items", items)
+
+    def merge(self, anonymous: str, known: str) -> dict[str, Any]:
+        """Make all that is known of one user part of another, who stays; returns what was found, by place, and more.
+
+        The key must be an administrator's.
+        """
+        body = sending.json_body({"anonymous": anonymous, "known": known})
+        request = {"content": body, "headers": sending.JSON, "timeout": CHANGE_TIMEOUT}
+        return wire.answer_of(self._send("POST", "/v1/merges", **request))
 
     def delete_event(self, user: str, event: str) -> str:
         """Delete a user's event for good; returns the event's name in the audit. The key must be an administrator's."""
@@ -168,6 +177,15 @@ class AsyncClient:
     async def send_items(self, items: Sequence[Mapping[str, Any]]) -> Receipt:
         """Send new items and changes, as `send_events` does."""
         return await self._deliver("items", items)
+
+    async def merge(self, anonymous: str, known: str) -> dict[str, Any]:
+        """Make all that is known of one user part of another, who stays; returns what was found, by place, and more.
+
+        The key must be an administrator's.
+        """
+        body = sending.json_body({"anonymous": anonymous, "known": known})
+        request = {"content": body, "headers": sending.JSON, "timeout": CHANGE_TIMEOUT}
+        return wire.answer_of(await self._send("POST", "/v1/merges", **request))
 
     async def delete_event(self, user: str, event: str) -> str:
         """Delete a user's event for good; returns the event's name in the audit. The key must be an administrator's."""

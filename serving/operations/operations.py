@@ -169,6 +169,17 @@ class Operations:
         """Accept records of a forgotten user again; returns the user's name in the audit."""
         return self._forgetting(actor, silent).lift(user)
 
+    def merge(self, actor: str, anonymous: str, known: str, progress: Progress | None = None) -> "ForgettingReport":
+        """Make what is known of one user part of another, and forget the first; see UserMerge.merge.
+
+        If it is killed or fails in between, another call goes on.
+        """
+        from portrait.feature_repo.correction.user_merge import UserMerge
+
+        registry, report = self.registry.acting(actor), progress or silent
+        merge = UserMerge(self._repo, registry, lambda generation: self._await_shards(generation, report))
+        return merge.merge(anonymous, known, progress)
+
     def delete_event(self, actor: str, user: str, event: str) -> str:
         """Delete an event of a user for good; returns the event's name in the audit, see EventCorrections.delete."""
         return self._corrections(actor).delete(user, event)
@@ -237,7 +248,7 @@ class Operations:
             raise Conflict(
                 f"no more records of this user are accepted, but these refresh shards do not know that yet: "
                 f"{_replica_names(behind)}. "
-                "Nothing is deleted until they follow or are stopped: then forget the user again"
+                "Nothing is deleted until they follow or are stopped: then forget, or merge, the user again"
             )
 
 

@@ -207,6 +207,9 @@ class TwinOperations(Operations):
         pair = MeasuredPair("listens", "auc", "2024-05", 0.7, None)
         return VersionDiff(a, b, (pair,), 52, 52, 51, 10, 0.5, None, 0.75, 0.25)
 
+    def merge(self, actor: str, anonymous: str, known: str, progress: Progress | None = None) -> ForgettingReport:
+        return self.forget(actor, anonymous)
+
     def delete_event(self, actor: str, user: str, event: str) -> str:
         return f"event {hashlib.sha256(event.encode()).hexdigest()[:16]}"
 

@@ -1,4 +1,4 @@
-"""`portrait forget` and `portrait event`: clean JSON, words for people, and no user id where none belongs."""
+"""`portrait forget`, `event` and `merge`: clean JSON, words for people, and no user id where none belongs."""
 
 from pathlib import Path
 
@@ -51,5 +51,9 @@ def test_an_event_is_corrected_deleted_and_lifted(run: Commands, tmp_path: Path)
     assert run("event", "delete", "ann", "e2", "--lift").out == f"{subject} is accepted again when it is sent\n"
     gone = run("event", "delete", "ann", "e2")
     assert (gone.code, gone.error) == (1, "portrait: the log has no event 'e2' of this user")
-    wrong = run("event", "correct", "ann", "e1", "--time", "soon")
+    merged = run("merge", "ann", "bea", "--json").json
+    assert merged["found"]["events"] == 1 and merged["subject"].startswith("user ")
+    assert "found; moved or deleted" in run("merge", "ann", "bea").out
+    assert run("merge", "ann", "ann").code == 2
+    wrong = run("event", "correct", "bea", "e1", "--time", "soon")
     assert (wrong.code, wrong.error) == (2, "portrait: event_time is not a time")

@@ -62,6 +62,7 @@ TABLE: list[tuple[str, str, object, dict[str, int]]] = [
     ("DELETE", "/v1/keys/a0a0a0a0", None, ADMIN),
     ("GET", "/v1/audit", None, ADMIN),
     ("DELETE", "/v1/users/ada", None, ADMIN),
+    ("POST", "/v1/merges", {"anonymous": "ada", "known": "bob"}, ADMIN),
     ("DELETE", "/v1/events/e1?user=ada", None, ADMIN),
     ("PATCH", "/v1/events/e1?user=ada", {"weight": 2.0}, ADMIN),
     ("GET", "/healthz", None, ALL),

@@ -27,6 +27,7 @@ def test_events_are_deleted_and_corrected(parts: Twins, http: TestClient) -> Non
         at = datetime(2024, 5, 1, tzinfo=UTC)
         now = client.correct_event("ann", ODD, item_id="other", event_time=at)
         assert (now["event_id"], now["item_id"], now["event_time"]) == (ODD, "other", "2024-05-01T00:00:00Z")
+        assert client.merge(ODD, "ann")["subject"].startswith("user ")
         with pytest.raises(BadRequest):
             client.correct_event("ann", ODD, user_id="bob")
         with pytest.raises(BadRequest):
@@ -38,6 +39,7 @@ def test_the_asynchronous_client_does_the_same(parts: Twins) -> None:
 
     async def run() -> tuple[str, float]:
         async with AsyncClient("http://localhost", transport=httpx.ASGITransport(app)) as client:
+            assert (await client.merge(ODD, "ann"))["found"]
             subject = await client.delete_event("ann", ODD)
             return subject, (await client.correct_event("ann", ODD, weight=2.5))["weight"]
 

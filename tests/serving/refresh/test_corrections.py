@@ -2,7 +2,19 @@
 
 import pytest
 
-from tests.serving.refresh.followed_instance import BOTH, HOUR, ITEMS, LENGTH, Followed, event, names, running
+from portrait.feature_repo.schemas import microseconds
+from tests.serving.refresh.followed_instance import (
+    BOTH,
+    HOUR,
+    ITEMS,
+    LENGTH,
+    START,
+    Followed,
+    event,
+    names,
+    profile,
+    running,
+)
 from tests.serving.refresh.test_lost_store import SLOWLY, settled
 from tests.serving.state.test_assignment_poller import wait_until
 
@@ -43,6 +55,25 @@ def test_the_vectors_of_before_are_not_read_any_more(instance: Followed) -> None
     instance.drain()
     instance.require_the_batch_result(BOTH, [user])
     instance.leave()
+
+
+def test_a_merge_reaches_the_vectors_of_the_user_who_stays(instance: Followed) -> None:
+    operations, visitor, user = instance.portrait.operations, next(names), next(names)
+    instance.accept([profile(visitor, country="PT"), profile(user, created_time=START)])
+    instance.accept([event(visitor, ITEMS[n], 2 * n * HOUR, f"{visitor}-{n}") for n in range(4)])
+    instance.accept([event(user, ITEMS[n], (2 * n + 1) * HOUR, f"{user}-{n}") for n in range(3)])
+    with running(instance):
+        wait_until(lambda: settled(instance), SLOWLY)
+        operations.merge("ops", visitor, user)
+        instance.accept([event(user, ITEMS[5], 100 * HOUR, f"{user}-new")])
+        wait_until(lambda: settled(instance), SLOWLY)
+    expected = [f"{visitor}-1", f"{user}-1", f"{visitor}-2", f"{user}-2", f"{visitor}-3", f"{user}-new"]
+    assert history(instance, user) == expected[-LENGTH:]
+    inputs = instance.portrait.repo.read_inputs([user])
+    assert inputs["country"].to_pylist() == ["PT"]
+    assert microseconds(inputs["created_time"][0].as_py()) == START
+    instance.require_the_batch_result(BOTH, [user])
+    assert instance.portrait.repo.online.views_of(instance.portrait.repo.config, visitor) == []
 
 
 def history(instance: Followed, user: str) -> list[str]:
