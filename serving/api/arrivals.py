@@ -1,7 +1,6 @@
 """Routes that take events, users and items: plain Starlette, as they are hot; `documentation` describes them."""
 
 import asyncio
-import json
 
 import orjson
 from starlette.requests import Request
@@ -11,6 +10,7 @@ from starlette.routing import Route
 from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.registry.records.grants import Scope
 from portrait.serving.api.guard import Guard
+from portrait.serving.api.lenient_json import lenient_json, printable
 from portrait.serving.api.requests import body_within, require_json
 from portrait.serving.arrivals.arrivals import ArrivalReceipt, ArrivalRejection, Arrivals
 from portrait.serving.http import problems
@@ -54,19 +54,9 @@ async def _parse(body: bytes) -> object:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         try:
-            return await asyncio.to_thread(_parse_leniently, body)  # slow
+            return await asyncio.to_thread(lenient_json, body)  # slow
         except (ValueError, RecursionError):
             raise problems.MalformedBody(f"the body is not JSON: {error}") from error
-
-
-def _parse_leniently(body: bytes) -> object:
-    """JSON with NaN, control characters, halves of emoji and bytes that are not UTF-8; the last two are surrogates."""
-    text = body.decode("utf-8-sig", errors="surrogateescape")
-    return json.loads(text, strict=False, parse_int=_integer)
-
-
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < 400 else float(digits)  # Python refuses thousands of digits, for the whole body
 
 
 def _records(parsed: object) -> list[object]:
@@ -94,5 +84,4 @@ def _answer(receipt: ArrivalReceipt, sent: int) -> Response:
 
 
 def _rejection_json(one: ArrivalRejection) -> dict[str, object]:
-    reason = one.reason.encode(errors="backslashreplace").decode()  # it may name a field that is no Unicode
-    return {"index": one.index, "reason": reason}
+    return {"index": one.index, "reason": printable(one.reason)}  # it may name a field that is no Unicode

@@ -18,7 +18,7 @@ from portrait.registry.records.grants import Scope
 from portrait.serving.api.arrivals import MOST, path_of
 from portrait.serving.api.embeddings import PATH
 from portrait.serving.api.guard import SCHEME, refusals, security
-from portrait.serving.api.schemas import EmbeddingAnswer, EmbeddingsAnswer, EmbeddingsRequest, UserId
+from portrait.serving.api.schemas import EmbeddingAnswer, EmbeddingsAnswer, EmbeddingsRequest, RejectionAnswer, UserId
 from portrait.serving.http import problems
 from portrait.serving.reads import answers
 
@@ -66,13 +66,6 @@ class ItemRecord(BaseModel):
     tags: list[Id | None] | None = Field(default=None, max_length=1000)
 
 
-class RejectionAnswer(BaseModel):
-    """A record that was not accepted."""
-
-    index: int = Field(description="Its place in the request, from 0.")
-    reason: str
-
-
 class ReceiptAnswer(BaseModel):
     """The outcome of the records; the accepted ones are durable."""
 
@@ -114,7 +107,10 @@ async def embeddings_by_query(
 
 @hot.post("", responses=_embedding_responses(EmbeddingsAnswer, 413, 422), openapi_extra=NEEDS)
 async def embeddings(consumer: Consumer, body: EmbeddingsRequest) -> None:
-    """Embeddings of a batch of users, as JSON or as an Arrow stream by Accept."""
+    """Embeddings of a batch of users, as JSON or as an Arrow stream by Accept.
+
+    An id that nobody can have (null, no text, no valid Unicode) is rejected alone: its row is null.
+    """
 
 
 DIRECT = {"security": security(Scope.EVENTS)}

@@ -4,7 +4,8 @@ They are plain Starlette routes, which cost a third of FastAPI's; portrait.servi
 the OpenAPI document.
 """
 
-from pydantic import ValidationError
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,9 +13,9 @@ from starlette.types import Scope
 
 from portrait.registry.errors import InvalidInput
 from portrait.registry.records import grants
+from portrait.serving.api.asked_users import AskedUsers, asked_users
 from portrait.serving.api.guard import Guard
 from portrait.serving.api.requests import body_within
-from portrait.serving.api.schemas import EmbeddingsRequest
 from portrait.serving.http import problems
 from portrait.serving.http.hot_requests import Endpoint
 from portrait.serving.http.metrics import GatewayMetrics
@@ -85,13 +86,16 @@ class EmbeddingReads:
         self._guard.admit(request, READ)
         consumer: str = request.path_params["consumer"]
         if request.method == "POST":
-            asked = _parse_body(await body_within(request, self._body_limit, SMALLER))
-            users, strict = asked.users, asked.strict
+            asked = await asked_users(await body_within(request, self._body_limit, SMALLER))
         else:
-            users, strict = _query_users(request), _strict(request)
-        answer = await self._reader.read(consumer, _within(users, self._max_batch), strict)
+            asked = AskedUsers(_query_users(request), _strict(request))
+        if len(asked) > self._max_batch:
+            raise problems.TooLarge(f"{len(asked)} users", self._max_batch, "users", SMALLER)
+        if asked.rejected and not asked.users:
+            raise _all_rejected(answers.rejected_rows(asked.rejected))
+        answer = await self._reader.read(consumer, asked.users, asked.strict)
         self._metrics.answered(consumer, answer)
-        return answers.batch_response(answer, _accept(request))
+        return answers.batch_response(answer, _accept(request), asked.rejected)
 
 
 def _path(scope: Scope) -> str:
@@ -131,15 +135,6 @@ def _accept(request: Request) -> str:
     return request.headers.get("accept", "")
 
 
-def _within(users: list[str], limit: int) -> list[str]:
-    if len(users) > limit:
-        raise problems.TooLarge(f"{len(users)} users", limit, "users", SMALLER)
-    return users
-
-
-def _parse_body(body: bytes) -> EmbeddingsRequest:
-    try:
-        return EmbeddingsRequest.model_validate_json(body)
-    except ValidationError as error:
-        said = [f"{'.'.join(map(str, entry['loc'])) or 'body'}: {entry['msg']}" for entry in error.errors()[:3]]
-        raise problems.MalformedBody(f'{"; ".join(said)}. Send {{"users": ["a", "b"], "strict": false}}') from error
+def _all_rejected(rejected: list[dict[str, Any]]) -> problems.AllRejected:
+    what = "the user id is" if len(rejected) == 1 else f"all {len(rejected):,} user ids are"
+    return problems.AllRejected(f"{what} rejected: {rejected[0]['reason']}", rejected)

@@ -17,7 +17,7 @@ class EmbeddingsRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    users: list[UserId] = Field(description="User ids; the answer keeps their order.")
+    users: list[UserId] = Field(description="User ids; the answer keeps their order. Whole numbers are taken as text.")
     strict: bool = Field(default=False, description="404 for users of whom nothing is known, instead of the prior.")
 
 
@@ -37,10 +37,18 @@ class EmbeddingAnswer(BaseModel):
     )
 
 
+class RejectionAnswer(BaseModel):
+    """A part of a request that was not accepted."""
+
+    index: int = Field(description="Its place in the request, from 0.")
+    reason: str
+
+
 class EmbeddingsAnswer(BaseModel):
     """Answer of a batch read, in the order of the users."""
 
-    embeddings: list[EmbeddingAnswer]
+    embeddings: list[EmbeddingAnswer | None] = Field(description="null in the place of an id that is rejected")
+    rejected: list[RejectionAnswer] = Field(default=[], description="Ids that nobody can have; left out without any.")
 
 
 class Health(BaseModel):

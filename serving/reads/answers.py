@@ -1,6 +1,6 @@
 """Answers as bytes: JSON by orjson, whose float32 read back bit for bit, or an Arrow stream."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +14,7 @@ from portrait.serving.reads.embedding_batch import STORED, Answer, EmbeddingBatc
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
+NONE: Mapping[int, str] = {}
 
 
 def stored_response(one: StoredEmbedding) -> Response:
@@ -41,16 +42,33 @@ def single_response(answer: Answer, accept: str) -> Response:
     return Response(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)
 
 
-def batch_response(answer: Answer, accept: str) -> Response:
-    """The response for a list of users, in their order: JSON, or an Arrow stream if `accept` names Arrow."""
+def batch_response(answer: Answer, accept: str, rejected: Mapping[int, str] = NONE) -> Response:
+    """The response for a list of users, in their order: JSON, or an Arrow stream if `accept` names Arrow.
+
+    `rejected` has the places of ids that could not be looked up, with the reasons; their rows are null, so that all
+    others keep the place they were asked for at.
+    """
     if ARROW in accept:
-        return Response(as_arrow(answer), media_type=ARROW)
-    return Response(as_json(answer), media_type=JSON)
+        return Response(as_arrow(answer, rejected), media_type=ARROW)
+    return Response(as_json(answer, rejected), media_type=JSON)
 
 
-def as_json(answer: Answer) -> bytes:
-    """The answer as JSON: `{"embeddings": [...]}` with one object a user."""
-    return orjson.dumps({"embeddings": list(answer.rows(_rows))}, option=orjson.OPT_SERIALIZE_NUMPY)
+def as_json(answer: Answer, rejected: Mapping[int, str] = NONE) -> bytes:
+    """The answer as JSON: `{"embeddings": [...]}` with one object a user, and `rejected` where there is any."""
+    body: dict[str, Any] = {"embeddings": list(answer.rows(_rows))}
+    if rejected:
+        rows = iter(body["embeddings"])
+        places = range(len(answer) + len(rejected))
+        body = {
+            "embeddings": [None if place in rejected else next(rows) for place in places],
+            "rejected": rejected_rows(rejected),
+        }
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def rejected_rows(rejected: Mapping[int, str]) -> list[dict[str, Any]]:
+    """The ids that were not looked up, each with its place and the reason."""
+    return [{"index": index, "reason": reason} for index, reason in sorted(rejected.items())]
 
 
 def _rows(batch: EmbeddingBatch) -> Iterator[dict[str, Any]]:
@@ -132,10 +150,18 @@ def _constant_column(text: str, rows: int) -> pa.Array:
     return pa.repeat(text, rows)
 
 
-def as_arrow(answer: Answer) -> bytes:
-    """The answer as an Arrow IPC stream, in bytes, because Serve's own proxy pickles what it passes on."""
+def as_arrow(answer: Answer, rejected: Mapping[int, str] = NONE) -> bytes:
+    """The answer as an Arrow IPC stream, in bytes, because Serve's own proxy pickles what it passes on.
+
+    Rejected ids are rows of nulls; the schema's metadata has `rejected`, as JSON.
+    """
     sink = pa.BufferOutputStream()
     columns = as_record_batch(answer)
+    if rejected:
+        rows = iter(range(len(answer)))
+        places = [None if place in rejected else next(rows) for place in range(len(answer) + len(rejected))]
+        columns = columns.take(pa.array(places, pa.int64()))
+        columns = columns.replace_schema_metadata({"rejected": orjson.dumps(rejected_rows(rejected))})
     with pa.ipc.new_stream(sink, columns.schema) as writer:
         writer.write_batch(columns)
     content: bytes = sink.getvalue().to_pybytes()

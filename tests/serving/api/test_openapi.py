@@ -37,9 +37,16 @@ RECORDS = {
     "negative_data_rejection": {"expected-statuses": [202, 401, 403, 413, 422]},
     "positive_data_acceptance": {"expected-statuses": [202, 401, 403, 422]},
 }
+USERS = {
+    # A whole number is taken as text, and an id that nobody can have costs itself alone.
+    "negative_data_rejection": {"expected-statuses": [200, 400, 401, 403, 404, 409, 413, 422]},
+}
 CONFIG = {
     "checks": STATUSES,
-    "operations": [{"include-path-regex": "^/v1/(events|users|items)$", "checks": RECORDS}],
+    "operations": [
+        {"include-path-regex": "^/v1/(events|users|items)$", "checks": RECORDS},
+        {"include-path-regex": "/embeddings$", "include-method": "POST", "checks": {**STATUSES, **USERS}},
+    ],
 }
 
 

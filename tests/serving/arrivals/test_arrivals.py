@@ -211,6 +211,29 @@ def test_one_poisonous_record_costs_no_other(http: TestClient, parts: Twins, rec
     assert alone.status_code == 422
 
 
+ODD_FIELDS = {
+    ("users", "user_id"): ("user_id", b'{"user_id": %s}'),
+    ("users", "country"): ("country", b'{"user_id": "u", "country": %s}'),
+    ("users", "onboarding_items"): ("onboarding_items", b'{"user_id": "u", "onboarding_items": ["a", %s]}'),
+    ("items", "item_id"): ("item_id", b'{"item_id": %s}'),
+    ("items", "text"): ("text", b'{"item_id": "i", "text": %s}'),
+    ("items", "tags"): ("tags", b'{"item_id": "i", "tags": ["a", %s]}'),
+}
+
+
+@pytest.mark.parametrize("odd", [b'"\\ud83d"', b'"caf\xe9"', b'"a\0b"', b"NaN", b'"' + b"x" * 70_000 + b'"'])
+@pytest.mark.parametrize(("kind", "field"), ODD_FIELDS)
+def test_one_odd_user_or_item_costs_no_other(http: TestClient, kind: str, field: str, odd: bytes) -> None:
+    name, form = ODD_FIELDS[kind, field]
+    id = b"user_id" if kind == "users" else b"item_id"
+    body = b'[{"%s": "one"}, %s, {"%s": 7}]' % (id, form % odd, id)
+    answer = http.post(f"/v1/{kind}", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["accepted"] == 2
+    (rejected,) = answer.json()["rejected"]
+    assert rejected["index"] == 1 and rejected["reason"].startswith(name)
+
+
 GZIP = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
 
 

@@ -1,6 +1,7 @@
 """The HTTP API over a registry and twins of the stores: answers, errors, odd input."""
 
 import io
+import json
 from datetime import datetime
 from urllib.parse import quote
 
@@ -130,9 +131,8 @@ def test_a_huge_body_is_refused_before_it_is_parsed(http: TestClient) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b'"ada"', b"null", b"{}", b'{"users": "ada"}', b'{"users": [1]}', b'{"users": [null]}',
-     b'{"users": ["a", ""]}',
-     b'{"users": ["a"], "strict": "yes"}', b'{"users": ["a"], "extra": 1}', b'{"users": ["\\ud800"]}', b"\xff\xfe"],
+    [b"", b"{", b"[]", b'"ada"', b"null", b"{}", b'{"users": "ada"}', b'{"users": [1', b'{"users": null}',
+     b'{"users": ["a"], "strict": "yes"}', b'{"users": ["a"], "extra": 1}', b"\xff\xfe"],
 )  # fmt: skip
 def test_a_malformed_body_is_a_422_that_shows_a_good_one(http: TestClient, body: bytes) -> None:
     problem(http.post(PATH, content=body), 422, '"users": ["a", "b"]')
@@ -220,3 +220,56 @@ def test_metrics_show_where_vectors_came_from(http: TestClient, parts: Twins) ->
 def test_docs_and_readiness(http: TestClient, parts: Twins) -> None:
     assert http.get("/docs").status_code == 200
     assert http.get("/readyz").json()["generation"] == read_generation(parts.registry.database)
+
+
+ODD_IDS = {
+    "half of an emoji": (b'"\\ud83d"', "is not valid Unicode"),
+    "latin-1": (b'"caf\xe9"', "is not valid Unicode"),
+    "bare surrogate": (b'"\xed\xa0\xbd"', "is not valid Unicode"),
+    "NaN": (b"NaN", "is not text"),
+    "null": (b"null", "is null or empty"),
+    "empty": (b'""', "is null or empty"),
+    "true": (b"true", "is not text"),
+    "a list": (b'["a"]', "is not text"),
+    "a fraction": (b"1.5", "is not text"),
+}
+
+
+@pytest.mark.parametrize(("odd", "reason"), ODD_IDS.values(), ids=ODD_IDS)
+def test_an_id_that_nobody_can_have_costs_no_other(http: TestClient, odd: bytes, reason: str) -> None:
+    body = b'{"users": ["ada", ' + odd + b', "bob"]}'
+    answer = http.post(PATH, content=body)
+    assert answer.status_code == 200, answer.text
+    ada, nobody, bob = answer.json()["embeddings"]
+    assert [ada["user_id"], nobody, bob["user_id"]] == ["ada", None, "bob"]
+    assert np.array(ada["vector"], np.float32).tobytes() == ODD_VECTOR.tobytes() and bob["source"] == "computed"
+    (rejected,) = answer.json()["rejected"]
+    assert rejected == {"index": 1, "reason": f"the user id {reason}"}
+    table = _table(http.post(PATH, content=body, headers={"Accept": ARROW}).content)
+    assert table.column("user_id").to_pylist() == ["ada", None, "bob"]
+    assert table.column("vector").to_pylist()[1] is None
+    assert json.loads(table.schema.metadata[b"rejected"]) == [rejected]
+    alone = problem(http.post(PATH, content=b'{"users": [' + odd + b"]}"), 422, "the user id is rejected", reason)
+    assert alone["rejected"] == [{**rejected, "index": 0}]
+
+
+def test_odd_ids_that_somebody_may_have_are_looked_up(http: TestClient, parts: Twins) -> None:
+    users = ["7", "a\0b", "x" * 5000]
+    for user in users:
+        parts.store.vectors["autoencoder-1", user] = ODD_VECTOR
+    body = b'{"users": [7, "a\0b", "a\\u0000b", "' + b"x" * 5000 + b'", null]}'
+    rows = http.post(PATH, content=body).json()["embeddings"]
+    assert [row and (row["user_id"], row["source"]) for row in rows] == [
+        ("7", "stored"),
+        ("a\0b", "stored"),
+        ("a\0b", "stored"),
+        ("x" * 5000, "stored"),
+        None,
+    ]
+
+
+def test_what_is_no_list_of_users_is_still_refused_as_a_whole(http: TestClient) -> None:
+    for body in (b'{"users": "ada"}', b'{"users": ["ada", null], "more": 1}', b'{"users": [null], "strict": "yes"}'):
+        problem(http.post(PATH, content=body), 422, 'Send {"users": ["a", "b"], "strict": false}')
+    many = b'{"users": [' + b",".join([b"null"] * (MAX_BATCH + 1)) + b"]}"
+    problem(http.post(PATH, content=many), 413, f"{MAX_BATCH + 1} users in one request")
