@@ -41,6 +41,11 @@ class Arrival(ABC):
         with self.reading():
             require_ids(duck, source, IDS)
 
+    @staticmethod
+    def reads(column: str) -> bool:
+        """Whether a column of the file means anything."""
+        return True
+
     @abstractmethod
     def judge(self, judging: JudgingContext) -> None:
         """Compare the rows with the log and write segments of the new ones."""

@@ -266,6 +266,11 @@ class EventsArrival(Arrival):
         self._groups = groups_of(duck)
         self._judged: dict[Group, JudgedGroup] = {}
 
+    @staticmethod
+    def reads(column: str) -> bool:
+        """The columns of an event."""
+        return column in EVENTS.names
+
     def judge(self, judging: JudgingContext) -> None:
         """Judge group by group. Again: only groups with a moved bucket, or all when ids can be other users'."""
         manifest, moved, progress = judging.manifest, judging.moved, judging.progress

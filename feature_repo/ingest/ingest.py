@@ -59,8 +59,9 @@ def ingest(
         arrivals: dict[str, Arrival] = {}
         for done, (what, source) in enumerate(sources.items()):
             progress("read files", done, len(sources))
-            source = source.prepared(duck, working)
-            arrivals[what] = _TABLES[what][0](duck, log.settings, ingest_id, source, moment)
+            arrival = _TABLES[what][0]
+            source = source.prepared(duck, working, arrival.reads)
+            arrivals[what] = arrival(duck, log.settings, ingest_id, source, moment)
         progress("read files", len(sources), len(sources))
         rejects = _commit(log, arrivals, working, progress)
         return IngestReport(**{what: arrival.report(rejects[what]) for what, arrival in arrivals.items()})

@@ -106,6 +106,11 @@ class ItemsArrival(KeyedArrival):
 
     kind = SegmentKind.ITEMS
 
+    @staticmethod
+    def reads(column: str) -> bool:
+        """The columns of the catalogue."""
+        return column in items.FIXED or column.startswith(items.VECTOR)
+
     def _stage(self, committed: list[Segment]) -> tuple[keyed.KeyedTable, str]:
         table = items.items_table(self.source, items.vector_columns(self.home, committed))
         lengths = items.vector_lengths(self.duck, self.home, committed, self.source, table)

@@ -1,7 +1,7 @@
 """A caller's file, Parquet or CSV (plain or gzip), as a DuckDB relation of numbered rows."""
 
 import csv
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from portrait.feature_repo.ingest.csv_rows import (
+from portrait.feature_repo.ingest.formats.csv_rows import (
     GZIP_ERRORS,
     LONGEST_LINE,
     CsvLayout,
@@ -18,6 +18,7 @@ from portrait.feature_repo.ingest.csv_rows import (
     open_text,
     unpack_csv,
 )
+from portrait.feature_repo.ingest.formats.parquet_rows import holds_other_bytes, unpack_parquet
 from portrait.feature_repo.log.duck import Duck, name, path_text
 from portrait.registry.errors import InvalidInput, first_line
 
@@ -33,6 +34,7 @@ class Source:
     columns: dict[str, str]
     csv: CsvLayout | None = None
     data: Path | None = None  # the Parquet file to read; of a CSV only once it is prepared
+    unpacked: bool = False  # whether `data` has the columns `row`, `c0`, `c1`, ...
 
     @property
     def shown(self) -> str:
@@ -61,7 +63,7 @@ class Source:
     @property
     def rows(self) -> str:
         """A relation of `row` (from 1) and `c0`, `c1`, ... in the file's order."""
-        if self.csv:
+        if self.unpacked:
             return f"read_parquet({self._data}, hive_partitioning = false)"
         cells = ", ".join(f"{name(column)} AS c{i}" for i, column in enumerate(self.columns))
         return (
@@ -69,25 +71,36 @@ class Source:
             "file_row_number = true, binary_as_string = true, hive_partitioning = false))"
         )
 
-    def prepared(self, duck: Duck, working: Path) -> "Source":
-        """The source, ready to be read: a CSV is unpacked into the folder `working`; makes the table `malformed`.
+    def prepared(self, duck: Duck, working: Path, reads: Callable[[str], bool] = lambda column: True) -> "Source":
+        """The source, ready to be read; makes the table `malformed`.
 
-        Raises InvalidInput when the file cannot be read to its end or has no rows.
+        A CSV is unpacked into the folder `working`, and so is a Parquet file with bytes that are not UTF-8 in a column
+        that is read (`reads`): then the others are left out. Raises InvalidInput when the file cannot be read to its
+        end or has no rows.
         """
         duck.execute(f"CREATE TABLE {self.malformed} (row BIGINT, reason VARCHAR, line VARCHAR)")
-        if not self.csv:
-            return self
         rows_to, malformed_to = working / f"{self.what}.parquet", working / f"{self.malformed}.parquet"
-        try:
-            rows = unpack_csv(self.path, self.csv, rows_to, malformed_to)
-        except GZIP_ERRORS as error:
-            raise InvalidInput(f"{self.shown} is a damaged gzip file: {error}") from error
-        if rows == 0:
-            raise InvalidInput(f"{self.shown} has no rows")
+        columns = self.columns
+        if self.csv:
+            try:
+                rows = unpack_csv(self.path, self.csv, rows_to, malformed_to)
+            except GZIP_ERRORS as error:
+                raise InvalidInput(f"{self.shown} is a damaged gzip file: {error}") from error
+            if rows == 0:
+                raise InvalidInput(f"{self.shown} has no rows")
+        else:
+            read = [column for column in columns if reads(column)]
+            try:
+                if not holds_other_bytes(self.path, read):
+                    return self
+                unpack_parquet(self.path, read, rows_to, malformed_to)
+            except (pa.ArrowException, OSError) as error:
+                raise InvalidInput(f"{self.shown} cannot be read to its end: {first_line(error)}") from error
+            columns = {column: columns[column] for column in read}
         duck.execute(
             f"INSERT INTO {self.malformed} FROM read_parquet({path_text(malformed_to)}, hive_partitioning = false)"
         )
-        return replace(self, data=rows_to)
+        return replace(self, columns=columns, data=rows_to, unpacked=True)
 
 
 def require_known_case(source: Source, columns: Collection[str], known: Collection[str]) -> None:

@@ -1,5 +1,6 @@
 """Files as exports write them: ids in other types, a hive folder; and ids by the same rules as in JSON."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from portrait.feature_repo.ingest.source import open_source
 from portrait.feature_repo.log.duck import connect
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.schemas import microseconds
-from portrait.registry.errors import InvalidInput
 from tests.feature_repo.conftest import NOW, Write, event
 from tests.feature_repo.ingest.test_ingest import adds_up, stored_events
 from tests.feature_repo.ingest.test_users_and_items import profiles
@@ -112,10 +112,68 @@ def test_picks_are_judged_as_in_json(log: EventLog, write: Write) -> None:
     assert profiles(log, "onboarding_items") == {"u0": ["a"], "u3": None, "u4": None}
 
 
-def test_bytes_that_are_no_text_are_named(log: EventLog, write: Write) -> None:
-    path = write("e.parquet", table_of("user_id", pa.array([b"ann", b"caf\xe9"], pa.binary())))
-    with pytest.raises(InvalidInput, match=r'e\.parquet cannot be read to its end: .*"caf\\xE9" is not valid UTF8'):
-        ingest(log, events=path, now=NOW)
+AS_KINDS: dict[str, Callable[[pa.Array], pa.Array]] = {
+    "binary": lambda values: values,
+    "string": lambda values: values.view(pa.string()),
+    "large": lambda values: values.cast(pa.large_binary()).view(pa.large_string()),
+    "dictionary": lambda values: values.view(pa.string()).dictionary_encode(),
+}
+
+
+@pytest.mark.parametrize("kind", AS_KINDS)
+@pytest.mark.parametrize("column", ["user_id", "item_id", "service", "action", "event_id"])
+def test_bytes_that_are_no_text_cost_their_row(log: EventLog, write: Write, column: str, kind: str) -> None:
+    """DuckDB refuses such a file as a whole."""
+    values = AS_KINDS[kind](pa.array([b"ann", b"caf\xe9", b"", b"bob", b"\xed\xa0\xbd", b"a\0"], pa.binary()))
+    report = adds_up(ingest(log, events=write("e.parquet", table_of(column, values)), now=NOW).events)
+    expected = {f"{column} is not valid Unicode": 2, f"{column} holds a NUL character": 1}
+    blank = {"user_id is null or empty": 1} if column == "user_id" else {"item_id is null or empty": 1}
+    assert report.rejected == expected | (blank if column in ("user_id", "item_id") else {})
+    assert {"ann", "bob"} <= {row[column] for row in stored_events(log)}
+    assert report.rejects is not None
+    lines = pq.read_table(report.rejects).filter(pa.compute.field("reason") == f"{column} is not valid Unicode")
+    assert lines["row"].to_pylist() == [2, 5]
+    assert "caf\\xe9" in lines["line"][0].as_py() and r"\xed\xa0\xbd" in lines["line"][1].as_py()
+
+
+def test_bytes_that_are_no_text_in_columns_that_mean_nothing_cost_nothing(log: EventLog, write: Write) -> None:
+    table = table_of("user_id", pa.array(["a", "b"])).append_column(
+        "picture", pa.array([b"\xff", b"\xfe"], pa.binary())
+    )
+    assert adds_up(ingest(log, events=write("e.parquet", table), now=NOW).events).accepted == 2
+    bad = pa.array([b"c", b"\xff"], pa.binary())
+    more = table_of("user_id", bad).append_column("picture", pa.array([b"\xff", b"\xfe"], pa.binary()))
+    assert adds_up(ingest(log, events=write("f.parquet", more), now=NOW).events).accepted == 1
+
+
+def test_bytes_that_are_no_text_in_users_items_and_labels(log: EventLog, write: Write, tmp_path: Path) -> None:
+    names = pa.array([b"u1", b"u2", b"\xff", b"u4"], pa.binary()).view(pa.string())
+    city = pa.array([b"Rome", b"K\xf6ln", b"Bonn", None], pa.binary()).view(pa.string())
+    picks = pa.ListArray.from_arrays(
+        [0, 1, 1, 2, 4], pa.array([b"a", b"b", b"c", b"\xfe"], pa.binary()).view(pa.string())
+    )
+    when = pa.array([1, 2, 3, 4], pa.timestamp("ns"))
+    table = pa.table({"user_id": names, "city": city, "onboarding_items": picks, "age": [1, 2, 3, 4], "seen": when})
+    report = adds_up(ingest(log, users=write("u.parquet", table), now=NOW).users)
+    assert report.rejected == {
+        f"{column} is not valid Unicode": 1 for column in ("city", "user_id", "onboarding_items")
+    }
+    assert profiles(log, "age") == {"u1": 1} and profiles(log, "onboarding_items") == {"u1": ["a"]}
+    table = pa.table(
+        {"item_id": ["a", "b", "c"], "text": city[:3], "tags": picks[:3], "vector_v": [[1.0], [2.0], [3.0]]}
+    )
+    report = adds_up(ingest(log, items=write("i.parquet", table), now=NOW).items)
+    assert report.rejected == {"text is not valid Unicode": 1}
+    assert catalogue(log)["item_id"].to_pylist() == ["a", "c"]
+    labels = write("l.parquet", pa.table({"user_id": names, "label": city}))
+    with connect("1GB", tmp_path) as duck:
+        source = open_source(duck, labels, "labels", NEEDED).prepared(duck, tmp_path)
+        counts = Labels(duck, source, 0, NOW, NOW).keep(NOW, drop_early=False)
+        assert (counts.read, counts.kept) == (4, 2)
+        assert duck.execute(f"SELECT row, reason FROM {source.malformed}").fetchall() == [
+            (2, "label is not valid Unicode"),
+            (3, "user_id is not valid Unicode"),
+        ]
 
 
 @pytest.mark.parametrize("folder", ["date=2024-05-01", "user_id=7", "row=1", "reason=x/line=y"])

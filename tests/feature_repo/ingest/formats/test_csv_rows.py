@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portrait.feature_repo.ingest import csv_rows
-from portrait.feature_repo.ingest.csv_rows import CsvLayout, unpack_csv
+from portrait.feature_repo.ingest.formats import csv_rows
+from portrait.feature_repo.ingest.formats.csv_rows import CsvLayout, unpack_csv
 from portrait.feature_repo.ingest.ingest import ingest
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.registry.errors import InvalidInput
