@@ -17,6 +17,8 @@ from portrait.registry.errors import InvalidInput
 from portrait.serving.refresh.build import build_shard
 from portrait.training.backfill.backfill import backfill
 from portrait.training.backfill.vectors_at_rest import export
+from portrait.training.evaluation.tasks.evaluate import evaluate
+from portrait.training.evaluation.tasks.kinds import LabelTask
 from tests.feature_repo.instance import FOLDER
 from tests.instances import TINY, TINY_CLUE, USERS, copy_of
 from tests.training.pinned.made import labels_file, make_set
@@ -83,6 +85,33 @@ def test_a_broken_file_stops_only_those_who_read_it(teams: tuple[Portrait, Path]
         train_version(portrait, "autoencoder", overrides=TINY)
     assert train_version(portrait, "autoencoder", exclude=["points__total"], overrides=TINY).team_fields == ()
     assert train_version(portrait, "clue", overrides=TINY_CLUE).team_fields == ()  # it reads no fields
+
+
+def test_a_broken_file_ends_no_evaluation_of_a_version_that_never_knew_it(
+    teams: tuple[Portrait, Path], tmp_path: Path
+) -> None:
+    portrait, file = teams
+    knowing = train_version(portrait, "autoencoder", overrides=TINY)
+    users = users_of(portrait)
+    pq.write_table(
+        pa.table({"user_id": users, "group": [str(n % 2) for n in range(len(users))]}), tmp_path / "g.parquet"
+    )
+    task = LabelTask(name="mine", kind="label", labels=str(tmp_path / "g.parquet"), column="group")
+    baselines = ["recency", "random-encoder"]
+    both = evaluate(portrait.repo, knowing, task, baselines, portrait.settings)
+    never = portrait.registry.versions.get("autoencoder-1")
+    alone = evaluate(portrait.repo, never, task, [], portrait.settings)
+    assert alone.data_stamp == both.data_stamp  # so the two compare
+    file.write_bytes(b"PAR1")
+    again = evaluate(portrait.repo, never, task, baselines, portrait.settings)
+    assert again.data_stamp != both.data_stamp  # the versions that read the file would be measured anew
+    assert [line.value for line in again.lines if line.method == never.id] == [line.value for line in alone.lines]
+    of_baselines = [
+        [(line.method, line.value) for line in found.lines if line.fingerprint is None] for found in (both, again)
+    ]
+    assert of_baselines[0] == of_baselines[1]
+    with pytest.raises(InvalidInput, match="view points cannot be joined"):
+        evaluate(portrait.repo, knowing, task, [], portrait.settings)
 
 
 def test_a_corrected_file_makes_another_model(teams: tuple[Portrait, Path]) -> None:

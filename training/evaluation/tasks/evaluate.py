@@ -37,6 +37,7 @@ from portrait.training.evaluation.tasks.task_data import TaskData
 from portrait.training.evaluation.tasks.transfer import transfer_task
 from portrait.training.metrics.classes import Interval
 from portrait.training.runs.trained_once import train_once
+from portrait.training.runs.training_inputs import ONBOARDING, TrainingInputs
 from portrait.training.settings import TrainingSettings
 
 REVISION = 2  # raise it when the same task would be measured another way
@@ -90,8 +91,9 @@ def evaluate(
     seen what the task asks for, and for data that the task cannot be built from; Conflict for a retired version.
     """
     progress = progress or silent
-    data = TaskData(repo, task.field if isinstance(task, Answers) else "")
     versions = {one.id: one for one in (version, *beside) if one is not None}
+    read = {field for one in versions.values() for field in one.team_fields}
+    data = TaskData(repo, task.field if isinstance(task, Answers) else "", read)
     for one in versions.values():
         require_usable(task, one)
     stamp = stamp_of(task, data)
@@ -151,8 +153,15 @@ def _encoder(
         encoder = load_encoder(settings.home / version.artifact, version.fingerprint)
         NewItems(repo.log).bring(encoder)
         return encoder
-    inputs = replace(built.inputs, exclude=tuple(version.config.get("exclude", ())))
+    inputs = replace(built.inputs, exclude=hidden_from(version, built.inputs))
     return train_once(folder, version.fingerprint, version.family, recipe(version), inputs, settings, progress)
+
+
+def hidden_from(version: EmbeddingVersion, inputs: TrainingInputs) -> tuple[str, ...]:
+    """The fields of the inputs that a version's recipe does not see: those excluded, and views of other versions."""
+    here = {*inputs.schema.names, ONBOARDING}
+    others = {field.name for field in inputs.schema.team} - {*version.team_fields}
+    return tuple(sorted(others | ({*version.config.get("exclude", ())} & here)))
 
 
 def recipe(version: EmbeddingVersion) -> list[str]:

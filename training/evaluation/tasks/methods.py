@@ -1,6 +1,6 @@
 """Methods that tasks measure: the vectors of versions, which are taken as they are, and baselines, which are fitted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portrait.training.baselines.baseline import Ranker, Suits, UserFeatures
 from portrait.training.baselines.catalogue import FEATURES, RANKINGS, feature_baseline, ranking_baseline
@@ -25,7 +25,7 @@ class Method:
         """Features of users, fitted on the inputs unless the method is a version."""
         if self.encoder is not None:
             return EncoderFeatures(self.encoder)
-        return feature_baseline(self.name).fit(inputs, seed)
+        return feature_baseline(self.name).fit(_of_all(inputs), seed)
 
     @property
     def ranks(self) -> bool:
@@ -34,7 +34,14 @@ class Method:
 
     def ranker(self, inputs: TrainingInputs, seed: int) -> Ranker:
         """The method's own ranker, fitted on the inputs."""
-        return ranking_baseline(self.name).fit(inputs, seed)
+        return ranking_baseline(self.name).fit(_of_all(inputs), seed)
+
+
+def _of_all(inputs: TrainingInputs) -> TrainingInputs:
+    """Inputs without the teams' fields: a baseline is the same beside any version, whichever views that reads."""
+    team = {field.name for field in inputs.schema.team}
+    hidden = tuple(name for name in inputs.exclude if name not in team)
+    return replace(inputs, schema=replace(inputs.schema, team=()), exclude=hidden)
 
 
 def baseline_method(name: str) -> Method:

@@ -1,6 +1,6 @@
 """The data of tasks: log, profiles and labels of one instance."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from portrait.feature_repo.declaration.team_sources import TeamSource
 from portrait.feature_repo.history.catalogue import items_position
 from portrait.feature_repo.history.event_window import events_between
 from portrait.feature_repo.history.point_in_time import ASKED
@@ -61,9 +62,14 @@ class Rows:
 class TaskData:
     """Reads an instance for tasks; all users fit into memory."""
 
-    def __init__(self, repo: FeatureRepo, hidden: str = "") -> None:
-        """`hidden` is a profile field that nothing may learn from, because it is asked for."""
+    def __init__(self, repo: FeatureRepo, hidden: str = "", team_fields: Collection[str] | None = None) -> None:
+        """`hidden` is a profile field that nothing may learn from, because it is asked for.
+
+        `team_fields` are those that a measured version reads: the views of others are not joined, so that their broken
+        files end nothing here. None: all of them.
+        """
         self.repo = repo
+        self._team_fields = team_fields
         self._exclude = (hidden,) if hidden in repo.input_schema().names else ()
         self._read: dict[str, list[pa.Table]] = {}  # by snapshot: a task goes over the same users many times
 
@@ -75,7 +81,7 @@ class TaskData:
     def sources(self, task: Task) -> list[str]:
         """Texts of all that lines depend on beside newest snapshot and task: items, fields, and the labels' digest."""
         found = [str(items_position(self.repo.log)), str(self.repo.input_schema())]
-        found += self.inputs().team_stamp
+        found += [_content(source) for source in self.repo.team_sources()]  # of all views: versions share lines' stamps
         if isinstance(task, Answers) and task.labels is not None:
             found.append(file_digest(self._labels_file(task.labels)))
         return found
@@ -85,7 +91,9 @@ class TaskData:
     ) -> TrainingInputs:
         """All users as of a time, or what `kept` leaves of each bucket; `what` then names them in the inputs' id."""
         snapshot = self.newest if as_of is None else cut_snapshot(self.repo.log, as_of)
-        found = inputs_of(self.repo, snapshot, self._exclude)
+        found = inputs_of(self.repo, snapshot, (*self._exclude, *self._others))
+        hidden = tuple(name for name in self._exclude if name not in self._others)
+        found = replace(found, schema=found.schema.exclude(self._others), exclude=hidden)
         if snapshot.id not in self._read:
             self._read[snapshot.id] = list(found.tables())
         held = self._read[snapshot.id]
@@ -95,6 +103,12 @@ class TaskData:
         tables, change = found.tables, kept
         users = sum(change(table).num_rows for table in tables())
         return replace(found, tables=lambda: map(change, tables()), users=users, snapshot=f"{found.snapshot}-{what}")
+
+    @cached_property
+    def _others(self) -> tuple[str, ...]:
+        """The teams' fields that nobody here reads."""
+        mine = self._team_fields
+        return () if mine is None else tuple(f.name for f in self.repo.input_schema().team if f.name not in mine)
 
     def rows(self, as_of: datetime | None = None) -> Rows:
         """All users as they are now, or as they were at a time."""
@@ -124,7 +138,9 @@ class TaskData:
         for start in range(0, max(len(order), 1), AT_ONCE):  # a query has a fixed cost, and memory an end
             mine = order[start : start + AT_ONCE]
             buckets = np.unique(bucket[mine]).tolist()
-            tables += read_inputs_at(self.repo, buckets, asked.take(pa.array(mine)), signing_up=signing_up)
+            tables += read_inputs_at(
+                self.repo, buckets, asked.take(pa.array(mine)), signing_up=signing_up, fields=self._team_fields
+            )
         if not tables:
             return self.rows().take(np.empty(0, np.int64))
         return Rows(pa.concat_tables(tables).take(pa.array(np.argsort(order))).combine_chunks(), as_of)
@@ -203,6 +219,14 @@ def exclude_users(user_ids: pa.Array) -> Callable[[pa.Table], pa.Table]:
 def flags(user_ids: pa.Array, among: pa.Array) -> Bool:
     """Bool [n]: which of the users are among the others."""
     return np.asarray(pc.is_in(user_ids, value_set=among))
+
+
+def _content(source: TeamSource) -> str:
+    """What a view's files hold now; its name where they cannot be joined: who reads it is told so."""
+    try:
+        return source.stamp
+    except InvalidInput:
+        return source.name
 
 
 def _answers(users: pa.ChunkedArray, values: pa.ChunkedArray, times: pa.ChunkedArray | None) -> pa.Table:

@@ -90,7 +90,8 @@ class _Suite:
         newest = TaskData(repo).newest
         self._consumers = consumers_for(newest.data_from, newest.as_of)
         self._hidden = tuple({one.task.field for one in self._consumers if isinstance(one.task, Answers)})
-        self._data = TaskData(repo, next(iter(self._hidden), ""))
+        read = None if plan.version is None else plan.version.team_fields
+        self._data = TaskData(repo, next(iter(self._hidden), ""), read)
         self._built = cache(self._build)
         self._store = repo.online.kind
         stamp = f"{newest.id}-{items_position(repo.log)}-{_digest(self._consumers, plan)}"

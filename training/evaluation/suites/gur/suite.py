@@ -19,7 +19,15 @@ from portrait.training.evaluation.gains import Gain
 from portrait.training.evaluation.line_log import Line, LineLog, gain
 from portrait.training.evaluation.suites.gur.claims import CLAIMS, Claim, Variant
 from portrait.training.evaluation.tasks.classes import ClassTask
-from portrait.training.evaluation.tasks.evaluate import TaskEvaluation, build, measure_lines, recipe, register, stamp_of
+from portrait.training.evaluation.tasks.evaluate import (
+    TaskEvaluation,
+    build,
+    hidden_from,
+    measure_lines,
+    recipe,
+    register,
+    stamp_of,
+)
 from portrait.training.evaluation.tasks.kinds import Task
 from portrait.training.evaluation.tasks.leakage import Built
 from portrait.training.evaluation.tasks.methods import Method, baseline_method
@@ -118,7 +126,8 @@ def _measure(
     folder: Path,
     progress: Progress,
 ) -> TaskEvaluation:
-    data = TaskData(repo)  # nothing is hidden: what static fields are worth is one of the questions
+    # Nothing is hidden: what static fields are worth is one of the questions.
+    data = TaskData(repo, team_fields=version.team_fields)
     built = build(task, data)
     stamp = stamp_of(task, data)
     log = LineLog(folder / f"{task.name}-{stamp}-{version.fingerprint[:12]}.jsonl")
@@ -161,7 +170,7 @@ def _encoder(
 
 def _apply_variant(inputs: TrainingInputs, version: EmbeddingVersion, variant: str) -> tuple[TrainingInputs, list[str]]:
     """(inputs, config overrides) of a variant."""
-    hidden = {*version.config.get("exclude", ())}
+    hidden = {*hidden_from(version, inputs)}
     overrides = recipe(version)
     if variant == Variant.NO_ITEMS:
         overrides = [text for text in overrides if not text.startswith(f"{ITEM_DIMENSION}=")]
