@@ -26,6 +26,7 @@ from portrait.feature_repo.log.rewriting import Rewriter, count_users
 from portrait.feature_repo.log.staging import scratch_files, sweep, uncommitted_files
 from portrait.feature_repo.log.tables import InboxRow, RefreshRequestRow
 from portrait.feature_repo.store.feature_repo import FeatureRepo
+from portrait.feature_repo.store.measured_instance import measured_projects
 from portrait.registry.database.database import Database
 from portrait.registry.errors import InvalidInput
 
@@ -133,19 +134,21 @@ def _holds(path: Path, user: User) -> bool:
 
 
 class OnlineRows:
-    """The user's row in every view."""
+    """The user's row in every view, also in those that a killed measurement has left on the server."""
 
     name = "online views"
 
     def __init__(self, repo: FeatureRepo) -> None:
-        self._repo = repo
+        self._online = repo.online
+        self._configs = [repo.config, *measured_projects(repo.config, repo.online)]
 
     def count(self, user: User) -> int:
         """Number of views that hold something of the user."""
-        return len(self._repo.online.views_of(self._repo.config, user.id))
+        return sum(len(self._online.views_of(config, user.id)) for config in self._configs)
 
     def delete(self, user: User) -> None:
-        self._repo.online.delete_users(self._repo.config, [user.id])
+        for config in self._configs:
+            self._online.delete_users(config, [user.id])
 
 
 AT_ONCE = 1_000

@@ -34,6 +34,14 @@ from portrait.feature_repo.settings import FeatureSettings
 
 Service, View = FeatureService, FeatureView
 
+CURATED, SHARED = "portrait_cost_curated", "portrait_cost_shared"
+"""Projects of Feast that are only measured."""
+
+
+def measured_projects(config: RepoConfig, online: OnlineStore) -> list[RepoConfig]:
+    """The configurations of those projects whose rows lie on an instance's server; in database files they have none."""
+    return [] if online.has_tables else [config.model_copy(update={"project": name}) for name in (CURATED, SHARED)]
+
 
 @dataclass(frozen=True)
 class FeastAnswer:
@@ -71,7 +79,12 @@ class MeasuredInstance:
         return FeatureStore(config=self._config)
 
     def begin(self, views: Sequence[FeatureView], services: Sequence[FeatureService]) -> Self:
-        """Apply views and services to an empty Feast; removes first what an earlier, killed instance has left."""
+        """Apply views and services to an empty Feast; removes first what an earlier, killed instance has left.
+
+        That may be rows of users whom this one does not have.
+        """
+        if not self.online.has_tables:
+            self.online.clear(self._config, {})
         self.remove()
         self.folder.mkdir(parents=True)
         self._lock = FileLock(self.folder / "lock")  # a forgetting removes what a killed measurement has left

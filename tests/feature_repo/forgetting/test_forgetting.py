@@ -16,6 +16,8 @@ from portrait.feature_repo.log.manifest import SegmentKind
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.log.refresh_requests import ask
 from portrait.feature_repo.log.tables import InboxRow, RefreshRequestRow
+from portrait.feature_repo.online.codec import user_keys
+from portrait.feature_repo.store.measured_instance import measured_projects
 from portrait.infra.portrait import Portrait
 from portrait.registry.errors import Conflict, InvalidInput, NotFound
 from portrait.training.backfill.backfill import backfill
@@ -32,6 +34,16 @@ def without(stored: Stored, user: str, width: int) -> Stored:
     return Stored(users, b"".join(vectors), position, as_of)
 
 
+def leave_measured(portrait: Portrait, user: str) -> int:
+    """Have killed measurements leave the user's history on the server; returns how many did."""
+    repo, projects = portrait.repo, measured_projects(portrait.repo.config, portrait.repo.online)
+    features = [feature.name for feature in repo.feast.get_feature_view("user_history").features]
+    rows = repo.online.read_rows(repo.config, "user_history", user_keys([user]), features)
+    for config in projects:
+        assert repo.online.write_rows(config, "user_history", [row for row in rows if row is not None]) == 1
+    return len(projects)
+
+
 @pytest.mark.slow
 def test_nothing_is_left_of_a_forgotten_user(
     peopled: Portrait, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -46,6 +58,7 @@ def test_nothing_is_left_of_a_forgotten_user(
     inputs = peopled.repo.read_inputs([one for one in everybody if one != user])
     positions = positions_of(peopled)
     arrive(peopled, user)
+    left_by_measurements = leave_measured(peopled, user)
     assert len(traces(peopled, user)) > 10
     caplog.clear()
 
@@ -61,7 +74,7 @@ def test_nothing_is_left_of_a_forgotten_user(
         "labels": 1,
         "snapshots": 2 * len(list((peopled.settings.home / "snapshots").glob("*.json"))) + 1,
         "vectors at rest": 2 + len(peopled.registry.backfills.list(VERSIONS[0])) - 1,
-        "online views": 4,
+        "online views": 4 + left_by_measurements,
     }
     assert [(one.id, one.state) for one in report.trained] == [(version, "ready") for version in VERSIONS]
     assert report.not_purged == () and report.under_way == 0

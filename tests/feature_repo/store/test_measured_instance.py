@@ -19,11 +19,14 @@ AS_OF = datetime(2024, 5, 1, tzinfo=UTC)
 PROJECT = "own_numbers"
 
 
+def settings_on(url: str, tmp_path: Path) -> FeatureSettings:
+    return FeatureSettings(home=tmp_path / "home", online_store_url=url, feast_registry_url="", registry_url="")
+
+
 @pytest.fixture(params=["sqlite", "redis"])
 def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MeasuredInstance]:
     url = request.getfixturevalue("redis_url") if request.param == "redis" else ""
-    settings = FeatureSettings(home=tmp_path / "home", online_store_url=url, feast_registry_url="", registry_url="")
-    instance = MeasuredInstance(settings, tmp_path / "own", PROJECT, USERS)
+    instance = MeasuredInstance(settings_on(url, tmp_path), tmp_path / "own", PROJECT, USERS)
     yield instance
     instance.remove()
 
@@ -71,3 +74,17 @@ def test_begun_again_it_is_empty_and_removed_it_is_gone(own: MeasuredInstance, t
     assert not own.folder.exists()
     if own.config.online_store.type != "sqlite":
         assert client(own).keys() == [b"another"]
+
+
+def test_begun_again_it_removes_users_whom_a_killed_one_had(redis_url: str, tmp_path: Path) -> None:
+    killed = MeasuredInstance(settings_on(redis_url, tmp_path), tmp_path / "own", PROJECT, USERS)
+    filled(killed, tmp_path)
+    killed.materialise("visits", AS_OF)
+    server = client(killed)
+    assert len(list(server.scan_iter(f"*{PROJECT}"))) == len(USERS)
+    assert killed._lock is not None
+    killed._lock.release()  # as the kernel does
+    fewer = MeasuredInstance(settings_on(redis_url, tmp_path), tmp_path / "own", PROJECT, USERS[:3])
+    fewer.begin([], [])
+    assert server.keys() == []
+    fewer.remove()

@@ -21,6 +21,8 @@ from portrait.feature_repo.schemas import from_microseconds
 from portrait.feature_repo.settings import FeatureSettings
 from portrait.feature_repo.store.feature_repo import FeatureRepo
 from portrait.feature_repo.store.measured_instance import (
+    CURATED,
+    SHARED,
     MeasuredInstance,
     Service,
     View,
@@ -37,7 +39,6 @@ from portrait.training.evaluation.suites.cost.consumers import CostConsumer
 from portrait.training.evaluation.suites.cost.models import EPOCH, MeasuredModel
 from portrait.training.evaluation.tasks.task_data import Rows
 
-CURATED, SHARED = "portrait_cost_curated", "portrait_cost_shared"  # projects of Feast
 INPUTS = "raw inputs"
 
 
