@@ -9,17 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.orm import Session
 
-from portrait.feature_repo.forgetting.log_edit import (
-    POSITION,
-    SegmentReplacement,
-    commit_edit,
-    keep_rows,
-    positioned_rows,
-)
+from portrait.feature_repo.forgetting.log_edit import POSITION, keep_rows, positioned_rows
 from portrait.feature_repo.forgetting.places import User
 from portrait.feature_repo.ingest.seal import seal
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import Manifest, Segment, SegmentKind
+from portrait.feature_repo.log.rewriting import SegmentReplacement, commit_edit
 from portrait.feature_repo.log.segments import new_ingest_id, write_segments
 from portrait.feature_repo.log.staging import working_folder
 from portrait.registry.errors import Conflict

@@ -1,33 +1,24 @@
-"""An edit of the committed log: segments without some of their rows, and rows at the end, in one transaction."""
+"""Segments of the committed log written anew without some of their rows."""
 
 import secrets
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy.orm import Session
 
 from portrait.feature_repo.log.durable_files import sync
 from portrait.feature_repo.log.event_log import EventLog
-from portrait.feature_repo.log.manifest import Manifest, Segment, SegmentKind, lock_buckets, segment_row
-from portrait.feature_repo.log.tables import SegmentRow
+from portrait.feature_repo.log.manifest import Segment, SegmentKind
+from portrait.feature_repo.log.rewriting import SegmentReplacement
 
 POSITION = "position"
 
 Mask = Callable[[pa.Table], pa.ChunkedArray]
 """Which rows of a segment stay; the table has their positions."""
-
-
-@dataclass(frozen=True)
-class SegmentReplacement:
-    """A segment and its replacement; None when nothing of it is left."""
-
-    old: Segment
-    new: Segment | None
 
 
 def positioned_rows(log: EventLog, segment: Segment) -> pa.Table:
@@ -57,42 +48,6 @@ def keep_rows(log: EventLog, segment: Segment, stay: Mask, id: str | None = None
     sync(log.home / path)
     sync((log.home / path).parent)
     return SegmentReplacement(segment, _positioned_segment(replace(segment, id=id or segment.id), kept, str(path)))
-
-
-def commit_edit(
-    log: EventLog,
-    manifest: Manifest,
-    buckets: Collection[int],
-    replaced: Sequence[SegmentReplacement],
-    added: Sequence[Segment] = (),
-    ready: Callable[[Session], bool] = lambda _session: True,
-) -> bool:
-    """Swap segments, and put others at the end of their buckets' logs, all at once; then remove the old files.
-
-    `added` segments say since when readers could see their rows. False, with nothing changed and the new files removed,
-    when one of the buckets has other segments than those of the manifest, or `ready` says so behind the locks.
-    """
-    with log.database.transaction() as session:
-        locked = lock_buckets(session, buckets)
-        done = not manifest.moved({b: locked[b].commits for b in buckets}, buckets) and ready(session)
-        if done:
-            for made in replaced:
-                row = session.get_one(SegmentRow, made.old.id)
-                session.delete(row)
-                session.flush()  # the new one may have the same id
-                if made.new is not None:
-                    session.add(segment_row(made.new, row.committed_at))
-            for segment in added:
-                bucket = locked[segment.bucket]
-                assert segment.committed_at is not None
-                session.add(segment_row(segment.placed(bucket.next_position), segment.committed_at))
-                bucket.next_position += segment.rows
-            for bucket in locked.values():
-                bucket.commits += 1
-    news = [made.new for made in replaced if made.new is not None]
-    for gone in (made.old for made in replaced) if done else (*news, *added):
-        (log.home / gone.path).unlink(missing_ok=True)
-    return done
 
 
 def _positioned_segment(segment: Segment, rows: pa.Table, path: str) -> Segment:

@@ -2,11 +2,11 @@
 
 import pyarrow.compute as pc
 
-from portrait.feature_repo.forgetting.log_edit import commit_edit, keep_rows
+from portrait.feature_repo.forgetting.log_edit import keep_rows
 from portrait.feature_repo.forgetting.places import User
 from portrait.feature_repo.log.event_log import EventLog
 from portrait.feature_repo.log.manifest import SegmentKind
-from portrait.feature_repo.log.rewriting import count_users
+from portrait.feature_repo.log.rewriting import commit_edit, count_users
 from portrait.registry.errors import Conflict
 
 ATTEMPTS = 20

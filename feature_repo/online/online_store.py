@@ -165,6 +165,11 @@ class OnlineStore(Protocol):
         ...
 
     @abstractmethod
+    def delete_feature(self, config: RepoConfig, view: str, feature: str) -> None:
+        """Delete one feature of a view's rows, in short steps; the rows keep their order and their other features."""
+        ...
+
+    @abstractmethod
     def views_of(self, config: RepoConfig, user_id: str) -> list[str]:
         """Names of the views that hold something of a user, sorted."""
         ...

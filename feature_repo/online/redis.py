@@ -296,6 +296,15 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
                 deleted = pipeline.execute()
             yield sum(fields_deleted > 0 for fields_deleted in deleted)
 
+    def delete_feature(self, config: RepoConfig, view: str, feature: str) -> None:
+        """Delete one feature of a view of every user, a chunk of keys at a time."""
+        client = self._get_client(config.online_store)
+        for keys in _scan(client, config):
+            with _explain_errors(config), client.pipeline(transaction=False) as pipeline:
+                for key in keys:
+                    pipeline.hdel(key, _field(view, feature))
+                pipeline.execute()
+
     def views_of(self, config: RepoConfig, user_id: str) -> list[str]:
         """Names of the views that hold something of a user."""
         [key] = _user_keys(config, [user_id])

@@ -63,6 +63,7 @@ ON CONFLICT (bucket) DO UPDATE SET epoch = max(epoch, excluded.epoch)
 MARKS = "store_mark"
 MAKE_MARKS = f"CREATE TABLE IF NOT EXISTS {MARKS} (instance TEXT, store TEXT, beat INTEGER)"
 DELETE = "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} LIMIT ?) RETURNING feature_name"
+DELETE_FEATURE = "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE feature_name = ? LIMIT ?)"
 # A pause between two transactions: waiting writers only try now and then.
 GIVE_WAY_SECONDS = 0.01
 
@@ -245,6 +246,16 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
             if not deleted:
                 return
             yield deleted.count(features[0])
+            time.sleep(GIVE_WAY_SECONDS)
+
+    def delete_feature(self, config: RepoConfig, view: str, feature: str) -> None:
+        """Delete one feature of a view, a short transaction at a time."""
+        connection, chunk = self._get_conn(config), DELETE_FEATURE.format(table=_table(config, view))
+        while self.has_view(config, view):
+            with self._explain_errors(config, view), _transaction(connection):
+                deleted = connection.execute(chunk, (feature, CHUNK)).rowcount
+            if not deleted:
+                return
             time.sleep(GIVE_WAY_SECONDS)
 
     def views_of(self, config: RepoConfig, user_id: str) -> list[str]:

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from portrait.infra.cli import (
+    columns,
     consumers,
     data,
     datasets,
@@ -34,7 +35,7 @@ PANELS = {
     "Measure": ("evaluate", "diff", "study"),
     "Promote": ("consumer", "consumers", "promote", "canary", "rollback", "history"),
     "Serve": ("serve", "get", "export", "status"),
-    "Administer": ("keys", "audit", "fail", "retire", "publish", "event", "merge", "forget"),
+    "Administer": ("keys", "audit", "fail", "retire", "publish", "column", "event", "merge", "forget"),
 }
 """Panel of `portrait --help` -> its commands, both in the order in which a user needs them."""
 _PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
@@ -72,6 +73,7 @@ for group in (
     datasets,
     heads,
     keys,
+    columns,
     forget,
     serve,
 ):

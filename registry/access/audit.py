@@ -44,6 +44,7 @@ class Action(StrEnum):
     CANARY_ABORT = "promotion.abort"
     KEY_ADD = "key.add"
     KEY_REVOKE = "key.revoke"
+    COLUMN_DROP = "column.drop"
     USER_FORGET = "user.forget"
     USER_LIFT = "user.lift"
     USER_MERGE = "user.merge"

@@ -216,6 +216,13 @@ class MemoryOnlineStore(OnlineStore):
             self._after("delete view")
             yield len(some)
 
+    def delete_feature(self, config: RepoConfig, view: str, feature: str) -> None:
+        """Delete one feature of a view's rows."""
+        self.server.remember()
+        for values, _ in self._held("delete feature").rows.get(view, {}).values():
+            values.pop(feature, None)
+        self._after("delete feature")
+
     def views_of(self, config: RepoConfig, user_id: str) -> list[str]:
         """Views with something of a user."""
         [key] = user_keys([user_id])

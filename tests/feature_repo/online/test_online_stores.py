@@ -484,6 +484,19 @@ def test_a_view_without_a_place_has_nothing_to_delete(setup: Setup) -> None:
     assert list(setup.store.delete_rows(setup.config, "never_heard_of", ("vector", "position"))) == []
 
 
+def test_one_feature_goes_and_the_rows_stay(setup: Setup) -> None:
+    other_view(setup)
+    order, keys = codec.Order(3, NOON, NOON), codec.user_keys(USERS)
+    rows = [Row(key, {"age": b"1", "city": b"2"}, order) for key in keys]
+    for view in (VIEW, "other"):
+        assert setup.store.write_rows(setup.config, view, rows) == len(USERS)
+    setup.store.delete_feature(setup.config, VIEW, "age")
+    setup.store.delete_feature(setup.config, "never_heard_of", "age")
+    found = setup.store.read_rows(setup.config, VIEW, keys, ["age", "city"])
+    assert [row and (row.values, row.order) for row in found] == [({"city": b"2"}, order)] * len(USERS)
+    assert setup.store.read_rows(setup.config, "other", keys, ["age", "city"]) == rows
+
+
 @pytest.mark.slow
 def test_a_killed_deletion_goes_on(tmp_path: Path) -> None:
     online = {"type": STORES["sqlite"], "location": str(tmp_path / "online.db")}
