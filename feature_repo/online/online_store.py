@@ -108,6 +108,11 @@ class OnlineStore(Protocol):
         ...
 
     @abstractmethod
+    def evicts(self, config: RepoConfig) -> bool:
+        """Whether rows may have vanished one by one: the server evicts some when its memory is full, or has done so."""
+        ...
+
+    @abstractmethod
     def users(self, config: RepoConfig) -> Iterator[list[str]]:
         """Ids of all users of whom something is stored, some at a time; an id may come twice."""
         ...

@@ -236,6 +236,15 @@ class PortraitRedisOnlineStore(OnlineStore, RedisOnlineStore):  # type: ignore[m
         with _explain_errors(config):
             self._get_client(config.online_store).register_script(MARK)([_fence_key(config)], [*mark])
 
+    def evicts(self, config: RepoConfig) -> bool:
+        """Whether the server's policy lets it evict rows, or it has evicted some since it started."""
+        client = self._get_client(config.online_store)
+        with _explain_errors(config):
+            memory, stats = client.info("memory"), client.info("stats")
+        policy = memory.get("maxmemory_policy", "noeviction")
+        may = bool(memory.get("maxmemory")) and policy.startswith("allkeys")  # "volatile": only keys that expire anyway
+        return may or bool(stats.get("evicted_keys"))
+
     def users(self, config: RepoConfig) -> Iterator[list[str]]:
         """Ids of all users of whom something is stored; walks over all keys of the store."""
         for keys in _scan(self._get_client(config.online_store), config):

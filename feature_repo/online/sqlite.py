@@ -182,6 +182,10 @@ class PortraitSqliteOnlineStore(OnlineStore, SqliteOnlineStore):  # type: ignore
                 connection.execute(statement)
             connection.execute(f"INSERT INTO {MARKS} (instance, store, beat) VALUES (?, ?, ?)", mark)
 
+    def evicts(self, config: RepoConfig) -> bool:
+        """Never: a file keeps its rows."""
+        return False
+
     def users(self, config: RepoConfig) -> Iterator[list[str]]:
         """Ids of all users of whom something is stored, view by view."""
         connection = self._get_conn(config)

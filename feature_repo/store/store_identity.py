@@ -107,6 +107,10 @@ class StoreIdentity:
         with self._database.reading() as session:
             return frozenset(session.scalars(select(BucketRow.bucket).where(BucketRow.lost)))
 
+    def evicts(self) -> bool:
+        """Whether rows of single users may have vanished while the mark stayed."""
+        return self._online.evicts(self._config)
+
     def restored(self, buckets: Iterable[int]) -> None:
         """Note that all rows of these buckets are back, vectors too."""
         with self._database.transaction() as session:

@@ -33,7 +33,7 @@ class EmbeddingAnswer(BaseModel):
     as_of: datetime = Field(description="The vector knows events before this time.")
     age_seconds: float = Field(description="Seconds since the vector was computed.")
     stale: bool = Field(
-        description="Older than the consumer's max_age and could not be computed anew, or the online store lost rows."
+        description="Older than the consumer's max_age and could not be computed anew, or rows of the user may be lost."
     )
 
 

@@ -20,6 +20,7 @@ from portrait.serving.arrivals.inbox_writer import InboxWriter, into_broker, int
 from portrait.serving.operations.operations import Operations
 from portrait.serving.operations.reconciler import Reconciler, reconcile_elsewhere
 from portrait.serving.reads.encoders import EncoderCache, Upkeep
+from portrait.serving.reads.evicted_users import EvictedUsers
 from portrait.serving.reads.reader import EmbeddingReader
 from portrait.serving.reads.refresh_requests import RefreshRequests
 from portrait.serving.settings import ServingSettings
@@ -82,8 +83,9 @@ def build_reader(settings: ServingSettings, registry: Registry, repo: FeatureRep
     upkeep = Upkeep(NewItems(EventLog(registry.database, settings)).bring)
     encoders = EncoderCache(lambda version: load_encoder_of(settings.home, version), keep_up=upkeep)
     # The registry's connections once more, for the same reason.
-    watch = StoreWatch(FeatureRepo(settings, registry, EventLog(registry.database, settings)).identity)
-    return EmbeddingReader(repo, assignments, encoders, watch)
+    own_log = EventLog(registry.database, settings)
+    watch = StoreWatch(FeatureRepo(settings, registry, own_log).identity)
+    return EmbeddingReader(repo, assignments, encoders, watch, EvictedUsers(own_log))
 
 
 def open_repo(settings: ServingSettings, registry: Registry) -> FeatureRepo:

@@ -62,6 +62,8 @@ class Gateway:
         self._assignments.stop()
         if self._parts.reader.watch is not None:
             self._parts.reader.watch.stop()
+        if self._parts.reader.evicted is not None:
+            self._parts.reader.evicted.stop()
         self._pool.close()
         if self._parts.requests is not None:
             self._parts.requests.stop()
@@ -83,6 +85,8 @@ class Gateway:
             self._parts.reconciler.start()
         if self._parts.requests is not None:
             self._parts.requests.start()
+        if self._parts.reader.evicted is not None:
+            self._parts.reader.evicted.start()
 
     def _warm(self, state: ServingState) -> list[Future[None]]:
         return self._pool.warm(served_versions(state))

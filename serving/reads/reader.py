@@ -14,6 +14,7 @@ from portrait.registry.errors import Conflict, InvalidInput, NotFound, Unavailab
 from portrait.registry.records.records import EmbeddingVersion
 from portrait.serving.reads.embedding_batch import COMPUTED, PRIOR, STORED, Answer, EmbeddingBatch, Source, SplitBatch
 from portrait.serving.reads.encoders import EncoderCache
+from portrait.serving.reads.evicted_users import EvictedUsers
 from portrait.serving.reads.lookups import Lookup, OnlineReads
 from portrait.serving.state.assignment_poller import Assignments
 from portrait.serving.state.routing import RequestPart, RequestSplit
@@ -46,12 +47,18 @@ class EmbeddingReader:
     """
 
     def __init__(
-        self, repo: OnlineReads, assignments: Assignments, encoders: EncoderCache, watch: StoreWatch | None = None
+        self,
+        repo: OnlineReads,
+        assignments: Assignments,
+        encoders: EncoderCache,
+        watch: StoreWatch | None = None,
+        evicted: EvictedUsers | None = None,
     ) -> None:
         self.repo = repo
         self.assignments = assignments
         self.encoders = encoders
         self.watch = watch
+        self.evicted = evicted
 
     def read(self, consumer: str, users: Sequence[str], strict: bool = False) -> Answer:
         """Embeddings of users at the version, or the two versions, that the consumer reads now.
@@ -93,7 +100,7 @@ class EmbeddingReader:
         """
         gaps = [None if one.complete else self._gap(one) for one in found]
         if strict:
-            _require_known(found, gaps)
+            self._require_known(found, gaps)
         return [
             self.stored(one) if gap is None else self._filled(one, gap) for one, gap in zip(found, gaps, strict=True)
         ]
@@ -119,7 +126,33 @@ class EmbeddingReader:
             if found.all_stored:
                 return self.stored(found)
             raise
-        return self._flagged(_merge_computed(found, gap.rows, computed, is_prior, as_of))
+        batch = _merge_computed(found, gap.rows, computed, is_prior, as_of)
+        unheard = gap.rows[gap.missing & ~gap.known]
+        batch.stale[unheard] |= self._evicted([found.part.users[row] for row in unheard.tolist()])
+        return self._flagged(batch)
+
+    def _evicted(self, users: Sequence[str]) -> NDArray[np.bool_]:
+        """Bool [n]: users without any row whom the store's server may have evicted."""
+        if not users or self.evicted is None or self.watch is None or not self.watch.evicts:
+            return np.zeros(len(users), np.bool_)
+        return self.evicted.doubtful(users)
+
+    def _require_known(self, found: Sequence[Lookup], gaps: Sequence[Gap | None]) -> None:
+        """Raise NotFound for users of whom nothing is known, Unavailable where they may have been evicted."""
+        users = [
+            one.part.users[row]
+            for one, gap in zip(found, gaps, strict=True)
+            if gap is not None
+            for row in gap.rows[gap.missing & ~gap.known].tolist()
+        ]
+        if not users:
+            return
+        if (doubtful := self._evicted(users)).any():
+            user = users[int(doubtful.argmax())]
+            raise Unavailable(f"the online store may have evicted {user[:80]!r}, the log is being asked: try again")
+        shown = ", ".join(repr(user[:80]) for user in users[:5])
+        more = f" and {len(users) - 5} more" if len(users) > 5 else ""
+        raise NotFound(f"nothing is known about {shown}{more}: leave out strict=true to get the prior")
 
     def _encode(
         self, version: EmbeddingVersion, inputs: pa.Table, known: NDArray[np.bool_], as_of: NDArray[np.int64]
@@ -205,16 +238,3 @@ def _ages(found: Lookup) -> NDArray[np.float64]:
 def _stale(found: Lookup) -> NDArray[np.bool_]:
     """The stored vectors that are older than the consumer allows, [n]."""
     return np.zeros(len(found.part.users), np.bool_) if found.expired is None else found.expired
-
-
-def _require_known(found: Sequence[Lookup], gaps: Sequence[Gap | None]) -> None:
-    users = [
-        one.part.users[row]
-        for one, gap in zip(found, gaps, strict=True)
-        if gap is not None
-        for row in gap.rows[gap.missing & ~gap.known].tolist()
-    ]
-    if users:
-        shown = ", ".join(repr(user[:80]) for user in users[:5])
-        more = f" and {len(users) - 5} more" if len(users) > 5 else ""
-        raise NotFound(f"nothing is known about {shown}{more}: leave out strict=true to get the prior")

@@ -33,6 +33,8 @@ class StoreWatch:
         """Why the store's vectors are not this registry's; None when they are."""
         self.lost: frozenset[int] = frozenset()
         """Buckets whose rows are not all back in the store."""
+        self.evicts = False
+        """Whether the store's server evicts rows of single users."""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="store watch", daemon=True)
 
@@ -74,6 +76,7 @@ class StoreWatch:
         except StoreForeign as error:
             foreign = str(error)
         self.problem, self.foreign, self.lost = problem, foreign, lost
+        self.evicts = foreign is None and self._identity.evicts()
 
     def start(self) -> None:
         """Look every second from now on."""

@@ -337,7 +337,7 @@ BUGS = (
     Bug(
         "the online rows of a forgotten user stay",
         "feature_repo.forgetting.places:OnlineRows.delete",
-        (("self._repo.online.delete_users(self._repo.config, [user.id])", "pass"),),
+        (("self._online.delete_users(config, [user.id])", "pass"),),
         ("forget",),
     ),
     # Gateways

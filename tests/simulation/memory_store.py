@@ -154,6 +154,10 @@ class MemoryOnlineStore(OnlineStore):
             held.fences.clear()
         self._after("write mark")
 
+    def evicts(self, config: RepoConfig) -> bool:
+        """Never by itself; the simulation takes rows away."""
+        return False
+
     def users(self, config: RepoConfig) -> Iterator[list[str]]:
         """All users, view by view."""
         for rows in list(self._held("users").rows.values()):
