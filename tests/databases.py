@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, create_engine, insert, text
+from sqlalchemy import Connection, create_engine, insert, select, text
 
 from portrait.feature_repo.log import tables as log_tables  # noqa: F401  (so that Base knows them)
 from portrait.infra.migrations import upgrade
@@ -31,6 +32,39 @@ def copy_file(template: Path, path: Path) -> Path:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"UPDATE {Instance.__tablename__} SET id = ?", [str(uuid.uuid4())])
     return path
+
+
+Rows: TypeAlias = dict[str, list[dict[str, Any]]]
+"""By table."""
+
+
+def read_rows(url: str) -> Rows:
+    """All rows of our tables."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        tables = Base.metadata.sorted_tables
+        rows = {table.name: [dict(row) for row in connection.execute(select(table)).mappings()] for table in tables}
+    engine.dispose()
+    return rows
+
+
+def write_rows(url: str, rows: Rows) -> None:
+    """Have a migrated database hold these rows and no others, whichever server they come from."""
+    engine, tables = create_engine(url), Base.metadata.sorted_tables
+    with engine.begin() as connection:
+        for table in reversed(tables):
+            connection.execute(table.delete())
+        for table in tables:
+            if rows[table.name]:
+                connection.execute(insert(table), rows[table.name])
+        if engine.dialect.name == "postgresql":  # which counts by itself, not by what is there
+            for table in tables:
+                for column in table.primary_key if len(table.primary_key) == 1 else ():
+                    counter = f"pg_get_serial_sequence('{table.name}', '{column.name}')"
+                    most = f"(SELECT max({column.name}) FROM {table.name})"
+                    if connection.scalar(text(f"SELECT {counter}")) and connection.scalar(text(f"SELECT {most}")):
+                        connection.execute(text(f"SELECT setval({counter}, {most})"))
+    engine.dispose()
 
 
 class EmptiedPostgres:

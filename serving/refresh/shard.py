@@ -91,7 +91,7 @@ class Shard:
             thread.start()
 
     def stop(self) -> None:
-        """Stop after the running micro-batch, and give the buckets back."""
+        """Stop after the running micro-batch, give the buckets back, and close the connections to the registry."""
         self._stopped.set()
         for thread in self._threads:
             thread.join(30)
@@ -100,6 +100,12 @@ class Shard:
             self._registry.replicas.gone(self.id)
         except PortraitError as error:
             log.warning("the registry was not told that this shard stops: %s", error)
+        self.close()
+
+    def close(self) -> None:
+        """Give back the connections to registry and Feast; only of a shard that does not run."""
+        self.refresher.repo.close()
+        self._registry.close()
 
     @property
     def running(self) -> bool:

@@ -107,6 +107,11 @@ class Followed:
         self.shards.append(shard)
         return shard
 
+    def close(self) -> None:
+        """Close the shards' connections."""
+        for shard in self.shards:
+            shard.close()
+
     def leave(self) -> None:
         """End the shard as one that is stopped."""
         self.shard.held.give_back()

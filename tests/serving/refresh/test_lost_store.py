@@ -20,8 +20,9 @@ from portrait.feature_repo.log.partition import bucket_of
 from portrait.feature_repo.online.store_mark import StoreMark
 from portrait.infra.jobs.publish import publish
 from portrait.infra.portrait import Portrait
-from portrait.registry.errors import StoreForeign, Unavailable
+from portrait.registry.errors import NotFound, StoreForeign, Unavailable
 from portrait.serving.state.store_watch import StoreWatch
+from tests.databases import read_rows, write_rows
 from tests.feature_repo.broker.redis_process import RedisProcess
 from tests.instances import copy_of
 from tests.serving.refresh.conftest import AT_ONCE, both_ready
@@ -32,9 +33,10 @@ SLOWLY = 40.0
 
 
 class Store(Protocol):
-    """The online store of a test, with the mishaps that befall it."""
+    """The online store of a test, with the mishaps that befall it, and where the registry lies."""
 
     url: str
+    registry: str  # URL
 
     def empty(self) -> None: ...
 
@@ -48,6 +50,7 @@ class SqliteStore:
 
     def __init__(self, home: Path) -> None:
         self.path = home / "online.db"
+        self.registry = f"sqlite:///{home / 'registry.db'}"
 
     def empty(self) -> None:
         for path in self.path.parent.glob("online.db*"):
@@ -66,8 +69,9 @@ class SqliteStore:
 
 
 class RedisStore:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, registry: str = "") -> None:
         self.folder = folder
+        self.registry = registry
         self.folder.mkdir()
         self.process = RedisProcess(folder)
         self.process.start()
@@ -90,15 +94,16 @@ class RedisStore:
         return restore
 
 
-on_both_stores = pytest.mark.parametrize("store", ["sqlite", "redis"], indirect=True)
+on_both_stores = pytest.mark.parametrize("store", ["embedded", "servers"], indirect=True)
 
 
 @pytest.fixture
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if getattr(request, "param", "sqlite") == "sqlite":
+    """SQLite for store and registry, or Redis and Postgres."""
+    if getattr(request, "param", "embedded") == "embedded":
         yield SqliteStore(tmp_path / "home")
         return
-    made = RedisStore(tmp_path / "redis")
+    made = RedisStore(tmp_path / "redis", request.getfixturevalue("postgres_url"))
     yield made
     made.process.kill()
 
@@ -119,9 +124,14 @@ def busy_home(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def followed(busy_home: Path, tmp_path: Path, store: Store) -> Iterator[Followed]:
     """A copy of it on that store."""
     settings = {"history_length": LENGTH, "lazy_seconds": AT_ONCE, "online_store_url": store.url}
+    if store.url:
+        write_rows(store.registry, read_rows(f"sqlite:///{busy_home / 'registry.db'}"))
+        settings |= {"registry_url": store.registry, "feast_registry_url": store.registry}
     with copy_of(busy_home, tmp_path / "home", **settings) as portrait:
         publish(portrait)  # on Redis the rows of the copied home are lost at first
-        yield Followed(portrait)
+        made = Followed(portrait)
+        yield made
+        made.close()
 
 
 def settled(followed: Followed) -> bool:
@@ -167,7 +177,7 @@ def test_one_command_puts_everything_back(followed: Followed, store: Store) -> N
     followed.require_the_batch_result(BOTH)
 
 
-@pytest.mark.parametrize(("store", "by"), [("sqlite", "command"), ("redis", "shard")], indirect=["store"])
+@pytest.mark.parametrize(("store", "by"), [("embedded", "command"), ("servers", "shard")], indirect=["store"])
 def test_a_store_restored_from_yesterdays_backup(
     followed: Followed, store: Store, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,19 +222,15 @@ def test_who_was_forgotten_since_the_backup_does_not_come_back(followed: Followe
 
 
 @on_both_stores
-def test_a_registry_restored_from_yesterdays_backup(followed: Followed, store: Store, tmp_path: Path) -> None:
+def test_a_registry_restored_from_yesterdays_backup(followed: Followed, store: Store) -> None:
     """Positions are given a second time: rows of the store would win against newer ones for ever."""
-    registry, copy = tmp_path / "home" / "registry.db", tmp_path / "registry-backup.db"
-    with closing(sqlite3.connect(registry)) as connection:
-        connection.execute("VACUUM INTO ?", (str(copy),))
+    backup = read_rows(store.registry)
     followed.accept([event("ann", ITEMS[n], (20 + n) * HOUR, f"later{n}") for n in range(5)])
     followed.begin()
     followed.drain()
     followed.leave()
     followed.portrait.database.close()
-    for path in registry.parent.glob("registry.db*"):
-        path.unlink()
-    shutil.copyfile(copy, registry)
+    write_rows(store.registry, backup)
 
     with Portrait.open(followed.portrait.settings) as portrait:
         back = Followed(portrait)
@@ -242,6 +248,7 @@ def test_a_registry_restored_from_yesterdays_backup(followed: Followed, store: S
         assert portrait.repo.read_inputs(["ann"])["event_ids"][0].as_py()[-1] == "after"
 
 
+@on_both_stores
 def test_a_store_of_another_registry_is_neither_read_nor_written(followed: Followed, store: Store) -> None:
     repo = followed.portrait.repo
     before = followed.stored()
@@ -262,6 +269,7 @@ def test_a_store_of_another_registry_is_neither_read_nor_written(followed: Follo
     assert watch.sound
 
 
+@on_both_stores
 def test_a_home_from_before_there_were_marks_is_whole(followed: Followed) -> None:
     """Nothing is published anew where a sample of users is there; else everything is."""
     forget_marks(followed)
@@ -276,7 +284,8 @@ def test_a_home_from_before_there_were_marks_is_whole(followed: Followed) -> Non
     followed.require_the_batch_result(BOTH)
 
 
-def test_a_new_registry_does_not_take_over_unmarked_histories(followed: Followed, tmp_path: Path) -> None:
+@on_both_stores
+def test_a_new_registry_does_not_take_over_unmarked_histories(followed: Followed) -> None:
     """The home was deleted, the Redis was not: its vectors of autoencoder-1 are not those of the next autoencoder-1."""
     forget_marks(followed)
     with followed.portrait.database.transaction() as session:
@@ -324,6 +333,7 @@ def test_a_server_that_restarted_takes_no_write_before_it_was_compared(busy_home
     store.process.kill()
 
 
+@on_both_stores
 def test_reads_say_what_they_are_until_all_is_back(followed: Followed, store: Store) -> None:
     """Users of lost buckets are flagged whatever their source; the others are not."""
     portrait = followed.portrait
@@ -356,6 +366,38 @@ def test_a_user_who_was_evicted_is_put_back_from_the_log(followed: Followed, sto
     followed.require_the_batch_result(BOTH, ["ann", "zoe", "new"])
     followed.require_the_batch_result(BOTH[:1], ["u000001"])
     assert len(repo.read_inputs(["zoe"])["event_ids"][0]) == 2
+
+
+@pytest.mark.parametrize("store", ["servers"], indirect=True)
+def test_who_was_evicted_and_of_whom_nothing_comes_is_put_back_when_read(followed: Followed, store: Store) -> None:
+    """Strangers have no row either: the log tells them apart, behind the reads, and only where the server evicts."""
+    repo, reader = followed.portrait.repo, followed.portrait.reader
+    assert reader.watch is not None and reader.evicted is not None
+
+    def read(*users: str) -> list[tuple[str, bool]]:
+        answer = reader.read("ranker", users)
+        return list(zip(answer.parts[0].source, answer.parts[0].stale.tolist(), strict=True))
+
+    repo.online.delete_users(repo.config, ["ann"])
+    assert read("ann", "nobody", "u000001") == [("prior", False), ("prior", False), ("stored", False)]
+    with redis.Redis.from_url(store.url) as client:
+        client.config_set("maxmemory", "1gb")
+        reader.watch.look()
+        assert not reader.watch.evicts  # it refuses writes instead
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    reader.watch.look()
+    assert read("ann", "nobody", "u000001") == [("prior", True), ("prior", True), ("stored", False)]
+    with pytest.raises(Unavailable, match="may have evicted 'ann', the log is being asked"):
+        reader.read("ranker", ["ann"], strict=True)
+    reader.evicted.look(["ann", "nobody"])
+    assert read("ann", "nobody") == [("prior", True), ("prior", False)]
+    with pytest.raises(NotFound, match="nothing is known about 'nobody'"):
+        reader.read("ranker", ["nobody"], strict=True)
+    followed.begin()
+    followed.shard._next.pop("requests", None)
+    followed.drain()
+    assert read("ann", "nobody") == [("stored", False), ("prior", False)]
+    followed.require_the_batch_result(BOTH[:1], ["ann"])
 
 
 @on_both_stores
