@@ -1,4 +1,4 @@
-"""Commands about data and Feast: ingest, import, snapshot, env, apply, publish."""
+"""Commands about data and Feast: ingest, import, snapshot, env, apply, publish, column drop."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,11 @@ else:
     DataSetName = choices("DataSetName", ADAPTERS)
 
 
+column_app = typer.Typer(help="Profile columns.", no_args_is_help=True)
+
+
 def register(app: typer.Typer) -> None:
+    app.add_typer(column_app, name="column")
     app.command("import")(import_data)
     for command in (ingest, snapshot, env, apply, publish):
         app.command()(command)
@@ -132,3 +136,25 @@ def publish(
     if buckets:
         say(f"{buckets} of {BUCKETS} buckets had lost rows: histories, profiles and vectors are back")
     say(f"raw features of {users:,} further users are online" if users else "the online store has all that it should")
+
+
+@column_app.command("drop")
+def drop(
+    column: Annotated[str, typer.Argument(help="The column, as users.NAME.")],
+    reason: Annotated[str, typer.Option(help="Kept in the audit.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Delete a profile column from log, snapshots and online store; refused while a version reads it.
+
+    To give a column a narrower type, drop it and ingest a file that brings it again.
+    """
+    from portrait.feature_repo.store.column_drop import drop_column
+    from portrait.infra.portrait import Portrait
+
+    with Portrait.open() as portrait, progress_bar() as progress:
+        acting = portrait.registry.acting(portrait.settings.actor)
+        dropped = drop_column(portrait.repo, acting, column, reason, progress)
+    if as_json:
+        print_json(dropped)
+    else:
+        say(f"{dropped.column} is gone from {dropped.segments} files of the log and {dropped.snapshots} snapshots")

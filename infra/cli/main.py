@@ -10,7 +10,6 @@ import typer
 from typer.core import TyperGroup
 
 from portrait.infra.cli import (
-    columns,
     consumers,
     data,
     datasets,
@@ -73,7 +72,6 @@ for group in (
     datasets,
     heads,
     keys,
-    columns,
     forget,
     serve,
 ):

@@ -34,22 +34,22 @@ async def asked_users(body: bytes) -> AskedUsers:
         asked = EmbeddingsRequest.model_validate_json(body)
         return AskedUsers(asked.users, asked.strict)
     except ValidationError as error:
-        return await asyncio.to_thread(_judged, body, error)  # slow
+        return await asyncio.to_thread(_judge_ids, body, error)  # slow
 
 
-def _judged(body: bytes, error: ValidationError) -> AskedUsers:
+def _judge_ids(body: bytes, error: ValidationError) -> AskedUsers:
     """The users of a body that is refused as a whole: each id by itself."""
     try:
         parsed = lenient_json(body)
     except (ValueError, RecursionError):
-        raise _malformed(error) from error
+        raise _malformed_body(error) from error
     ids = parsed.get("users") if isinstance(parsed, dict) else None
     if not isinstance(ids, list):
-        raise _malformed(error)
+        raise _malformed_body(error)
     try:
         strict = EmbeddingsRequest.model_validate({**parsed, "users": []}).strict  # type: ignore[dict-item]
     except ValidationError as further:
-        raise _malformed(further) from further
+        raise _malformed_body(further) from further
     users, rejected = list[str](), dict[int, str]()
     for index, given in enumerate(ids):
         user = str(given) if type(given) is int else given
@@ -74,6 +74,6 @@ def _fault(user: object) -> str | None:
     return None
 
 
-def _malformed(error: ValidationError) -> MalformedBody:
+def _malformed_body(error: ValidationError) -> MalformedBody:
     said = [f"{'.'.join(map(str, entry['loc'])) or 'body'}: {entry['msg']}" for entry in error.errors()[:3]]
     return MalformedBody(f"{'; '.join(said)}. {FORM}")

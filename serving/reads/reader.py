@@ -128,10 +128,10 @@ class EmbeddingReader:
             raise
         batch = _merge_computed(found, gap.rows, computed, is_prior, as_of)
         unheard = gap.rows[gap.missing & ~gap.known]
-        batch.stale[unheard] |= self._evicted([found.part.users[row] for row in unheard.tolist()])
+        batch.stale[unheard] |= self._doubt_evicted([found.part.users[row] for row in unheard.tolist()])
         return self._flagged(batch)
 
-    def _evicted(self, users: Sequence[str]) -> NDArray[np.bool_]:
+    def _doubt_evicted(self, users: Sequence[str]) -> NDArray[np.bool_]:
         """Bool [n]: users without any row whom the store's server may have evicted."""
         if not users or self.evicted is None or self.watch is None or not self.watch.evicts:
             return np.zeros(len(users), np.bool_)
@@ -147,7 +147,7 @@ class EmbeddingReader:
         ]
         if not users:
             return
-        if (doubtful := self._evicted(users)).any():
+        if (doubtful := self._doubt_evicted(users)).any():
             user = users[int(doubtful.argmax())]
             raise Unavailable(f"the online store may have evicted {user[:80]!r}, the log is being asked: try again")
         shown = ", ".join(repr(user[:80]) for user in users[:5])

@@ -44,7 +44,7 @@ def unpack_parquet(path: Path, columns: Sequence[str], rows_to: Path, malformed_
                 kept = np.setdiff1d(np.arange(len(batch)), list(faults))
                 rows = [pa.array(kept + row + 1), *(_text(array.take(kept)) for array in arrays)]
                 good.write_table(pa.Table.from_arrays(rows, schema=schema))
-                bad.write_table(_malformed(columns, arrays, faults, row))
+                bad.write_table(_malformed_table(columns, arrays, faults, row))
                 row += len(batch)
 
 
@@ -98,8 +98,10 @@ def _as_text(kind: pa.DataType) -> pa.DataType | None:
     return pa.large_string() if text or pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else None
 
 
-def _malformed(columns: Sequence[str], arrays: Sequence[pa.Array], faults: dict[int, str], before: int) -> pa.Table:
-    lines = [_line([_shown(array, row) for array in arrays]) for row in faults]
+def _malformed_table(
+    columns: Sequence[str], arrays: Sequence[pa.Array], faults: dict[int, str], before: int
+) -> pa.Table:
+    lines = [_line([_cell_text(array, row) for array in arrays]) for row in faults]
     rows = pa.array([row + before + 1 for row in faults], pa.int64())
     return pa.Table.from_arrays(
         [rows, pa.array(faults.values(), pa.string()), pa.array(lines, pa.string())], MALFORMED.names
@@ -112,7 +114,7 @@ def _line(cells: Sequence[str]) -> str:
     return line.getvalue()
 
 
-def _shown(array: pa.Array, row: int) -> str:
+def _cell_text(array: pa.Array, row: int) -> str:
     """A cell as text, with escapes for what is not UTF-8."""
     value = array.take([row])
     if (kind := _as_text(array.type)) is not None:
