@@ -58,7 +58,11 @@ class Proxy:
         with suppress(OSError):  # closed
             while True:
                 client, _ = listener.accept()
-                server = socket.create_connection(self._target)
+                try:
+                    server = socket.create_connection(self._target)
+                except OSError:  # the server is away, and may come back
+                    client.close()
+                    continue
                 self._open += [client, server]
                 self.silenced += self._silent.is_set()
                 hushed = threading.Event()

@@ -21,11 +21,13 @@ WIDTH = 120
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
     events: Annotated[int, typer.Option(min=1, help="Events of a round.")] = 20_000,
-    kills: Annotated[int, typer.Option(min=0, help="Moments of a round at which something is killed.")] = 8,
+    kills: Annotated[int, typer.Option(min=0, help="Moments of a round at which something happens.")] = 10,
     seed: Annotated[int | None, typer.Option(help="Of the first round; each next one has the next seed.")] = None,
     postgres: Annotated[str, typer.Option(help="Server for odd seeds' registries; empty: SQLite only.")] = POSTGRES_URL,
 ) -> None:
-    """Kill gateway, shard, Redis and everything at random moments of a stream, and count what is left."""
+    """Kill gateway, shard, Redis and everything at random moments of a stream, freeze a shard, cut the network, fill
+    the disk, empty and restore the store, and count what is left.
+    """
     first = random.randrange(1_000_000) if seed is None else seed
     screen = Console()
     screen.width = max(screen.width, WIDTH)

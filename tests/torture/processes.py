@@ -1,6 +1,7 @@
 """The servers of a round, started and killed: Redis on its append-only file, `portrait serve` with all of its Ray."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ class RedisServer:
 
     def __init__(self, folder: Path, port: int, fsync: str = "everysec") -> None:
         self.url = f"redis://127.0.0.1:{port}/0"
+        self._folder, self._backup = folder, folder.with_name(f"{folder.name}-backup")
         durability = ["--appendonly", "yes", "--appendfsync", fsync, "--save", ""]
         self._command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), *durability]
         self._process: subprocess.Popen[bytes] | None = None
@@ -44,6 +46,23 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def empty(self) -> None:
+        """Have it forget everything at once."""
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+
+    def back_up(self) -> None:
+        """Keep its files of now."""
+        shutil.rmtree(self._backup, ignore_errors=True)
+        shutil.copytree(self._folder, self._backup)
+
+    def restore(self) -> None:
+        """Put the kept files back, as from a backup, and start it on them."""
+        self.kill()
+        shutil.rmtree(self._folder)
+        shutil.copytree(self._backup, self._folder)
+        self.start()
 
     def stop(self) -> None:
         """Let it write everything, and end it."""
@@ -111,6 +130,13 @@ class Serving:
         for victim in victims:
             _kill(victim)
         return len(victims)
+
+    def freeze(self, title: str) -> psutil.Process | None:
+        """Stop one of those where it stands, until it is resumed; None when there is none."""
+        for one in self.processes(title)[:1]:
+            one.suspend()
+            return one
+        return None
 
     def kill_all(self) -> int:
         """Kill -9 of everything, until nothing is left; returns how many there were."""

@@ -2,12 +2,13 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from portrait.infra.portrait import Portrait
 from portrait.registry.errors import PortraitError
 from tests.torture import traffic
-from tests.torture.chaos import Chaos, Victim, plan
+from tests.torture.chaos import Chaos, Strike, Victim, plan
 from tests.torture.checks import Findings, backlog, check, event_ids
 from tests.torture.copies import Instance, instance
 from tests.torture.ledger import Ledger
@@ -71,10 +72,14 @@ def run(one: Round, source: Place) -> Outcome:
     """Run a round on a copy of `source`."""
     began = time.monotonic()
     outcome, ledger = Outcome(one), Ledger()
-    with instance(source, one.postgres, one.broker, wanted=lambda: not outcome.good) as copied:
+    strikes = plan(one.seed, one.events, one.kills, one.broker)
+    planned = {victim for strike in strikes for victim in strike.victims}
+    shards = 2 if Victim.FROZEN in planned else 1  # so that another one takes its leases
+    small, wanted = Victim.FULL in planned, lambda: not outcome.good
+    with instance(source, one.postgres, one.broker, wanted, shards, small) as copied:
         try:
             with Serving.running(copied.environment, copied.place.output) as serving:
-                _stream(outcome, ledger, copied, serving, began + one.limit)
+                _stream(outcome, strikes, ledger, copied, serving, began + one.limit)
                 _stop(outcome, serving)
             with Portrait.open(copied.settings) as portrait:
                 outcome.findings = check(portrait, ledger, copied.before)
@@ -89,7 +94,9 @@ def run(one: Round, source: Place) -> Outcome:
     return outcome
 
 
-def _stream(outcome: Outcome, ledger: Ledger, copied: Instance, serving: Serving, until: float) -> None:
+def _stream(
+    outcome: Outcome, strikes: Sequence[Strike], ledger: Ledger, copied: Instance, serving: Serving, until: float
+) -> None:
     one, url = outcome.round, copied.url
 
     def came_back(started: float) -> None:
@@ -101,12 +108,14 @@ def _stream(outcome: Outcome, ledger: Ledger, copied: Instance, serving: Serving
     came_back(started)
     events = traffic.events(one.seed, one.events, copied.users)
     senders = Senders(url, traffic.batches(one.seed, events), ledger, RATE, one.seed)
-    chaos = Chaos(plan(one.seed, one.events, one.kills), ledger, serving, copied.store, came_back)
+    chaos = Chaos(strikes, ledger, serving, copied.store, copied.network, copied.disk, came_back)
     senders.start()
     chaos.start()
     try:
-        if not senders.join(until):
-            outcome.faults.append("not every event was answered in time")
+        while chaos.failure is None and not senders.join(min(time.monotonic() + 1.0, until)):
+            if time.monotonic() > until:
+                outcome.faults.append("not every event was answered in time")
+                break
         if not chaos.join(until):
             outcome.faults.append("the kills were not over in time")
     finally:
@@ -122,12 +131,19 @@ def _drain(outcome: Outcome, ledger: Ledger, copied: Instance, until: float) -> 
     """Wait until every answered event is in the log and every shard says that it has applied all; seconds waited."""
     started = time.monotonic()
     with Portrait.open(copied.settings) as portrait:
-        while backlog(portrait.database) or ledger.answered - event_ids(portrait.log).keys():
+        while _waits(portrait, ledger):
             if time.monotonic() > until:
                 outcome.faults.append(f"{backlog(portrait.database)} positions were not applied in time")
                 break
             time.sleep(0.2)
     return time.monotonic() - started
+
+
+def _waits(portrait: Portrait, ledger: Ledger) -> bool:
+    """Whether anything is still to be done: rows of the log, or what the store has lost."""
+    if backlog(portrait.database) or ledger.answered - event_ids(portrait.log).keys():
+        return True
+    return portrait.repo.identity.problem() is not None or bool(portrait.repo.identity.lost())
 
 
 def _stop(outcome: Outcome, serving: Serving) -> None:

@@ -50,7 +50,7 @@ class Place:
     def copy_of(self, source: "Place") -> None:
         """Be a copy of an instance that does not run."""
         for theirs, ours in ((source.home, self.home), (source.redis, self.redis)):
-            shutil.copytree(theirs, ours)
+            shutil.copytree(theirs, ours, dirs_exist_ok=True)
         self.create()
         if self.databases is not None:
             assert source.databases is not None

@@ -14,7 +14,7 @@ from portrait.feature_repo.log.manifest import SegmentKind, commit_segments
 from portrait.feature_repo.log.partition import bucket_of
 from portrait.infra.portrait import Portrait
 from tests.torture import traffic
-from tests.torture.chaos import Victim, plan
+from tests.torture.chaos import STREAMS, Victim, plan
 from tests.torture.checks import backlog, check, event_ids
 from tests.torture.ledger import Event, Ledger
 
@@ -45,11 +45,13 @@ def test_batches_are_the_stream_cut_into_requests() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_everything_has_its_turn_within_the_stream(seed: int) -> None:
-    strikes = plan(seed, 1000, 8)
+    strikes = plan(seed, 1000, 18)
     assert [strike.at for strike in strikes] == sorted(strike.at for strike in strikes)
     assert all(0 <= strike.at <= 1000 for strike in strikes)
     killed = Counter(victim for strike in strikes for victim in strike.victims)
     assert all(killed[victim] >= 2 for victim in Victim)
+    of_brokers = {victim for strike in plan(seed, 1000, 18, broker=True) for victim in strike.victims}
+    assert of_brokers == set(Victim) - STREAMS
 
 
 def test_an_answer_that_does_not_add_up_is_a_complaint() -> None:

@@ -1,4 +1,4 @@
-"""Three short rounds, which together kill every process; `make torture` runs long ones."""
+"""Five short rounds, in which everything happens once; `make torture` runs long ones."""
 
 import shutil
 from collections.abc import Iterator
@@ -56,8 +56,20 @@ def test_nothing_is_lost_when_redis_the_broker_and_everything_are_killed(on_sqli
     assert_nothing_lost(on_sqlite, 2, Victim.REDIS, Victim.EVERYTHING)
 
 
+@pytest.mark.slow
+def test_nothing_is_lost_when_a_shard_freezes_the_network_is_cut_and_the_disk_is_full(on_sqlite: Place) -> None:
+    assert_nothing_lost(on_sqlite, 4, Victim.FROZEN, Victim.CUT, Victim.FULL)
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_when_the_store_is_emptied_and_restored_on_postgres(
+    on_postgres: Place, postgres_url: str
+) -> None:
+    assert_nothing_lost(on_postgres, 25, Victim.EMPTIED, Victim.RESTORED, postgres=postgres_url)
+
+
 def assert_nothing_lost(source: Place, seed: int, *killed: Victim, postgres: str = "") -> None:
-    outcome = run(Round.from_seed(seed, EVENTS, KILLS, postgres), source)
+    outcome = run(Round.from_seed(seed, EVENTS, max(KILLS, len(killed)), postgres), source)
     assert outcome.good, outcome
     found = outcome.findings
     assert set(killed) <= outcome.kills.keys()
