@@ -60,7 +60,7 @@ def ridge(covariance: Float64, cross: Float64, strength: float) -> Float64:
     """[x, t] coefficients of the regression of t on x; `strength` is a share of the mean variance of x."""
     size = len(covariance)
     added = strength * max(float(np.trace(covariance)), 1e-12) / max(size, 1)
-    solved: Float64 = np.linalg.solve(covariance + added * np.eye(size), cross)
+    solved: Float64 = np.linalg.solve(covariance + added * np.eye(size), cross).astype(np.float64)
     return solved
 
 

@@ -1,7 +1,6 @@
 """What happened to users after a moment of the past: the targets of the forecast."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import numpy as np
 
@@ -22,7 +21,7 @@ def horizons_of(inputs: TrainingInputs, wanted: Sequence[int]) -> list[int]:
 
 def past_cuts(inputs: TrainingInputs, horizon_days: int, most: int) -> list[int]:
     """Past times, microseconds since 1970, whose horizon ends before the as-of time: newest first, a horizon apart."""
-    since = microseconds(inputs.data_from) if isinstance(inputs.data_from, datetime) else inputs.as_of_us
+    since = microseconds(inputs.data_from or inputs.as_of)
     cuts = (inputs.as_of_us - horizon_days * DAY_US * number for number in range(1, most + 1))
     return [cut for cut in cuts if cut - horizon_days * DAY_US >= since]
 
@@ -41,7 +40,7 @@ def future_numbers(users: UserArrays, cut: int, horizons: Sequence[int], actions
         within = (age >= 0) & (age < days * DAY_US)
         count = np.bincount(events.user[within], minlength=n).astype(np.float64)
         active = np.bincount(events.user[within & first], minlength=n).astype(np.float64)
-        weight = np.bincount(events.user[within], events.weight[within], minlength=n)
+        weight = np.bincount(events.user[within], events.weight[within], minlength=n).astype(np.float64)
         columns += [count > 0, log(count), log(active), log(weight)]
         for action in range(_apart(actions)):
             times = np.bincount(events.user[within & (events.action == action)], minlength=n).astype(np.float64)
