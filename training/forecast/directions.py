@@ -40,9 +40,10 @@ class Halves:
 
     def add(self, users: UserArrays) -> None:
         """Count users in; every other event of a user belongs to the second half."""
-        known = users.events.item != UNKNOWN
-        order = np.cumsum(known) % 2 == 0
-        first, second = (pool(self.builder, users, known & side) for side in (order, ~order))
+        known = np.flatnonzero(users.events.item != UNKNOWN)
+        owner = users.events.user[known]
+        even = (np.arange(len(known)) - np.searchsorted(owner, owner)) % 2 == 0  # counted from the user's first event
+        first, second = (pool(self.builder, users, known[side]) for side in (even, ~even))
         both = first.any(axis=1) & second.any(axis=1)
         self.difference.add(first[both] - second[both])
         self.half.add(np.concatenate([first[both], second[both]]))

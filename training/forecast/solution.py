@@ -33,6 +33,7 @@ from portrait.training.runs.training_inputs import TrainingInputs
 
 CHUNK = 8192
 FEWEST = 100  # pairs of a user and a cut, with fewer of which nothing is forecast
+COMPONENTS = 240  # of y that the future is regressed on; the rest of y is noise to it
 LEAST = 1e-10  # share of the largest variance at which a coordinate says nothing, and is 0
 """Variances are sums of float32 products: below this they are rounding."""
 
@@ -128,23 +129,22 @@ def _forecast(
     cuts = past_cuts(inputs, horizons[-1], config.cuts) if horizons else []
     if not cuts or not (config.future_weight or config.next_weight):
         return nothing
-    # From twice as many components as there are coordinates: the rest of y is noise to a regression.
-    _, basis = principal(known, min(2 * config.dimension, len(known)))
+    _, basis = principal(known, min(COMPONENTS, len(known)))
     compressed = (parts.matrix @ basis).astype(np.float32)
     width = future_width(horizons, builder.layout.actions) + len(directions)
     fitted, held = CrossMoments(compressed.shape[1], width), CrossMoments(compressed.shape[1], width)
     every = round(1 / config.held_out)
-    for cut in cuts:
-        seen = 0
-        for chunk in inputs.chunks(progress, "looking at what came after"):
+    seen = 0
+    for chunk in inputs.chunks(progress, "looking at what came after"):
+        aside = (np.arange(len(chunk)) + seen) % every == 0
+        seen += len(chunk)
+        for cut in cuts:
             row = builder.build(chunk, cut)
-            there = np.flatnonzero(~np.isnan(row).all(axis=1))
+            there = ~np.isnan(row).all(axis=1)
             x = rows.standardised(row[there]) @ compressed
             t = _future(builder, chunk, cut, horizons, directions)[there]
-            aside = (there + seen) % every == 0
-            fitted.add(x[~aside], t[~aside])
-            held.add(x[aside], t[aside])
-            seen += len(chunk)
+            fitted.add(x[~aside[there]], t[~aside[there]])
+            held.add(x[aside[there]], t[aside[there]])
     both = fitted + held
     if both.count < FEWEST:
         return nothing

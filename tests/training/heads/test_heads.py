@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from portrait.registry.errors import FingerprintMismatch, InvalidInput, NotFound
-from portrait.training.heads import two_tower
+from portrait.training.heads import kinds, two_tower
+from portrait.training.heads.descent import Scale
 from portrait.training.heads.examples import Chosen, Items, Labelled
 from portrait.training.heads.head import About, FittedHead, fit, load_head
 from portrait.training.heads.kinds import KINDS
@@ -173,3 +174,20 @@ def test_two_towers_learn_from_a_sample_of_the_items_too(sample: int, monkeypatc
     train, validation, test = chosen(600, 0), chosen(100, 1), chosen(200, 2)
     model = two_tower.TwoTower().fit(train, replace(validation, items=train.items), 0)
     assert ndcg(full_ranks(model.scores(test.vectors), test.item, test.hidden)).mean() > 0.8  # .15 by chance
+
+
+def test_ridge_trusts_the_coordinates_that_vary_most_where_that_helps() -> None:
+    """One coordinate tells the class and 99 small ones nothing: standardised, the small ones are as loud."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 2, 400)
+    vectors = 0.05 * rng.normal(size=(400, 100))
+    vectors[:, 0] += codes * 2.0 - 1 + rng.normal(size=400)
+    rows = Labelled(vectors.astype(np.float32), codes, ("a", "b"))
+    parts = [Labelled(rows.vectors[part], codes[part], rows.names) for part in (slice(80), slice(80, 160))]
+    model = kinds.get("logistic").fit(*parts, 0)
+    tested = slice(160, None)
+    ordered = auc(model.scores(rows.vectors[tested]), codes[tested])
+    each = Scale.from_vectors(parts[0].vectors)
+    loud = [Labelled(each.apply(part.vectors), part.codes, part.names) for part in parts]
+    standardised = kinds.get("logistic").fit(*loud, 0).scores(each.apply(rows.vectors[tested]))
+    assert ordered > 0.9 > auc(standardised, codes[tested])
