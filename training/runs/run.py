@@ -201,7 +201,7 @@ def _watch_epochs(log: MetricLog, epochs: int, progress: Progress) -> Iterator[N
             if lines and lines[-1]["epoch"] > shown:
                 newest = lines[-1]
                 shown, rate = newest["epoch"], newest.get("users_per_second", 0.0)
-                said = f"held-out loss {newest['held_out_loss']:.4f}, {rate:,.0f} users/s"
+                said = f"held-out loss {newest['held_out_loss']:.4f}" + (f", {rate:,.0f} users/s" if rate else "")
                 progress("training", shown + 1, epochs, said)
 
     progress("training", 0, epochs)
