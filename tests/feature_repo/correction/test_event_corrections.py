@@ -34,15 +34,14 @@ def taken_in(home: Path, folder: Path, rows: list[Row], name: str = "events") ->
     return portrait
 
 
-@pytest.mark.parametrize(("user", "gone"), [("ann", "e2"), ("ann", "e3"), ("eve", "e5")])
-def test_without_a_deleted_event_all_is_as_if_it_had_never_come(
-    registered_home: Path, tmp_path: Path, user: str, gone: str
-) -> None:
+def test_without_deleted_events_all_is_as_if_they_had_never_come(registered_home: Path, tmp_path: Path) -> None:
+    gone = {"e2": "ann", "e3": "ann", "e5": "eve"}
     with (
         taken_in(tmp_path / "one", registered_home, EVENTS) as portrait,
-        taken_in(tmp_path / "other", registered_home, [row for row in EVENTS if row[3] != gone]) as never,
+        taken_in(tmp_path / "other", registered_home, [row for row in EVENTS if row[3] not in gone]) as never,
     ):
-        assert portrait.operations.delete_event("ops", user, gone).startswith("event ")
+        for event, user in gone.items():
+            assert portrait.operations.delete_event("ops", user, event).startswith("event ")
         require_the_same(portrait, never, "ann", "bob", "eve")
         portrait.repo.publish()
         require_the_same(portrait, never, "ann", "bob", "eve")  # nothing older comes back with a later publishing

@@ -60,31 +60,58 @@ def recorded_for_ann(template: Path, home: Path, *users: str) -> Portrait:
     return portrait
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ((), ()),
-        ((OF_ANON.format(ANON),), (OF_ANON.format("ann"),)),
-        ((OF_ANN.format("ann"),), (OF_ANN.format("ann"),)),
-        ((OF_ANON.format(ANON), OF_ANN.format("ann")), (OF_ANN.format("ann"), MERGED.format("ann"))),
-    ],
-)
-def test_all_is_as_if_it_had_been_recorded_for_the_user_who_stays(
-    registered_home: Path, tmp_path: Path, given: tuple[str, ...], expected: tuple[str, ...]
-) -> None:
+CASES = {
+    "none has a profile": ((None, None), (None, None)),
+    "the one who ends has": ((OF_ANON, None), (OF_ANON, None)),
+    "the one who stays has": ((None, OF_ANN), (None, OF_ANN)),
+    "both have": ((OF_ANON, OF_ANN), (OF_ANN, MERGED)),
+}
+"""Profiles in the order in which they come: of the one who ends and the one who stays; and those it should lead to."""
+
+
+def pair(number: int) -> tuple[str, str]:
+    return f"{ANON}-{number}", f"ann-{number}"
+
+
+def as_user(rows: list[Row], user: str) -> list[Row]:
+    return [(user, *row[1:3], row[3] and f"{row[3]}-{user[-1]}") for row in rows]
+
+
+def pairs_instance(template: Path, home: Path, merged: bool) -> Portrait:
+    """An instance with a pair of users for each case, or the one that merging all of them should lead to."""
+    portrait = copy_of(template, home)
+    theirs = [row for number in range(len(CASES)) for row in as_user(THEIRS[:2], pair(number)[1])]
+    mine = [row for number in range(len(CASES)) for row in as_user(MINE, pair(number)[merged])]
+    for name, rows in (("theirs", [*theirs, THEIRS[2]]), ("mine", mine)):
+        take_in(portrait, file_of(home.parent / f"{home.name}-{name}.parquet", rows), None, None)
+    for place in (0, 1):
+        lines = []
+        for number, (given, expected) in enumerate(CASES.values()):
+            profile = (expected if merged else given)[place]
+            lines += [profile.format(pair(number)[merged or place])] if profile else []
+        path = home.parent / f"{home.name}-{place}.csv"
+        path.write_text(PROFILES + "".join(lines))
+        take_in(portrait, None, None, path)
+    return portrait
+
+
+def test_all_is_as_if_it_had_been_recorded_for_the_user_who_stays(registered_home: Path, tmp_path: Path) -> None:
     with (
-        instance(registered_home, tmp_path / "one", [*MINE, *THEIRS], *given) as portrait,
-        recorded_for_ann(registered_home, tmp_path / "other", *expected) as right,
+        pairs_instance(registered_home, tmp_path / "one", merged=False) as portrait,
+        pairs_instance(registered_home, tmp_path / "other", merged=True) as right,
     ):
-        report = portrait.operations.merge("ops", ANON, "ann")
-        assert report.found["events"] == 5 and report.found["profiles"] == sum(ANON in user for user in given)
-        require_the_same(portrait, right, "ann", "bob")
-        assert traces(portrait, ANON) == []
-        again = portrait.operations.merge("ops", ANON, "ann")
-        assert again.found == report.found and count_unfinished(portrait.database) == 0
-        require_the_same(portrait, right, "ann", "bob")
-        [done] = [one for one in portrait.registry.audit.newest(20) if one.action == "user.merge"]
-        assert done.subject == report.subject and done.detail["into"].startswith("user ")
+        stay = [pair(number)[1] for number in range(len(CASES))]
+        reports = [portrait.operations.merge("ops", *pair(number)) for number in range(len(CASES))]
+        assert [report.found["events"] for report in reports] == [5] * 4
+        assert [report.found["profiles"] for report in reports] == [0, 1, 0, 1]
+        require_the_same(portrait, right, *stay, "bob")
+        assert [traces(portrait, pair(number)[0]) for number in range(len(CASES))] == [[]] * 4
+        again = portrait.operations.merge("ops", *pair(3))
+        assert again.found == reports[3].found and count_unfinished(portrait.database) == 0
+        require_the_same(portrait, right, *stay, "bob")
+        done = [one for one in portrait.registry.audit.newest(20) if one.action == "user.merge"]
+        assert {one.subject for one in done} == {report.subject for report in reports}
+        assert all(one.detail["into"].startswith("user ") for one in done)
 
 
 def test_what_waits_in_the_inbox_moves_and_what_comes_later_is_refused(registered_home: Path, tmp_path: Path) -> None:
