@@ -16,7 +16,7 @@ from portrait.training.encoding.encoder import load_encoder
 from portrait.training.runs.run import TrainedModel, train
 from portrait.training.settings import TrainingSettings
 from tests.forks import FORKS
-from tests.training.example import AS_OF_US, FAMILIES, QUICK, inputs, population, train_here
+from tests.training.example import AS_OF_US, DESCENDING, QUICK, inputs, population, train_here
 
 pytestmark = [
     pytest.mark.slow,
@@ -104,7 +104,7 @@ def test_a_killed_driver_costs_no_bit(
     assert model.fingerprint == undisturbed.fingerprint
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", DESCENDING)
 def test_two_workers(ray_session: None, tmp_path: Path, family: str) -> None:
     settings = TrainingSettings(home=tmp_path / "home", num_workers=2)
     model = train_here(settings, inputs(population()), family=family)
