@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
+import hypothesis
 import pytest
 from filelock import FileLock
 from sqlalchemy import create_engine, make_url, text
@@ -19,6 +20,9 @@ from sqlalchemy.exc import OperationalError
 if TYPE_CHECKING:  # tests of the lower floors need not wait for Feast and torch
     from portrait.infra.portrait import Portrait
     from tests.databases import EmptiedPostgres
+
+hypothesis.settings.register_profile("portrait", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("portrait")
 
 MadeOnce: TypeAlias = Callable[[str, Callable[[Path], object]], Path]
 
