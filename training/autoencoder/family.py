@@ -17,10 +17,8 @@ from portrait.training.blocks.prepare import PreparedRows, prepare
 from portrait.training.blocks.row_builder import RowBuilder, block_content
 from portrait.training.encoding.arrays import Bool, Float32, Int64
 from portrait.training.encoding.artifact import PRIOR, Content
-from portrait.training.runs.config_overrides import override
+from portrait.training.runs.config_overrides import config_from_json, override
 from portrait.training.runs.training_inputs import TrainingInputs
-
-CHUNK = 8192
 
 
 class AutoencoderFamily:
@@ -35,9 +33,7 @@ class AutoencoderFamily:
         return override(AutoencoderConfig(), overrides)
 
     def config_from_json(self, document: Mapping[str, Any]) -> AutoencoderConfig:
-        """The config of a JSON document, whose lists become tuples."""
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}
-        return AutoencoderConfig(**values)
+        return config_from_json(AutoencoderConfig, document)
 
     def prepare(self, inputs: TrainingInputs, config: AutoencoderConfig, folder: Path, progress: Progress) -> None:
         """Fit the modality encoders and write the rows of all users."""
@@ -61,12 +57,12 @@ class AutoencoderFamily:
         model = Autoencoder(prepared.layout.blocks, config.dimension, config.hidden)
         model.load_state_dict(dict(weights))
         model.eval()
-        settle(model, prepared.layout.blocks, _chunks(prepared.rows), config)
-        z = np.concatenate([model.compress(rows).numpy() for rows in _chunks(prepared.rows)])
+        settle(model, prepared.layout.blocks, map(torch.from_numpy, prepared.chunks()), config)
+        z = np.concatenate([model.compress(rows).numpy() for rows in map(torch.from_numpy, prepared.chunks())])
         model.z_mean.copy_(torch.from_numpy(z.mean(axis=0, dtype=np.float64)))
         deviation = z.std(axis=0, dtype=np.float64)
         model.z_scale.copy_(torch.from_numpy(np.where(deviation > 1e-6, deviation, 1)))
-        vectors = np.concatenate([model.encode(rows).numpy() for rows in _chunks(prepared.rows)])
+        vectors = np.concatenate([model.encode(rows).numpy() for rows in map(torch.from_numpy, prepared.chunks())])
         progress("encoding users", 1, 1)
         tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
         prior = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -108,7 +104,3 @@ class AutoencoderRepresentation:
     def learn(self, items: pa.Table) -> None:
         """Learn the items that are not known yet, each from the first of its rows that gives it a vector."""
         self.rows = self.rows.with_items(items)
-
-
-def _chunks(rows: Float32) -> list[torch.Tensor]:
-    return [torch.from_numpy(np.array(rows[start : start + CHUNK])) for start in range(0, len(rows), CHUNK)]

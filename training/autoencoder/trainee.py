@@ -30,8 +30,7 @@ class AutoencoderTrainee:
         self.schedule = Schedule(config.epochs, config.patience, config.learning_rate, config.seed)
         self.behaviour = torch.tensor([block.behaviour for block in blocks], device=device)
         self.modalities = [name for name, _ in prepared.layout.modalities]
-        of_block = [block.name.partition(".")[0] if block.kind == BlockKind.VECTOR else "" for block in blocks]
-        places = [self.modalities.index(name) if name in self.modalities else -1 for name in of_block]
+        places = [self.modalities.index(block.modality) if block.modality else -1 for block in blocks]
         self.modality = torch.tensor(places, device=device)
         weights = [config.numbers_weight if block.kind == BlockKind.NUMBERS else 1.0 for block in blocks]
         self.weights = torch.tensor(weights, device=device)

@@ -43,6 +43,9 @@ class Block:
     width: int
     behaviour: bool = False  # comes from events: a new user has none
     categories: int = 0  # size of the vocabulary of a category
+    modality: str = ""  # of a block of pooled item vectors, and
+    span: str = ""  # the events or picks that it pools
+    field: bool = False  # of a profile or a team's view: known as it is now, not as it was
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Layout:
         shares = self.services + self.actions
         spans = [*(f"{days}d" for days in self.windows_days), *(["all"] if self.all_time else [])]
         pooled = [
-            Block(f"{modality}.{span}", BlockKind.VECTOR, width, behaviour=True)
+            Block(f"{modality}.{span}", BlockKind.VECTOR, width, behaviour=True, modality=modality, span=span)
             for modality, width in self.modalities
             for span in spans
         ]
@@ -78,9 +81,15 @@ class Layout:
             if self.regularity and size > 1
         ]
         latest = [
-            Block(f"{m}.latest", BlockKind.VECTOR, w, behaviour=True) for m, w in self.modalities if self.latest_decay
+            Block(f"{m}.latest", BlockKind.VECTOR, w, behaviour=True, modality=m, span="latest")
+            for m, w in self.modalities
+            if self.latest_decay
         ]
-        picked = [Block(f"{m}.onboarding", BlockKind.VECTOR, width) for m, width in self.modalities if self.onboarding]
+        picked = [
+            Block(f"{m}.onboarding", BlockKind.VECTOR, width, modality=m, span="onboarding")
+            for m, width in self.modalities
+            if self.onboarding
+        ]
         return (
             *pooled,
             *latest,
@@ -92,9 +101,9 @@ class Layout:
             *([Block("regularity", BlockKind.NUMBERS, WIDTH, behaviour=True)] if self.regularity else []),
             *each,
             Block("tenure", BlockKind.NUMBERS, 1),
-            *(Block(name, BlockKind.CATEGORY, 1, categories=size) for name, size in self.categories),
-            *(Block(name, BlockKind.NUMBERS, 2) for name in self.numbers),
-            *(Block(name, BlockKind.VECTOR, length) for name, length in self.vectors),
+            *(Block(name, BlockKind.CATEGORY, 1, categories=size, field=True) for name, size in self.categories),
+            *(Block(name, BlockKind.NUMBERS, 2, field=True) for name in self.numbers),
+            *(Block(name, BlockKind.VECTOR, length, field=True) for name, length in self.vectors),
         )
 
     @property

@@ -29,6 +29,7 @@ from portrait.training.runs.survey import survey
 from portrait.training.runs.training_inputs import TrainingInputs
 
 ROWS = "rows.f32"
+CHUNK = 8192  # users at a time
 FEWEST_USERS = 10
 
 
@@ -76,6 +77,11 @@ class PreparedRows:
         self.text: dict[str, Float32] = load_file(folder / "text.safetensors")
         self.brought: list[str] = document["brought"]
         self.rows = _map_rows(folder, self.layout)
+
+    def chunks(self) -> Iterator[Float32]:
+        """The rows, not too many at a time."""
+        for start in range(0, len(self.rows), CHUNK):
+            yield np.array(self.rows[start : start + CHUNK])
 
 
 def _map_rows(folder: Path, layout: Layout) -> Float32:

@@ -27,7 +27,7 @@ class StandardRows:
             width = columns_of(block)
             self.of_row.append((block, slice(row, row + block.width), slice(column, column + width)))
             row, column = row + block.width, column + width
-            if block.name == "activity":  # its first numbers count events, by window and then all
+            if block.name == "activity" and not block.field:  # its first numbers count events, by window and then all
                 self._all_events = row - block.width + block.width // len(ACTIVITY) - 1
         self.columns = column
 

@@ -26,7 +26,6 @@ class ForecastConfig(BlockConfig):
     category_distance: float = 0.3
     cold_events: float = 3.0  # a user with as many events is told half by them, half by profile and picks
     held_out: float = 0.1  # share of users on whom the forecast is measured
-    epochs: int = 0  # nothing is descended
 
     def __post_init__(self) -> None:
         """Raise ValueError with the first value that cannot work."""
@@ -35,7 +34,6 @@ class ForecastConfig(BlockConfig):
         self._require(f"dimension directions {weights}", lambda value: value > 0, "be positive")
         self._require("cuts future_weight next_weight", lambda value: value >= 0, "not be negative")
         self._require("held_out", lambda value: 0 < value < 1, "be above 0 and below 1")
-        self._require("epochs", lambda value: value == 0, "be 0: the solution is exact")
         horizons = self.horizons_days
         if not horizons or min(horizons) <= 0 or list(horizons) != sorted(set(horizons)):
             raise ValueError(f"horizons_days={horizons} must be positive and growing")

@@ -19,12 +19,11 @@ from portrait.training.encoding.artifact import Content
 from portrait.training.encoding.tensor_files import save_tensors
 from portrait.training.forecast.config import ForecastConfig
 from portrait.training.forecast.solution import code_shares, solve
-from portrait.training.runs.config_overrides import override
+from portrait.training.runs.config_overrides import config_from_json, override
 from portrait.training.runs.training_inputs import TrainingInputs
 from portrait.training.runs.training_loop import Schedule
 
 SOLUTION = "solution.safetensors"
-CHUNK = 8192
 
 
 class ForecastFamily:
@@ -39,17 +38,16 @@ class ForecastFamily:
         return override(ForecastConfig(), overrides)
 
     def config_from_json(self, document: Mapping[str, Any]) -> ForecastConfig:
-        """The config of a JSON document, whose lists become tuples."""
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}
-        return ForecastConfig(**values)
+        return config_from_json(ForecastConfig, document)
 
     def prepare(self, inputs: TrainingInputs, config: ForecastConfig, folder: Path, progress: Progress) -> None:
         """Fit the modality encoders, write the rows of all users, and solve."""
         prepare(inputs, config, folder, progress)
         prepared = PreparedRows(folder)
-        found = solve(inputs, prepared, config, progress)
         tensors = {name: prepared.standardisation[name] for name in ("row_mean", "row_scale")}
         tensors |= {"code_shares": code_shares(prepared)}
+        rows = StandardRows(prepared.layout.blocks, tensors, tensors["code_shares"])
+        found = solve(inputs, prepared, rows, config, progress)
         tensors |= {name: getattr(found, name) for name in ("known", "cold", "middle")}
         tensors |= {"cold_events": np.array([config.cold_events], np.float32)}
         tensors |= {"unforecast": np.array([found.unforecast], np.float32)}
@@ -70,10 +68,11 @@ class ForecastFamily:
         prepared = PreparedRows(folder)
         tensors = {name: weights[name].numpy() for name in weights if name != "unforecast"}
         vectors = LinearMap(StandardRows(prepared.layout.blocks, tensors, tensors["code_shares"]), tensors)
-        total = np.zeros(config.dimension)
-        for start in range(0, len(prepared.rows), CHUNK):
-            total += vectors.encode(np.asarray(prepared.rows[start : start + CHUNK])).sum(axis=0, dtype=np.float64)
-            progress("encoding users", min(start + CHUNK, len(prepared.rows)), len(prepared.rows))
+        total, done = np.zeros(config.dimension), 0
+        for rows in prepared.chunks():
+            total += vectors.encode(rows).sum(axis=0, dtype=np.float64)
+            done += len(rows)
+            progress("encoding users", done, len(prepared.rows))
         prior = (total / len(prepared.rows)).astype(np.float32)
         return block_content(self.name, self.revision, config.dimension, inputs, prepared, tensors, prior)
 
@@ -97,7 +96,7 @@ class Solved:
 
     def backward(self, batch: Tensor) -> Tensor:
         """Never called: there are no batches."""
-        raise NotImplementedError
+        raise AssertionError("a closed form has no batches")
 
     def held_out_loss(self) -> float:
         """Share of the variance of what was forecast that was left over on held-out users; 1 without a forecast."""

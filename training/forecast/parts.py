@@ -8,70 +8,53 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from portrait.training.blocks.blocks import Block, BlockKind, Layout
+from portrait.training.blocks.blocks import Block, BlockKind
 from portrait.training.blocks.standard_rows import StandardRows
-from portrait.training.encoding.arrays import Float64
+from portrait.training.encoding.arrays import Bool, Float64
 from portrait.training.forecast.config import ForecastConfig
 from portrait.training.forecast.directions import Directions
 
-ALL, LATEST, ONBOARDING = "all", "latest", "onboarding"
-SPAN_WEIGHTS = {ALL: 1.0, LATEST: 0.5, ONBOARDING: 1.0}
+SPAN_WEIGHTS = {"all": 1.0, "latest": 0.5, "onboarding": 1.0}
 WINDOW_WEIGHT = 0.2
 ITEMS_DISTANCE = 3.0  # of all directions together, beside `numbers_distance` of a block of numbers
 
 
 @dataclass(frozen=True)
 class Parts:
-    """`matrix` [columns of x, y] with the weights in it, and `distance` [y]: what a column counts in a distance."""
+    """`matrix` [columns of x, y] with the weights in it; of each column of y, what it counts in a distance, and whether
+    it stands for a field.
+    """
 
     matrix: Float64
     distance: Float64
+    field: Bool
 
 
-def parts_of(rows: StandardRows, layout: Layout, directions: Directions, config: ForecastConfig) -> Parts:
+def parts_of(rows: StandardRows, directions: Directions, config: ForecastConfig) -> Parts:
     """All parts; the variance of a column of y is its weight times the variance of what it stands for."""
-    lifted, distances = [], []
-    of_block = {block.name: (block, columns) for block, _, columns in rows.of_row}
-    for block, columns in of_block.values():
-        if block.kind == BlockKind.VECTOR and _is_pooled(block, layout):
+    lifted, distances, fields = [], [], []
+    spans: dict[str, Float64] = {}
+    start = dict.fromkeys((block.span for block, _, _ in rows.of_row), 0)  # of the modality, among all of a span
+    for block, of_row, columns in rows.of_row:
+        if block.modality:
+            lift = spans.setdefault(block.span, np.zeros((rows.columns, len(directions))))
+            vectors = slice(start[block.span], start[block.span] + block.width)
+            lift[columns] = directions.matrix[vectors] * rows.scale[of_row][:, None]
+            start[block.span] = vectors.stop
             continue
         weight, distance = _weights(block, config)
-        lifted.append(_unit(rows.columns, columns) * np.sqrt(weight / block.width))
+        lifted.append(np.eye(rows.columns)[:, columns] * np.sqrt(weight / block.width))
         distances.append(np.full(columns.stop - columns.start, distance / weight))
+        fields.append(np.full(columns.stop - columns.start, block.field))
     item_distance = ITEMS_DISTANCE / max(float(directions.reliability.sum()), 1.0)
-    for span in _spans(layout):
-        lift = np.zeros((rows.columns, len(directions)))
-        start = 0
-        for modality, width in layout.modalities:
-            name = f"{modality}.{span}"
-            of_row = next(part for block, part, _ in rows.of_row if block.name == name)
-            lift[of_block[name][1]] = directions.matrix[start : start + width] * rows.scale[of_row][:, None]
-            start += width
+    for span, lift in spans.items():
         lifted.append(lift * np.sqrt(SPAN_WEIGHTS.get(span, WINDOW_WEIGHT)))
         distances.append(np.full(len(directions), item_distance))
-    return Parts(np.concatenate(lifted, axis=1), np.concatenate(distances))
-
-
-def _spans(layout: Layout) -> list[str]:
-    """Names of the pooled blocks without their modality."""
-    if not layout.modalities:
-        return []
-    first = layout.modalities[0][0]
-    names = [block.name for block in layout.blocks if _is_pooled(block, layout)]
-    return [name.partition(".")[2] for name in names if name.startswith(f"{first}.")]
-
-
-def _is_pooled(block: Block, layout: Layout) -> bool:
-    modality, dot, _ = block.name.partition(".")
-    return bool(dot) and block.kind == BlockKind.VECTOR and modality in dict(layout.modalities)
+        fields.append(np.zeros(len(directions), bool))
+    return Parts(np.concatenate(lifted, axis=1), np.concatenate(distances), np.concatenate(fields))
 
 
 def _weights(block: Block, config: ForecastConfig) -> tuple[float, float]:
     if block.kind == BlockKind.CATEGORY:
         return config.category_weight, config.category_distance
     return config.numbers_weight, config.numbers_distance
-
-
-def _unit(columns: int, chosen: slice) -> Float64:
-    lift: Float64 = np.eye(columns)[:, chosen]
-    return lift

@@ -6,7 +6,6 @@ tell, a prefix of them is a good vector too, and both matrices are sums over use
 in whatever order users come. The scale of a coordinate is how far apart it puts the users' blocks.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ from portrait.training.blocks.blocks import BlockKind
 from portrait.training.blocks.prepare import PreparedRows
 from portrait.training.blocks.row_builder import RowBuilder
 from portrait.training.blocks.standard_rows import StandardRows, columns_of
-from portrait.training.encoding.arrays import DAY_US, Float32, Float64
+from portrait.training.encoding.arrays import DAY_US, NO_TIME, UNKNOWN, Float32, Float64, Int64
 from portrait.training.forecast.config import ForecastConfig
 from portrait.training.forecast.cross_moments import CrossMoments, principal, ridge
 from portrait.training.forecast.directions import Directions, Halves
@@ -31,7 +30,6 @@ from portrait.training.forecast.targets import (
 )
 from portrait.training.runs.training_inputs import TrainingInputs
 
-CHUNK = 8192
 FEWEST = 100  # pairs of a user and a cut, with fewer of which nothing is forecast
 COMPONENTS = 240  # of y that the future is regressed on; the rest of y is noise to it
 LEAST = 1e-10  # share of the largest variance at which a coordinate says nothing, and is 0
@@ -48,13 +46,13 @@ class Solution:
     unforecast: float  # share of the variance of what was forecast that held-out users kept
 
 
-def solve(inputs: TrainingInputs, prepared: PreparedRows, config: ForecastConfig, progress: Progress) -> Solution:
-    """The solution over the users of a run."""
-    layout = prepared.layout
-    rows = StandardRows(layout.blocks, prepared.standardisation, code_shares(prepared))
+def solve(
+    inputs: TrainingInputs, prepared: PreparedRows, rows: StandardRows, config: ForecastConfig, progress: Progress
+) -> Solution:
+    """The solution over the users of a run; `rows` standardises theirs."""
     builder = RowBuilder.of_prepared(inputs, prepared)
     directions = _directions(inputs, builder, config, progress)
-    parts = parts_of(rows, layout, directions, config)
+    parts = parts_of(rows, directions, config)
     everybody = _moments(prepared, rows, progress)
     known = parts.matrix.T @ everybody.covariance @ parts.matrix
     forecast, unforecast = _forecast(inputs, builder, rows, parts, known, directions, config, progress)
@@ -104,7 +102,7 @@ def _moments(prepared: PreparedRows, rows: StandardRows, progress: Progress) -> 
     """Moments of x over the users with behaviour; over all where these are too few."""
     active, others = CrossMoments(rows.columns), CrossMoments(rows.columns)
     done = 0
-    for part in _parts(prepared.rows):
+    for part in prepared.chunks():
         x, has = rows.standardised(part), rows.events(part) > 0
         active.add(x[has])
         others.add(x[~has])
@@ -129,18 +127,24 @@ def _forecast(
     cuts = past_cuts(inputs, horizons[-1], config.cuts) if horizons else []
     if not cuts or not (config.future_weight or config.next_weight):
         return nothing
-    _, basis = principal(known, min(COMPONENTS, len(known)))
+    # A field is known as it is now, which may tell what came after the cut: nothing is forecast from it.
+    told = np.flatnonzero(~parts.field)
+    _, axes = principal(known[np.ix_(told, told)], min(COMPONENTS, len(told)))
+    basis = np.zeros((len(known), axes.shape[1]))
+    basis[told] = axes
     compressed = (parts.matrix @ basis).astype(np.float32)
     width = future_width(horizons, builder.layout.actions) + len(directions)
     fitted, held = CrossMoments(compressed.shape[1], width), CrossMoments(compressed.shape[1], width)
     every = round(1 / config.held_out)
+    longest_window = builder.layout.windows_days[-1] * DAY_US
     seen = 0
     for chunk in inputs.chunks(progress, "looking at what came after"):
         aside = (np.arange(len(chunk)) + seen) % every == 0
         seen += len(chunk)
+        whole_since = _whole_since(builder, chunk, inputs.as_of_us)
         for cut in cuts:
             row = builder.build(chunk, cut)
-            there = ~np.isnan(row).all(axis=1)
+            there = ~np.isnan(row).all(axis=1) & (whole_since <= cut - longest_window)
             x = rows.standardised(row[there]) @ compressed
             t = _future(builder, chunk, cut, horizons, directions)[there]
             fitted.add(x[~aside[there]], t[~aside[there]])
@@ -163,6 +167,22 @@ def _forecast(
     return basis @ ridge(both.covariance, both.cross, config.ridge) * weights, unforecast
 
 
+def _whole_since(builder: RowBuilder, chunk: pa.Table, as_of: int) -> Int64:
+    """[n] times since when nothing is missing in a user's history: a full one has lost its oldest events.
+
+    Before an early cut it looks like that of a lesser user, who would then seem to do a lot.
+    """
+    events = builder.batcher.arrays(chunk, as_of).events
+    services = int(events.service.max(initial=UNKNOWN)) + 2
+    history = events.user * services + events.service + 1  # events of services that are not known count together
+    count = np.bincount(history, minlength=len(chunk) * services)
+    oldest = np.full(len(count), np.iinfo(np.int64).max)
+    np.minimum.at(oldest, history, events.time)
+    since = np.where(count >= builder.batcher.schema.history_length, oldest, NO_TIME)
+    latest: Int64 = since.reshape(len(chunk), services).max(axis=1)
+    return latest
+
+
 def _future(builder: RowBuilder, chunk: pa.Table, cut: int, horizons: list[int], directions: Directions) -> Float32:
     users = builder.batcher.arrays(chunk, cut + horizons[-1] * DAY_US)
     numbers = future_numbers(users, cut, horizons, builder.layout.actions)
@@ -181,8 +201,3 @@ def _cold(everybody: CrossMoments, told: Float64, behaviour: np.ndarray, config:
         cross = covariance[np.ix_(static, np.flatnonzero(behaviour))] @ told[behaviour]
         cold[static] = ridge(covariance[np.ix_(static, static)], cross, config.ridge)
     return cold
-
-
-def _parts(rows: Float32) -> Iterator[Float32]:
-    for start in range(0, len(rows), CHUNK):
-        yield np.asarray(rows[start : start + CHUNK])

@@ -35,6 +35,13 @@ def override(config: Config, values: Mapping[str, str]) -> Config:
         raise InvalidInput(f"--set {error}") from error
 
 
+def config_from_json(kind: type[Config], document: Mapping[str, Any]) -> Config:
+    """The config of a JSON document, whose lists become tuples."""
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
+    config: Config = kind(**values)
+    return config
+
+
 def _parse_field(config: Any, name: str, text: str) -> Any:
     known = {field.name: getattr(config, field.name) for field in fields(config)}
     if name not in known:

@@ -87,7 +87,7 @@ def train(
     with claim(artifacts / ".unfinished", family, _request(chosen, plain, inputs)) as workspace:
         _prepare(chosen, inputs, config, workspace, progress)
         log = MetricLog(workspace.folder / METRICS)
-        with _watch_epochs(log, max(config.epochs, 1), progress):
+        with _watch_epochs(log, max(getattr(config, "epochs", 1), 1), progress):
             weights = fit_weights(family, plain, workspace.folder, settings)
         content = chosen.finish(workspace.folder / "prepared", config, weights, inputs, progress)
         progress("writing the artifact", 0, 1)

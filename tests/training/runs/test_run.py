@@ -31,7 +31,7 @@ def test_what_a_run_tells(either: TrainedModel) -> None:
     sees_fields = model.family != "clue"  # CLUE does not look at the profile
     assert model.input_schema == (SCHEMA if sees_fields else SCHEMA.exclude(SCHEMA.names))
     epochs = 3 if model.family in DESCENDING else 0
-    assert model.config["epochs"] == epochs and model.config["exclude"] == []
+    assert model.config.get("epochs", 0) == epochs and model.config["exclude"] == []
     assert 0 < model.metrics["held_out_loss"] < 2 and model.metrics["epochs"] == max(epochs, 1)
     record = json.loads((model.path / "run.json").read_text())
     assert record["run"] == model.run and record["metrics"] == model.metrics
